@@ -1,0 +1,75 @@
+"""scikit-learn's MLPClassifier and MLPRegressor, float32, without L2 penalty, early stopping or momentum.
+
+Timed is one ``fit`` of several epochs (it shuffles, as ours does); the curve is one ``partial_fit`` a batch.
+"""
+
+import warnings
+
+import numpy as np
+import sklearn
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+VARIANTS = {"": "step"}
+
+
+def versions():
+    return f"scikit-learn {sklearn.__version__}"
+
+
+def build(problem):
+    """An estimator with the problem's weights and a new optimizer."""
+    workload = problem.workload
+    kind = MLPClassifier if workload.loss == "cross_entropy" else MLPRegressor
+    estimator = kind(
+        hidden_layer_sizes=workload.widths[1:-1],
+        activation=workload.activation,
+        solver=workload.optimizer,
+        alpha=0.0,
+        batch_size=workload.batch_size,
+        learning_rate_init=workload.learning_rate,
+        momentum=0.0,
+        nesterovs_momentum=False,
+        # The regressor's loss is half of everybody else's: with Adam, half the epsilon gives the same steps.
+        epsilon=1e-8 if kind is MLPClassifier else 0.5e-8,
+        tol=0.0,
+        n_iter_no_change=10**9,
+        random_state=0,
+    )
+    x, y = problem.x[: workload.batch_size], problem.y[: workload.batch_size]
+    if kind is MLPClassifier:
+        estimator.partial_fit(x, y, classes=np.arange(workload.widths[-1]))
+    else:
+        estimator.partial_fit(x, y)
+    for target, value in zip(estimator.coefs_, problem.parameters[0::2]):
+        target[...] = value
+    for target, value in zip(estimator.intercepts_, problem.parameters[1::2]):
+        target[...] = value
+    del estimator._optimizer  # the next call starts a new one: there is no public way to reset its moments
+    return estimator
+
+
+class Trainer:
+    choice = "fit"
+
+    def __init__(self, problem, variant, n_threads):
+        self.problem = problem
+
+    def reset(self):
+        self.estimator = build(self.problem)
+
+    def losses(self, n_steps):
+        # half a mean over samples and outputs becomes a mean over samples of a sum over outputs
+        scale = 1 if self.problem.workload.loss == "cross_entropy" else 2 * self.problem.workload.widths[-1]
+        return [scale * float(self.estimator.partial_fit(x, y).loss_) for x, y in self.problem.batches()[:n_steps]]
+
+    def epochs(self, count):
+        self.estimator.set_params(max_iter=count, warm_start=True)  # starts from coefs_ as they are
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # max_iter is the number of epochs wanted
+            self.estimator.fit(self.problem.x, self.problem.y)
+
+
+def predict(problem, n_threads):
+    estimator, x = build(problem), problem.x[:1]
+    return lambda: estimator.predict_proba(x)

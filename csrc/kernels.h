@@ -1,0 +1,79 @@
+/* Every kernel in the precision that REAL_BITS names, and the table of them. Included twice by each isa_*.c. */
+
+#include "simd.h"
+
+#include "vector_math.h"
+
+#include "brgemm.c"
+#include "transpose.c"
+#include "elementwise.c"
+#include "activation.c"
+#include "softmax.c"
+#include "loss.c"
+#include "optimizer.c"
+
+static const nn_kernels NAME(table) = {
+    .isa = NN_ISA_NAME,
+    .real_size = sizeof(real),
+    .vl = VL,
+    .mr = MR,
+    .nr = NR,
+    .mr_narrow = MR_NARROW,
+
+    .brgemm = NAME(brgemm),
+    .transpose = NAME(transpose),
+    .column_sum = NAME(column_sum),
+
+    .exp = NAME(exp_run),
+    .log = NAME(log_run),
+    .activation = {
+        [NN_LINEAR] = NAME(activation_linear),
+        [NN_SIGMOID] = NAME(activation_sigmoid),
+        [NN_TANH] = NAME(activation_tanh),
+        [NN_RELU] = NAME(activation_relu),
+        [NN_LEAKY_RELU] = NAME(activation_leaky_relu),
+        [NN_ELU] = NAME(activation_elu),
+        [NN_GELU] = NAME(activation_gelu),
+        [NN_SILU] = NAME(activation_silu),
+        [NN_SOFTPLUS] = NAME(activation_softplus),
+    },
+    .activation_backward = {
+        [NN_LINEAR] = NAME(activation_linear_backward),
+        [NN_SIGMOID] = NAME(activation_sigmoid_backward),
+        [NN_TANH] = NAME(activation_tanh_backward),
+        [NN_RELU] = NAME(activation_relu_backward),
+        [NN_LEAKY_RELU] = NAME(activation_leaky_relu_backward),
+        [NN_ELU] = NAME(activation_elu_backward),
+        [NN_GELU] = NAME(activation_gelu_backward),
+        [NN_SILU] = NAME(activation_silu_backward),
+        [NN_SOFTPLUS] = NAME(activation_softplus_backward),
+    },
+    .add = NAME(add),
+    .sum_squares = NAME(sum_squares),
+    .absolute_maximum = NAME(absolute_maximum),
+    .penalty = NAME(penalty),
+    .gather = {
+        [NN_FROM_FLOAT32] = NAME(gather_float32),
+        [NN_FROM_FLOAT64] = NAME(gather_float64),
+        [NN_FROM_UINT8] = NAME(gather_uint8),
+    },
+    .dropout = NAME(dropout),
+    .update = {
+        [NN_SGD] = NAME(update_sgd),
+        [NN_ADAM] = NAME(update_adam),
+        [NN_ADAMW] = NAME(update_adamw),
+        [NN_RMSPROP] = NAME(update_rmsprop),
+        [NN_ADAGRAD] = NAME(update_adagrad),
+    },
+
+    .softmax = NAME(softmax),
+    .softmax_backward = NAME(softmax_backward),
+    .loss = {
+        [NN_SOFTMAX_CROSS_ENTROPY] = NAME(loss_softmax_cross_entropy),
+        [NN_SIGMOID_CROSS_ENTROPY] = NAME(loss_sigmoid_cross_entropy),
+        [NN_BINARY_CROSS_ENTROPY] = NAME(loss_binary_cross_entropy),
+        [NN_SQUARED_ERROR] = NAME(loss_squared_error),
+        [NN_ABSOLUTE_ERROR] = NAME(loss_absolute_error),
+        [NN_HUBER] = NAME(loss_huber),
+    },
+};

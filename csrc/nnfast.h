@@ -1,0 +1,126 @@
+/* The interface between the C kernels (storey 1) and the Cython loops (storey 2).
+ *
+ * Every kernel works on one tile, one row or one flat run of numbers on the calling thread: no threads, no
+ * allocation, no Python. One table of function pointers exists per (instruction set, precision); its functions take
+ * `void *` to elements of that precision, and every stride is counted in elements, never in bytes.
+ *
+ * Arithmetic is the same for any tile height m and any split of a run into rows, so the loops above may cut the work
+ * as they like: an element's bits depend only on its operands, the instruction set and the precision.
+ */
+#ifndef NNFAST_H
+#define NNFAST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { NN_FLOAT32, NN_FLOAT64, NN_PRECISION_COUNT };
+
+/* Elementwise activations, in the order of `activations` in nnfast/_core/activation.pyx. `alpha` is the slope of
+ * leaky_relu below zero and the depth of elu; the others ignore it. */
+enum {
+    NN_LINEAR, NN_SIGMOID, NN_TANH, NN_RELU, NN_LEAKY_RELU, NN_ELU, NN_GELU, NN_SILU, NN_SOFTPLUS,
+    NN_ACTIVATION_COUNT
+};
+
+enum {
+    NN_SOFTMAX_CROSS_ENTROPY,       /* y: logits */
+    NN_SIGMOID_CROSS_ENTROPY,       /* y: logits */
+    NN_BINARY_CROSS_ENTROPY,        /* y: probabilities; log is cut off at -100 as in PyTorch's BCELoss */
+    NN_SQUARED_ERROR, NN_ABSOLUTE_ERROR, NN_HUBER,
+    NN_LOSS_COUNT
+};
+
+enum { NN_SGD, NN_ADAM, NN_ADAMW, NN_RMSPROP, NN_ADAGRAD, NN_OPTIMIZER_COUNT };
+
+/* Types a batch row may be gathered from. */
+enum { NN_FROM_FLOAT32, NN_FROM_FLOAT64, NN_FROM_UINT8, NN_SOURCE_COUNT };
+
+/* What does not change between the tiles of one batch-reduce GEMM: C[m x n] (+)= sum_i A_i[m x k] B_i[k x n]. */
+typedef struct nn_brgemm {
+    ptrdiff_t k;                /* inner length of one product */
+    ptrdiff_t count;            /* number of products summed */
+    const ptrdiff_t *a_offset;  /* A_i begins at a + a_offset[i]; NULL when count is 1 */
+    ptrdiff_t b_step;           /* B_i begins at b + i * b_step */
+    ptrdiff_t a_row, a_col;     /* A[i, p] = a[i * a_row + p * a_col]; one of the two is 1 or m is 1 */
+    ptrdiff_t ldb;              /* B[p, j] = b[p * ldb + j]; a row is readable up to the next multiple of vl */
+    ptrdiff_t ldc;              /* C[i, j] = c[i * ldc + j]; nothing beyond column n is touched */
+    int accumulate;             /* C += instead of C = */
+    int relu;                   /* max(0, .) after the bias */
+} nn_brgemm;
+
+/* One optimizer step on a run of parameters. Formulas as PyTorch's; see csrc/optimizer.c. */
+typedef struct nn_update {
+    double lr;
+    double scale;               /* the gradient is multiplied by this first (clipping by global norm) */
+    double clip;                /* then cut to [-clip, clip]; 0: not */
+    double momentum;            /* sgd, rmsprop */
+    int nesterov;               /* sgd */
+    int first;                  /* sgd: the momentum buffer is set, not blended, in the very first step */
+    double beta1, beta2;        /* adam, adamw */
+    double correction1;         /* 1 - beta1^t */
+    double correction2;         /* 1 - beta2^t */
+    double rho;                 /* rmsprop's alpha */
+    double eps;
+    double weight_decay;        /* adamw, decoupled */
+} nn_update;
+
+/* Elements of one sample keep their random numbers wherever they run: the generator is a function of these. */
+typedef struct nn_random_key {
+    uint64_t seed, step, sample, layer;
+} nn_random_key;
+
+typedef struct nn_kernels {
+    const char *isa;            /* "baseline", "avx2", "avx512", "neon" */
+    int real_size;              /* bytes of an element: 4 or 8 */
+    int vl;                     /* lanes of a vector */
+    int mr, nr;                 /* register tile; nr is 2 * vl or more */
+    int mr_narrow;              /* tile height where n <= vl */
+
+    /* matrix tiles */
+
+    /* c: m x n, m <= mr (mr_narrow if n <= vl), n <= nr. bias: n values padded to vl, or NULL. */
+    void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias, void *c);
+    /* dst[j, i] = src[i, j] for src: rows x cols. */
+    void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
+    /* y[j] = sum_i x[i, j], i ascending, for x: rows x cols. */
+    void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y);
+
+    /* runs of n numbers */
+
+    void (*exp)(ptrdiff_t n, const void *x, void *y);
+    void (*log)(ptrdiff_t n, const void *x, void *y);
+    void (*activation[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, void *y, double alpha);
+    /* dz = dy * act'(z), from y where it is enough and from z where it is not (gelu, silu, softplus); z may be NULL
+     * for the others. dz may be dy. */
+    void (*activation_backward[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, const void *y, const void *dy, void *dz, double alpha);
+    void (*add)(ptrdiff_t n, const void *a, const void *b, void *y);          /* y may be a or b */
+    double (*sum_squares)(ptrdiff_t n, const void *x);
+    double (*absolute_maximum)(ptrdiff_t n, const void *x);                   /* inf if any is nan or inf */
+    /* g += l2 * w + l1 * sign(w); returns l2/2 * sum w^2 + l1 * sum |w|. g may be NULL (value only). */
+    double (*penalty)(ptrdiff_t n, const void *w, void *g, double l1, double l2);
+    void (*gather[NN_SOURCE_COUNT])(ptrdiff_t n, const void *src, void *dst); /* convert to this precision */
+    /* y[i] = x[i] * keep_i / (1 - rate); keep_i from key and `start` + i alone. x may be y. */
+    void (*dropout)(ptrdiff_t n, const void *x, void *y, double rate, const nn_random_key *key, ptrdiff_t start);
+    /* s0, s1: state of the optimizer or NULL where it keeps none (see nn_optimizer_slots). */
+    void (*update[NN_OPTIMIZER_COUNT])(ptrdiff_t n, void *w, const void *g, void *s0, void *s1, const nn_update *u);
+
+    /* rows; m rows of n, row i begins at x + i * ld */
+
+    void (*softmax)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy);          /* y may be x */
+    /* dx = (dy - sum_j dy_j y_j) * y; dx may be dy. */
+    void (*softmax_backward)(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *dy, ptrdiff_t ld_dy, void *dx, ptrdiff_t ldx);
+    /* Loss and gradient of m rows in one pass. Targets: `labels` (one class a row, already checked) or `t`.
+     * loss[i]: the row's loss, not scaled. dy = scale_i * d loss_i / d y, scale_i = scale * (weight ? weight[i] : 1);
+     * dy may be NULL. p: probabilities of the two logit losses, may be y itself or NULL. delta: huber's.
+     * dy may not overlap y. */
+    void (*loss[NN_LOSS_COUNT])(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *t, ptrdiff_t ldt, const int32_t *labels,
+                                double scale, const double *weight, double delta,
+                                double *loss, void *p, ptrdiff_t ldp, void *dy, ptrdiff_t ld_dy);
+} nn_kernels;
+
+/* The table of a level ("baseline", "avx2", ...), or NULL where this build or this CPU lacks it. */
+const nn_kernels *nn_kernels_at(const char *isa, int precision);
+/* Name of the i-th level this build contains, lowest first, or NULL beyond the last; `usable`: the CPU and OS run it. */
+const char *nn_level(int i, int *usable);
+
+#endif

@@ -1,0 +1,139 @@
+/* dst[j, i] = src[i, j] for a tile, in squares that fit the registers; a plain loop takes the edges. */
+
+#undef SQUARE
+
+#if defined(NN_ISA_AVX2) || defined(NN_ISA_AVX512)
+
+/* AVX-512 keeps the 256-bit squares: moving memory, not shuffling, is the limit. */
+#if REAL_BITS == 32
+
+#define SQUARE 8
+
+nn_inline void NAME(transpose_square)(const real *src, ptrdiff_t src_ld, real *dst, ptrdiff_t dst_ld)
+{
+    __m256 r[8], s[8];
+    /* Rows i and i + 4 share a register, so that 128-bit lanes are crossed by the loads alone. */
+    for (int i = 0; i < 4; i++) {
+        const real *low = src + i * src_ld, *high = low + 4 * src_ld;
+        r[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+        r[i + 4] = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low + 4)), _mm_loadu_ps(high + 4), 1);
+    }
+    for (int h = 0; h < 8; h += 4) {
+        s[h] = _mm256_unpacklo_ps(r[h], r[h + 1]);
+        s[h + 1] = _mm256_unpackhi_ps(r[h], r[h + 1]);
+        s[h + 2] = _mm256_unpacklo_ps(r[h + 2], r[h + 3]);
+        s[h + 3] = _mm256_unpackhi_ps(r[h + 2], r[h + 3]);
+        _mm256_storeu_ps(dst + h * dst_ld, _mm256_shuffle_ps(s[h], s[h + 2], 0x44));
+        _mm256_storeu_ps(dst + (h + 1) * dst_ld, _mm256_shuffle_ps(s[h], s[h + 2], 0xee));
+        _mm256_storeu_ps(dst + (h + 2) * dst_ld, _mm256_shuffle_ps(s[h + 1], s[h + 3], 0x44));
+        _mm256_storeu_ps(dst + (h + 3) * dst_ld, _mm256_shuffle_ps(s[h + 1], s[h + 3], 0xee));
+    }
+}
+
+#else
+
+#define SQUARE 4
+
+nn_inline void NAME(transpose_square)(const real *src, ptrdiff_t src_ld, real *dst, ptrdiff_t dst_ld)
+{
+    __m256d r[4];
+    for (int i = 0; i < 2; i++) {
+        const real *low = src + i * src_ld, *high = low + 2 * src_ld;
+        r[i] = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(low)), _mm_loadu_pd(high), 1);
+        r[i + 2] = _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(low + 2)), _mm_loadu_pd(high + 2), 1);
+    }
+    for (int h = 0; h < 4; h += 2) {
+        _mm256_storeu_pd(dst + h * dst_ld, _mm256_unpacklo_pd(r[h], r[h + 1]));
+        _mm256_storeu_pd(dst + (h + 1) * dst_ld, _mm256_unpackhi_pd(r[h], r[h + 1]));
+    }
+}
+
+#endif
+
+#elif defined(NN_ISA_NEON)
+
+#if REAL_BITS == 32
+
+#define SQUARE 4
+
+nn_inline void NAME(transpose_square)(const real *src, ptrdiff_t src_ld, real *dst, ptrdiff_t dst_ld)
+{
+    const float32x4x2_t low = vtrnq_f32(vld1q_f32(src), vld1q_f32(src + src_ld));
+    const float32x4x2_t high = vtrnq_f32(vld1q_f32(src + 2 * src_ld), vld1q_f32(src + 3 * src_ld));
+    for (int i = 0; i < 2; i++) {
+        vst1q_f32(dst + i * dst_ld, vcombine_f32(vget_low_f32(low.val[i]), vget_low_f32(high.val[i])));
+        vst1q_f32(dst + (i + 2) * dst_ld, vcombine_f32(vget_high_f32(low.val[i]), vget_high_f32(high.val[i])));
+    }
+}
+
+#else
+
+#define SQUARE 2
+
+nn_inline void NAME(transpose_square)(const real *src, ptrdiff_t src_ld, real *dst, ptrdiff_t dst_ld)
+{
+    const float64x2_t r0 = vld1q_f64(src), r1 = vld1q_f64(src + src_ld);
+    vst1q_f64(dst, vtrn1q_f64(r0, r1));
+    vst1q_f64(dst + dst_ld, vtrn2q_f64(r0, r1));
+}
+
+#endif
+
+#else
+
+#define SQUARE 4
+
+nn_inline void NAME(transpose_square)(const real *src, ptrdiff_t src_ld, real *dst, ptrdiff_t dst_ld)
+{
+    for (int j = 0; j < SQUARE; j++)
+        for (int i = 0; i < SQUARE; i++)
+            dst[j * dst_ld + i] = src[i * src_ld + j];
+}
+
+#endif
+
+static void NAME(transpose_edge)(ptrdiff_t rows, ptrdiff_t cols, const real *src, ptrdiff_t src_ld, real *dst,
+                                 ptrdiff_t dst_ld)
+{
+    for (ptrdiff_t j = 0; j < cols; j++)
+        for (ptrdiff_t i = 0; i < rows; i++)
+            dst[j * dst_ld + i] = src[i * src_ld + j];
+}
+
+static void NAME(transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src_, ptrdiff_t src_ld, void *dst_,
+                            ptrdiff_t dst_ld)
+{
+    const real *src = src_;
+    real *dst = dst_;
+    const ptrdiff_t row_end = rows - rows % SQUARE, col_end = cols - cols % SQUARE;
+    for (ptrdiff_t j = 0; j < col_end; j += SQUARE)
+        for (ptrdiff_t i = 0; i < row_end; i += SQUARE)
+            NAME(transpose_square)(src + i * src_ld + j, src_ld, dst + j * dst_ld + i, dst_ld);
+    NAME(transpose_edge)(rows - row_end, col_end, src + row_end * src_ld, src_ld, dst + row_end, dst_ld);
+    NAME(transpose_edge)(rows, cols - col_end, src + col_end, src_ld, dst + col_end * dst_ld, dst_ld);
+}
+
+/* A column adds its rows in ascending order whatever block it is in, so its bits do not depend on the blocking. */
+static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, void *y_)
+{
+    const real *x = x_;
+    real *y = y_;
+    ptrdiff_t j = 0;
+    for (; j + 4 * VL <= cols; j += 4 * VL) {
+        vec s[4];
+        for (int c = 0; c < 4; c++)
+            s[c] = v_zero();
+        for (ptrdiff_t i = 0; i < rows; i++)
+            for (int c = 0; c < 4; c++)
+                s[c] = v_add(s[c], v_load(x + i * ld + j + c * VL));
+        for (int c = 0; c < 4; c++)
+            v_store(y + j + c * VL, s[c]);
+    }
+    for (; j < cols; j += VL) {
+        const ptrdiff_t n = cols - j < VL ? cols - j : VL;
+        vec s = v_zero();
+        for (ptrdiff_t i = 0; i < rows; i++)
+            s = v_add(s, v_load_n(x + i * ld + j, n));
+        v_store_n(y + j, s, n);
+    }
+}

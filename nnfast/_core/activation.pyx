@@ -1,0 +1,93 @@
+"""Activations within a plan: y = act(z) elementwise, or softmax over the last axis.
+
+A layer with weights applies its activation itself, in place (apply); a layer that is only an activation reads another
+value (activation_forward). gelu, silu and softplus need z for their derivative, so z is kept beside y for them; the
+others are derived from y.
+"""
+from libc.string cimport memcpy
+
+from nnfast._core.kernels cimport NN_GELU, NN_LINEAR, NN_SILU, NN_SOFTPLUS, nn_kernels
+from nnfast._core.node cimport SOFTMAX, Context, Node, Value
+
+# In the order of csrc/nnfast.h.
+ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
+
+
+cdef int activation_index(object name) except -1:
+    if name == "softmax":
+        return SOFTMAX
+    return ACTIVATIONS.index(name)
+
+
+cdef bint needs_input(int activation) noexcept nogil:
+    return activation == NN_GELU or activation == NN_SILU or activation == NN_SOFTPLUS
+
+
+cdef void apply(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """y = act(z) on the node's own output; z stands in y unless the value keeps it apart."""
+    cdef const nn_kernels *k = node.k
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size
+    cdef char *to = y.y + lo * y.ld * size
+    cdef const char *z = to if y.z == NULL else y.z + lo * y.ld * size
+    if node.fused and ctx.has_loss:
+        return
+    if node.activation == SOFTMAX:
+        softmax_rows(node, lo, hi)
+    elif node.activation != NN_LINEAR:
+        k.activation[node.activation]((hi - lo) * y.ld, z, to, node.alpha)
+
+
+cdef void softmax_rows(const Node *node, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const nn_kernels *k = node.k
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size, n = y.size // node.outer, b
+    cdef char *at
+    if node.outer == 1:
+        at = y.y + lo * y.ld * size
+        k.softmax(hi - lo, n, at, y.ld, at, y.ld)
+        return
+    for b in range(lo, hi):
+        at = y.y + b * y.ld * size
+        k.softmax(node.outer, n, at, n, at, n)
+
+
+cdef void apply_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """dz = dy * act'(z) in place of dy."""
+    cdef const nn_kernels *k = node.k
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size, start = lo * y.ld * size, n, b
+    cdef const char *z = NULL if y.z == NULL else y.z + start
+    if node.fused and ctx.has_loss:
+        return
+    if node.activation == SOFTMAX:
+        n = y.size // node.outer
+        if node.outer == 1:
+            k.softmax_backward(hi - lo, n, y.y + start, y.ld, y.dy + start, y.ld, y.dy + start, y.ld)
+            return
+        for b in range(lo, hi):
+            start = b * y.ld * size
+            k.softmax_backward(node.outer, n, y.y + start, n, y.dy + start, n, y.dy + start, n)
+    elif node.activation != NN_LINEAR:
+        k.activation_backward[node.activation]((hi - lo) * y.ld, z, y.y + start, y.dy + start, y.dy + start, node.alpha)
+
+
+cdef void activation_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = node.k.real_size
+    memcpy((y.y if y.z == NULL else y.z) + lo * y.ld * size, x.y + lo * x.ld * size, (hi - lo) * x.ld * size)
+    apply(node, ctx, lo, hi)
+
+
+cdef void activation_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = node.k.real_size, n = (hi - lo) * x.ld
+    apply_backward(node, ctx, lo, hi)
+    if x.dy == NULL:
+        return
+    if node.adds[0]:
+        node.k.add(n, x.dy + lo * x.ld * size, y.dy + lo * y.ld * size, x.dy + lo * x.ld * size)
+    else:
+        memcpy(x.dy + lo * x.ld * size, y.dy + lo * y.ld * size, n * size)

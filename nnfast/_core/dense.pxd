@@ -1,0 +1,5 @@
+from nnfast._core.node cimport Node, Context, Tile
+
+cdef void dense_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void dense_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void dense_gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil

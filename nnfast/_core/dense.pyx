@@ -1,0 +1,188 @@
+"""Fully connected layer: y = act(x W + b).
+
+Layout: x [batch][in], W [in][out] packed in panels of output columns (gemm.pxd), b [out], y [batch][out].
+Rows of a batch are independent in the forward pass and in dx; a tile of dW is a few rows of W in one panel and sums over
+the whole batch in order, so no partial gradients exist and the bits do not depend on the number of threads.
+
+    forward   z = x W + b, y = act(z)           bias and relu in the tile, other activations while z is in cache
+    backward  dz = dy * act'(z), in place;      dx = dz W'    (W' is packed tile by tile)
+    gradient  dW = x' dz,  db = sum_b dz        x read in columns, dz in rows: both in place
+"""
+from libc.string cimport memset
+
+from nnfast._core.activation cimport apply, apply_backward
+from nnfast._core.gemm cimport (
+    PANELS, PANELS_TRANSPOSED, ROWS, COLUMNS, Product, multiply, pack_panel, panels, panel_width, round_up, scratch_bytes,
+)
+from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_kernels
+from nnfast._core.node cimport Context, Node, Tile, Value
+
+cdef enum:
+    GRADIENT_DEPTH = 256    # samples summed in one pass: their rows of dz in a panel stay in L1
+
+
+cdef void dense_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const nn_kernels *k = node.k
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef char *z = y.y if y.z == NULL else y.z
+    cdef Py_ssize_t size = k.real_size, b
+    cdef Product product
+    product.k = k
+    product.K = node.kernel.rows
+    product.a_col = 1
+    product.storage = PANELS
+    product.b = node.kernel.w
+    product.bias = NULL if node.bias == NULL else node.bias.w
+    product.accumulate = False
+    product.relu = node.activation == NN_RELU
+    if node.outer == 1:
+        product.M = hi - lo
+        product.N = round_up(node.kernel.columns, k.vl)     # into the padding: whole vectors only
+        product.a = x.y + lo * x.ld * size
+        product.a_row = x.ld
+        product.c = z + lo * y.ld * size
+        product.ldc = y.ld
+        multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
+    else:
+        product.M = node.outer
+        product.N = node.kernel.columns
+        product.a_row = product.K
+        product.ldc = product.N
+        for b in range(lo, hi):
+            product.a = x.y + b * x.ld * size
+            product.c = z + b * y.ld * size
+            multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
+    if node.activation != NN_RELU:
+        apply(node, ctx, lo, hi)
+
+
+cdef void dense_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const nn_kernels *k = node.k
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size, b
+    cdef Product product
+    apply_backward(node, ctx, lo, hi)
+    if x.dy == NULL:
+        return
+    product.k = k
+    product.K = node.kernel.columns
+    product.N = node.kernel.rows
+    product.a_col = 1
+    product.storage = PANELS_TRANSPOSED
+    product.b = node.kernel.w
+    product.b_rows = node.kernel.rows
+    product.bias = NULL
+    product.accumulate = node.adds[0]
+    product.relu = False
+    if node.outer == 1:
+        product.M = hi - lo
+        product.a = y.dy + lo * y.ld * size
+        product.a_row = y.ld
+        product.c = x.dy + lo * x.ld * size
+        product.ldc = x.ld
+        multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
+    else:
+        product.M = node.outer
+        product.a_row = product.K
+        product.ldc = product.N
+        for b in range(lo, hi):
+            product.a = y.dy + b * y.ld * size
+            product.c = x.dy + b * x.ld * size
+            multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
+
+
+cdef void dense_gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+    if tile.parameter == node.bias:
+        bias_gradient(node, ctx, tile)
+    elif node.outer == 1:
+        kernel_gradient(node, ctx, tile)
+    else:
+        kernel_gradient_many_rows(node, ctx, tile)
+
+
+cdef void bias_gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+    cdef const nn_kernels *k = node.k
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size, columns = node.bias.columns, b
+    cdef char *db = node.bias.g + tile.lo * size
+    if node.outer == 1:
+        k.column_sum(ctx.batch, tile.hi - tile.lo, y.dy + tile.lo * size, y.ld, db)
+        return
+    memset(db, 0, (tile.hi - tile.lo) * size)
+    for b in range(ctx.batch):
+        k.column_sum(node.outer, tile.hi - tile.lo, y.dy + (b * y.ld + tile.lo) * size, columns, ctx.scratch)
+        k.add(tile.hi - tile.lo, db, ctx.scratch, db)
+
+
+cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+    """One panel's rows lo..hi of dW, the whole batch."""
+    cdef const nn_kernels *k = node.k
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size
+    cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
+    cdef Py_ssize_t most = k.mr if width > k.vl else k.mr_narrow
+    cdef Py_ssize_t b0 = 0, i, m, step
+    cdef char *dw = node.kernel.g + (tile.panel * k.nr * node.kernel.rows) * size
+    cdef nn_brgemm op
+    op.count = 1
+    op.a_offset = NULL
+    op.b_step = 0
+    op.a_row = 1
+    op.a_col = x.ld
+    op.ldb = y.ld
+    op.ldc = width
+    op.relu = False
+    step = (tile.hi - tile.lo + most - 1) // most
+    step = (tile.hi - tile.lo + step - 1) // step
+    while b0 < ctx.batch:
+        op.k = min(ctx.batch - b0, GRADIENT_DEPTH)
+        op.accumulate = b0 > 0
+        i = tile.lo
+        while i < tile.hi:
+            m = min(step, tile.hi - i)
+            k.brgemm(&op, m, width, x.y + (b0 * x.ld + i) * size, y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL,
+                     dw + i * width * size)
+            i += m
+        b0 += op.k
+
+
+cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+    """The same where a sample has several rows: they are not padded, so dz is packed first."""
+    cdef const nn_kernels *k = node.k
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size, rows = node.kernel.rows
+    cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
+    cdef Py_ssize_t most = k.mr if width > k.vl else k.mr_narrow
+    cdef Py_ssize_t depth = scratch_bytes(k) // (k.nr * size), b, r, i, m
+    cdef char *dw = node.kernel.g + (tile.panel * k.nr * rows) * size
+    cdef Product dz
+    cdef nn_brgemm op
+    dz.k = k
+    dz.N = node.kernel.columns
+    dz.storage = ROWS
+    dz.ldb = dz.N
+    op.count = 1
+    op.a_offset = NULL
+    op.b_step = 0
+    op.a_row = 1
+    op.a_col = rows
+    op.ldb = width
+    op.ldc = width
+    op.relu = False
+    for b in range(ctx.batch):
+        r = 0
+        while r < node.outer:
+            op.k = min(node.outer - r, depth)
+            op.accumulate = b > 0 or r > 0
+            dz.b = y.dy + (b * y.ld + r * dz.N) * size
+            pack_panel(&dz, tile.panel, 0, op.k, ctx.scratch)
+            i = tile.lo
+            while i < tile.hi:
+                m = min(most, tile.hi - i)
+                k.brgemm(&op, m, width, x.y + (b * x.ld + r * rows + i) * size, ctx.scratch, NULL, dw + i * width * size)
+                i += m
+            r += op.k

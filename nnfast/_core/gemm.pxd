@@ -1,0 +1,43 @@
+"""Matrix products out of tiles: C[M x N] (+)= A[M x K] B[K x N], the one loop nest behind dense layers."""
+from nnfast._core.kernels cimport nn_kernels
+
+# How B lies in memory.
+cdef enum Storage:
+    PANELS              # packed: panel after panel of nr columns, each [K][width]; see panel_width
+    PANELS_TRANSPOSED   # B is the transpose of such a packed matrix
+    ROWS                # B[p, j] = b[p * ldb + j]
+    COLUMNS             # B[p, j] = b[j * ldb + p]
+
+cdef struct Product:
+    const nn_kernels *k
+    Py_ssize_t M, N, K
+    const char *a
+    Py_ssize_t a_row, a_col     # A[i, p] = a[i * a_row + p * a_col]
+    Storage storage
+    const char *b
+    Py_ssize_t ldb              # ROWS, COLUMNS
+    Py_ssize_t b_rows           # PANELS_TRANSPOSED: rows of the packed matrix (= N)
+    char *c
+    Py_ssize_t ldc
+    const char *bias            # N values padded to whole vectors, or NULL
+    bint accumulate, relu
+
+cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil
+cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil
+cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *matrix, char *packed) noexcept nogil
+cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *packed, char *matrix) noexcept nogil
+cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil
+
+cdef inline Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t multiple) noexcept nogil:
+    return (n + multiple - 1) // multiple * multiple
+
+cdef inline Py_ssize_t panels(const nn_kernels *k, Py_ssize_t columns) noexcept nogil:
+    return (columns + k.nr - 1) // k.nr
+
+cdef inline Py_ssize_t panel_width(const nn_kernels *k, Py_ssize_t columns, Py_ssize_t panel) noexcept nogil:
+    """Columns of a panel with its padding: nr, or fewer whole vectors in the last one."""
+    cdef Py_ssize_t rest = round_up(columns, k.vl) - panel * k.nr
+    return rest if rest < k.nr else k.nr
+
+cdef inline Py_ssize_t packed_size(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    return rows * round_up(columns, k.vl)

@@ -1,0 +1,147 @@
+"""Matrix products out of tiles.
+
+    for a block of columns (NC):        B's block, packed here if it is not yet, stays in L2
+        for a block of K (KC):
+            for a block of rows (MC):   A's block stays in L2
+                for a panel (NR):       B's panel stays in L1
+                    for a tile of rows (MR): C's tile stays in registers
+
+The cuts along K depend on K alone, and a tile sums in order of p: every element of C has the same bits, however rows
+and panels were shared out among threads.
+"""
+from libc.string cimport memcpy, memset
+
+from nnfast._core.kernels cimport nn_kernels, nn_brgemm
+
+cdef enum:
+    PANEL_BYTES = 20480     # one panel of B in L1, beside the tile of A
+    BLOCK_BYTES = 131072    # a block of A, and one of packed B, in L2
+
+
+cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    """Length of the pieces when n is cut evenly into as few as possible, none longer than `most`."""
+    cdef Py_ssize_t pieces = (n + most - 1) // most
+    return (n + pieces - 1) // pieces if pieces > 0 else 1
+
+
+cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
+    """KC: rows of B in one panel."""
+    return PANEL_BYTES // (k.nr * k.real_size)
+
+
+cdef inline Py_ssize_t block_panels(const nn_kernels *k) noexcept nogil:
+    """Panels of B in a block that is packed here."""
+    return BLOCK_BYTES // PANEL_BYTES
+
+
+cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil:
+    return block_panels(k) * PANEL_BYTES + 64
+
+
+cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil:
+    """Rows p0..p1 of one panel of B as [p][width], with zeros for the columns beyond N."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, j0 = panel * k.nr, width = panel_width(k, x.N, panel)
+    cdef Py_ssize_t columns = min(x.N - j0, width), p, q, q0, part, inner
+    if columns < width:
+        memset(to, 0, (p1 - p0) * width * size)
+    if x.storage == ROWS:
+        for p in range(p0, p1):
+            memcpy(to + (p - p0) * width * size, x.b + (p * x.ldb + j0) * size, columns * size)
+    elif x.storage == COLUMNS:
+        k.transpose(columns, p1 - p0, x.b + (j0 * x.ldb + p0) * size, x.ldb, to, width)
+    else:
+        # The packed matrix W is [N][K]; its panels cut K. Take from each panel the part that lies in p0..p1.
+        p = p0
+        while p < p1:
+            part = p // k.nr
+            q0 = part * k.nr
+            inner = panel_width(k, x.K, part)
+            q = min(p1, q0 + inner)
+            k.transpose(columns, q - p, x.b + (q0 * x.b_rows + j0 * inner + (p - q0)) * size, inner,
+                        to + (p - p0) * width * size, width)
+            p = q
+
+
+cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil:
+    """Rows row_lo..row_hi of C in the columns of panels panel_lo..panel_hi, on this thread.
+
+    scratch: scratch_bytes(k) of this thread's own, needed unless B is stored as PANELS.
+    """
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size
+    cdef Py_ssize_t kc = parts(x.K, depth(k))
+    cdef Py_ssize_t mc = max(k.mr, BLOCK_BYTES // (kc * size))
+    cdef Py_ssize_t nc = panel_hi - panel_lo if x.storage == PANELS else block_panels(k)
+    cdef Py_ssize_t jc, p0, p1, ic, i_end, j, i, m, width, columns, tile
+    cdef const char *b
+    cdef const char *bias
+    cdef bint last
+    cdef nn_brgemm op
+    op.count = 1
+    op.a_offset = NULL
+    op.b_step = 0
+    op.a_row = x.a_row
+    op.a_col = x.a_col
+    op.ldc = x.ldc
+    mc = parts(row_hi - row_lo, mc)
+    jc = panel_lo
+    while jc < panel_hi:
+        p0 = 0
+        while True:
+            p1 = min(x.K, p0 + kc)
+            last = p1 == x.K
+            op.k = p1 - p0
+            op.accumulate = p0 > 0 or x.accumulate
+            op.relu = x.relu and last
+            if x.storage != PANELS:
+                for j in range(jc, min(jc + nc, panel_hi)):
+                    pack_panel(x, j, p0, p1, scratch + (j - jc) * PANEL_BYTES)
+            ic = row_lo
+            while ic < row_hi:
+                i_end = min(ic + mc, row_hi)
+                for j in range(jc, min(jc + nc, panel_hi)):
+                    width = panel_width(k, x.N, j)
+                    columns = min(x.N - j * k.nr, width)
+                    op.ldb = width
+                    if x.storage == PANELS:
+                        b = x.b + (j * k.nr * x.K + p0 * width) * size
+                    else:
+                        b = scratch + (j - jc) * PANEL_BYTES
+                    bias = x.bias + j * k.nr * size if x.bias != NULL and last else NULL
+                    tile = parts(i_end - ic, k.mr if columns > k.vl else k.mr_narrow)
+                    i = ic
+                    while i < i_end:
+                        m = min(tile, i_end - i)
+                        k.brgemm(&op, m, columns, x.a + (i * x.a_row + p0 * x.a_col) * size, b, bias,
+                                 x.c + (i * x.ldc + j * k.nr) * size)
+                        i += m
+                ic = i_end
+            p0 = p1
+            if p0 >= x.K:
+                break
+        jc += nc
+
+
+cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *matrix, char *packed) noexcept nogil:
+    """A plain [rows][columns] matrix as panels."""
+    cdef Product x
+    cdef Py_ssize_t j
+    x.k = k
+    x.K = rows
+    x.N = columns
+    x.storage = ROWS
+    x.b = matrix
+    x.ldb = columns
+    for j in range(panels(k, columns)):
+        pack_panel(&x, j, 0, rows, packed + j * k.nr * rows * k.real_size)
+
+
+cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *packed, char *matrix) noexcept nogil:
+    """The inverse of pack."""
+    cdef Py_ssize_t size = k.real_size, j, i, width
+    for j in range(panels(k, columns)):
+        width = panel_width(k, columns, j)
+        for i in range(rows):
+            memcpy(matrix + (i * columns + j * k.nr) * size, packed + (j * k.nr * rows + i * width) * size,
+                   min(width, columns - j * k.nr) * size)

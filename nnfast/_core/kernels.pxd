@@ -1,0 +1,117 @@
+"""The C kernels (csrc/nnfast.h, where every field and function is described) and the table in use."""
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, uint64_t
+
+
+cdef extern from "nnfast.h":
+    enum:
+        NN_FLOAT32
+        NN_FLOAT64
+        NN_PRECISION_COUNT
+    enum:
+        NN_LINEAR
+        NN_SIGMOID
+        NN_TANH
+        NN_RELU
+        NN_LEAKY_RELU
+        NN_ELU
+        NN_GELU
+        NN_SILU
+        NN_SOFTPLUS
+        NN_ACTIVATION_COUNT
+    enum:
+        NN_SOFTMAX_CROSS_ENTROPY
+        NN_SIGMOID_CROSS_ENTROPY
+        NN_BINARY_CROSS_ENTROPY
+        NN_SQUARED_ERROR
+        NN_ABSOLUTE_ERROR
+        NN_HUBER
+        NN_LOSS_COUNT
+    enum:
+        NN_SGD
+        NN_ADAM
+        NN_ADAMW
+        NN_RMSPROP
+        NN_ADAGRAD
+        NN_OPTIMIZER_COUNT
+    enum:
+        NN_FROM_FLOAT32
+        NN_FROM_FLOAT64
+        NN_FROM_UINT8
+        NN_SOURCE_COUNT
+
+    ctypedef struct nn_brgemm:
+        ptrdiff_t k
+        ptrdiff_t count
+        const ptrdiff_t *a_offset
+        ptrdiff_t b_step
+        ptrdiff_t a_row
+        ptrdiff_t a_col
+        ptrdiff_t ldb
+        ptrdiff_t ldc
+        int accumulate
+        int relu
+
+    ctypedef struct nn_update:
+        double lr
+        double scale
+        double clip
+        double momentum
+        int nesterov
+        int first
+        double beta1
+        double beta2
+        double correction1
+        double correction2
+        double rho
+        double eps
+        double weight_decay
+
+    ctypedef struct nn_random_key:
+        uint64_t seed
+        uint64_t step
+        uint64_t sample
+        uint64_t layer
+
+    ctypedef struct nn_kernels:
+        const char *isa
+        int real_size
+        int vl
+        int mr
+        int nr
+        int mr_narrow
+        void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
+                       void *c) noexcept nogil
+        void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
+                          ptrdiff_t dst_ld) noexcept nogil
+        void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y) noexcept nogil
+        void (*exp)(ptrdiff_t n, const void *x, void *y) noexcept nogil
+        void (*log)(ptrdiff_t n, const void *x, void *y) noexcept nogil
+        void (*activation[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, void *y, double alpha) noexcept nogil
+        void (*activation_backward[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, const void *y, const void *dy,
+                                                         void *dz, double alpha) noexcept nogil
+        void (*add)(ptrdiff_t n, const void *a, const void *b, void *y) noexcept nogil
+        double (*sum_squares)(ptrdiff_t n, const void *x) noexcept nogil
+        double (*absolute_maximum)(ptrdiff_t n, const void *x) noexcept nogil
+        double (*penalty)(ptrdiff_t n, const void *w, void *g, double l1, double l2) noexcept nogil
+        void (*gather[NN_SOURCE_COUNT])(ptrdiff_t n, const void *src, void *dst) noexcept nogil
+        void (*dropout)(ptrdiff_t n, const void *x, void *y, double rate, const nn_random_key *key,
+                        ptrdiff_t start) noexcept nogil
+        void (*update[NN_OPTIMIZER_COUNT])(ptrdiff_t n, void *w, const void *g, void *s0, void *s1,
+                                           const nn_update *u) noexcept nogil
+        void (*softmax)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy) noexcept nogil
+        void (*softmax_backward)(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *dy,
+                                 ptrdiff_t ld_dy, void *dx, ptrdiff_t ldx) noexcept nogil
+        void (*loss[NN_LOSS_COUNT])(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *t,
+                                    ptrdiff_t ldt, const int32_t *labels, double scale, const double *weight,
+                                    double delta, double *loss, void *p, ptrdiff_t ldp, void *dy,
+                                    ptrdiff_t ld_dy) noexcept nogil
+
+
+# The C objects are linked into this module alone; the others reach a table through these.
+
+# The table of the level in use.
+cdef const nn_kernels *kernels(int precision) noexcept nogil
+
+# The table of a level by name, or NULL where this build or this CPU lacks it.
+cdef const nn_kernels *kernels_at(const char *isa, int precision) noexcept nogil

@@ -1,0 +1,40 @@
+from libc.stdint cimport int32_t
+from nnfast._core.kernels cimport nn_kernels
+from nnfast._core.node cimport Context, Value
+
+cdef enum:
+    CUSTOM_LOSS = 100       # a Python callable
+    MAX_METRICS = 8
+
+cdef enum MetricKind:
+    ACCURACY
+    TOP_K
+    BINARY_ACCURACY
+    SQUARED
+    ABSOLUTE
+    R2
+
+cdef struct Metric:
+    MetricKind kind
+    Py_ssize_t k            # TOP_K
+    double threshold        # BINARY_ACCURACY
+    Py_ssize_t width        # numbers a sample adds to the totals
+    double *values          # [batch][width]
+    double *totals          # [width]
+
+cdef struct Head:           # an output with its loss and metrics
+    const nn_kernels *k
+    Value *output
+    int loss                # index in csrc/nnfast.h, or CUSTOM_LOSS
+    double delta, weight
+    bint fused              # the output is to hold probabilities, the loss computes them from logits
+    bint labels             # targets are class labels
+    char *target            # [batch][output.ld]
+    int32_t *label          # [batch]
+    double *loss_values     # [batch]
+    double loss_total
+    Py_ssize_t n_metrics
+    Metric metrics[MAX_METRICS]
+
+cdef void loss_rows(const Head *head, const Context *ctx, double scale, const double *weight, bint gradient, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

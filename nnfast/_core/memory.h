@@ -1,0 +1,55 @@
+/* Zeroed, cache-line aligned memory. Large blocks come straight from the system: pages that are never touched cost
+ * nothing, and huge pages spare the strided walks over weights their address translation misses. */
+#ifndef NNFAST_MEMORY_H
+#define NNFAST_MEMORY_H
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NN_LARGE ((size_t)4 << 20)
+#define NN_ROUND(size) (((size) + 65535) / 65536 * 65536)    /* whole pages, whatever their size */
+
+#if defined(_WIN32)
+#include <malloc.h>
+static inline void *nn_allocate(size_t size)
+{
+    void *p = _aligned_malloc(size ? size : 1, 64);
+    if (p) memset(p, 0, size);
+    return p;
+}
+static inline void nn_release(void *p, size_t size) { (void)size; _aligned_free(p); }
+#else
+#include <sys/mman.h>
+#ifndef MAP_ANONYMOUS
+#define MAP_ANONYMOUS MAP_ANON
+#endif
+static inline void *nn_allocate(size_t size)
+{
+    if (size >= NN_LARGE) {
+        const size_t huge = (size_t)2 << 20;
+        char *p = (char *)mmap(NULL, size + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == (char *)MAP_FAILED) return NULL;
+        /* Begin at a huge page's border; give back what lies before it and what is left over behind. */
+        const size_t skip = (huge - (size_t)p % huge) % huge;
+        const size_t kept = NN_ROUND(size);
+        if (skip) munmap(p, skip);
+        if (huge > skip + (kept - size)) munmap(p + skip + kept, size + huge - skip - kept);
+#ifdef MADV_HUGEPAGE
+        madvise(p + skip, kept, MADV_HUGEPAGE);
+#endif
+        return p + skip;
+    }
+    void *p = NULL;
+    if (posix_memalign(&p, 64, size ? size : 1)) return NULL;
+    memset(p, 0, size);
+    return p;
+}
+static inline void nn_release(void *p, size_t size)
+{
+    if (size >= NN_LARGE) munmap(p, NN_ROUND(size));
+    else free(p);
+}
+#endif
+
+#endif

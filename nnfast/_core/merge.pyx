@@ -1,0 +1,63 @@
+"""Several values become one: their sum, or their concatenation along an axis.
+
+add          y = x_0 + x_1 + ...          dx_i = dy
+concatenate  a sample is `outer` blocks (the axes before the joined one); a block of y is the inputs' blocks in a row
+"""
+from libc.string cimport memcpy
+
+from nnfast._core.node cimport Context, Node, Value
+
+
+cdef void pass_gradient(const Node *node, Py_ssize_t i, const char *dy, Py_ssize_t n, Py_ssize_t at) noexcept nogil:
+    """n numbers of dy go to input i's gradient, `at` elements from its start: set, or added if others came before."""
+    cdef const Value *x = node.inputs[i]
+    cdef char *dx = x.dy + at * node.k.real_size
+    if node.adds[i]:
+        node.k.add(n, dx, dy, dx)
+    else:
+        memcpy(dx, dy, n * node.k.real_size)
+
+
+cdef void add_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Value *y = node.output
+    cdef Py_ssize_t start = lo * y.ld * node.k.real_size, n = (hi - lo) * y.ld, i
+    node.k.add(n, node.inputs[0].y + start, node.inputs[1].y + start, y.y + start)
+    for i in range(2, node.n_inputs):
+        node.k.add(n, y.y + start, node.inputs[i].y + start, y.y + start)
+
+
+cdef void add_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Value *y = node.output
+    cdef Py_ssize_t i
+    for i in range(node.n_inputs):
+        if node.inputs[i].dy != NULL:
+            pass_gradient(node, i, y.dy + lo * y.ld * node.k.real_size, (hi - lo) * y.ld, lo * y.ld)
+
+
+cdef void concatenate_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef Py_ssize_t size = node.k.real_size, b, o, i, n
+    cdef const Value *x
+    cdef char *to
+    for b in range(lo, hi):
+        to = node.output.y + b * node.output.ld * size
+        for o in range(node.outer):
+            for i in range(node.n_inputs):
+                x = node.inputs[i]
+                n = x.size // node.outer
+                memcpy(to, x.y + (b * x.ld + o * n) * size, n * size)
+                to += n * size
+
+
+cdef void concatenate_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef Py_ssize_t size = node.k.real_size, b, o, i, n
+    cdef const Value *x
+    cdef const char *dy
+    for b in range(lo, hi):
+        dy = node.output.dy + b * node.output.ld * size
+        for o in range(node.outer):
+            for i in range(node.n_inputs):
+                x = node.inputs[i]
+                n = x.size // node.outer
+                if x.dy != NULL:
+                    pass_gradient(node, i, dy, n, b * x.ld + o * n)
+                dy += n * size

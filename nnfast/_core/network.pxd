@@ -1,0 +1,112 @@
+"""A compiled network's buffers and programs (network.pyx), and one call of it (plan.pyx)."""
+from libc.stdint cimport int32_t, uint64_t
+
+from nnfast._core.kernels cimport nn_kernels, nn_update
+from nnfast._core.loss cimport Head
+from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
+from nnfast._core.threads cimport nn_barrier
+
+cdef enum Action:
+    FORWARD
+    BACKWARD
+    LOSS
+    PYTHON_FORWARD
+    PYTHON_BACKWARD
+    PYTHON_LOSS
+    BARRIER
+
+cdef struct Instruction:
+    Action action
+    Py_ssize_t at           # node or head
+
+cdef struct Source:         # rows to gather an input, or a target, from
+    const char *data        # NULL: none
+    Py_ssize_t row_bytes
+    int kind                # index in csrc/nnfast.h
+
+cdef struct Report:         # what a thread tells the others at the end of its rows; a cache line of its own
+    bint finite             # its losses are
+    double bound            # on its part of any gradient
+    char padding[48]
+
+cdef enum Status:
+    OK
+    BAD_LOSS
+    BAD_GRADIENT
+
+cdef struct Job:            # one call of Plan: what to run, over which rows
+    const Instruction *program
+    bint loss, gradient, update, training
+    Source *inputs
+    Source *targets         # or output gradients (vjp)
+    char **outputs          # where outputs are copied to, or NULL
+    char **input_gradients  # where input gradients are copied to, or NULL
+    double *sample_losses   # where samples' losses are copied to, or NULL
+    const double *weight
+    const Py_ssize_t *order
+    Py_ssize_t n_samples, batch_size, first_step, n_steps
+    const double *lr
+    double scale            # of the loss gradient; 0: one over the batch's weight
+    uint64_t seed
+    # results
+    Status status
+    Py_ssize_t steps_done, samples_done
+    double loss_total, weight_total
+
+
+cdef char *address(object array, bint writable=*) except? NULL
+cdef void *table(Py_ssize_t count, size_t size) except NULL
+cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil
+
+cdef class Network:
+    cdef const nn_kernels *k
+    cdef readonly object dtype
+    cdef object n_threads_wanted, lock, owner, error, progress, progress_seen
+    cdef list value_shapes, node_specs, parameter_specs, output_ids, functions, _slots
+    cdef Value *values
+    cdef char **gradient_at             # where each value's dy is when it is wanted
+    cdef bint *needs_gradient           # a trainable parameter lies before it
+    cdef bint *keeps_input              # z stands apart from y
+    cdef Node *nodes
+    cdef Parameter *parameters
+    cdef Head *heads
+    cdef Tile *tiles
+    cdef double *tile_cost              # running sum
+    cdef double *penalties              # of each tile, in this step
+    cdef double *squares                # of each tile's gradient
+    cdef Py_ssize_t n_values, n_nodes, n_parameters, n_inputs, n_outputs, n_heads, n_tiles
+    cdef Instruction *inference
+    cdef Instruction *training_program
+    cdef Instruction *backward_program
+    cdef char *flat[4]                  # parameters, gradients, optimizer state 0 and 1
+    cdef Py_ssize_t flat_size           # elements
+    cdef Py_ssize_t n_slots
+    cdef char *arena
+    cdef Py_ssize_t arena_size, capacity
+    cdef double *sample_weight          # of this batch
+    cdef double work                    # multiply-adds of one sample, forward
+    cdef bint penalized                 # there are L1 or L2 penalties
+    cdef double fixed_penalty           # of the parameters that this job does not change
+    cdef Py_ssize_t *output_at          # values of the outputs
+    cdef int optimizer
+    cdef nn_update update
+    cdef double clip_norm
+    cdef public long long iterations
+    cdef Job job
+    cdef nn_barrier barrier
+    cdef Report *reports
+    cdef char *scratch
+    cdef int n_contexts
+    cdef bint has_python                # a layer is a Python function
+    cdef volatile int stop, failed
+    cdef double seen_signals, seen_progress
+
+    cdef int _allocate_flat(self, int i) except -1
+    cdef void _free_flat(self, int i) noexcept
+    cdef Py_ssize_t _row_length(self, Py_ssize_t size)
+    cdef int _build_node(self, Node *node, dict spec) except -1
+    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi) noexcept
+    cdef int _write_program(self, Instruction **program, bint loss, bint backward) except -1
+    cdef int _reserve(self, Py_ssize_t batch) except -1
+    cdef void _free_head(self, Head *head) noexcept
+    cdef Py_ssize_t _describe_head(self, Head *head, Py_ssize_t at, dict spec) except -2

@@ -1,0 +1,542 @@
+"""A network's buffers with fixed addresses, and its programs: what compiling a model makes.
+
+Design:
+
+1. Building allocates everything: flat arrays for parameters, gradients and optimizer state, and one arena for the values
+   of a batch. Nothing is allocated while the loop (plan.pyx) runs.
+2. A program is a list of instructions that every thread carries out on its own rows of the batch: all operations
+   forward, the losses, all operations backward. Python layers stand between barriers.
+3. Parameters' gradients are cut into tiles, each of which sums over the whole batch and belongs to one thread.
+"""
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, needs_input
+from nnfast._core.dense cimport dense_backward, dense_forward, dense_gradient
+from nnfast._core.dropout cimport dropout_backward, dropout_forward
+from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
+from nnfast._core.kernels cimport (
+    NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_LINEAR, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY,
+    kernels, nn_kernels,
+)
+from nnfast._core.loss cimport (
+    ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, R2, SQUARED, TOP_K, Head, Metric,
+)
+from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
+from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value
+from nnfast._core.optimizer cimport fill_update, optimizer_index
+
+import threading
+
+import numpy as np
+
+from nnfast._core.optimizer import slot_names
+
+cdef extern from "memory.h" nogil:
+    void *nn_allocate(size_t size) noexcept
+    void nn_release(void *p, size_t size) noexcept
+
+cdef enum:
+    TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
+    CACHE_LINE = 64
+
+LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
+METRICS = {"accuracy": ACCURACY, "top_k_accuracy": TOP_K, "binary_accuracy": BINARY_ACCURACY, "mse": SQUARED,
+           "mae": ABSOLUTE, "r2": R2}
+
+
+cdef char *address(object array, bint writable=False) except? NULL:
+    """Where an array's numbers are. The caller keeps the array; NumPy does not move what is referenced."""
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(array, &buffer, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+    cdef char *at = <char *>buffer.buf
+    PyBuffer_Release(&buffer)
+    return at
+
+
+cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil:
+    return round_up(size, CACHE_LINE)
+
+
+cdef void *table(Py_ssize_t count, size_t size) except NULL:
+    cdef void *p = calloc(count if count else 1, size)
+    if p == NULL:
+        raise MemoryError()
+    return p
+
+
+def product_of(shape):
+    cdef Py_ssize_t n = 1
+    for length in shape:
+        n *= length
+    return n
+
+
+cdef class Network:
+    """Built from data, which nnfast/graph.py describes and checks."""
+
+    def __cinit__(self, spec, n_threads=None):
+        self.optimizer = -1
+        self.lock = threading.Lock()
+        self.owner = None
+
+    def __init__(self, spec, n_threads=None):
+        self.dtype = np.dtype(spec["dtype"])
+        self.n_threads_wanted = n_threads
+        self.k = kernels(NN_FLOAT32 if self.dtype == np.float32 else NN_FLOAT64)
+        self.functions = []
+        self._slots = []
+        self._build_parameters(spec["parameters"])
+        self._build_nodes(spec)
+        self._build_tiles()
+        self._build_programs()
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.n_nodes):
+            free(self.nodes[i].inputs)
+            free(self.nodes[i].adds)
+        for i in range(self.n_heads):
+            self._free_head(&self.heads[i])
+        for i in range(4):
+            self._free_flat(i)
+        if self.arena != NULL:
+            nn_release(self.arena, self.arena_size)
+        free(self.output_at)
+        free(self.values)
+        free(self.gradient_at)
+        free(self.needs_gradient)
+        free(self.keeps_input)
+        free(self.nodes)
+        free(self.parameters)
+        free(self.heads)
+        free(self.tiles)
+        free(self.tile_cost)
+        free(self.penalties)
+        free(self.squares)
+        free(self.inference)
+        free(self.training_program)
+        free(self.backward_program)
+        free(self.reports)
+        if self.scratch != NULL:
+            nn_release(self.scratch, self.n_contexts * aligned(scratch_bytes(self.k)))
+
+    cdef int _allocate_flat(self, int i) except -1:
+        self._free_flat(i)
+        self.flat[i] = <char *>nn_allocate(self.flat_size * self.k.real_size)
+        if self.flat[i] == NULL:
+            raise MemoryError(f"{self.flat_size * self.k.real_size} bytes for the parameters")
+        return 0
+
+    cdef void _free_flat(self, int i) noexcept:
+        if self.flat[i] != NULL:
+            nn_release(self.flat[i], self.flat_size * self.k.real_size)
+            self.flat[i] = NULL
+
+    def _build_parameters(self, specs):
+        cdef Py_ssize_t i, line = CACHE_LINE // self.k.real_size
+        cdef Parameter *p
+        self.parameter_specs = list(specs)
+        self.n_parameters = len(specs)
+        self.parameters = <Parameter *>table(self.n_parameters, sizeof(Parameter))
+        for i, spec in enumerate(specs):
+            p = &self.parameters[i]
+            p.rows = spec["shape"][0] if spec["kind"] == "kernel" else 1
+            p.columns = spec["shape"][len(spec["shape"]) - 1]
+            p.offset = self.flat_size
+            p.size = packed_size(self.k, p.rows, p.columns)
+            p.l1 = spec["l1"]
+            p.l2 = spec["l2"]
+            p.trainable = spec["trainable"]
+            self.flat_size += round_up(p.size, line)
+            self.penalized |= p.l1 != 0 or p.l2 != 0
+        for i in range(2):
+            self._allocate_flat(i)
+        for i in range(self.n_parameters):
+            p = &self.parameters[i]
+            p.w = self.flat[0] + p.offset * self.k.real_size
+            p.g = self.flat[1] + p.offset * self.k.real_size
+
+    def _build_nodes(self, spec):
+        """Values and nodes. A reshape is only another name for its value; an activation moves into the dense layer
+        before it if nobody else sees what lies between."""
+        cdef Py_ssize_t i, j, at
+        cdef Node *node
+        inputs, specs = spec["inputs"], spec["nodes"]
+        uses = {}
+        for node_spec in specs:
+            for at in node_spec["inputs"]:
+                uses[at] = uses.get(at, 0) + 1
+        for at in spec["outputs"]:
+            uses[at] = uses.get(at, 0) + 1
+        self.value_shapes = [tuple(entry["shape"]) for entry in inputs]
+        names = {at: at for at in range(len(inputs))}       # value of the description -> value here
+        shapes = {at: shape for at, shape in enumerate(self.value_shapes)}
+        producer = {}
+        self.node_specs = []
+        for i, node_spec in enumerate(specs):
+            made = len(inputs) + i
+            shapes[made] = tuple(node_spec["shape"])
+            before = names[node_spec["inputs"][0]]
+            if node_spec["op"] == "reshape":
+                names[made] = before
+                # The value behind both names now has all their users but this one.
+                uses[made] = uses.get(made, 0) + uses[node_spec["inputs"][0]] - 1
+                continue
+            if (node_spec["op"] == "activation" and uses[node_spec["inputs"][0]] == 1 and before in producer
+                    and producer[before]["op"] == "dense" and producer[before]["activation"] == "linear"
+                    and self.value_shapes[before] == shapes[made]):
+                producer[before].update(activation=node_spec["activation"], alpha=node_spec["alpha"],
+                                        members=producer[before]["members"] + [node_spec["name"]])
+                names[made] = before
+                continue
+            names[made] = len(self.value_shapes)
+            self.value_shapes.append(shapes[made])
+            held = dict(node_spec, inputs=[names[at] for at in node_spec["inputs"]], output=names[made],
+                        input_shapes=[shapes[at] for at in node_spec["inputs"]], members=[node_spec["name"]])
+            producer[names[made]] = held
+            self.node_specs.append(held)
+        self.n_inputs = len(inputs)
+        self.output_ids = [names[at] for at in spec["outputs"]]
+        self.n_outputs = len(self.output_ids)
+        self.output_at = <Py_ssize_t *>table(self.n_outputs, sizeof(Py_ssize_t))
+        for i, at in enumerate(self.output_ids):
+            self.output_at[i] = at
+        self.n_values = len(self.value_shapes)
+        self.values = <Value *>table(self.n_values, sizeof(Value))
+        self.gradient_at = <char **>table(self.n_values, sizeof(char *))
+        self.needs_gradient = <bint *>table(self.n_values, sizeof(bint))
+        self.keeps_input = <bint *>table(self.n_values, sizeof(bint))
+        for i in range(self.n_values):
+            self.values[i].size = product_of(self.value_shapes[i])
+            self.values[i].ld = self._row_length(self.values[i].size)
+        self.n_nodes = len(self.node_specs)
+        self.nodes = <Node *>table(self.n_nodes, sizeof(Node))
+        for i, held in enumerate(self.node_specs):
+            node = &self.nodes[i]
+            node.k = self.k
+            node.n_inputs = len(held["inputs"])
+            node.inputs = <Value **>table(node.n_inputs, sizeof(Value *))
+            node.adds = <bint *>table(node.n_inputs, sizeof(bint))
+            for j in range(node.n_inputs):
+                node.inputs[j] = &self.values[<Py_ssize_t>held["inputs"][j]]
+                if self.needs_gradient[<Py_ssize_t>held["inputs"][j]]:
+                    self.needs_gradient[<Py_ssize_t>held["output"]] = True
+            node.output = &self.values[<Py_ssize_t>held["output"]]
+            node.outer = 1
+            node.activation = NN_LINEAR
+            self._build_node(node, held)
+            if (node.kernel != NULL and node.kernel.trainable) or (node.bias != NULL and node.bias.trainable):
+                self.needs_gradient[<Py_ssize_t>held["output"]] = True
+            self.keeps_input[<Py_ssize_t>held["output"]] |= needs_input(node.activation)
+        # An output's gradient is set by its loss, any other value's by the first node that the backward pass meets.
+        seen = set(self.output_ids)
+        for i in reversed(range(self.n_nodes)):
+            for j, at in enumerate(self.node_specs[i]["inputs"]):
+                self.nodes[i].adds[j] = at in seen
+                seen.add(at)
+
+    cdef Py_ssize_t _row_length(self, Py_ssize_t size):
+        """Whole vectors, and an odd number of cache lines where rows are long: products read columns of a value, and
+        columns of even strides fall into few sets of the L1 cache."""
+        cdef Py_ssize_t ld = round_up(size, self.k.vl), line = CACHE_LINE // self.k.real_size
+        if ld >= 8 * line:
+            ld = round_up(ld, line)
+            if ld // line % 2 == 0:
+                ld += line
+        return ld
+
+    cdef int _build_node(self, Node *node, dict spec) except -1:
+        """The operation's own part. One line of the table below for each operation."""
+        op = spec["op"]
+        if op in ("dense", "activation"):
+            node.activation = activation_index(spec["activation"])
+            node.alpha = spec["alpha"]
+            node.outer = product_of(spec["shape"][:len(spec["shape"]) - 1])
+        if op == "dense":
+            node.forward, node.backward, node.gradient = dense_forward, dense_backward, dense_gradient
+            node.kernel = &self.parameters[<Py_ssize_t>spec["kernel"]]
+            if spec["bias"] >= 0:
+                node.bias = &self.parameters[<Py_ssize_t>spec["bias"]]
+            spec["work"] = node.outer * node.kernel.rows * node.kernel.columns
+        elif op == "activation":
+            node.forward, node.backward = activation_forward, activation_backward
+        elif op == "add":
+            node.forward, node.backward = add_forward, add_backward
+        elif op == "concatenate":
+            node.forward, node.backward = concatenate_forward, concatenate_backward
+            node.outer = product_of(spec["shape"][:spec["axis"]])
+        elif op == "dropout":
+            node.forward, node.backward = dropout_forward, dropout_backward
+            node.rate = spec["rate"]
+            node.layer = spec["seed"]
+        elif op == "python":
+            self.has_python = True      # no functions of its own: thread 0 calls the layer's, see _call_python
+        else:
+            raise ValueError(f"unknown operation {op!r}")
+        spec.setdefault("work", node.output.size)
+        self.work += spec["work"]
+        return 0
+
+    def _build_tiles(self):
+        """All trainable parameters in pieces, a dense kernel's by blocks of rows, then panels."""
+        cdef Py_ssize_t i, count = 0, lo, step, panel, passes
+        cdef Node *node
+        cdef Parameter *p
+        cdef double cost = 0
+        for passes in range(2):
+            if passes == 1:
+                self.tiles = <Tile *>table(count, sizeof(Tile))
+                self.n_tiles = count
+                count = 0
+            for i in range(self.n_nodes):
+                node = &self.nodes[i]
+                p = node.kernel
+                if p != NULL and p.trainable:
+                    step = (p.rows + TILE_ROWS - 1) // TILE_ROWS
+                    step = (p.rows + step - 1) // step
+                    for lo in range(0, p.rows, step):
+                        for panel in range(panels(self.k, p.columns)):
+                            if passes == 1:
+                                self._set_kernel_tile(&self.tiles[count], node, panel, lo, min(lo + step, p.rows))
+                            count += 1
+                p = node.bias
+                if p != NULL and p.trainable:
+                    if passes == 1:
+                        self.tiles[count].node = node
+                        self.tiles[count].parameter = p
+                        self.tiles[count].hi = p.columns
+                        self.tiles[count].offset = p.offset
+                        self.tiles[count].size = p.size
+                        self.tiles[count].cost = p.size
+                    count += 1
+        self.tile_cost = <double *>table(count + 1, sizeof(double))
+        self.penalties = <double *>table(count, sizeof(double))
+        self.squares = <double *>table(count, sizeof(double))
+        for i in range(count):
+            cost += self.tiles[i].cost
+            self.tile_cost[i + 1] = cost
+
+    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi) noexcept:
+        cdef Parameter *p = node.kernel
+        cdef Py_ssize_t width = panel_width(self.k, p.columns, panel)
+        tile.node = node
+        tile.parameter = p
+        tile.panel = panel
+        tile.lo = lo
+        tile.hi = hi
+        tile.offset = p.offset + panel * self.k.nr * p.rows + lo * width
+        tile.size = (hi - lo) * width
+        tile.cost = tile.size
+
+    def _build_programs(self):
+        self._write_program(&self.inference, False, False)
+        self._write_program(&self.backward_program, False, True)
+        self._write_program(&self.training_program, True, True)
+
+    cdef int _write_program(self, Instruction **program, bint loss, bint backward) except -1:
+        actions = []
+
+        def python(action, at):
+            actions.extend([(BARRIER, 0), (action, at), (BARRIER, 0)])
+
+        for i in range(self.n_nodes):
+            if self.nodes[i].forward == NULL:
+                python(PYTHON_FORWARD, i)
+            else:
+                actions.append((FORWARD, i))
+        if loss:
+            for i in range(self.n_heads):
+                if self.heads[i].loss == CUSTOM_LOSS:
+                    python(PYTHON_LOSS, i)
+                actions.append((LOSS, i))
+        if backward:
+            for i in reversed(range(self.n_nodes)):
+                if self.nodes[i].forward == NULL:
+                    python(PYTHON_BACKWARD, i)
+                else:
+                    actions.append((BACKWARD, i))
+        free(program[0])
+        program[0] = <Instruction *>table(len(actions) + 1, sizeof(Instruction))
+        for i, (action, at) in enumerate(actions):
+            program[0][i].action = action
+            program[0][i].at = at
+        program[0][len(actions)].at = -1        # the end
+        return 0
+
+    cdef int _reserve(self, Py_ssize_t batch) except -1:
+        """Room for a batch: the arena, laid out anew if it is too small."""
+        cdef Py_ssize_t i, j, size = 0, passes, row = self.k.real_size
+        cdef char *at = NULL
+        cdef char *new = NULL
+        cdef Head *head
+        if batch <= self.capacity:
+            return 0
+        for passes in range(2):
+            for i in range(self.n_values):
+                self.values[i].y = at
+                at += aligned(batch * self.values[i].ld * row)
+                self.gradient_at[i] = at
+                at += aligned(batch * self.values[i].ld * row)
+                self.values[i].z = at if self.keeps_input[i] else NULL
+                if self.keeps_input[i]:
+                    at += aligned(batch * self.values[i].ld * row)
+            for i in range(self.n_heads):
+                head = &self.heads[i]
+                head.target = at
+                at += aligned(batch * head.output.ld * row)
+                head.label = <int32_t *>at
+                at += aligned(batch * sizeof(int32_t))
+                head.loss_values = <double *>at
+                at += aligned(batch * sizeof(double))
+                for j in range(head.n_metrics):
+                    head.metrics[j].values = <double *>at
+                    at += aligned(batch * head.metrics[j].width * sizeof(double))
+            self.sample_weight = <double *>at
+            at += aligned(batch * sizeof(double))
+            if passes == 0:
+                size = at - <char *>NULL
+                new = <char *>nn_allocate(size)
+                if self.arena != NULL:
+                    nn_release(self.arena, self.arena_size)
+                self.arena = new
+                self.arena_size = size if new != NULL else 0
+                self.capacity = batch if new != NULL else 0
+                if new == NULL:
+                    raise MemoryError(f"{size} bytes for a batch of {batch}")
+                at = new
+        return 0
+
+    # ---------------------------------------------------------------- losses, parameters, optimizer
+
+    cdef void _free_head(self, Head *head) noexcept:
+        cdef Py_ssize_t i
+        for i in range(head.n_metrics):
+            free(head.metrics[i].totals)
+
+    def set_losses(self, specs):
+        """One loss for each output, with its metrics. Fuses softmax and sigmoid outputs with their cross-entropy."""
+        cdef Py_ssize_t i
+        cdef Head *heads = <Head *>table(len(specs), sizeof(Head))
+        cdef Node *node
+        try:
+            fused = [self._describe_head(&heads[i], i, spec) for i, spec in enumerate(specs)]
+        except BaseException:
+            for i in range(len(specs)):
+                self._free_head(&heads[i])
+            free(heads)
+            raise
+        for i in range(self.n_heads):
+            self._free_head(&self.heads[i])
+        free(self.heads)
+        self.heads = heads
+        self.n_heads = len(specs)
+        self.functions = [spec["function"] for spec in specs]
+        for i in range(self.n_nodes):
+            self.nodes[i].fused = False
+        for i in fused:
+            if i >= 0:
+                self.nodes[<Py_ssize_t>i].fused = True
+        self.capacity = 0       # the arena holds targets and metrics, too
+        self._write_program(&self.training_program, True, True)
+
+    cdef Py_ssize_t _describe_head(self, Head *head, Py_ssize_t at, dict spec) except -2:
+        """Fill a head; the node it is fused with, or -1."""
+        cdef Py_ssize_t made = self.output_ids[at], i, node = -1
+        cdef Metric *metric
+        head.k = self.k
+        head.output = &self.values[made]
+        head.weight = spec["weight"]
+        head.delta = spec["delta"] or 0
+        loss = spec["loss"]
+        for i in range(self.n_nodes):
+            if self.node_specs[i]["output"] == made:
+                node = i
+        if loss in ("cross_entropy", "binary_cross_entropy"):
+            softmax = loss == "cross_entropy"
+            if softmax or spec["from_logits"] or (node >= 0 and self.nodes[node].activation == NN_SIGMOID):
+                head.loss = NN_SOFTMAX_CROSS_ENTROPY if softmax else NN_SIGMOID_CROSS_ENTROPY
+            else:
+                head.loss = LOSSES[loss]
+            if spec["from_logits"] or head.loss == LOSSES["binary_cross_entropy"]:
+                node = -1
+            elif node < 0 or self.nodes[node].activation != (SOFTMAX if softmax else NN_SIGMOID):
+                raise ValueError(f"{loss} needs a {'softmax' if softmax else 'sigmoid'} output or from_logits=True")
+            elif any(made in other["inputs"] for other in self.node_specs):
+                raise ValueError(f"{loss}: other layers read the {'softmax' if softmax else 'sigmoid'} output "
+                                 f"{self.node_specs[node]['name']!r}; give the loss an output of its own")
+        else:
+            head.loss = LOSSES[loss]
+            node = -1
+        head.fused = node >= 0
+        if len(spec["metrics"]) > MAX_METRICS:
+            raise ValueError(f"at most {MAX_METRICS} metrics for an output, got {len(spec['metrics'])}")
+        for entry in spec["metrics"]:
+            metric = &head.metrics[head.n_metrics]
+            metric.kind = METRICS[entry["kind"]]
+            metric.k = entry.get("k", 0) or 0
+            metric.threshold = entry.get("threshold", 0) or 0
+            metric.width = 3 * head.output.size if metric.kind == R2 else 1
+            metric.totals = <double *>table(metric.width, sizeof(double))
+            head.n_metrics += 1
+        return node
+
+    def _padded(self, Py_ssize_t i, array):
+        """A parameter-shaped array as it lies in the flat arrays."""
+        cdef Parameter *p = &self.parameters[i]
+        array = np.ascontiguousarray(array, dtype=self.dtype)
+        packed = np.zeros(p.size, self.dtype)
+        pack(self.k, p.rows, p.columns, address(array), address(packed, True))
+        return packed
+
+    def _write(self, int which, Py_ssize_t i, array):
+        packed = self._padded(i, array)
+        memcpy(self.flat[which] + self.parameters[i].offset * self.k.real_size, address(packed),
+               self.parameters[i].size * self.k.real_size)
+
+    def _read(self, int which, Py_ssize_t i):
+        cdef Parameter *p = &self.parameters[i]
+        array = np.empty(self.parameter_specs[i]["shape"], self.dtype)
+        unpack(self.k, p.rows, p.columns, self.flat[which] + p.offset * self.k.real_size, address(array, True))
+        return array
+
+    def set_parameter(self, Py_ssize_t i, array):
+        with self.lock:
+            self._write(0, i, array)
+
+    def parameter(self, Py_ssize_t i):
+        with self.lock:
+            return self._read(0, i)
+
+    def set_optimizer(self, kind, hyper, double clip_norm=0, double clip_value=0):
+        """Choose the optimizer; its state and the count of steps begin anew."""
+        cdef int i
+        cdef Py_ssize_t element
+        slots = slot_names(kind, hyper)
+        with self.lock:
+            self.optimizer = optimizer_index(kind)
+            fill_update(&self.update, hyper, clip_value)
+            self.clip_norm = clip_norm
+            self.n_slots = len(slots)
+            self.iterations = 0
+            for i in range(2):
+                self._free_flat(2 + i)
+                if i < self.n_slots:
+                    self._allocate_flat(2 + i)
+            if self.optimizer == NN_ADAGRAD and hyper["initial_accumulator"]:
+                for element in range(self.n_parameters):
+                    self._write(2, element, np.full(self.parameter_specs[element]["shape"], hyper["initial_accumulator"]))
+            self._slots = slots
+
+    def optimizer_slots(self):
+        return list(self._slots)
+
+    def slot(self, Py_ssize_t i, int which):
+        with self.lock:
+            return self._read(2 + which, i)
+
+    def set_slot(self, Py_ssize_t i, int which, array):
+        with self.lock:
+            self._write(2 + which, i, array)

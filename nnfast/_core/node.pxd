@@ -1,0 +1,64 @@
+"""What every operation of a plan shares: values, parameters, nodes, and the context of a thread.
+
+A value is a matrix [batch][ld] of which row b holds sample b's `size` numbers (row-major over the value's shape). `ld` is
+padded to whole vectors; the padding of a gradient is always zero, so products may run over it.
+An operation is a forward and a backward function on the rows [lo, hi) of the batch, on the calling thread: no GIL, no
+allocation, no parallel region. Operations with parameters also have a function for one tile of a parameter's gradient,
+which sees the whole batch.
+"""
+from libc.stdint cimport int32_t, uint64_t
+from nnfast._core.kernels cimport nn_kernels
+
+cdef struct Value:
+    char *y                 # the numbers
+    char *dy                # gradient of the loss with respect to y; NULL: nobody needs it
+    char *z                 # before the activation, where its derivative needs that; else NULL
+    Py_ssize_t size, ld     # elements of a sample; from one sample to the next
+
+cdef struct Parameter:
+    char *w                 # packed (gemm.pxd) if a kernel, plain if a bias
+    char *g                 # gradient of the mean loss, same layout
+    Py_ssize_t rows, columns
+    Py_ssize_t offset, size # elements, with padding, within the plan's flat arrays
+    double l1, l2
+    bint trainable
+
+cdef struct Context:        # a thread's own
+    char *scratch
+    bint training           # dropout is active
+    bint has_loss           # a loss follows: activations fused with it are left to it
+    Py_ssize_t batch        # rows in this step
+    const Py_ssize_t *sample    # index of each row in the data: keys random numbers; NULL: row itself + first_sample
+    Py_ssize_t first_sample
+    uint64_t seed, step
+
+cdef struct Tile:           # a piece of a parameter's gradient, contiguous in memory
+    Node *node
+    Parameter *parameter
+    Py_ssize_t panel        # of a kernel
+    Py_ssize_t lo, hi       # rows of a kernel, elements of a bias
+    Py_ssize_t offset, size # in the plan's flat arrays
+    double cost             # multiply-adds for one sample
+
+ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil
+
+cdef struct Node:
+    const nn_kernels *k
+    row_function forward, backward
+    tile_function gradient  # NULL without parameters
+    Py_ssize_t n_inputs
+    Value **inputs
+    bint *adds              # backward adds to the input's gradient instead of setting it
+    Value *output
+    Parameter *kernel       # or NULL
+    Parameter *bias         # or NULL
+    int activation          # index in csrc/nnfast.h, or SOFTMAX
+    double alpha
+    bint fused              # the loss computes the activation and its derivative
+    Py_ssize_t outer        # rows in a sample: dense and softmax work on the last axis, concatenate on blocks
+    double rate             # dropout
+    uint64_t layer          # dropout: the layer's own random numbers
+
+cdef enum:
+    SOFTMAX = 100           # an activation over the row, not elementwise

@@ -1,0 +1,90 @@
+"""The activations a layer can name, and what each of them needs.
+
+The functions themselves are compiled; this table is what Python has to know to check names and parameters.
+
+============  ==========================================  =====================
+name          value                                       parameter `alpha`
+============  ==========================================  =====================
+linear        z
+sigmoid       1 / (1 + exp(-z))
+tanh          tanh(z)
+relu          max(0, z)
+leaky_relu    z if z > 0 else alpha * z                   0.01 (as PyTorch)
+elu           z if z > 0 else alpha * (exp(z) - 1)        1.0
+gelu          z * Phi(z), Phi the normal distribution
+silu          z * sigmoid(z)
+softplus      log(1 + exp(z))
+softmax       exp(z_j) / sum_k exp(z_k), last axis
+============  ==========================================  =====================
+"""
+
+from dataclasses import dataclass
+
+from .configurable import choose, number
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an activation needs.
+
+    Attributes
+    ----------
+    backward : str
+        "y" if the derivative follows from the output, "z" if the value before the activation must be kept.
+    alpha : float or None
+        Default of the parameter, None where there is none.
+    elementwise : bool
+        False for softmax, which acts on whole rows.
+    """
+
+    backward: str = "y"
+    alpha: float | None = None
+    elementwise: bool = True
+
+
+ACTIVATIONS = {
+    "linear": Needs(),
+    "sigmoid": Needs(),
+    "tanh": Needs(),
+    "relu": Needs(),
+    "leaky_relu": Needs(alpha=0.01),
+    "elu": Needs(alpha=1.0),
+    "gelu": Needs(backward="z"),
+    "silu": Needs(backward="z"),
+    "softplus": Needs(backward="z"),
+    "softmax": Needs(elementwise=False),
+}
+
+
+def get(identifier):
+    """Return the checked name of an activation; None means "linear".
+
+    >>> get(None), get("relu")
+    ('linear', 'relu')
+    """
+    if identifier is None:
+        return "linear"
+    return choose("activation", identifier, ACTIVATIONS)
+
+
+def resolve(identifier, alpha=None, owner="activation"):
+    """Return (name, alpha) of an activation, alpha being its default where None is given.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or alpha is negative, not finite, or given to an activation that has none.
+
+    Examples
+    --------
+    >>> resolve("elu"), resolve("leaky_relu", 0.2), resolve("tanh")
+    (('elu', 1.0), ('leaky_relu', 0.2), ('tanh', 0.0))
+    """
+    name = get(identifier)
+    default = ACTIVATIONS[name].alpha
+    if alpha is None:
+        return name, 0.0 if default is None else default
+    if default is None:
+        raise ValueError(f"{owner}: {name} takes no alpha (leaky_relu and elu do), got alpha={alpha!r}")
+    # The derivatives are computed from the output's sign, which a negative alpha would turn round.
+    return name, number(owner, "alpha", alpha, at_least=0)

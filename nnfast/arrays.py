@@ -1,0 +1,292 @@
+"""User data to checked arrays: converted once, before any kernel runs.
+
+Accepted: NumPy arrays of any integer, float or bool type, strided or read-only, lists, tuples, pandas objects, and
+whatever has ``__array__``. Returned: C-contiguous arrays. Inputs stay float32, float64 or uint8, which the compiled
+gather reads as they are; everything else becomes the model's dtype. Arrays that fit already are not copied.
+
+Every error names the array, what came and what was expected.
+"""
+
+import numpy as np
+
+#: types of input the gather reads without a conversion here
+GATHERED = (np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8))
+
+
+def as_numbers(data, what):
+    """`data` as a NumPy array of real numbers, neither copied nor converted if it is one.
+
+    Raises
+    ------
+    TypeError
+        For strings, objects, complex numbers, dates, masked and sparse arrays.
+    ValueError
+        For ragged lists.
+    """
+    if type(data) is not np.ndarray:
+        if isinstance(data, np.ma.MaskedArray):
+            if np.ma.is_masked(data):
+                raise TypeError(f"{what}: masked arrays are not supported, fill the masked entries first")
+            data = data.data
+        if data is None or isinstance(data, (str, bytes, dict, set)) or hasattr(data, "tocsr"):
+            hint = "; call .toarray() on sparse matrices" if hasattr(data, "tocsr") else ""
+            raise TypeError(f"{what}: expected an array of numbers, got {type(data).__name__}{hint}")
+        given = data
+        try:
+            data = np.asarray(data)
+        except ValueError as error:
+            raise ValueError(f"{what}: the rows have different lengths or depths (ragged list): {error}") from error
+        if data.dtype.kind == "O":
+            raise TypeError(f"{what}: expected numbers, got {describe_objects(data, given)}")
+    kind = data.dtype.kind
+    if kind not in "fiub":
+        if kind == "O":
+            raise TypeError(f"{what}: expected numbers, got {describe_objects(data, data)}")
+        names = {"c": "complex numbers", "U": "strings", "S": "bytes", "M": "dates", "m": "time differences"}
+        raise TypeError(f"{what}: expected real numbers, got {names.get(kind, 'values')} (dtype {data.dtype})")
+    return data
+
+
+def describe_objects(data, given):
+    """Where in an object array the first thing stands that is not a number."""
+    columns = getattr(given, "columns", None)
+    flat = data.ravel()
+    for i in range(flat.size):
+        if not isinstance(flat[i], (bool, int, float, np.number, np.bool_)) or isinstance(flat[i], np.complexfloating):
+            place = np.unravel_index(i, data.shape) if data.ndim else ()
+            where = ", ".join(f"{axis} {j}" for axis, j in zip(("row", "column", "axis 2 index"), place))
+            if columns is not None and len(place) == 2:
+                where = f"row {place[0]}, column {columns[place[1]]!r}"
+            return f"dtype object with {type(flat[i]).__name__} {flat[i]!r:.40} at {where or 'the top'}"
+    return "dtype object; convert it with .astype('float32')"
+
+
+def check_finite(x, dtype, what):
+    """Raise ValueError at the first NaN or infinity, or number beyond the range of `dtype`.
+
+    One pass in the usual case: a sum is finite unless an element is not (or the sum overflows, which the second
+    look settles).
+    """
+    if x.dtype.kind != "f" or x.size == 0:
+        return
+    narrow = dtype if x.dtype.itemsize > dtype.itemsize else x.dtype
+    with np.errstate(all="ignore"):
+        if np.isfinite(np.add.reduce(x, axis=None, dtype=narrow if narrow.itemsize >= 4 else np.float32)):
+            return
+        bad = ~np.isfinite(x.astype(narrow, copy=False))
+    if bad.any():
+        place = np.unravel_index(int(np.argmax(bad)), x.shape)
+        value = x[place]
+        reason = f"does not fit into {dtype.name}" if np.isfinite(value) else "data must be finite"
+        raise ValueError(f"{what}: {value} at {locate(place)}; {reason}")
+
+
+def locate(place):
+    """An index in words: row, column, further axes."""
+    if len(place) == 1:
+        return f"row {place[0]}"
+    if len(place) == 2:
+        return f"row {place[0]}, column {place[1]}"
+    return f"row {place[0]}, index {tuple(int(i) for i in place[1:])}"
+
+
+def per_name(data, names, what):
+    """Split what the user gave into one array per name: the array itself for one, else a list, tuple or dict."""
+    if isinstance(data, dict):
+        if set(data) != set(names):
+            raise ValueError(f"{what}: expected a dict with {', '.join(names)}, got {', '.join(map(str, data))}")
+        return [data[name] for name in names]
+    if len(names) == 1:
+        return [data]
+    if not isinstance(data, (list, tuple)) or len(data) != len(names):
+        got = f"{len(data)}" if isinstance(data, (list, tuple)) else type(data).__name__
+        raise ValueError(f"{what}: the model has {len(names)} ({', '.join(names)}); expected a list of as many arrays "
+                         f"or a dict, got {got}")
+    return list(data)
+
+
+def as_inputs(x, names, shapes, dtype, finite=True):
+    """Check and convert the inputs of a model.
+
+    Parameters
+    ----------
+    x : array, or list or dict of arrays
+        One per input, (N,) + shape.
+    names, shapes : list
+        Of the model's inputs, shapes without the batch axis.
+    dtype : dtype
+        Of the model.
+    finite : bool
+        False lets NaN and infinities through.
+
+    Returns
+    -------
+    xs : list of C-contiguous arrays
+    n : int
+        The number of samples.
+    """
+    xs = []
+    for data, name, shape in zip(per_name(x, names, "x"), names, shapes):
+        what = f"model input {name!r}"
+        a = as_numbers(data, what)
+        if a.ndim != len(shape) + 1 or a.shape[1:] != shape:
+            hint = "; one sample is x[None]" if a.shape == shape else ""
+            raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got {a.shape}{hint}")
+        if finite:
+            check_finite(a, dtype, what)
+        xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
+    return xs, same_length(xs, [f"model input {name!r}" for name in names])
+
+
+def contiguous(a, dtype):
+    """`a` as a C-contiguous, aligned array of `dtype`; itself if it is one."""
+    a = np.ascontiguousarray(a, dtype)
+    return a if a.flags.aligned else a.copy()
+
+
+def same_length(arrays, whats):
+    """The common number of samples, at least one."""
+    n = len(arrays[0])
+    if n == 0:
+        raise ValueError(f"{whats[0]}: empty data, shape {arrays[0].shape}")
+    for a, what in zip(arrays, whats):
+        if len(a) != n:
+            raise ValueError(f"{what} has {len(a)} samples, {whats[0]} has {n}")
+    return n
+
+
+def batch_shape(shape):
+    """A shape in words, batch first."""
+    return f"(N, {', '.join(map(str, shape))})"
+
+
+def as_targets(y, names, shapes, losses, dtype, n):
+    """Check and convert the targets of a model; one array per output.
+
+    A cross-entropy's integer labels become int32 (N,), all other targets the model's dtype in the output's shape.
+    """
+    ys = []
+    for data, name, shape, loss in zip(per_name(y, names, "y"), names, shapes, losses):
+        what = "y" if len(names) == 1 else f"y of output {name!r}"
+        a = as_numbers(data, what)
+        if a.ndim == 0 or len(a) != n:
+            got = "a single number" if a.ndim == 0 else f"{len(a)} targets"
+            raise ValueError(f"{what}: expected one target for each of the {n} samples, got {got}")
+        if loss.integer_labels and a.shape != (n,) + shape:
+            ys.append(as_labels(a, shape, what))
+            continue
+        if a.shape == (n,) and shape == (1,):
+            a = a.reshape(n, 1)
+        if a.shape != (n,) + shape:
+            hint = ""
+            if a.ndim == 1 and len(shape) == 1:
+                hint = f"; class labels go with loss='cross_entropy', or one-hot: np.eye({shape[0]})[y]"
+            raise ValueError(f"{what}: output {name!r} has shape {batch_shape(shape)}, got targets of shape "
+                             f"{a.shape}{hint}")
+        check_finite(a, dtype, what)
+        a = contiguous(a, dtype)
+        if loss.name == "cross_entropy":
+            check_distributions(a, what)
+        elif loss.name == "binary_cross_entropy" and (a.min() < 0 or a.max() > 1):
+            place = np.unravel_index(int(np.argmax((a < 0) | (a > 1))), a.shape)
+            raise ValueError(f"{what}: binary_cross_entropy needs targets in [0, 1], got {a[place]} at {locate(place)}")
+        ys.append(a)
+    return ys
+
+
+def as_labels(a, shape, what):
+    """Integer class labels (N,) or (N, 1) as int32 (N,)."""
+    classes = shape[-1]
+    if len(shape) != 1 or a.ndim > 2 or (a.ndim == 2 and a.shape[1] != 1):
+        labels = "" if len(shape) != 1 else "labels (N,) or "
+        raise ValueError(f"{what}: cross_entropy expects {labels}probabilities {batch_shape(shape)}, got shape {a.shape}")
+    a = a.reshape(-1)
+    if a.dtype.kind == "f":
+        whole = np.isfinite(a) & (a == np.floor(a))
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise ValueError(f"{what}: class labels must be integers, got {a[row]} at row {row}")
+    low, high = a.min(), a.max()
+    if low < 0 or high >= classes:
+        row = int(np.argmax((a < 0) | (a >= classes)))
+        raise ValueError(f"{what}: class labels must be in 0..{classes - 1} for an output of width {classes}, "
+                         f"got {a[row]} at row {row}")
+    return contiguous(a, np.int32)
+
+
+def check_distributions(a, what):
+    """Rows of a cross-entropy's targets are probabilities that sum to 1."""
+    if a.min() < 0:
+        place = np.unravel_index(int(np.argmax(a < 0)), a.shape)
+        raise ValueError(f"{what}: probabilities must not be negative, got {a[place]} at {locate(place)}")
+    sums = a.sum(axis=-1)
+    bad = np.abs(sums - 1) > 1e-3
+    if bad.any():
+        place = np.unravel_index(int(np.argmax(bad)), sums.shape)
+        raise ValueError(f"{what}: the probabilities of a sample must sum to 1, those of {locate(place)} sum to "
+                         f"{sums[place]:.6g}")
+
+
+def as_sample_weight(sample_weight, n):
+    """Weights per sample as float64 (N,), or None."""
+    if sample_weight is None:
+        return None
+    a = as_numbers(sample_weight, "sample_weight")
+    if a.shape != (n,):
+        raise ValueError(f"sample_weight: expected shape ({n},), one weight per sample, got {a.shape}")
+    check_finite(a, np.dtype(np.float64), "sample_weight")
+    a = contiguous(a, np.float64)
+    if a.min() < 0:
+        row = int(np.argmax(a < 0))
+        raise ValueError(f"sample_weight: weights must not be negative, got {a[row]} at row {row}")
+    return a
+
+
+def class_ids(y, loss, what):
+    """The class of each sample of a checked target, for class weights."""
+    if loss.integer_labels:
+        return y if y.ndim == 1 else y.argmax(axis=-1)
+    if loss.name == "binary_cross_entropy" and y.shape[1:] == (1,):
+        if not np.isin(y, (0, 1)).all():
+            raise ValueError(f"{what}: needs targets that are 0 or 1")
+        return y[:, 0].astype(np.intp)
+    raise ValueError(f"{what}: needs class labels (cross_entropy) or a single yes/no output (binary_cross_entropy), "
+                     f"the loss is {loss.name}")
+
+
+def apply_class_weight(class_weight, sample_weight, ys, shapes, losses):
+    """`sample_weight` times the weight of each sample's class.
+
+    Parameters
+    ----------
+    class_weight : None, "balanced" or dict of int to float
+        "balanced": n / (number of classes present * samples of the class), as in scikit-learn. Classes that a dict
+        leaves out weigh 1.
+    """
+    if class_weight is None:
+        return sample_weight
+    if len(ys) != 1:
+        raise ValueError(f"class_weight: needs a model with one output, this one has {len(ys)}; use sample_weight")
+    y, loss = ys[0], losses[0]
+    ids = class_ids(y, loss, "class_weight")
+    n_classes = shapes[0][-1] if loss.integer_labels else 2
+    factors = np.ones(n_classes)
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(f'class_weight: expected a dict or "balanced", got {class_weight!r}')
+        counts = np.bincount(ids, minlength=n_classes)
+        present = counts > 0
+        factors[present] = len(ids) / (present.sum() * counts[present])
+    elif isinstance(class_weight, dict):
+        for label, factor in class_weight.items():
+            if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < n_classes:
+                raise ValueError(f"class_weight: classes are 0..{n_classes - 1}, got {label!r}")
+            if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)):
+                raise TypeError(f"class_weight: the weight of class {label} must be a number, got {factor!r}")
+            if not (np.isfinite(factor) and factor >= 0):
+                raise ValueError(f"class_weight: the weight of class {label} must be finite and >= 0, got {factor}")
+            factors[label] = factor
+    else:
+        raise TypeError(f'class_weight: expected a dict or "balanced", got {type(class_weight).__name__}')
+    weights = factors[ids]
+    return weights if sample_weight is None else weights * sample_weight

@@ -1,0 +1,321 @@
+"""What Python does between epochs, and only if asked between batches, while `fit` runs."""
+
+import math
+
+from .configurable import boolean, choose, integer, number
+
+
+class Callback:
+    """Base of the callbacks; override what you need.
+
+    `logs` holds the figures reached: ``{"loss": ..., "accuracy": ..., "val_loss": ...}``. In `on_epoch_end` they are
+    those of the epoch. Training runs compiled from one epoch to the next; only if a callback overrides
+    `on_batch_end` does `fit` return to Python after every batch, which costs small networks most of their speed.
+    To follow an epoch cheaply override `on_progress`, which is called at most ten times a second.
+
+    Attributes
+    ----------
+    model : Model
+        The model being trained; setting ``model.stop_training = True`` ends training after the epoch.
+    params : dict
+        "epochs", the number of the last epoch; "steps", the batches of an epoch; "initial_epoch".
+    """
+
+    model = None
+    params = None
+
+    def set_model(self, model):
+        self.model = model
+
+    def set_params(self, params):
+        self.params = params
+
+    def on_train_begin(self, logs=None):
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Before epoch `epoch` = 0, 1, ..."""
+
+    def on_batch_end(self, batch, logs=None):
+        """After batch `batch` = 0, 1, ... of the epoch."""
+
+    def on_progress(self, step, logs=None):
+        """Now and then within an epoch, after `step` of its batches."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """After epoch `epoch`, validation included."""
+
+    def on_train_end(self, logs=None):
+        """After the last epoch."""
+
+    def close(self):
+        """Last of all, also where training ended with an exception; gives back what is held outside of Python."""
+
+    @property
+    def wants_batches(self):
+        """Whether `on_batch_end` does anything."""
+        return type(self).on_batch_end is not Callback.on_batch_end
+
+    @property
+    def wants_progress(self):
+        """Whether `on_progress` does anything."""
+        return type(self).on_progress is not Callback.on_progress
+
+
+class CallbackList:
+    """Several callbacks as one, called in their order.
+
+    Parameters
+    ----------
+    callbacks : None, Callback or sequence of Callback
+    model : Model
+    params : dict
+        See `Callback.params`.
+
+    Raises
+    ------
+    TypeError
+        If something in `callbacks` is not a `Callback`.
+    """
+
+    def __init__(self, callbacks, model, params):
+        if callbacks is None:
+            callbacks = []
+        elif isinstance(callbacks, Callback):
+            callbacks = [callbacks]
+        self.callbacks = list(callbacks)
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                hint = "; make an instance of it" if isinstance(callback, type) else ""
+                raise TypeError(f"callbacks must be nf.Callback objects, got {callback!r}{hint}")
+        for callback in self.callbacks:
+            callback.set_model(model)
+            callback.set_params(params)
+        self.wants_batches = any(callback.wants_batches for callback in self.callbacks)
+        self.wants_progress = any(callback.wants_progress for callback in self.callbacks)
+
+    def on_train_begin(self, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_begin(logs)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for callback in self.callbacks:
+            callback.on_epoch_begin(epoch, logs)
+
+    def on_batch_end(self, batch, logs=None):
+        for callback in self.callbacks:
+            callback.on_batch_end(batch, logs)
+
+    def on_progress(self, step, logs=None):
+        for callback in self.callbacks:
+            callback.on_progress(step, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        for callback in self.callbacks:
+            callback.on_epoch_end(epoch, logs)
+
+    def on_train_end(self, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_end(logs)
+
+    def close(self):
+        for callback in self.callbacks:
+            callback.close()
+
+
+class History(Callback):
+    """The figures of every epoch: ``history`` maps each name to a list, ``epoch`` lists the epochs. `fit` returns one.
+
+    Examples
+    --------
+    >>> h = History()
+    >>> h.on_epoch_end(0, {"loss": 0.5}); h.on_epoch_end(1, {"loss": 0.25})
+    >>> h.epoch, h.history
+    ([0, 1], {'loss': [0.5, 0.25]})
+    """
+
+    def __init__(self):
+        self.epoch = []
+        self.history = {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+class LambdaCallback(Callback):
+    """A callback from functions, each with the signature of the method it stands for.
+
+    Examples
+    --------
+    >>> show = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
+    >>> show.on_epoch_end(3, {"loss": 0.5})
+    3 0.5
+    """
+
+    def __init__(
+        self, on_train_begin=None, on_epoch_begin=None, on_batch_end=None, on_progress=None, on_epoch_end=None,
+        on_train_end=None,
+    ):
+        given = {
+            "on_train_begin": on_train_begin,
+            "on_epoch_begin": on_epoch_begin,
+            "on_batch_end": on_batch_end,
+            "on_progress": on_progress,
+            "on_epoch_end": on_epoch_end,
+            "on_train_end": on_train_end,
+        }
+        for name, function in given.items():
+            if function is None:
+                continue
+            if not callable(function):
+                raise TypeError(f"LambdaCallback: {name} must be callable, got {type(function).__name__}")
+            setattr(self, name, function)
+
+    @property
+    def wants_batches(self):
+        return "on_batch_end" in self.__dict__
+
+    @property
+    def wants_progress(self):
+        return "on_progress" in self.__dict__
+
+
+class EarlyStopping(Callback):
+    """Stop when a figure has not improved for `patience` epochs.
+
+    Parameters
+    ----------
+    monitor : str
+        Name of the figure in the logs.
+    min_delta : float
+        Least change that counts as an improvement.
+    patience : int
+        Epochs without improvement after which training stops.
+    mode : {"auto", "min", "max"}
+        Whether less or more is better; "auto": more for names that contain accuracy or r2, else less.
+    restore_best : bool
+        Put back the weights of the best epoch when training ends, whether or not it ended early.
+
+    Attributes
+    ----------
+    best, best_epoch : float, int
+        The best figure and its epoch; nan and None before the first.
+    stopped_epoch : int or None
+        The epoch that stopped training.
+    """
+
+    def __init__(self, monitor="val_loss", min_delta=0.0, patience=0, mode="auto", restore_best=False):
+        if not isinstance(monitor, str):
+            raise TypeError(f"EarlyStopping: monitor must be a name, got {type(monitor).__name__}: {monitor!r}")
+        self.monitor = monitor
+        self.min_delta = number("EarlyStopping", "min_delta", min_delta, at_least=0)
+        self.patience = integer("EarlyStopping", "patience", patience, at_least=0)
+        self.mode = choose("EarlyStopping mode", mode, ("auto", "min", "max"))
+        self.restore_best = boolean("EarlyStopping", "restore_best", restore_best)
+        self._forget()
+
+    def _forget(self):
+        self.best = math.nan
+        self.best_epoch = None
+        self.stopped_epoch = None
+        self._waited = 0
+        self._weights = None
+
+    def on_train_begin(self, logs=None):
+        self._forget()
+
+    def _improved(self, value):
+        if self.best_epoch is None:
+            return not math.isnan(value)
+        more = self.mode == "max" or (self.mode == "auto" and ("accuracy" in self.monitor or "r2" in self.monitor))
+        return value > self.best + self.min_delta if more else value < self.best - self.min_delta
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        if self.monitor not in logs:
+            hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
+            raise ValueError(f"EarlyStopping: no {self.monitor!r} among {', '.join(logs) or 'no figures'}{hint}")
+        if self._improved(logs[self.monitor]):
+            self.best = logs[self.monitor]
+            self.best_epoch = epoch
+            self._waited = 0
+            if self.restore_best:
+                self._weights = self.model.get_weights()
+            return
+        self._waited += 1
+        if self._waited >= max(self.patience, 1):
+            self.stopped_epoch = epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        if self._weights is not None:
+            self.model.set_weights(self._weights)
+            self._weights = None
+
+
+class ProgressBar(Callback):
+    """Progress, figures and time left on the terminal, by tqdm.
+
+    Parameters
+    ----------
+    verbose : {0, 1, 2}
+        0: nothing. 1: one bar over all epochs. 2: one line after each epoch.
+    file : file object, optional
+        Where to write; by default the bar goes to stderr, the lines to stdout.
+    """
+
+    def __init__(self, verbose=1, file=None):
+        if isinstance(verbose, bool):
+            verbose = int(verbose)
+        if verbose not in (0, 1, 2):
+            raise ValueError(f"verbose must be 0, 1 or 2, got {verbose!r}")
+        self.verbose = verbose
+        self.file = file
+        self._bar = None
+
+    @property
+    def wants_progress(self):
+        return self.verbose == 1
+
+    def on_train_begin(self, logs=None):
+        self._first = self.params.get("initial_epoch", 0)
+        if self.verbose == 1:
+            from tqdm import tqdm  # here, because importing it takes longer than importing all of nnfast
+
+            epochs = self.params["epochs"] - self._first
+            self._bar = tqdm(
+                total=epochs * self.params["steps"], unit=" steps", file=self.file, dynamic_ncols=True, mininterval=0.1,
+            )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self._bar is not None:
+            self._bar.set_description(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
+            self._done = (epoch - self._first) * self.params["steps"]
+
+    def on_progress(self, step, logs=None):
+        self._show(step, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._bar is not None:
+            self._show(self.params["steps"], logs)
+        elif self.verbose == 2:
+            print(f"epoch {epoch + 1}/{self.params['epochs']}: {_figures(logs)}", file=self.file)
+
+    def _show(self, step, logs):
+        if self._bar is not None:
+            self._bar.set_postfix_str(_figures(logs), refresh=False)
+            self._bar.update(self._done + step - self._bar.n)
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _figures(logs):
+    return ", ".join(f"{name}={value:.4g}" for name, value in (logs or {}).items())

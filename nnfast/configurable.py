@@ -1,0 +1,201 @@
+"""Objects that are described by their constructor's arguments, and the tables that find them by name.
+
+Initialisers, regularizers, schedules, optimizers, losses and metrics share one rule: every constructor parameter is
+an attribute of the same name. From it follow the configuration for files, `repr` and equality, written once here.
+"""
+
+import difflib
+import functools
+import inspect
+import math
+import numbers
+
+
+@functools.cache
+def _parameters(cls):
+    if cls.__init__ is object.__init__:  # whose signature is (*args, **kwargs)
+        return ()
+    return tuple(inspect.signature(cls.__init__).parameters.values())[1:]
+
+
+def _parameter_names(cls):
+    return [parameter.name for parameter in _parameters(cls)]
+
+
+def _plain(value, owner, name):
+    if isinstance(value, Configurable):
+        return value.to_config()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise ValueError(f"{owner}: {name} is {value!r}, a Python object that cannot be written as JSON")
+
+
+class Configurable:
+    """Base of the objects a model is configured with: fixed after construction, compared by value."""
+
+    def get_config(self):
+        """Return the constructor's arguments as a dict that JSON can hold.
+
+        Raises
+        ------
+        ValueError
+            If an argument is a Python function.
+        """
+        owner = type(self).__name__
+        return {name: _plain(getattr(self, name), owner, name) for name in _parameter_names(type(self))}
+
+    @classmethod
+    def from_config(cls, config):
+        """Build the object that `get_config` described; ValueError if a name is not an argument of it."""
+        if not isinstance(config, dict):
+            raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
+        known = _parameter_names(cls)
+        for name in config:
+            if name not in known:
+                raise ValueError(f"{cls.__name__} has no argument {name!r}{_did_you_mean(name, known)}")
+        try:
+            return cls(**config)
+        except TypeError as error:
+            raise ValueError(f"{cls.__name__}: bad configuration {config!r}: {error}") from error
+
+    def to_config(self):
+        """Return ``{"class": name, "config": get_config()}``, which the module's `get` turns back into the object."""
+        return {"class": type(self).__name__, "config": self.get_config()}
+
+    def _arguments(self):
+        return {name: getattr(self, name) for name in _parameter_names(type(self))}
+
+    def __repr__(self):
+        text = ", ".join(f"{name}={value!r}" for name, value in self._arguments().items())
+        return f"{type(self).__name__}({text})"
+
+    def __eq__(self, other):
+        if type(other) is not type(self):
+            return NotImplemented
+        return self._arguments() == other._arguments()
+
+    # Equal objects may differ later where an attribute can be set (an optimizer's learning rate).
+    __hash__ = None
+
+    def __setattr__(self, name, value):
+        # The compiled plan copies these values, so a later assignment would silently do nothing.
+        if name in self.__dict__:
+            raise AttributeError(f"{type(self).__name__}.{name} is fixed; make a new {type(self).__name__}")
+        object.__setattr__(self, name, value)
+
+
+def _normalised(name):
+    return name.replace("_", "").replace("-", "").replace(" ", "").lower()
+
+
+def _did_you_mean(name, known):
+    by_normal = {_normalised(entry): entry for entry in known}
+    close = difflib.get_close_matches(_normalised(name), list(by_normal), n=1)
+    hint = f"; did you mean {by_normal[close[0]]!r}?" if close else ""
+    return f"{hint} (known: {', '.join(known)})"
+
+
+def choose(what, name, known):
+    """Return `name` if it is one of `known`, else raise ValueError that lists them.
+
+    >>> choose("activation", "rellu", ["relu", "tanh"])
+    Traceback (most recent call last):
+        ...
+    ValueError: unknown activation 'rellu'; did you mean 'relu'? (known: relu, tanh)
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be a name, got {type(name).__name__}: {name!r}")
+    if name not in known:
+        raise ValueError(f"unknown {what} {name!r}{_did_you_mean(name, list(known))}")
+    return name
+
+
+class Registry:
+    """The classes of one family by name.
+
+    Parameters
+    ----------
+    what : str
+        The family's word in error messages, e.g. ``"optimizer"``.
+    base : type
+        The family's base class; its instances and subclasses are accepted as they are.
+    classes : dict
+        Name -> class. A class is found by this name and by its own, upper case and underscores aside.
+    """
+
+    def __init__(self, what, base, classes):
+        self.what = what
+        self.base = base
+        self.classes = classes
+        self._by_normal = {_normalised(cls.__name__): cls for cls in classes.values()}
+        self._by_normal.update((_normalised(name), cls) for name, cls in classes.items())
+
+    def find(self, name):
+        """Return the class called `name`, or raise ValueError that lists the known names."""
+        cls = self._by_normal.get(_normalised(name))
+        if cls is None:
+            raise ValueError(f"unknown {self.what} {name!r}{_did_you_mean(name, list(self.classes))}")
+        return cls
+
+    def get(self, identifier):
+        """Return an instance for an instance, a class, a name or what `Configurable.to_config` returned."""
+        if isinstance(identifier, self.base):
+            return identifier
+        if isinstance(identifier, str):
+            return self._default(self.find(identifier))
+        if isinstance(identifier, type) and issubclass(identifier, self.base):
+            return self._default(identifier)
+        if isinstance(identifier, dict):
+            name = identifier.get("class")
+            if set(identifier) != {"class", "config"} or not isinstance(name, str):
+                raise ValueError(f'{self.what}: expected {{"class": name, "config": dict}}, got {identifier!r}')
+            return self.find(name).from_config(identifier["config"])
+        raise TypeError(
+            f"{self.what} must be a name, a {self.base.__name__} or a class of it, "
+            f"got {type(identifier).__name__}: {identifier!r}"
+        )
+
+    def _default(self, cls):
+        required = [parameter.name for parameter in _parameters(cls) if parameter.default is parameter.empty]
+        if required:
+            raise ValueError(
+                f"{self.what} {cls.__name__} needs {', '.join(required)}: "
+                f"write {cls.__name__}({', '.join(name + '=...' for name in required)})"
+            )
+        return cls()
+
+
+def number(owner, name, value, *, above=None, at_least=None, below=None, at_most=None):
+    """Return `value` as a finite float within the bounds, or raise TypeError/ValueError that says `owner: name`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}: {value!r}")
+    result = float(value)
+    bounds = []
+    if above is not None:
+        bounds.append((result > above, f"above {above:g}"))
+    if at_least is not None:
+        bounds.append((result >= at_least, f"at least {at_least:g}"))
+    if below is not None:
+        bounds.append((result < below, f"below {below:g}"))
+    if at_most is not None:
+        bounds.append((result <= at_most, f"at most {at_most:g}"))
+    if not math.isfinite(result) or not all(inside for inside, _ in bounds):
+        expected = " and ".join(text for _, text in bounds)
+        raise ValueError(f"{owner}: {name} must be a finite number{' ' + expected if expected else ''}, got {value!r}")
+    return result
+
+
+def integer(owner, name, value, *, at_least):
+    """Return `value` as an int not below `at_least`, or raise TypeError/ValueError that says `owner: name`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{owner}: {name} must be an integer, got {type(value).__name__}: {value!r}")
+    if value < at_least:
+        raise ValueError(f"{owner}: {name} must be at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def boolean(owner, name, value):
+    """Return `value` if it is True or False, or raise TypeError that says `owner: name`."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{owner}: {name} must be True or False, got {type(value).__name__}: {value!r}")
+    return value

@@ -1,0 +1,229 @@
+"""Small real data for examples, tests and benchmarks.
+
+Layout: images channels last, ``(n, height, width, 1)``, or flattened to ``(n, height * width)``; float32 in [0, 1].
+Labels: int32, ``(n,)``. Every loader returns ``(x_train, y_train), (x_test, y_test)``.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["digits", "fashion_mnist", "read_idx"]
+
+# Name, SHA-256 of the gzip file.
+_FASHION_MNIST = (
+    ("train-images-idx3-ubyte", "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7"),
+    ("train-labels-idx1-ubyte", "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056"),
+    ("t10k-images-idx3-ubyte", "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"),
+    ("t10k-labels-idx1-ubyte", "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05"),
+)
+# Both are named by the authors. The second has no https; the checksums hold for either.
+_FASHION_MNIST_URLS = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+)
+_TIMEOUT = 30.0  # seconds without a byte
+
+# http://yann.lecun.com/exdb/mnist describes the format: the third byte is the type, the fourth the number of axes.
+_IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_CHUNK = 1 << 20
+
+
+def digits(flatten=True):
+    """1,797 handwritten digits of 8x8 pixels, shipped with the package.
+
+    The test file of *Optical Recognition of Handwritten Digits*, E. Alpaydin and C. Kaynak, UCI Machine Learning
+    Repository (1998), https://doi.org/10.24432/C50P49, licence CC BY 4.0, as scikit-learn distributes it. The
+    stratified 80/20 split is fixed: of each class, every fifth sample is in the test set.
+
+    Parameters
+    ----------
+    flatten : bool
+        True: images are rows of 64 numbers; False: ``(n, 8, 8, 1)``.
+
+    Returns
+    -------
+    (x_train, y_train), (x_test, y_test)
+        1,438 and 359 samples: float32 in [0, 1] (the source's 0..16, divided by 16) and int32 labels 0..9.
+
+    Examples
+    --------
+    >>> (x_train, y_train), (x_test, y_test) = digits()
+    >>> x_train.shape, y_train.shape, x_test.shape, y_test.shape
+    ((1438, 64), (1438,), (359, 64), (359,))
+    >>> digits(flatten=False)[0][0].shape
+    (1438, 8, 8, 1)
+    """
+    with np.load(Path(__file__).parent / "data" / "digits.npz", allow_pickle=False) as stored:
+        return tuple(
+            (_images(stored[f"x_{part}"], 16, flatten), stored[f"y_{part}"].astype(np.int32))
+            for part in ("train", "test")
+        )
+
+
+def fashion_mnist(path=None, flatten=True):
+    """60,000 + 10,000 grey 28x28 images of clothing in 10 classes (Zalando SE, MIT licence).
+
+    H. Xiao, K. Rasul, R. Vollgraf, *Fashion-MNIST* (2017), https://arxiv.org/abs/1708.07747. Any other data set in the
+    four files of MNIST loads, too, with `path`.
+
+    Parameters
+    ----------
+    path : str or path, optional
+        Folder of the four idx files, plain or gzip (``.gz``). Nothing is downloaded then. Without it the files are
+        looked for in the folder ``fashion-mnist`` of ``$NNFAST_DATA``, or else of the user's cache (``~/.cache/nnfast``
+        on Linux), and downloaded there (30 MB, checked by SHA-256) if they are not all there.
+    flatten : bool
+        True: images are rows of 784 numbers; False: ``(n, 28, 28, 1)``.
+
+    Returns
+    -------
+    (x_train, y_train), (x_test, y_test)
+        float32 in [0, 1] (the source's 0..255, divided by 255) and int32 labels 0..9.
+
+    Raises
+    ------
+    FileNotFoundError
+        `path` lacks one of the files.
+    ConnectionError
+        The download failed; the message says where to put which files.
+    ValueError
+        A file is damaged, or is not what its name says.
+    """
+    if path is None:
+        folder = _cache() / "fashion-mnist"
+        for name, sha256 in _FASHION_MNIST:
+            if _find(folder, name) is None:
+                _download(folder, name + ".gz", sha256)
+    else:
+        folder = Path(path)
+        missing = [name for name, _ in _FASHION_MNIST if _find(folder, name) is None]
+        if missing:
+            raise FileNotFoundError(f"fashion_mnist: no {', '.join(missing)} (plain or .gz) in {str(folder)!r}")
+    files = [_find(folder, name) for name, _ in _FASHION_MNIST]
+    return tuple(_labelled(images, labels, flatten) for images, labels in (files[:2], files[2:]))
+
+
+def read_idx(path):
+    """Array stored in an idx file, the format of MNIST; gzip files are recognised by their content.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    array
+        Of the file's shape and type (uint8, int8, int16, int32, float32 or float64), in native byte order.
+
+    Raises
+    ------
+    ValueError
+        Not an idx file, an unknown type, damaged gzip data, or more or fewer bytes than the header promises.
+    """
+    import gzip
+    import zlib
+
+    path = Path(path)
+    with path.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        try:
+            return _read_idx(gzip.GzipFile(fileobj=file) if compressed else file, path)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: damaged gzip file: {error}") from error
+
+
+def _read_idx(file, path):
+    head = file.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES:
+        raise ValueError(f"{path}: not an idx file: it begins with {head.hex(' ') or 'nothing'}")
+    dtype, ndim = np.dtype(_IDX_TYPES[head[2]]), head[3]
+    if not 1 <= ndim <= 32:
+        raise ValueError(f"{path}: idx header says {ndim} axes, expected 1 to 32")
+    dims = file.read(4 * ndim)
+    if len(dims) < 4 * ndim:
+        raise ValueError(f"{path}: truncated in the idx header")
+    shape = tuple(int(n) for n in np.frombuffer(dims, ">u4"))
+    size = dtype.itemsize
+    for n in shape:
+        size *= n
+    # In pieces, because a false header may promise more bytes than there is memory.
+    data = bytearray()
+    while len(data) <= size and (piece := file.read(min(_CHUNK, size + 1 - len(data)))):
+        data += piece
+    if len(data) != size:
+        came = "more" if len(data) > size else f"only {len(data)}"
+        raise ValueError(f"{path}: idx header promises shape {shape}, {size} bytes of data; there are {came}")
+    a = np.frombuffer(data, dtype).reshape(shape)
+    return a.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _images(x, largest, flatten):
+    x = x.reshape((len(x), -1) if flatten else (*x.shape, 1))
+    return np.divide(x, largest, dtype=np.float32)
+
+
+def _labelled(images_path, labels_path, flatten):
+    x, y = read_idx(images_path), read_idx(labels_path)
+    if x.ndim != 3 or x.dtype != np.uint8 or x.size == 0:
+        raise ValueError(f"{images_path}: expected uint8 images (n, height, width), got {x.dtype} {x.shape}")
+    if y.ndim != 1 or y.dtype != np.uint8:
+        raise ValueError(f"{labels_path}: expected uint8 labels (n,), got {y.dtype} {y.shape}")
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} images in {images_path}, but {len(y)} labels in {labels_path}")
+    if y.max() > 9:
+        raise ValueError(f"{labels_path}: label {y.max()}, expected 0 to 9")
+    return _images(x, 255, flatten), y.astype(np.int32)
+
+
+def _find(folder, name):
+    """The file, plain or compressed, or None."""
+    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+
+
+def _cache():
+    """The folder that data sets are kept in."""
+    if folder := os.environ.get("NNFAST_DATA"):
+        return Path(folder)
+    if sys.platform == "win32" and (folder := os.environ.get("LOCALAPPDATA")):
+        return Path(folder, "nnfast", "Cache")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "nnfast"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "nnfast")
+
+
+def _download(folder, name, sha256):
+    """folder/name, from the first address that has it with this checksum."""
+    import hashlib
+    import http.client
+    import tempfile
+    from urllib.request import urlopen
+
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for url in _FASHION_MNIST_URLS:
+        # A name of its own and a rename at the end: neither an interrupted download nor a second process downloading
+        # at the same time can leave a part of the file under its name.
+        part = tempfile.NamedTemporaryFile(dir=folder, prefix=name + ".", suffix=".part", delete=False)
+        try:
+            with part, urlopen(url + name, timeout=_TIMEOUT) as response:
+                checksum = hashlib.sha256()
+                while piece := response.read(_CHUNK):
+                    checksum.update(piece)
+                    part.write(piece)
+            if checksum.hexdigest() == sha256:
+                os.replace(part.name, folder / name)
+                return
+            failures.append(f"{url}{name}: wrong SHA-256 {checksum.hexdigest()}")
+        except (OSError, http.client.HTTPException) as error:
+            failures.append(f"{url}{name}: {error or type(error).__name__}")
+        finally:
+            Path(part.name).unlink(missing_ok=True)
+    names = ", ".join(f"{name}.gz" for name, _ in _FASHION_MNIST)
+    raise ConnectionError(
+        f"fashion_mnist: download failed ({'; '.join(failures)}). Put the four files {names} into {folder}, "
+        "or pass the folder they are in as path"
+    )

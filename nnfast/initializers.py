@@ -1,0 +1,170 @@
+"""First values of parameters: kernels [in][out] (or any shape with the output axis last) and biases.
+
+An initialiser is called ``init(shape, fan_in, fan_out, rng, dtype)``. It draws in float64 and rounds at the end, so a
+float32 model starts at the rounded weights of the float64 model of the same seed.
+
+The normal ones are not truncated, as in PyTorch (Keras cuts at two standard deviations and rescales).
+"""
+
+import math
+
+import numpy as np
+
+from .configurable import Configurable, Registry, number
+
+
+class Initializer(Configurable):
+    """Base: subclasses return the values as float64 from `draw`."""
+
+    def __call__(self, shape, fan_in, fan_out, rng, dtype=np.float32):
+        """Return a new C-contiguous array of `shape` and `dtype`.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of the parameter, output axis last.
+        fan_in, fan_out : int
+            Number of inputs that feed one output, and of outputs that one input feeds.
+        rng : numpy.random.Generator
+            Source of the random numbers.
+        dtype : dtype
+            float32 or float64.
+        """
+        values = self.draw(tuple(shape), fan_in, fan_out, rng)
+        return np.ascontiguousarray(values, dtype=dtype)
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        """Return float64 values of `shape`; what a user's own initialiser has to define."""
+        raise NotImplementedError(f"{type(self).__name__} does not define draw(shape, fan_in, fan_out, rng)")
+
+
+def _uniform(rng, shape, limit):
+    values = rng.random(shape)
+    values *= 2 * limit
+    values -= limit
+    return values
+
+
+def _normal(rng, shape, std):
+    values = rng.standard_normal(shape)
+    values *= std
+    return values
+
+
+class GlorotUniform(Initializer):
+    """Uniform in [-a, a], a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 16). The default of kernels.
+
+    Examples
+    --------
+    >>> rng = np.random.Generator(np.random.Philox(0))
+    >>> w = GlorotUniform()((4, 2), 4, 2, rng)
+    >>> w.shape, bool(abs(w).max() <= 1.0)
+    ((4, 2), True)
+    """
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return _uniform(rng, shape, math.sqrt(6 / (fan_in + fan_out)))
+
+
+class GlorotNormal(Initializer):
+    """Normal with standard deviation sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 12)."""
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return _normal(rng, shape, math.sqrt(2 / (fan_in + fan_out)))
+
+
+class HeUniform(Initializer):
+    """Uniform in [-a, a], a = sqrt(6 / fan_in) (He et al. 2015, eq. 10), for relu layers."""
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return _uniform(rng, shape, math.sqrt(6 / fan_in))
+
+
+class HeNormal(Initializer):
+    """Normal with standard deviation sqrt(2 / fan_in) (He et al. 2015, eq. 10), for relu layers."""
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return _normal(rng, shape, math.sqrt(2 / fan_in))
+
+
+class LecunUniform(Initializer):
+    """Uniform in [-a, a], a = sqrt(3 / fan_in) (LeCun et al. 1998, section 4.6)."""
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return _uniform(rng, shape, math.sqrt(3 / fan_in))
+
+
+class LecunNormal(Initializer):
+    """Normal with standard deviation sqrt(1 / fan_in) (LeCun et al. 1998, section 4.6)."""
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return _normal(rng, shape, math.sqrt(1 / fan_in))
+
+
+class Orthogonal(Initializer):
+    """Orthonormal columns, or rows where there are fewer rows, times `gain` (Saxe et al. 2013).
+
+    All axes but the last are flattened to rows. QR decomposition of a normal matrix; the signs of R's diagonal go
+    into Q, without which the result would not be uniformly distributed (Mezzadri 2007).
+    """
+
+    def __init__(self, gain=1.0):
+        self.gain = number("Orthogonal", "gain", gain)
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        if len(shape) < 2:
+            raise ValueError(f"Orthogonal: needs a shape of two axes or more, got {shape}")
+        columns = shape[-1]
+        rows = math.prod(shape[:-1])
+        q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
+        q *= self.gain * np.copysign(1.0, np.diagonal(r))
+        if rows < columns:
+            q = q.T
+        return q.reshape(shape)
+
+
+class Zeros(Initializer):
+    """All zero. The default of biases."""
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return np.zeros(shape)
+
+
+class Ones(Initializer):
+    """All one."""
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return np.ones(shape)
+
+
+class Constant(Initializer):
+    """All `value`."""
+
+    def __init__(self, value=0.0):
+        self.value = number("Constant", "value", value)
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        return np.full(shape, self.value)
+
+
+REGISTRY = Registry("initializer", Initializer, {
+    "glorot_uniform": GlorotUniform,
+    "glorot_normal": GlorotNormal,
+    "he_uniform": HeUniform,
+    "he_normal": HeNormal,
+    "lecun_uniform": LecunUniform,
+    "lecun_normal": LecunNormal,
+    "orthogonal": Orthogonal,
+    "zeros": Zeros,
+    "ones": Ones,
+    "constant": Constant,
+})
+
+
+def get(identifier):
+    """Return the initialiser for a name, an instance, a class or a configuration.
+
+    >>> get("he_normal")
+    HeNormal()
+    """
+    return REGISTRY.get(identifier)

@@ -1,0 +1,53 @@
+"""Elementwise activations, and softmax over the last axis."""
+
+from ..activations import resolve
+from .base import Layer
+
+
+class Activation(Layer):
+    """Apply an activation to every element, or softmax over the last axis. Shapes stay as they are.
+
+    Parameters
+    ----------
+    activation : str
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus" or "softmax".
+    alpha : float, optional
+        Slope below zero of leaky_relu (default 0.01), or the depth of elu (default 1.0); the others have none.
+    name : str, optional
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("leaky_relu", alpha=0.5)], input_shape=(2,))
+    >>> model.predict([[-2.0, 2.0]])
+    array([[-1.,  2.]], dtype=float32)
+    """
+
+    kind = "activation"
+    fields = ("activation", "alpha")
+
+    def __init__(self, activation, alpha=None, name=None, trainable=True):
+        super().__init__(name, trainable)
+        self.activation, self.alpha = resolve(activation, alpha, self.label)
+
+    def build(self, input_shapes):
+        return self.one_input(input_shapes), []
+
+    def node(self, input_shapes, parameters, seed):
+        return {"op": "activation", "activation": self.activation, "alpha": self.alpha}
+
+    def output_activation(self):
+        return self.activation
+
+    def get_config(self):
+        config = super().get_config()
+        if self.alpha == resolve(self.activation)[1]:
+            config["alpha"] = None
+        return config
+
+
+def get_activation(activation, label):
+    """`activation` (a name, None for linear, or an Activation) as an Activation without a model."""
+    if isinstance(activation, Activation):
+        return activation.copy()
+    return Activation(resolve(activation, None, label)[0])

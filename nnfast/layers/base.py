@@ -1,0 +1,234 @@
+"""What a layer is: immutable data that tells shapes, parameters and the node it becomes in the plan.
+
+Design:
+1. A layer computes nothing and holds no weights. `build` is a pure function from input shapes to the output shape and
+   the parameters wanted; `node` writes the attributes of the compiled operation. Weights live in the model.
+2. Shapes never contain the batch axis, and layout is channels last: (features,), (H, W, C).
+3. Calling a layer on a `Value` makes a new `Value`: the graph is the chain of values back to the inputs.
+4. Adding a layer = one file here with one class, and its line in the table `LAYERS` of `__init__.py`.
+"""
+
+import inspect
+import math
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..configurable import Configurable, boolean, integer
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSpec:
+    """A parameter a layer asks for; the model names it ``<layer>/<name>`` and owns its array."""
+
+    name: str
+    shape: tuple
+    kind: str
+    initializer: object
+    fan_in: int
+    fan_out: int
+    regularizer: object = None
+
+
+class Value:
+    """The array that flows from one layer to the next while a graph is being written down.
+
+    Attributes
+    ----------
+    layer : Layer or None
+        The layer that makes it; None for an `Input`.
+    inputs : tuple of Value
+        What the layer was called on.
+    shape : tuple of int
+        Without the batch axis.
+    """
+
+    __slots__ = ("layer", "inputs", "shape", "specs")
+
+    def __init__(self, layer, inputs, shape, specs=()):
+        self.layer = layer
+        self.inputs = inputs
+        self.shape = shape
+        self.specs = tuple(specs)
+
+    def __repr__(self):
+        return f"<Value of {self.layer.label}, shape {self.shape}>"
+
+
+class Layer:
+    """Base class of all layers.
+
+    Parameters
+    ----------
+    name : str, optional
+        Unique in its model, without "/"; the model numbers unnamed layers: ``dense``, ``dense_1``, ...
+    trainable : bool
+        False freezes the layer's parameters: they get no update. May be changed at any time.
+
+    A layer belongs to one model, as its weights do; `Model.clone` copies both.
+    """
+
+    #: the stem of automatic names, and the class's name in model files via the table in ``__init__``
+    kind = "layer"
+    #: names of the constructor's arguments that `get_config` writes, besides name and trainable
+    fields = ()
+
+    def __init__(self, name=None, trainable=True):
+        if name is not None and (not isinstance(name, str) or not name or "/" in name):
+            raise ValueError(f"{self.kind}: name must be a non-empty string without '/', got {name!r}")
+        self._given_name = self._name = name
+        self._trainable = boolean(self.label, "trainable", trainable)
+        self._model = None
+
+    @property
+    def name(self):
+        """The layer's name; None until it belongs to a model if none was given."""
+        return self._name
+
+    @property
+    def label(self):
+        """What error messages call the layer."""
+        return self._name or self.kind
+
+    @property
+    def trainable(self):
+        """Whether the optimizer updates this layer's parameters."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        value = boolean(self.label, "trainable", value)
+        if value != self._trainable:
+            self._trainable = value
+            model = self.model
+            if model is not None:
+                model._drop_plan()  # the plan was made for the old set of trained parameters
+
+    @property
+    def model(self):
+        """The model this layer belongs to, or None."""
+        return None if self._model is None else self._model()
+
+    def bind(self, model, name):
+        """Hand the layer to `model` under `name`."""
+        self._model = weakref.ref(model)
+        self._name = name
+
+    def copy(self):
+        """The same layer, name included, without a model."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, _model=None, _given_name=self._name)
+        return new
+
+    __copy__ = copy
+
+    @property
+    def given_name(self):
+        """The name the user gave, or None; automatic names are the model's and may change with it."""
+        return self._given_name
+
+    def __getstate__(self):
+        return self.__dict__ | {"_model": None}
+
+    def __call__(self, inputs):
+        """Write one use of the layer into a graph.
+
+        Parameters
+        ----------
+        inputs : Value or sequence of Value
+            Several for `Add`, `Concatenate` and `Lambda`.
+
+        Returns
+        -------
+        Value
+        """
+        several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
+        inputs = tuple(inputs) if several else (inputs,)
+        for value in inputs:
+            if not isinstance(value, Value):
+                raise TypeError(
+                    f"{self.label}: a layer is called on nf.Input(...) or on another layer's result, "
+                    f"got {type(value).__name__}; to run a model on data use model.predict"
+                )
+        shape, specs = self.build([value.shape for value in inputs])
+        return Value(self, inputs, shape, specs)
+
+    def build(self, input_shapes):
+        """Check the input shapes; return the output shape and the parameters wanted.
+
+        Parameters
+        ----------
+        input_shapes : list of tuple of int
+            One per input, without the batch axis.
+
+        Returns
+        -------
+        shape : tuple of int
+        specs : list of ParameterSpec
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define build")
+
+    def node(self, input_shapes, parameters, seed):
+        """The operation of the plan: a dict with "op" and its attributes.
+
+        Parameters
+        ----------
+        input_shapes : list of tuple of int
+        parameters : dict of str to int
+            The index of each parameter `build` asked for.
+        seed : int
+            The layer's own random stream.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define node")
+
+    def output_activation(self):
+        """The last activation's name, or None to ask the layer before."""
+        return "linear"
+
+    def get_config(self):
+        """The constructor's arguments as JSON-able data."""
+        config = {"name": self._name, "trainable": self._trainable}
+        for field in self.fields:
+            value = getattr(self, field)
+            if isinstance(value, Configurable):
+                value = value.to_config()
+            elif isinstance(value, tuple):
+                value = list(value)
+            config[field] = value
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        """The inverse of `get_config`; ValueError if an argument is unknown or missing."""
+        if not isinstance(config, dict):
+            raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
+        try:
+            inspect.signature(cls).bind(**config)
+        except TypeError as error:
+            raise ValueError(f"{cls.__name__}: bad configuration {config!r}: {error}") from error
+        return cls(**config)
+
+    def one_input(self, input_shapes):
+        """The only input's shape, or an error for several."""
+        if len(input_shapes) != 1:
+            raise ValueError(f"{self.label}: takes one input, got {len(input_shapes)}")
+        return input_shapes[0]
+
+    def __repr__(self):
+        fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.fields)
+        return f"{type(self).__name__}({fields})"
+
+
+def check_shape(who, what, shape):
+    """`shape` (an int or a sequence of ints) as a tuple of positive ints, without the batch axis."""
+    if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
+        shape = (shape,)
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) == 0:
+        raise TypeError(f"{who}: {what} must be a tuple of positive integers without the batch axis, got {shape!r}")
+    shape = tuple(integer(who, f"{what} {tuple(shape)!r}: a size", size, at_least=1) for size in shape)
+    if math.prod(shape) > 2**40:
+        raise ValueError(f"{who}: {what} {shape} has {math.prod(shape):,} elements")
+    return shape
+

@@ -1,0 +1,39 @@
+"""Dropout: while training, each element is zeroed with probability `rate` and the others grow by 1 / (1 - rate)."""
+
+from ..configurable import number
+from .base import Layer
+
+
+class Dropout(Layer):
+    """Zero a random share of the elements while training; do nothing otherwise.
+
+    The elements kept are divided by ``1 - rate`` ("inverted dropout", Srivastava et al., 2014, JMLR 15, section 10), so
+    `predict` needs no correction. The mask is counter-based: it depends on the model's seed, the epoch, the sample
+    and the layer, never on the number of threads.
+
+    Parameters
+    ----------
+    rate : float
+        In [0, 1).
+    name : str, optional
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dropout(0.5)], input_shape=(3,))
+    >>> model.predict([[1.0, 2.0, 3.0]])
+    array([[1., 2., 3.]], dtype=float32)
+    """
+
+    kind = "dropout"
+    fields = ("rate",)
+
+    def __init__(self, rate, name=None, trainable=True):
+        super().__init__(name, trainable)
+        self.rate = number(self.label, "rate", rate, at_least=0, below=1)
+
+    def build(self, input_shapes):
+        return self.one_input(input_shapes), []
+
+    def node(self, input_shapes, parameters, seed):
+        return {"op": "dropout", "rate": self.rate, "seed": seed}

@@ -1,0 +1,70 @@
+"""Layers that only read the same numbers in another shape (row-major)."""
+
+import math
+
+from .base import Layer, check_shape
+
+
+class Flatten(Layer):
+    """All axes but the batch become one: (N, H, W, C) -> (N, H * W * C).
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Flatten()(nf.Input((28, 28, 1))).shape
+    (784,)
+    """
+
+    kind = "flatten"
+
+    def build(self, input_shapes):
+        return (math.prod(self.one_input(input_shapes)),), []
+
+    def node(self, input_shapes, parameters, seed):
+        return {"op": "reshape"}
+
+    def output_activation(self):
+        return None
+
+
+class Reshape(Layer):
+    """Read each sample in another shape with the same number of elements, row-major.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Without the batch axis. One entry may be -1: it is worked out from the others.
+    name : str, optional
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.Reshape((-1, 4))(nf.Input((8,))).shape
+    (2, 4)
+    """
+
+    kind = "reshape"
+    fields = ("shape",)
+
+    def __init__(self, shape, name=None, trainable=True):
+        super().__init__(name, trainable)
+        if isinstance(shape, int) and not isinstance(shape, bool):
+            shape = (shape,)
+        if not isinstance(shape, (tuple, list)) or list(shape).count(-1) > 1:
+            raise ValueError(f"{self.label}: shape must be a tuple of positive integers with at most one -1, got {shape!r}")
+        check_shape(self.label, "shape", [1 if size == -1 else size for size in shape])
+        self.shape = tuple(int(size) for size in shape)
+
+    def build(self, input_shapes):
+        shape = self.one_input(input_shapes)
+        known = math.prod(size for size in self.shape if size != -1)
+        total = math.prod(shape)
+        if total % known or (-1 not in self.shape and total != known):
+            raise ValueError(f"{self.label}: input {shape} has {total} elements, they do not fit shape {self.shape}")
+        return tuple(total // known if size == -1 else size for size in self.shape), []
+
+    def node(self, input_shapes, parameters, seed):
+        return {"op": "reshape"}
+
+    def output_activation(self):
+        return None

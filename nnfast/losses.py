@@ -1,0 +1,209 @@
+"""Losses: the value of each sample and its gradient. The batch's loss is the (weighted) mean over its samples.
+
+With y the output of one sample, t its target and j over all outputs:
+
+====================  ==========================================  =======================================
+name                  value of a sample                           gradient with respect to y
+====================  ==========================================  =======================================
+cross_entropy         -sum_j t_j log softmax(z)_j                 softmax(z) - t, with respect to z
+binary_cross_entropy  -sum_j t_j log p_j + (1 - t_j) log(1 - p_j) p - t, with respect to z; p = sigmoid(z)
+squared_error         sum_j (y_j - t_j)^2                         2 (y_j - t_j)
+absolute_error        sum_j |y_j - t_j|                           sign(y_j - t_j)
+huber                 sum_j (y_j - t_j)^2 / 2 where |.| <= delta,  clip(y_j - t_j, -delta, delta)
+                      else delta (|y_j - t_j| - delta / 2)
+====================  ==========================================  =======================================
+
+The two cross-entropies are computed from the logits z, also where the last layer is a softmax or sigmoid: the plan
+fuses the two, so that nothing overflows or is rounded to log(0).
+"""
+
+from .configurable import Configurable, Registry, boolean, number
+
+
+class Loss(Configurable):
+    """Base of the losses.
+
+    Attributes
+    ----------
+    name : str
+        Name of the compiled loss, and of the loss in error messages.
+    from_logits : bool
+        Whether the output holds logits, i.e. the activation belongs to the loss.
+    integer_labels : bool
+        Whether targets may be class labels, one integer per sample, instead of one number per output.
+    """
+
+    name = None
+    from_logits = False
+    delta = 1.0
+    function = None
+    integer_labels = False
+
+    def __init__(self):
+        if type(self).name is None:
+            raise TypeError("Loss is the base class; use one of its subclasses, or CustomLoss for your own function")
+
+    def describe(self):
+        """Return what the compiled plan has to know, as a dict."""
+        return {
+            "loss": self.name,
+            "from_logits": self.from_logits,
+            "delta": self.delta,
+            "function": self.function,
+        }
+
+    def check_output(self, activation_name, layer_name, shape=None):
+        """Raise ValueError unless this loss fits an output.
+
+        Parameters
+        ----------
+        activation_name : str
+            The output's last activation, "linear" where it has none.
+        layer_name : str
+            The layer the message is about.
+        shape : tuple of int, optional
+            The output's shape without the batch.
+        """
+
+
+class _LogitLoss(Loss):
+    """A loss that belongs to one activation: that of the output, or with from_logits its own."""
+
+    activation = None
+
+    def __init__(self, from_logits=False):
+        super().__init__()
+        self.from_logits = boolean(type(self).__name__, "from_logits", from_logits)
+
+    def check_output(self, activation_name, layer_name, shape=None):
+        cls = type(self).__name__
+        if self.from_logits and activation_name in ("softmax", "sigmoid"):
+            raise ValueError(
+                f"{layer_name}: {self.name} with from_logits=True expects logits, but the output's activation is "
+                f"'{activation_name}', which would be applied twice; remove the activation, or "
+                + (
+                    f"use loss='{self.name}'" if activation_name == self.activation
+                    else f"use nf.{cls}() with activation='{self.activation}'"
+                )
+            )
+        if not self.from_logits and activation_name != self.activation:
+            raise ValueError(
+                f"{layer_name}: {self.name} expects the output of a {self.activation}, but the output's activation "
+                f"is '{activation_name}'; give the last layer activation='{self.activation}', or leave it linear and "
+                f"use loss=nf.{cls}(from_logits=True)"
+            )
+
+
+class CrossEntropy(_LogitLoss):
+    """Cross-entropy between one class (or a distribution) per sample and the output's softmax over the last axis.
+
+    Parameters
+    ----------
+    from_logits : bool
+        False: the output is a softmax. True: the output is linear and the loss takes its softmax.
+
+    Notes
+    -----
+    Targets are integer labels (B,) or rows (B, classes) of probabilities, e.g. one-hot.
+    """
+
+    name = "cross_entropy"
+    activation = "softmax"
+    integer_labels = True
+
+    def check_output(self, activation_name, layer_name, shape=None):
+        super().check_output(activation_name, layer_name, shape)
+        if shape and shape[-1] == 1:
+            raise ValueError(
+                f"{layer_name}: cross_entropy over one output is always 0, as its softmax is 1; use two outputs, or "
+                f"activation='sigmoid' with loss='binary_cross_entropy'"
+            )
+
+
+class BinaryCrossEntropy(_LogitLoss):
+    """Cross-entropy of independent yes/no outputs, summed over the outputs; targets are in [0, 1].
+
+    Parameters
+    ----------
+    from_logits : bool
+        False: the output is a sigmoid. True: the output is linear and the loss takes its sigmoid.
+    """
+
+    name = "binary_cross_entropy"
+    activation = "sigmoid"
+
+
+class SquaredError(Loss):
+    """Sum over the outputs of (y - t)^2, without 1/2, for any output."""
+
+    name = "squared_error"
+
+
+class AbsoluteError(Loss):
+    """Sum over the outputs of |y - t|, for any output; the gradient at y = t is 0."""
+
+    name = "absolute_error"
+
+
+class Huber(Loss):
+    """Squared within `delta` of the target, linear beyond, summed over the outputs (Huber 1964; PyTorch's HuberLoss).
+
+    Parameters
+    ----------
+    delta : float
+        Where the square ends, above 0.
+    """
+
+    name = "huber"
+
+    def __init__(self, delta=1.0):
+        super().__init__()
+        self.delta = number("Huber", "delta", delta, above=0)
+
+
+class CustomLoss(Loss):
+    """A loss computed by a Python function, called once a batch.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(y_true, y_pred) -> (values, gradient)``: arrays (B, ...) come in; `values` has shape (B,), the
+        loss of each sample; `gradient` has y_pred's shape, row i the derivative of values[i], not divided by B.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def log_cosh(y_true, y_pred):
+    ...     d = y_pred - y_true
+    ...     return np.log(np.cosh(d)).sum(axis=1), np.tanh(d)
+    >>> get(log_cosh).name
+    'custom'
+    """
+
+    name = "custom"
+
+    def __init__(self, function):
+        super().__init__()
+        if not callable(function):
+            raise TypeError(f"CustomLoss: function must be callable, got {type(function).__name__}: {function!r}")
+        self.function = function
+
+
+REGISTRY = Registry("loss", Loss, {
+    "cross_entropy": CrossEntropy,
+    "binary_cross_entropy": BinaryCrossEntropy,
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+})
+
+
+def get(identifier):
+    """Return the loss for a name, an instance, a class, a configuration or a function (see `CustomLoss`).
+
+    >>> get("cross_entropy")
+    CrossEntropy(from_logits=False)
+    """
+    if callable(identifier) and not isinstance(identifier, (type, Loss)):
+        return CustomLoss(identifier)
+    return REGISTRY.get(identifier)

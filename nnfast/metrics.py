@@ -1,0 +1,199 @@
+"""Metrics: totals the compiled loops add up batch by batch, and the figure they make at the end.
+
+===============  ===================================================================================
+accuracy         share of samples whose largest output is the target's class; for an output that is yes/no
+                 (binary_cross_entropy, or a single output) it means binary_accuracy, as in Keras
+top_k_accuracy   share of samples whose class is among the k largest outputs
+binary_accuracy  share of outputs on the same side of `threshold` as the target is of 0.5
+mse, mae         mean over samples and outputs of (y - t)^2, |y - t|
+r2               mean over outputs of 1 - sum (y - t)^2 / sum (t - mean t)^2 (scikit-learn's r2_score)
+===============  ===================================================================================
+
+Sample weights do not count in metrics.
+"""
+
+import numpy as np
+
+from .configurable import Configurable, Registry, integer, number
+from .losses import BinaryCrossEntropy
+
+
+class Metric(Configurable):
+    """Base of the metrics.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the compiled metric.
+    name : str
+        Key in the history; two metrics of one output need different names.
+    """
+
+    kind = None
+    k = 1
+    threshold = 0.5
+
+    def __init__(self, name=None):
+        if type(self).kind is None:
+            raise TypeError("Metric is the base class; use one of its subclasses")
+        if name is None:
+            name = type(self).kind
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"{type(self).__name__}: name must be a text, got {name!r}")
+        self.name = name
+
+    def plan_spec(self):
+        """Return what the compiled plan has to know, as a dict."""
+        return {"kind": self.kind, "k": self.k, "threshold": self.threshold}
+
+    def width(self, n_outputs):
+        """Return how many totals the plan adds up."""
+        return 1
+
+    def result(self, totals, count, n_outputs=1):
+        """Return the figure after `count` samples as a float; nan where count is 0."""
+        return float(totals[0]) / count if count else float("nan")
+
+
+class _MeanOverOutputs(Metric):
+    """Totals that are sums over samples and outputs."""
+
+    def result(self, totals, count, n_outputs=1):
+        return super().result(totals, count * n_outputs)
+
+
+class Accuracy(Metric):
+    """Share of samples whose largest output is the target's class (the first one where several are equal)."""
+
+    kind = "accuracy"
+
+    def __init__(self, name="accuracy"):
+        super().__init__(name)
+
+
+class TopKAccuracy(Metric):
+    """Share of samples whose class is among the `k` largest outputs."""
+
+    kind = "top_k_accuracy"
+
+    def __init__(self, k=5, name="top_k_accuracy"):
+        super().__init__(name)
+        self.k = integer("TopKAccuracy", "k", k, at_least=1)
+
+
+class BinaryAccuracy(Metric):
+    """Share of outputs y with y > threshold where the target is above 0.5, and y <= threshold where it is not.
+
+    Parameters
+    ----------
+    threshold : float
+        Compared with the output as `predict` returns it; for an output of logits 0.0 means a probability of a half.
+    name : str
+        Key in the history.
+    """
+
+    kind = "binary_accuracy"
+
+    def __init__(self, threshold=0.5, name="binary_accuracy"):
+        super().__init__(name)
+        self.threshold = number("BinaryAccuracy", "threshold", threshold)
+
+
+class MeanSquaredError(_MeanOverOutputs):
+    """Mean over samples and outputs of (y - t)^2."""
+
+    kind = "mse"
+
+    def __init__(self, name="mse"):
+        super().__init__(name)
+
+
+class MeanAbsoluteError(_MeanOverOutputs):
+    """Mean over samples and outputs of |y - t|."""
+
+    kind = "mae"
+
+    def __init__(self, name="mae"):
+        super().__init__(name)
+
+
+class R2(Metric):
+    """Coefficient of determination, averaged over the outputs.
+
+    Totals are the sums over samples of (y - t)^2, t and t^2, each for every output. Where all targets of an output
+    are equal it counts 1.0 if they are met exactly, else 0.0, as in scikit-learn.
+    """
+
+    kind = "r2"
+
+    def __init__(self, name="r2"):
+        super().__init__(name)
+
+    def width(self, n_outputs):
+        return 3 * n_outputs
+
+    def result(self, totals, count, n_outputs=1):
+        """Return the figure.
+
+        >>> R2().result([1.0, 6.0, 14.0], 3)
+        0.5
+        """
+        if not count:
+            return float("nan")
+        residual, total, squares = np.asarray(totals, dtype=np.float64).reshape(3, n_outputs)
+        spread = squares - total * total / count
+        # Equal targets leave rounding errors here, not 0.
+        equal = spread <= 8 * np.finfo(np.float64).eps * np.sqrt(count) * squares
+        scores = np.where(equal, residual == 0, 1 - residual / np.where(equal, 1, spread))
+        return float(scores.mean())
+
+
+REGISTRY = Registry("metric", Metric, {
+    "accuracy": Accuracy,
+    "top_k_accuracy": TopKAccuracy,
+    "binary_accuracy": BinaryAccuracy,
+    "mse": MeanSquaredError,
+    "mae": MeanAbsoluteError,
+    "r2": R2,
+})
+
+
+def get(identifier):
+    """Return the metric for a name, an instance, a class or a configuration.
+
+    >>> get("mse").name
+    'mse'
+    """
+    return REGISTRY.get(identifier)
+
+
+def resolve(identifier, loss, n_outputs):
+    """Return the metric meant by `identifier` for an output of width `n_outputs` trained with `loss`.
+
+    Parameters
+    ----------
+    identifier : str, Metric, type or dict
+        As in `get`. Accuracy becomes binary accuracy, under its own name, for a single output, and if asked for by
+        name also for binary_cross_entropy; by name, the threshold of binary accuracy is a probability of a half.
+    loss : Loss or None
+        The loss of the output.
+    n_outputs : int
+        Length of the output's last axis.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or k is larger than the number of outputs.
+    """
+    metric = get(identifier)
+    by_name = isinstance(identifier, str)
+    binary = isinstance(loss, BinaryCrossEntropy)
+    # Logits are positive where their sigmoid is above a half.
+    half = 0.0 if binary and loss.from_logits else 0.5
+    if metric.kind == "accuracy" and (n_outputs == 1 or (by_name and binary)):
+        return BinaryAccuracy(half, name=metric.name)
+    if metric.kind == "binary_accuracy" and by_name:
+        return BinaryAccuracy(half)
+    if metric.kind == "top_k_accuracy" and metric.k > n_outputs:
+        raise ValueError(f"TopKAccuracy: k={metric.k}, but the output has only {n_outputs} values")
+    return metric

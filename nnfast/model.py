@@ -1,0 +1,546 @@
+"""Models: a graph of layers, its parameters, and the compiled plan that runs them.
+
+Design:
+1. The graph (graph.py) is data. Parameters are Python arrays until the plan is made, then the plan owns them and
+   Python reads copies; at any time exactly one of `_values` and `_plan` holds them.
+2. The plan is made as late as possible: by `compile`, or by the first call that needs one. Where something it was made
+   from changes (a layer is frozen), it is dropped and made anew with parameters and optimizer state carried over.
+3. Every method checks all it was given before it changes anything.
+"""
+
+import numpy as np
+
+from ._core.plan import Plan
+from .arrays import as_numbers, check_finite
+from .configurable import integer
+from .graph import Graph, layer_config, layer_from_config, number_names, values_from_config, config_list
+from .layers import Input, Layer, Value
+from .layers.base import check_shape
+from .summary import plan_text, summary_text
+from .training import Training
+
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+
+class Model(Training):
+    """A network written as a graph of layer calls.
+
+    Parameters
+    ----------
+    inputs : Input, or list of Input
+    outputs : Value, or list of Value
+        Results of layer calls; each must come from a layer of its own, whose name is the output's.
+    seed : int or None
+        Keys the initial weights, the shuffling and dropout. None draws one from the system.
+    dtype : "float32" or "float64"
+        Precision of parameters, activations and results.
+    name : str, optional
+
+    Attributes
+    ----------
+    layers : list of Layer
+    history : History or None
+        Of the last call of `fit`.
+    stop_training : bool
+        Set by callbacks to end `fit` after the epoch.
+
+    Examples
+    --------
+    Two inputs, two outputs:
+
+    >>> import nnfast as nf
+    >>> a, b = nf.Input((4,), name="a"), nf.Input((3,), name="b")
+    >>> h = nf.Dense(8, activation="relu")(nf.Concatenate()([a, b]))
+    >>> model = nf.Model([a, b], [nf.Dense(2, name="policy")(h), nf.Dense(1, name="value")(h)])
+    >>> model.output_shapes
+    [(2,), (1,)]
+    """
+
+    def __init__(self, inputs, outputs, seed=0, dtype="float32", name=None):
+        self._setup(seed, dtype, name)
+        inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+        self._set_graph(Graph(inputs, outputs, self))
+
+    def _setup(self, seed, dtype, name):
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
+        self.seed = integer(type(self).__name__, "seed", seed, at_least=0)
+        if self.seed >= 2**63:
+            raise ValueError(f"{type(self).__name__}: seed must be below 2**63, got {seed}")
+        try:
+            self._dtype = DTYPES[dtype if isinstance(dtype, str) else np.dtype(dtype).name]
+        except (KeyError, TypeError):
+            raise ValueError(f"{type(self).__name__}: dtype must be 'float32' or 'float64', got {dtype!r}") from None
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ValueError(f"{type(self).__name__}: name must be a non-empty string, got {name!r}")
+        self.name = name or type(self).__name__.lower()
+        self._graph = self._values = self._plan = None
+        self._settings = self._objective = None
+        self._slots, self._steps = {}, 0
+        self._epochs = 0
+        self._set_fast_path()
+        self.history = None
+        self.stop_training = False
+
+    def _set_graph(self, graph):
+        """Take over a new graph with fresh weights; nothing changes if one of its parts refuses."""
+        values = graph.initial_values(self.seed, self._dtype)
+        objective = None
+        if self._settings is not None and self._settings.objective is not None:
+            objective = self._settings.objective.bind(graph)
+        graph.bind(self)
+        self._graph, self._values, self._objective = graph, values, objective
+
+    # -- what the model is ---------------------------------------------------------------------------------------
+
+    @property
+    def layers(self):
+        """The layers in topological order."""
+        return list(self._built().layers)
+
+    def get_layer(self, name):
+        """The layer called `name`."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"unknown layer {name!r}; this model has {', '.join(layer.name for layer in self.layers)}")
+
+    @property
+    def built(self):
+        """Whether the input shape is known, and so the parameters exist."""
+        return self._graph is not None
+
+    @property
+    def dtype(self):
+        """"float32" or "float64"."""
+        return self._dtype.name
+
+    @property
+    def input_names(self):
+        """Names of the inputs."""
+        return list(self._built().input_names)
+
+    @property
+    def output_names(self):
+        """Names of the outputs: of the layers that make them."""
+        return list(self._built().output_names)
+
+    @property
+    def input_shapes(self):
+        """Shapes of all inputs, without the batch axis."""
+        return list(self._built().input_shapes)
+
+    @property
+    def output_shapes(self):
+        """Shapes of all outputs, without the batch axis."""
+        return list(self._built().output_shapes)
+
+    @property
+    def input_shape(self):
+        """Shape of the only input, without the batch axis."""
+        return self._only(self.input_shapes, "input")
+
+    @property
+    def output_shape(self):
+        """Shape of the only output, without the batch axis."""
+        return self._only(self.output_shapes, "output")
+
+    def _only(self, shapes, what):
+        if len(shapes) != 1:
+            raise ValueError(f"{self.name} has {len(shapes)} {what}s; use {what}_shapes")
+        return shapes[0]
+
+    def _built(self):
+        if self._graph is None:
+            raise ValueError(f"{self.name} is not built: its input shape is not known yet; pass input_shape=(...), or "
+                             "call fit or predict with data first")
+        return self._graph
+
+    def count_params(self):
+        """The number of parameters, frozen ones included."""
+        return sum(int(np.prod(parameter.spec.shape)) for parameter in self._built().parameters)
+
+    def summary(self):
+        """Print a table of the layers: output shape, parameters, FLOPs of one sample, what is fused.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> model.summary()    # doctest: +ELLIPSIS
+        sequential: 8 parameters, float32
+        ...
+        """
+        print(summary_text(self))
+
+    def plan(self):
+        """Print what the compiled plan does: its nodes, what is fused, memory and threads."""
+        print(plan_text(self))
+
+    def __repr__(self):
+        what = f"{self.count_params():,} parameters" if self.built else "not built"
+        return f"<{type(self).__name__} {self.name!r}: {what}, {self.dtype}>"
+
+    # -- parameters ----------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self):
+        """Copies of all parameters by name, ``{"dense/kernel": array, ...}``."""
+        return dict(zip(self._built().index, self.get_weights()))
+
+    def get_weights(self):
+        """Copies of all parameters as a list, in the order of `parameters`."""
+        graph = self._built()
+        if self._plan is None:
+            return [value.copy() for value in self._values]
+        return [self._plan.parameter(i) for i in range(len(graph.parameters))]
+
+    def set_weights(self, weights):
+        """Set all parameters.
+
+        Parameters
+        ----------
+        weights : list of array
+            In the order and shapes of `get_weights`; converted to the model's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong number, shape or type of arrays, NaN or infinities; no parameter is changed then.
+        """
+        graph = self._built()
+        if isinstance(weights, (str, bytes, dict)) or not hasattr(weights, "__len__"):
+            raise TypeError(f"set_weights: expected a list of arrays, got {type(weights).__name__}; a dict goes to "
+                            "set_parameters")
+        if len(weights) != len(graph.parameters):
+            raise ValueError(f"set_weights: the model has {len(graph.parameters)} parameters "
+                             f"({', '.join(graph.index)}), got {len(weights)} arrays")
+        self.set_parameters(dict(zip(graph.index, weights)))
+
+    def set_parameters(self, parameters):
+        """Set some or all parameters by name; the others stay.
+
+        Parameters
+        ----------
+        parameters : dict of str to array
+            In the shapes of `parameters`; converted to the model's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For unknown names, wrong shapes or types, NaN or infinities; no parameter is changed then.
+        """
+        graph = self._built()
+        new = self._checked(parameters, "set_parameters")
+        for name, value in new.items():
+            i = graph.index[name]
+            if self._plan is None:
+                self._values[i] = value
+            else:
+                self._plan.set_parameter(i, value)
+
+    def _checked(self, arrays, what):
+        """Arrays by parameter name as fresh arrays of the model's dtype."""
+        graph = self._built()
+        if not isinstance(arrays, dict):
+            raise TypeError(f"{what}: expected a dict of parameter name to array, got {type(arrays).__name__}")
+        new = {}
+        for name, array in arrays.items():
+            if name not in graph.index:
+                raise ValueError(f"{what}: unknown parameter {name!r}; this model has {', '.join(graph.index)}")
+            array = as_numbers(array, f"{what}: {name}")
+            shape = graph.parameters[graph.index[name]].spec.shape
+            if array.shape != shape:
+                raise ValueError(f"{what}: {name} has shape {shape}, got {array.shape}")
+            check_finite(array, self._dtype, f"{what}: {name}")
+            new[name] = np.array(array, dtype=self._dtype, order="C")
+        return new
+
+    # -- the plan ------------------------------------------------------------------------------------------------
+
+    def _make_plan(self, settings, objective, values, slots, steps):
+        """A plan from all it depends on; the model is only read."""
+        graph = self._built()
+        regularizer = settings.regularizer if settings else None
+        plan = Plan(graph.plan_spec(self._dtype, self.seed, regularizer), settings.n_threads if settings else None)
+        for i, value in enumerate(values):
+            plan.set_parameter(i, value)
+        if settings is not None:
+            optimizer = settings.optimizer
+            plan.set_optimizer(optimizer.kind, optimizer.hyperparameters(), optimizer.clip_norm or 0.0,
+                               optimizer.clip_value or 0.0)
+            names = plan.optimizer_slots()
+            for i, name in enumerate(graph.index):
+                for j, slot in enumerate(names):
+                    if f"{name}/{slot}" in slots:
+                        plan.set_slot(i, j, slots[f"{name}/{slot}"])
+            plan.iterations = steps
+        if objective is not None:
+            plan.set_losses(objective.plan_losses())
+        return plan
+
+    def _require_plan(self):
+        """The plan, made now if there is none."""
+        if self._plan is None:
+            self._built()
+            plan = self._make_plan(self._settings, self._objective, self._values, self._slots, self._steps)
+            self._adopt_plan(plan)
+        return self._plan
+
+    def _adopt_plan(self, plan):
+        self._plan, self._values = plan, None
+        self._slots, self._steps = {}, 0
+        self._set_fast_path()
+
+    def _drop_plan(self):
+        """Take parameters and optimizer state back; the next call that needs a plan makes one."""
+        if self._plan is not None:
+            values, slots, steps = self.get_weights(), self.optimizer_state(), self.iterations
+            self._plan, self._values, self._slots, self._steps = None, values, slots, steps
+            self._set_fast_path()
+
+    # -- the state of training -----------------------------------------------------------------------------------
+
+    @property
+    def iterations(self):
+        """The number of optimizer steps taken since `compile`."""
+        return self._steps if self._plan is None else self._plan.iterations
+
+    @property
+    def epochs_trained(self):
+        """The number of epochs of all `fit` calls; it keys the shuffling, so no two epochs have the same order."""
+        return self._epochs
+
+    @epochs_trained.setter
+    def epochs_trained(self, value):
+        self._epochs = integer(self.name, "epochs_trained", value, at_least=0)
+
+    def optimizer_state(self):
+        """Copies of the optimizer's arrays, ``{"dense/kernel/m": array, ...}``; empty if it keeps none."""
+        if self._settings is None or self._graph is None:
+            return {}
+        if self._plan is None:
+            return {name: value.copy() for name, value in self._slots.items()}
+        names = self._plan.optimizer_slots()
+        return {f"{name}/{slot}": self._plan.slot(i, j)
+                for i, name in enumerate(self._graph.index) for j, slot in enumerate(names)}
+
+    def set_optimizer_state(self, state, iterations):
+        """Put back what `optimizer_state` and `iterations` gave.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For missing or unknown names, wrong shapes, NaN or infinities; nothing is changed then.
+        """
+        self._compiled()
+        steps = integer("set_optimizer_state", "iterations", iterations, at_least=0)
+        plan = self._require_plan()
+        if not isinstance(state, dict):
+            raise TypeError(f"set_optimizer_state: expected a dict, got {type(state).__name__}")
+        graph, slots = self._graph, plan.optimizer_slots()
+        expected = [f"{name}/{slot}" for name in graph.index for slot in slots]
+        if set(state) != set(expected):
+            raise ValueError("set_optimizer_state: " + difference(state, expected))
+        new = [self._checked({name: state[f"{name}/{slot}"] for name in graph.index}, f"optimizer state {slot}")
+               for slot in slots]
+        for j, arrays in enumerate(new):
+            for name, value in arrays.items():
+                plan.set_slot(graph.index[name], j, value)
+        plan.iterations = steps
+
+    # -- copies, configurations, files ---------------------------------------------------------------------------
+
+    def save(self, path, include_optimizer=True):
+        """Write the model to a .safetensors file; see `nnfast.save`."""
+        from .files import save  # here, because that module imports this one
+
+        save(self, path, include_optimizer)
+
+    def clone(self):
+        """An independent copy: layers, weights, compile settings, optimizer state.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> target = model.clone()
+        >>> all((a == b).all() for a, b in zip(model.get_weights(), target.get_weights()))
+        True
+        """
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__getstate__())
+        new._copy_layers(self)
+        new._set_fast_path()
+        return new
+
+    def _copy_layers(self, other):
+        graph = other._graph
+        inputs, outputs = graph.rebuild([layer.copy() for layer in graph.layers])
+        self._graph = Graph(inputs, outputs, self)
+        self._graph.bind(self)
+
+    def __copy__(self):
+        return self.clone()
+
+    def __deepcopy__(self, memo):
+        return self.clone()
+
+    def __getstate__(self):
+        # The plan is addresses and code; what it holds goes as arrays, and a new one is made when needed.
+        state = self.__dict__ | {"_plan": None, "_slots": self.optimizer_state(), "_steps": self.iterations}
+        if self.built:
+            state["_values"] = self.get_weights()
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._set_fast_path()
+        if self._graph is not None:
+            self._graph.bind(self)
+
+    def get_config(self):
+        """The architecture as JSON-able data, without weights; `from_config` reads it."""
+        return {"class": "Model", **self._common_config(), **self._graph.get_config()}
+
+    def _common_config(self):
+        return {"name": self.name, "seed": self.seed, "dtype": self.dtype}
+
+    @staticmethod
+    def from_config(config):
+        """A new model from what `get_config` returned, with fresh weights.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the configuration is not of a model, or names an unknown layer.
+        """
+        if not isinstance(config, dict):
+            raise TypeError(f"model configuration: expected a dict, got {type(config).__name__}")
+        cls = config.get("class")
+        keys = {"Model": {"inputs", "layers", "nodes", "outputs"}, "Sequential": {"input_shape", "layers"}}
+        if not isinstance(cls, str) or cls not in keys:
+            raise ValueError(f"model configuration: unknown class {cls!r}; known: {', '.join(keys)}")
+        expected = keys[cls] | {"class", "name", "seed", "dtype"}
+        if set(config) != expected:
+            raise ValueError("model configuration: " + difference(config, sorted(expected)))
+        common = {key: config[key] for key in ("name", "seed", "dtype")}
+        if cls == "Model":
+            inputs, outputs = values_from_config(config)
+            return Model(inputs, outputs, **common)
+        layers = [layer_from_config(entry) for entry in config_list(config, "layers")]
+        return Sequential(layers, input_shape=config["input_shape"], **common)
+
+
+class Sequential(Model):
+    """A network whose layers follow one another.
+
+    Parameters
+    ----------
+    layers : list of Layer
+        The first entry may be an `Input`.
+    input_shape : tuple of int, optional
+        Shape of one sample, without the batch axis. If left out, the first data given to `fit`, `predict` or another
+        method decides.
+    seed : int or None
+        Keys the initial weights, the shuffling and dropout. None draws one from the system.
+    dtype : "float32" or "float64"
+        Precision of parameters, activations and results.
+    name : str, optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> x = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    >>> y = np.array([0, 1, 1, 0])
+    >>> model = nf.Sequential([nf.Dense(8, activation="tanh"), nf.Dense(2, activation="softmax")], seed=0)
+    >>> model.compile(nf.Adam(0.05), "cross_entropy", metrics=["accuracy"])
+    >>> history = model.fit(x, y, batch_size=4, epochs=200, verbose=0)
+    >>> model.predict(x).argmax(axis=1)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(self, layers, input_shape=None, seed=0, dtype="float32", name=None):
+        self._setup(seed, dtype, name)
+        if not isinstance(layers, (list, tuple)):
+            raise TypeError(f"Sequential: expected a list of layers, got {type(layers).__name__}")
+        layers = list(layers)
+        self._input = None
+        if layers and isinstance(layers[0], Input):
+            self._input = layers.pop(0)
+            if input_shape is not None:
+                raise ValueError("Sequential: the input shape is given twice, by input_shape and by the Input layer")
+        elif input_shape is not None:
+            self._input = Input(check_shape("Sequential", "input_shape", input_shape))
+        if not layers:
+            raise ValueError("Sequential: needs at least one layer")
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                what = layer.__name__ + ", a class: call it" if isinstance(layer, type) else type(layer).__name__
+                hint = "; graphs are made by nf.Model(inputs, outputs)" if isinstance(layer, Value) else ""
+                raise TypeError(f"Sequential: layers must be nf layers, entry {i} is {what}{hint}")
+            if layer.model is not None:
+                raise ValueError(f"layer {layer.label} already belongs to another model, as its weights do; make a new "
+                                 "layer, or copy the whole model with model.clone()")
+            if layer in layers[:i]:
+                raise ValueError(f"layer {layer.label} is listed twice; shared layers are not supported")
+        names = number_names([layer.given_name for layer in layers], [layer.kind for layer in layers], "layer")
+        self._layers = layers
+        if self._input is not None:
+            self._build(self._input)
+        else:
+            for layer, layer_name in zip(layers, names):
+                layer.bind(self, layer_name)
+
+    def _build(self, value):
+        x = value
+        for layer in self._layers:
+            value = layer(value)
+        self._set_graph(Graph([x], [value], self))
+
+    def _build_from(self, x):
+        """Build from the shape of data, if the shape is not known."""
+        if self._graph is None:
+            x = as_numbers(x, "model input")
+            if x.ndim < 2:
+                raise ValueError(f"model input: expected shape (N, ...), one row per sample, got {x.shape}")
+            if 0 in x.shape:
+                raise ValueError(f"model input: empty data, shape {x.shape}")
+            self._build(Input(x.shape[1:]))
+
+    @property
+    def layers(self):
+        """The layers in order."""
+        return list(self._layers)
+
+    def _copy_layers(self, other):
+        self._layers = [layer.copy() for layer in other._layers]
+        if other.built:
+            inputs, outputs = other._graph.rebuild(self._layers)
+            self._graph = Graph(inputs, outputs, self)
+        for layer in self._layers:
+            layer.bind(self, layer.given_name)
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        for layer in self._layers:
+            layer.bind(self, layer.name)
+
+    def get_config(self):
+        shape = list(self.input_shapes[0]) if self.built else None
+        return {"class": "Sequential", **self._common_config(), "input_shape": shape,
+                "layers": [layer_config(layer) for layer in self._layers]}
+
+
+def difference(got, expected):
+    """Missing and unknown names in words."""
+    parts = []
+    missing = [name for name in expected if name not in got]
+    unknown = [str(name) for name in got if name not in expected]
+    if missing:
+        parts.append(f"missing {', '.join(missing)}")
+    if unknown:
+        parts.append(f"unknown {', '.join(unknown)}")
+    return "; ".join(parts)

@@ -1,0 +1,204 @@
+"""What an optimizer is set to. The updates are compiled (csrc/optimizer.c); formulas and defaults are PyTorch's.
+
+With g the gradient of the mean loss (penalties included), t = 1, 2, ... and everything elementwise:
+
+========  =================================================================================================
+SGD       v = momentum v + g (v = g in the first step);  w -= lr v, or with nesterov  w -= lr (g + momentum v)
+Adam      m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;
+          w -= lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon)          (Kingma and Ba 2015)
+AdamW     w -= lr weight_decay w, then Adam's update                                (Loshchilov and Hutter 2019)
+RMSprop   v = rho v + (1 - rho) g^2;  d = g / (sqrt(v) + epsilon);  w -= lr d, or with momentum
+          b = momentum b + d;  w -= lr b                                            (Hinton 2012, lecture 6)
+Adagrad   v += g^2;  w -= lr g / (sqrt(v) + epsilon)                                (Duchi et al. 2011)
+========  =================================================================================================
+
+Clipping comes first: `clip_norm` scales all gradients by min(1, clip_norm / (norm + 1e-6)), norm being the 2-norm of
+all of them together; `clip_value` cuts each element to [-clip_value, clip_value]. With both, the norm goes first.
+"""
+
+import numpy as np
+
+from . import schedules
+from .configurable import Configurable, Registry, boolean, number
+
+
+class Optimizer(Configurable):
+    """Base of the optimizers.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the compiled update.
+    learning_rate : float, Schedule or callable
+        Rate, or the rate of each step 0, 1, ...; may be set between epochs. All else is fixed.
+    """
+
+    kind = None
+
+    # What the plan asks of every optimizer; a subclass's own attributes take the place of these.
+    momentum = 0.0
+    nesterov = False
+    beta1 = 0.0
+    beta2 = 0.0
+    rho = 0.0
+    epsilon = 0.0
+    weight_decay = 0.0
+    initial_accumulator_value = 0.0
+
+    def __init__(self, learning_rate, clip_norm, clip_value):
+        if type(self).kind is None:
+            raise TypeError("Optimizer is the base class; use SGD, Adam, AdamW, RMSprop or Adagrad")
+        self.learning_rate = learning_rate
+        self.clip_norm = None if clip_norm is None else self._number("clip_norm", clip_norm, above=0)
+        self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=0)
+
+    def _number(self, name, value, **bounds):
+        return number(type(self).__name__, name, value, **bounds)
+
+    @property
+    def learning_rate(self):
+        return self._learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        if isinstance(value, dict):
+            value = schedules.get(value)
+        elif not isinstance(value, schedules.Schedule) and (not callable(value) or isinstance(value, type)):
+            value = self._number("learning_rate", value, above=0)
+        self.__dict__["_learning_rate"] = value
+
+    def learning_rates(self, start, count):
+        """Return the rates of the steps start ... start + count - 1.
+
+        Returns
+        -------
+        ndarray of float64, shape (count,)
+
+        Raises
+        ------
+        ValueError
+            If a schedule or function yields a rate that is negative or not finite.
+
+        Examples
+        --------
+        >>> SGD(schedules.Exponential(1.0, 0.5)).learning_rates(1, 3)
+        array([0.5  , 0.25 , 0.125])
+        """
+        rate = self._learning_rate
+        if isinstance(rate, float):
+            return np.full(count, rate)
+        rates = schedules.get(rate).values(start, count)
+        if rates.shape != (count,):
+            raise ValueError(f"{type(self).__name__}: {rate!r} gave rates of shape {rates.shape} for {count} steps")
+        bad = ~(np.isfinite(rates) & (rates >= 0))
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise ValueError(
+                f"{type(self).__name__}: the learning rate of step {start + first} must be finite and at least 0, "
+                f"got {rates[first]}"
+            )
+        return rates
+
+    def hyperparameters(self):
+        """Return the constants of the update as a dict of floats, with the names the compiled plan uses."""
+        return {
+            "momentum": self.momentum,
+            "nesterov": float(self.nesterov),
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "rho": self.rho,
+            "eps": self.epsilon,
+            "weight_decay": self.weight_decay,
+            "initial_accumulator": self.initial_accumulator_value,
+        }
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with optional (Nesterov) momentum, undampened.
+
+    Examples
+    --------
+    >>> SGD(0.1, momentum=0.9).hyperparameters()["momentum"]
+    0.9
+    """
+
+    kind = "sgd"
+
+    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value)
+        self.momentum = self._number("momentum", momentum, at_least=0, below=1)
+        self.nesterov = boolean("SGD", "nesterov", nesterov)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("SGD: nesterov=True needs a momentum above 0, e.g. SGD(momentum=0.9, nesterov=True)")
+
+
+class Adam(Optimizer):
+    """Adaptive moment estimation with bias correction."""
+
+    kind = "adam"
+
+    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, clip_norm=None, clip_value=None):
+        super().__init__(learning_rate, clip_norm, clip_value)
+        self.beta1 = self._number("beta1", beta1, at_least=0, below=1)
+        self.beta2 = self._number("beta2", beta2, at_least=0, below=1)
+        self.epsilon = self._number("epsilon", epsilon, above=0)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, which acts on every parameter, biases included, as in PyTorch."""
+
+    kind = "adamw"
+
+    def __init__(
+        self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, clip_norm=None,
+        clip_value=None,
+    ):
+        super().__init__(learning_rate, beta1, beta2, epsilon, clip_norm, clip_value)
+        self.weight_decay = self._number("weight_decay", weight_decay, at_least=0)
+
+
+class RMSprop(Optimizer):
+    """Gradient divided by a running root mean square, uncentred."""
+
+    kind = "rmsprop"
+
+    def __init__(
+        self, learning_rate=0.01, rho=0.99, epsilon=1e-8, momentum=0.0, clip_norm=None, clip_value=None,
+    ):
+        super().__init__(learning_rate, clip_norm, clip_value)
+        self.rho = self._number("rho", rho, at_least=0, below=1)
+        self.epsilon = self._number("epsilon", epsilon, above=0)
+        self.momentum = self._number("momentum", momentum, at_least=0, below=1)
+
+
+class Adagrad(Optimizer):
+    """Gradient divided by the root of the sum of all its squares so far."""
+
+    kind = "adagrad"
+
+    def __init__(
+        self, learning_rate=0.01, epsilon=1e-10, initial_accumulator_value=0.0, clip_norm=None, clip_value=None,
+    ):
+        super().__init__(learning_rate, clip_norm, clip_value)
+        self.epsilon = self._number("epsilon", epsilon, above=0)
+        self.initial_accumulator_value = self._number(
+            "initial_accumulator_value", initial_accumulator_value, at_least=0
+        )
+
+
+REGISTRY = Registry("optimizer", Optimizer, {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+})
+
+
+def get(identifier):
+    """Return the optimizer for a name (with its defaults), an instance, a class or a configuration.
+
+    >>> get("sgd").learning_rate
+    0.01
+    """
+    return REGISTRY.get(identifier)

@@ -1,0 +1,63 @@
+"""Penalties on kernels, added to the mean loss of a batch: l1 * sum |w| + l2 / 2 * sum w^2. Biases are left alone.
+
+The halved square makes the gradient l2 * w, the "weight decay" of most texts; Keras's L2 has no half, so its factor is
+half of this one.
+"""
+
+import numpy as np
+
+from .configurable import Configurable, Registry, number
+
+
+class Regularizer(Configurable):
+    """Base: the attributes `l1` and `l2` are the factors, 0.0 where a subclass has none."""
+
+    l1 = 0.0
+    l2 = 0.0
+
+    def __call__(self, w):
+        """Return the penalty of the array `w` as a float."""
+        w = np.asarray(w, dtype=np.float64)
+        return float(self.l1 * np.abs(w).sum() + 0.5 * self.l2 * np.square(w).sum())
+
+
+class L1(Regularizer):
+    """l1 * sum |w|, which drives weights to exactly zero.
+
+    >>> L1(0.5)([1.0, -2.0])
+    1.5
+    """
+
+    def __init__(self, l1=0.01):
+        self.l1 = number("L1", "l1", l1, at_least=0)
+
+
+class L2(Regularizer):
+    """l2 / 2 * sum w^2.
+
+    >>> L2(0.5)([1.0, -2.0])
+    1.25
+    """
+
+    def __init__(self, l2=0.01):
+        self.l2 = number("L2", "l2", l2, at_least=0)
+
+
+class L1L2(Regularizer):
+    """l1 * sum |w| + l2 / 2 * sum w^2."""
+
+    def __init__(self, l1=0.01, l2=0.01):
+        self.l1 = number("L1L2", "l1", l1, at_least=0)
+        self.l2 = number("L1L2", "l2", l2, at_least=0)
+
+
+REGISTRY = Registry("regularizer", Regularizer, {"l1": L1, "l2": L2, "l1_l2": L1L2})
+
+
+def get(identifier):
+    """Return the regularizer for a name, an instance, a class or a configuration; None stays None.
+
+    >>> get("l2")
+    L2(l2=0.01)
+    """
+    return None if identifier is None else REGISTRY.get(identifier)

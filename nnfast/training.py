@@ -1,0 +1,615 @@
+"""What can be done with a model once it is compiled: train, evaluate, predict, differentiate.
+
+Python prepares an epoch (order of the samples, learning rates) and reads its totals; the epoch itself is one call of the
+plan with the GIL released. Only a callback that wants every batch makes it one call per batch.
+
+Random streams are counter-based: shuffling is keyed by the model's seed and the number of the epoch over the model's
+life, dropout by seed, number of the step, sample and layer.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import optimizers, regularizers
+from ._core.plan import shuffle as permute
+from .arrays import (
+    apply_class_weight, as_inputs, as_numbers, as_sample_weight, as_targets, check_finite, contiguous, per_name,
+    same_length,
+)
+from .callbacks import CallbackList, History, ProgressBar
+from .configurable import boolean, integer, number
+from .objective import Objective
+
+#: samples per pass of predict and evaluate where the user names no batch size
+INFERENCE_BATCH = 256
+
+
+class TrainingError(FloatingPointError):
+    """A loss or gradient became infinite or NaN. The step was not applied: the model has its last finite weights."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `compile` was given, checked."""
+
+    optimizer: optimizers.Optimizer
+    objective: Objective | None
+    regularizer: regularizers.Regularizer | None
+    n_threads: int | None
+
+
+class Training:
+    """The part of a model that needs data; `nnfast.model` has the rest."""
+
+    # -- compile -------------------------------------------------------------------------------------------------
+
+    def compile(self, optimizer="adam", loss=None, metrics=(), loss_weights=None, regularizer=None, n_threads=None):
+        """Say how to train. Weights are kept; the optimizer starts anew.
+
+        Parameters
+        ----------
+        optimizer : str or Optimizer
+            "sgd", "adam", "adamw", "rmsprop", "adagrad", or e.g. ``nf.Adam(1e-3)``.
+        loss : str, Loss or callable
+            "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", an object such as
+            ``nf.CrossEntropy(from_logits=True)``, or a function (see `nf.CustomLoss`). With several outputs a list, or
+            a dict by output name. None: only `vjp` and `apply_gradients` can train.
+        metrics : sequence of str or Metric
+            "accuracy", "top_k_accuracy", "binary_accuracy", "mse", "mae", "r2". With several outputs a dict by output
+            name, or a list with one sequence per output.
+        loss_weights : list or dict of float, optional
+            Factors of the outputs' losses in the total; 1 by default.
+        regularizer : nf.L1, nf.L2 or nf.L1L2, optional
+            For the kernels of all layers without a ``kernel_regularizer`` of their own.
+        n_threads : int, optional
+            Most threads this model uses. By default the library decides by the work in a step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For unknown names, or a loss or metric that does not fit its output. The model stays as it was.
+        """
+        optimizer = optimizers.get(optimizer)
+        regularizer = regularizers.get(regularizer)
+        if n_threads is not None:
+            n_threads = integer("compile", "n_threads", n_threads, at_least=1)
+        if loss is None:
+            if metrics or loss_weights is not None:
+                raise ValueError("compile: metrics and loss_weights need a loss")
+            objective = None
+        else:
+            objective = Objective(loss, metrics, loss_weights, self._graph.output_names if self.built else None)
+        settings = Settings(optimizer, objective, regularizer, n_threads)
+        bound = plan = None
+        if self.built:
+            if objective is not None:
+                bound = objective.bind(self._graph)
+            values = self._values if self._plan is None else self.get_weights()
+            plan = self._make_plan(settings, bound, values, {}, 0)
+        self._settings, self._objective = settings, bound
+        self._slots, self._steps = {}, 0
+        if plan is not None:
+            self._adopt_plan(plan)
+
+    def _set_fast_path(self):
+        """What the shortest path of `train_on_batch` asks: a plan whose only figure is the loss."""
+        objective = self._objective
+        simple = self._plan is not None and objective is not None and not objective.keys and not objective.output_keys
+        self._train_fast = self._plan.train_fast if simple else None
+
+    @property
+    def compiled(self):
+        """Whether `compile` was called."""
+        return self._settings is not None
+
+    @property
+    def optimizer(self):
+        """The optimizer given to `compile`, or None. Its ``learning_rate`` may be set between epochs."""
+        return self._settings.optimizer if self._settings else None
+
+    def _compiled(self):
+        if self._settings is None:
+            raise ValueError(f"{self.name} is not compiled; call model.compile(optimizer, loss) first")
+        return self._settings
+
+    def _with_loss(self, x):
+        """The plan and objective for calls that need a loss; an unbuilt Sequential is built from `x`."""
+        if self._compiled().objective is None:
+            raise ValueError(f"{self.name} was compiled without a loss; call model.compile(optimizer, loss)")
+        self._build_from(x)
+        return self._require_plan(), self._objective
+
+    def _build_from(self, x):
+        """Only a Sequential can learn its input shape from data."""
+
+    def get_compile_config(self):
+        """The arguments of `compile` as JSON-able data, or None; ``model.compile(**config)`` takes them back.
+
+        Raises
+        ------
+        ValueError
+            If the loss or the learning rate is a Python function.
+        """
+        if self._settings is None:
+            return None
+        settings = self._settings
+        config = {"loss": None, "metrics": [], "loss_weights": None}
+        if settings.objective is not None:
+            config = settings.objective.get_config()
+        regularizer = settings.regularizer
+        return {"optimizer": settings.optimizer.to_config(), **config,
+                "regularizer": None if regularizer is None else regularizer.to_config(),
+                "n_threads": settings.n_threads}
+
+    # -- data ----------------------------------------------------------------------------------------------------
+
+    def _inputs(self, x, finite=True):
+        graph = self._graph
+        return as_inputs(x, graph.input_names, graph.input_shapes, self._dtype, finite)
+
+    def _data(self, x, y, sample_weight=None, class_weight=None):
+        """Checked arrays: inputs, targets, weights, number of samples."""
+        graph, losses = self._graph, self._objective.losses
+        xs, n = self._inputs(x)
+        ys = as_targets(y, graph.output_names, graph.output_shapes, losses, self._dtype, n)
+        weight = as_sample_weight(sample_weight, n)
+        return xs, ys, apply_class_weight(class_weight, weight, ys, graph.output_shapes, losses), n
+
+    # -- fit -----------------------------------------------------------------------------------------------------
+
+    def fit(self, x, y, batch_size=32, epochs=1, shuffle=True, validation_split=0.0, validation_data=None,
+            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0):
+        """Train for a number of epochs.
+
+        Parameters
+        ----------
+        x : array (N, ...), or list or dict of arrays for several inputs
+            Any real dtype; float32, float64 and uint8 are read in place, all else is converted once.
+        y : array, or list or dict of arrays for several outputs
+            Targets in the output's shape; for cross_entropy also integer labels (N,).
+        batch_size : int
+            Samples in a step; the last batch of an epoch may be smaller.
+        epochs : int
+            Number of the last epoch, counted from 1: ``epochs - initial_epoch`` are trained.
+        shuffle : bool
+            Draw the samples in a new order in each epoch. The order depends on the model's seed and on how many epochs
+            it has been trained for, in all calls.
+        validation_split : float
+            In [0, 1): this share of the rows, the last ones, is kept for validation.
+        validation_data : tuple (x, y) or (x, y, sample_weight), optional
+            Evaluated after each epoch; the figures are called ``val_...``.
+        sample_weight : array (N,), optional
+            The loss of a batch is ``sum(w * loss) / sum(w)``; a batch whose weights are all zero is skipped.
+        class_weight : dict of int to float, or "balanced", optional
+            Multiplied into the sample weights. "balanced": n / (classes * samples of the class).
+        callbacks : Callback or sequence of Callback, optional
+        verbose : {0, 1, 2}
+            0: silent, 1: a progress bar, 2: a line per epoch.
+        initial_epoch : int
+            Where to start counting, to go on with an earlier run.
+
+        Returns
+        -------
+        History
+            ``history.history`` maps "loss", metrics and "val_..." to lists, one entry per epoch. The figures of training
+            are running means over the epoch. Also kept as ``model.history``, after an exception, too.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For data that does not fit, before anything is trained.
+        TrainingError
+            If a loss or gradient is not finite; the model keeps the last finite weights.
+        KeyboardInterrupt
+            After Ctrl-C, within a batch or two; the model keeps the weights reached.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nnfast as nf
+        >>> x = np.linspace(-1, 1, 64)[:, None]
+        >>> model = nf.Sequential([nf.Dense(16, activation="tanh"), nf.Dense(1)], seed=1)
+        >>> model.compile(nf.Adam(0.01), "squared_error")
+        >>> history = model.fit(x, x ** 2, epochs=100, verbose=0)
+        >>> history.history["loss"][-1] < 0.1 * history.history["loss"][0]
+        True
+        """
+        batch_size = integer("fit", "batch_size", batch_size, at_least=1)
+        epochs = integer("fit", "epochs", epochs, at_least=0)
+        initial_epoch = integer("fit", "initial_epoch", initial_epoch, at_least=0)
+        boolean("fit", "shuffle", shuffle)
+        with Unbuild(self):
+            plan, objective = self._with_loss(x)
+            xs, ys, weight, n = self._data(x, y, sample_weight, class_weight)
+            validation = self._validation(validation_split, validation_data, n)
+            if isinstance(validation, int):
+                n -= validation
+                # Class weights say what to learn, not how good it is: validation does without them.
+                plain = as_sample_weight(sample_weight, n + validation)
+                validation = [a[n:] for a in xs], [a[n:] for a in ys], None if plain is None else plain[n:]
+                xs, ys, weight = [a[:n] for a in xs], [a[:n] for a in ys], None if weight is None else weight[:n]
+            check_weight(weight, "fit: sample_weight")
+            if validation is not None:
+                check_weight(validation[2], "fit: sample_weight of the validation data")
+            batch_size = min(batch_size, n)
+            n_steps = -(-n // batch_size)
+            history = History()
+            run = CallbackList([history, *as_list(callbacks), *([ProgressBar(verbose)] if verbose else [])], self,
+                               {"epochs": epochs, "steps": n_steps, "initial_epoch": initial_epoch})
+
+        progress = None
+        if run.wants_progress:
+            def progress(step, totals):
+                run.on_progress(step, objective.figures(totals))
+
+        self.history = history
+        self.stop_training = False
+        natural = order = None
+        if shuffle:
+            natural = np.arange(n, dtype=np.intp)
+            order = np.empty_like(natural)
+        validation_batch = max(batch_size, INFERENCE_BATCH)
+        if validation is not None:
+            validation_batch = min(validation_batch, len(validation[0][0]))
+        train = self._train_batches if run.wants_batches else self._train_epoch
+        try:
+            run.on_train_begin()
+            for epoch in range(initial_epoch, epochs):
+                run.on_epoch_begin(epoch)
+                plan = self._require_plan()
+                if order is not None:
+                    order[:] = natural
+                    permute(order, self.seed, self._epochs)
+                number_of_epoch, self._epochs = self._epochs, self._epochs + 1
+                totals = train(plan, xs, ys, weight, order, batch_size, n_steps, number_of_epoch, progress, run)
+                if totals["status"] != "ok":
+                    raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {n_steps}")
+                logs = objective.figures(totals)
+                if validation is not None:
+                    logs.update(objective.figures(plan.evaluate(*validation, validation_batch), "val_"))
+                run.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
+            run.on_train_end()
+        finally:
+            run.close()
+        return history
+
+    def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, epoch, progress, run):
+        """An epoch in one call."""
+        rates = self._settings.optimizer.learning_rates(plan.iterations, n_steps)
+        return plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, epoch, 0, n_steps, progress)
+
+    def _train_batches(self, plan, xs, ys, weight, order, batch_size, n_steps, epoch, progress, run):
+        """An epoch in one call per batch, for callbacks that want to see each."""
+        sums = None
+        for step in range(n_steps):
+            rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
+            totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, epoch, step, 1, None)
+            sums = totals if sums is None else add_totals(sums, totals)
+            if totals["status"] != "ok":
+                return sums | {"status": totals["status"], "step": step}
+            logs = self._objective.figures(sums)
+            run.on_batch_end(step, logs)
+            if progress is not None:
+                progress(step + 1, sums)
+            plan = self._require_plan()
+        return sums
+
+    def _validation(self, split, data, n):
+        """Checked validation arrays, the number of rows to split off, or None."""
+        split = number("fit", "validation_split", split, at_least=0, below=1)
+        if data is not None:
+            if split:
+                raise ValueError("fit: give validation_split or validation_data, not both")
+            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+                raise ValueError("fit: validation_data must be (x, y) or (x, y, sample_weight), got "
+                                 + (f"{len(data)} entries" if isinstance(data, (tuple, list)) else type(data).__name__))
+            try:
+                xs, ys, weight, _ = self._data(*data)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"validation_data: {error}") from None
+            return xs, ys, weight
+        if not split:
+            return None
+        # Rows kept for training are rounded down, as in Keras; the nudge undoes the error of 1 - split.
+        rows = n - int(n * (1 - split) + 1e-9)
+        if rows in (0, n):
+            raise ValueError(f"fit: validation_split={split} of {n} samples leaves {n - rows} to train on and {rows} to "
+                             "validate with")
+        return rows
+
+    # -- single batches ------------------------------------------------------------------------------------------
+
+    def train_on_batch(self, x, y, sample_weight=None, class_weight=None):
+        """Take one optimizer step on a batch.
+
+        Parameters as in `fit`.
+
+        Returns
+        -------
+        dict of str to float
+            Loss (before the step, penalties included) and metrics of this batch. A batch whose weights are all zero
+            takes no step and has loss 0.
+
+        Raises
+        ------
+        TrainingError
+            If the loss or the gradient is not finite; the step is not applied.
+        """
+        fast = self._train_fast
+        if fast is not None and sample_weight is None and class_weight is None:
+            rate = self._settings.optimizer.learning_rate
+            if type(rate) is float:
+                loss = fast(x, y, rate)
+                if loss is not None:
+                    if not math.isfinite(loss):
+                        raise training_error({"status": "loss"}, f"step {self.iterations + 1}")
+                    return {"loss": loss}
+        with Unbuild(self):
+            plan, objective = self._with_loss(x)
+            xs, ys, weight, n = self._data(x, y, sample_weight, class_weight)
+        rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
+        totals = plan.train_epoch(xs, ys, weight, None, n, rates, self.seed, 0, 0, 1, None)
+        if totals["status"] != "ok":
+            raise training_error(totals, f"step {plan.iterations + 1}")
+        return objective.figures(totals)
+
+    def test_on_batch(self, x, y, sample_weight=None):
+        """Loss and metrics of one batch, without training; as `evaluate` with everything in one batch."""
+        return self.evaluate(x, y, None, sample_weight)
+
+    def evaluate(self, x, y, batch_size=None, sample_weight=None):
+        """Loss and metrics over a data set, in inference mode.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`.
+        batch_size : int, optional
+            Samples in a pass. It changes memory and time, not the figures beyond rounding.
+
+        Returns
+        -------
+        dict of str to float
+            ``{"loss": ..., "accuracy": ...}``; the loss includes penalties.
+        """
+        if batch_size is not None:
+            batch_size = integer("evaluate", "batch_size", batch_size, at_least=1)
+        with Unbuild(self):
+            plan, objective = self._with_loss(x)
+            xs, ys, weight, n = self._data(x, y, sample_weight)
+            check_weight(weight, "evaluate: sample_weight")
+        return objective.figures(plan.evaluate(xs, ys, weight, min(batch_size or INFERENCE_BATCH, n)))
+
+    def predict(self, x, batch_size=None):
+        """Outputs for a data set, in inference mode; needs no `compile`.
+
+        Parameters
+        ----------
+        x : array (N, ...), or list or dict of arrays for several inputs
+            NaN and infinities are let through: the rows that hold them give NaN or what the layers make of them.
+        batch_size : int, optional
+            Samples in a pass. It changes memory and time, not the result.
+
+        Returns
+        -------
+        ndarray (N, ...) in the model's dtype; a list of them for several outputs
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(3,))
+        >>> model.predict([[1, 2, 3]])
+        array([[6., 6.]], dtype=float32)
+        """
+        plan = self._plan
+        if plan is not None:
+            out = plan.predict_fast(x)
+            if out is not None:
+                return out
+        if batch_size is not None:
+            batch_size = integer("predict", "batch_size", batch_size, at_least=1)
+        with Unbuild(self):
+            self._build_from(x)
+            plan = self._require_plan()
+            xs, n = self._inputs(x, finite=False)
+        outputs = plan.predict(xs, min(batch_size or INFERENCE_BATCH, n))
+        outputs = [y.reshape((n, *shape)) for y, shape in zip(outputs, self._graph.output_shapes)]
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    # -- derivatives ---------------------------------------------------------------------------------------------
+
+    def gradients(self, x, y, sample_weight=None, training=False):
+        """Loss of a batch and its gradient with respect to every trainable parameter.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`; all samples are one batch.
+        training : bool
+            True draws dropout masks, as the next call of `train_on_batch` would.
+
+        Returns
+        -------
+        loss : float
+            The (weighted) mean, penalties included.
+        grads : dict of str to ndarray
+            By parameter name, in the parameter's shape; frozen parameters are left out.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="zeros")], input_shape=(1,))
+        >>> model.compile("sgd", "squared_error")
+        >>> loss, grads = model.gradients([[2.0]], [[3.0]])
+        >>> loss, float(grads["dense/kernel"][0, 0])
+        (9.0, -12.0)
+        """
+        boolean("gradients", "training", training)
+        with Unbuild(self):
+            plan, _ = self._with_loss(x)
+            xs, ys, weight, _ = self._data(x, y, sample_weight)
+        loss, grads = plan.gradients(xs, ys, weight, training, self.seed)
+        return loss, self._trainable(grads)
+
+    def _trainable(self, grads):
+        return {parameter.name: grad for parameter, grad in zip(self._graph.parameters, grads)
+                if parameter.layer.trainable}
+
+    def input_gradient(self, x, y):
+        """Gradient of each sample's loss with respect to its own input: row i is d loss_i / d x_i.
+
+        It is not divided by the number of samples, and shows which part of the data causes the error.
+
+        Returns
+        -------
+        ndarray of x's shape, in the model's dtype; a list of them for several inputs
+        """
+        with Unbuild(self):
+            plan, _ = self._with_loss(x)
+            xs, ys, _, _ = self._data(x, y)
+        grads = plan.input_gradient(xs, ys)
+        return grads[0] if len(grads) == 1 else grads
+
+    def per_sample_loss(self, x, y):
+        """The loss of each sample, summed over the outputs with their weights; without penalties.
+
+        Returns
+        -------
+        ndarray of float64 (N,)
+        """
+        with Unbuild(self):
+            plan, _ = self._with_loss(x)
+            xs, ys, _, _ = self._data(x, y)
+        return plan.per_sample_loss(xs, ys)
+
+    def vjp(self, x, dy, training=False):
+        """Vector-Jacobian product: parameter and input gradients for any gradient of the outputs. Needs no `compile`.
+
+        With ``dy[i] = d L / d output_i`` the results are d L / d parameter, summed over the samples, and d L / d x, for
+        any function L of the outputs: a policy gradient, say. Penalties are not included.
+
+        Parameters
+        ----------
+        x : as in `predict`, but finite
+        dy : array, or list or dict of arrays for several outputs
+            In the shape of the outputs.
+        training : bool
+            True draws dropout masks, as the next call of `train_on_batch` would.
+
+        Returns
+        -------
+        grads : dict of str to ndarray
+            By parameter name; frozen parameters are left out.
+        dx : ndarray of x's shape, or a list of them for several inputs
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(2,))
+        >>> grads, dx = model.vjp([[1.0, 2.0]], [[10.0]])
+        >>> grads["dense/kernel"].ravel(), dx
+        (array([10., 20.], dtype=float32), array([[10., 10.]], dtype=float32))
+        """
+        boolean("vjp", "training", training)
+        with Unbuild(self):
+            self._build_from(x)
+            plan = self._require_plan()
+            xs, n = self._inputs(x)
+            graph = self._graph
+            dys = []
+            for given, name, shape in zip(per_name(dy, graph.output_names, "dy"), graph.output_names,
+                                          graph.output_shapes):
+                what = f"dy of output {name!r}"
+                a = as_numbers(given, what)
+                if a.shape != (n, *shape):
+                    raise ValueError(f"{what}: expected shape {(n, *shape)}, got {a.shape}")
+                check_finite(a, self._dtype, what)
+                dys.append(contiguous(a, self._dtype))
+        grads, dxs = plan.vjp(xs, dys, training, self.seed)
+        return self._trainable(grads), dxs[0] if len(dxs) == 1 else dxs
+
+    def apply_gradients(self, grads):
+        """Take one optimizer step with gradients of your own.
+
+        Parameters
+        ----------
+        grads : dict of str to array
+            One for each trainable parameter, as `gradients` and `vjp` return them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For missing or unknown names, wrong shapes, NaN or infinities; no parameter is changed then.
+        """
+        settings = self._compiled()
+        graph = self._built()
+        new = self._checked(grads, "apply_gradients")
+        wanted = [parameter.name for parameter in graph.parameters if parameter.layer.trainable]
+        for name in new:
+            if name not in wanted:
+                raise ValueError(f"apply_gradients: {name} is frozen, it gets no update")
+        missing = [name for name in wanted if name not in new]
+        if missing:
+            raise ValueError(f"apply_gradients: missing {', '.join(missing)}")
+        plan = self._require_plan()
+        rate = settings.optimizer.learning_rates(plan.iterations, 1)[0]
+        every = [new[parameter.name] if parameter.name in new else np.zeros(parameter.spec.shape, self._dtype)
+                 for parameter in graph.parameters]
+        if not plan.apply_gradients(every, float(rate)):
+            raise training_error({"status": "gradient"}, "apply_gradients")
+
+
+class Unbuild:
+    """Undo the building of an unbuilt Sequential if the data that shaped it turns out to be bad."""
+
+    __slots__ = ("model", "built")
+
+    def __init__(self, model):
+        self.model = model
+
+    def __enter__(self):
+        self.built = self.model._graph is not None
+
+    def __exit__(self, kind, error, trace):
+        model = self.model
+        if kind is not None and not self.built:
+            model._graph = model._values = model._plan = model._objective = None
+            model._set_fast_path()
+
+
+def as_list(callbacks):
+    """A list of callbacks from None, one or several."""
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+
+
+def training_error(totals, where):
+    """The error for totals whose status is not ok."""
+    what = "loss" if totals["status"] == "loss" else "gradient"
+    value = totals.get("bad_loss")
+    shown = f" ({value})" if value is not None else ""
+    return TrainingError(
+        f"{where}: the {what} is not finite{shown}. The step was not applied, the model has its last finite weights. A "
+        "lower learning rate, clip_norm= in the optimizer, or data of a smaller scale may help."
+    )
+
+
+def check_weight(weight, what):
+    """A data set in which no sample counts has no mean."""
+    if weight is not None and not weight.any():
+        raise ValueError(f"{what}: all weights are zero")
+
+
+def add_totals(a, b):
+    """The totals of two calls of the plan as those of one."""
+    return {
+        "loss": a["loss"] + b["loss"], "weight": a["weight"] + b["weight"], "steps": a["steps"] + b["steps"],
+        "count": a["count"] + b["count"], "status": b["status"], "step": b["step"],
+        "metrics": [[[x + y for x, y in zip(*sums)] for sums in zip(p, q)] for p, q in zip(a["metrics"], b["metrics"])],
+        "output_loss": [x + y for x, y in zip(a["output_loss"], b["output_loss"])],
+    }

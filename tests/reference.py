@@ -1,0 +1,213 @@
+"""Every operation of nnfast, forward and backward, in a few lines of float64 NumPy: the executable specification.
+
+Arrays are x (B, C), w (C, K), b (K,), y (B, K); gradients dx, dw, db, dy. A loss is a pair (one value a sample, its
+gradient with respect to the prediction, not divided by B). `test_reference.py` checks every gradient by central
+differences; everything else in the suite is compared with this file.
+"""
+import math
+
+import numpy as np
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+# --- dense -----------------------------------------------------------------------------------------------------------
+
+def dense(x, w, b=None):
+    return x @ w if b is None else x @ w + b
+
+
+def dense_backward(x, w, dy):
+    return dy @ w.T, x.T @ dy, dy.sum(axis=0)
+
+
+# --- activations -----------------------------------------------------------------------------------------------------
+
+def sigmoid(z):
+    e = np.exp(-np.abs(z))                          # never overflows
+    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+
+
+def normal_cdf(z):
+    return 0.5 * _erfc(-z / math.sqrt(2.0))         # erfc, not 1 + erf: keeps its digits in the left tail
+
+
+def normal_pdf(z):
+    return np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+def softmax(z):
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def activation(name, z, alpha=0.0):
+    """y = act(z). alpha: the slope of leaky_relu below zero, the depth of elu."""
+    return {
+        "linear": lambda: z,
+        "sigmoid": lambda: sigmoid(z),
+        "tanh": lambda: np.tanh(z),
+        "relu": lambda: np.maximum(z, 0.0),
+        "leaky_relu": lambda: np.where(z > 0, z, alpha * z),
+        "elu": lambda: np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0))),
+        "gelu": lambda: z * normal_cdf(z),
+        "silu": lambda: z * sigmoid(z),
+        "softplus": lambda: np.logaddexp(0.0, z),
+        "softmax": lambda: softmax(z),
+    }[name]()
+
+
+def activation_backward(name, z, dy, alpha=0.0):
+    """dz = dy * act'(z); for softmax the product with its Jacobian. At the kink of the relus the left slope counts."""
+    s = sigmoid(z)
+    return {
+        "linear": lambda: dy,
+        "sigmoid": lambda: dy * s * (1.0 - s),
+        "tanh": lambda: dy * (1.0 - np.tanh(z) ** 2),
+        "relu": lambda: dy * (z > 0),
+        "leaky_relu": lambda: dy * np.where(z > 0, 1.0, alpha),
+        "elu": lambda: dy * np.where(z > 0, 1.0, alpha * np.exp(np.minimum(z, 0.0))),
+        "gelu": lambda: dy * (normal_cdf(z) + z * normal_pdf(z)),
+        "silu": lambda: dy * s * (1.0 + z * (1.0 - s)),
+        "softplus": lambda: dy * s,
+        "softmax": lambda: softmax_backward(softmax(z), dy),
+    }[name]()
+
+
+def softmax_backward(y, dy):
+    return (dy - (dy * y).sum(axis=-1, keepdims=True)) * y
+
+
+# --- losses: (value of each sample, gradient with respect to y) ------------------------------------------------------
+
+def one_hot(labels, n):
+    return np.eye(n)[labels]
+
+
+def softmax_cross_entropy(z, t):
+    top = z.max(axis=-1, keepdims=True)
+    log_p = z - top - np.log(np.exp(z - top).sum(axis=-1, keepdims=True))
+    # 0 * -inf is 0 here: a class without probability costs nothing however small its p
+    return -np.where(t == 0, 0.0, t * log_p).sum(axis=-1), np.exp(log_p) * t.sum(axis=-1, keepdims=True) - t
+
+
+def sigmoid_cross_entropy(z, t):
+    return (np.logaddexp(0.0, z) - t * z).sum(axis=-1), sigmoid(z) - t
+
+
+def binary_cross_entropy(y, t):
+    """y: probabilities. The logarithms stop at -100 and the denominator at 1e-12, as in PyTorch's BCELoss."""
+    with np.errstate(divide="ignore"):
+        log_y, log_not = np.maximum(np.log(y), -100.0), np.maximum(np.log1p(-y), -100.0)
+    return -(t * log_y + (1.0 - t) * log_not).sum(axis=-1), (y - t) / np.maximum(y * (1.0 - y), 1e-12)
+
+
+def squared_error(y, t):
+    return ((y - t) ** 2).sum(axis=-1), 2.0 * (y - t)
+
+
+def absolute_error(y, t):
+    return np.abs(y - t).sum(axis=-1), np.sign(y - t)
+
+
+def huber(y, t, delta=1.0):
+    d = np.abs(y - t)
+    return np.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta)).sum(axis=-1), np.clip(y - t, -delta, delta)
+
+
+LOSSES = {
+    "softmax_cross_entropy": softmax_cross_entropy, "sigmoid_cross_entropy": sigmoid_cross_entropy,
+    "binary_cross_entropy": binary_cross_entropy, "squared_error": squared_error,
+    "absolute_error": absolute_error, "huber": huber,
+}
+
+
+# --- optimizers: new (w, state); state starts as {} and t counts steps from 1. Formulas and defaults as PyTorch's ----
+
+def sgd(w, g, state, t, lr, momentum=0.0, nesterov=False):
+    if momentum == 0.0:
+        return w - lr * g, state
+    v = g if t == 1 else momentum * state["momentum"] + g
+    return w - lr * (g + momentum * v if nesterov else v), {"momentum": v}
+
+
+def adam(w, g, state, t, lr, beta1=0.9, beta2=0.999, eps=1e-8):
+    m = beta1 * state.get("m", 0.0) + (1.0 - beta1) * g
+    v = beta2 * state.get("v", 0.0) + (1.0 - beta2) * g * g
+    return w - lr * (m / (1.0 - beta1**t)) / (np.sqrt(v / (1.0 - beta2**t)) + eps), {"m": m, "v": v}
+
+
+def adamw(w, g, state, t, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2):
+    return adam(w * (1.0 - lr * weight_decay), g, state, t, lr, beta1, beta2, eps)
+
+
+def rmsprop(w, g, state, t, lr, rho=0.99, momentum=0.0, eps=1e-8):
+    s = rho * state.get("s", 0.0) + (1.0 - rho) * g * g
+    step = momentum * state.get("momentum", 0.0) + g / (np.sqrt(s) + eps)
+    return w - lr * step, {"s": s, "momentum": step}
+
+
+def adagrad(w, g, state, t, lr, eps=1e-10):
+    s = state.get("s", 0.0) + g * g
+    return w - lr * g / (np.sqrt(s) + eps), {"s": s}
+
+
+OPTIMIZERS = {"sgd": sgd, "adam": adam, "adamw": adamw, "rmsprop": rmsprop, "adagrad": adagrad}
+
+
+def clip(grads, clip_norm=None, clip_value=None):
+    """Global-norm clipping over all gradients together (1e-6 as in PyTorch's clip_grad_norm_), then by value."""
+    if clip_norm is not None:
+        norm = math.sqrt(sum((g * g).sum() for g in grads))
+        grads = [g * min(1.0, clip_norm / (norm + 1e-6)) for g in grads]
+    if clip_value is not None:
+        grads = [np.clip(g, -clip_value, clip_value) for g in grads]
+    return grads
+
+
+def penalty(w, l1=0.0, l2=0.0):
+    """Value and gradient; the sign of zero is zero."""
+    return 0.5 * l2 * (w * w).sum() + l1 * np.abs(w).sum(), l2 * w + l1 * np.sign(w)
+
+
+# --- a whole network -------------------------------------------------------------------------------------------------
+
+def mlp_forward(x, kernels, biases, activations, alpha=0.0):
+    """All pre-activations and all values: zs[i] belongs to layer i, ys[0] is x."""
+    ys, zs = [x], []
+    for w, b, name in zip(kernels, biases, activations):
+        zs.append(dense(ys[-1], w, b))
+        ys.append(activation(name, zs[-1], alpha))
+    return zs, ys
+
+
+def mlp(x, t, kernels, biases, activations, loss, weight=None, l1=0.0, l2=0.0, alpha=0.0, **loss_arguments):
+    """(loss, dws, dbs, dx) of dense layers under `loss`, a key of LOSSES that sees the last activation's output.
+
+    The loss is sum_i weight_i l_i / sum_i weight_i plus the penalties; dws and dbs are its gradients. Row i of dx is
+    d l_i / d x_i, neither weighted nor divided by B.
+    """
+    zs, ys = mlp_forward(x, kernels, biases, activations, alpha)
+    values, dy = LOSSES[loss](ys[-1], t, **loss_arguments)
+    share = np.full(len(x), 1.0 / len(x)) if weight is None else weight / weight.sum()
+    penalties = [penalty(w, l1, l2) for w in kernels]
+    dws, dbs = [], []
+    for i in reversed(range(len(kernels))):
+        dz = activation_backward(activations[i], zs[i], dy, alpha)
+        dws.insert(0, ys[i].T @ (share[:, None] * dz) + penalties[i][1])
+        dbs.insert(0, share @ dz)
+        dy = dz @ kernels[i].T
+    return share @ values + sum(value for value, _ in penalties), dws, dbs, dy
+
+
+def mlp_train(x, t, kernels, biases, activations, loss, optimizer, lr, batches, clip_norm=None, clip_value=None,
+              hyper=None, **arguments):
+    """Trains over `batches` (index arrays). Returns (the loss of each batch before its step, kernels, biases)."""
+    parameters, states, losses = [*kernels, *biases], [{} for _ in [*kernels, *biases]], []
+    n = len(kernels)
+    for step, rows in enumerate(batches, start=1):
+        value, dws, dbs, _ = mlp(x[rows], t[rows], parameters[:n], parameters[n:], activations, loss, **arguments)
+        losses.append(value)
+        for i, g in enumerate(clip([*dws, *dbs], clip_norm, clip_value)):
+            parameters[i], states[i] = OPTIMIZERS[optimizer](parameters[i], g, states[i], step, lr, **(hyper or {}))
+    return np.array(losses), parameters[:n], parameters[n:]

@@ -1,0 +1,195 @@
+"""Callbacks by themselves: early stopping, history, functions, and what the progress bar writes."""
+
+import io
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import nnfast as nf
+from nnfast.callbacks import Callback, CallbackList, EarlyStopping, History, LambdaCallback, ProgressBar
+
+
+class Weights:
+    """As much of a model as callbacks see."""
+
+    def __init__(self):
+        self.stop_training = False
+        self.value = 0
+
+    def get_weights(self):
+        return [self.value]
+
+    def set_weights(self, weights):
+        (self.value,) = weights
+
+
+def run(callback, figures, name="val_loss"):
+    """Let a callback see these figures, one an epoch, until it stops; returns the model and the epochs run."""
+    model = Weights()
+    calls = CallbackList(callback, model, {"epochs": len(figures), "steps": 1, "initial_epoch": 0})
+    calls.on_train_begin()
+    for epoch, value in enumerate(figures):
+        calls.on_epoch_begin(epoch)
+        model.value = epoch
+        calls.on_epoch_end(epoch, {name: value})
+        if model.stop_training:
+            break
+    calls.on_train_end()
+    calls.close()
+    return model, epoch + 1
+
+
+@pytest.mark.parametrize("arguments, figures, epochs, best", [
+    ({}, [3, 2, 1], 3, 2),
+    ({}, [3, 2, 2, 1], 3, 1),
+    ({"patience": 1}, [3, 2, 2, 1], 3, 1),
+    ({"patience": 2}, [3, 2, 2, 1, 1, 1, 0], 6, 3),
+    ({"patience": 2, "min_delta": 0.5}, [3, 2.6, 2.4, 2.3, 2.2], 5, 2),
+    ({"patience": 2}, [math.nan, 2, math.nan, 1, 3, 3], 6, 3),
+    ({"patience": 2}, [math.nan] * 4, 2, None),
+    ({"mode": "max"}, [1, 2, 1], 3, 1),
+    ({"mode": "max", "min_delta": 1}, [1, 2], 2, 0),
+])
+def test_early_stopping(arguments, figures, epochs, best):
+    callback = EarlyStopping(**arguments)
+    model, ran = run(callback, figures)
+    assert (ran, callback.best_epoch) == (epochs, best)
+    assert callback.stopped_epoch == (epochs - 1 if model.stop_training else None)
+    assert model.value == epochs - 1
+    callback = EarlyStopping(**arguments, restore_best=True)
+    model, _ = run(callback, figures)
+    assert model.value == (epochs - 1 if best is None else best)
+
+
+@pytest.mark.parametrize("name, better", [("val_loss", 0), ("mae", 0), ("val_accuracy", 2), ("top_k_accuracy", 2),
+                                          ("val_r2", 2)])
+def test_early_stopping_knows_which_way(name, better):
+    callback = EarlyStopping(name, patience=5)
+    run(callback, [1, 2, 3] if better else [1, 1, 1], name)
+    assert callback.best_epoch == better
+
+
+def test_early_stopping_can_be_used_again():
+    callback = EarlyStopping(patience=1)
+    assert run(callback, [1, 2])[1] == 2
+    assert run(callback, [5, 4, 3])[1] == 3 and callback.best == 3
+
+
+def test_early_stopping_without_its_figure():
+    with pytest.raises(ValueError, match="no 'val_loss' among loss; give fit validation data"):
+        run(EarlyStopping(), [1], "loss")
+
+
+def test_early_stopping_in_fit(rng):
+    x = rng.standard_normal((60, 3))
+    y = x @ rng.standard_normal((3, 1)) + rng.standard_normal((60, 1))
+    model = nf.Sequential([nf.Dense(20, activation="tanh"), nf.Dense(1)], input_shape=(3,), dtype="float64")
+    model.compile(nf.Adam(0.05), "squared_error")
+    callback = EarlyStopping(patience=3, restore_best=True)
+    history = model.fit(x, y, validation_split=0.5, epochs=500, callbacks=[callback], verbose=0).history
+    assert len(history["val_loss"]) == callback.best_epoch + 4 < 500
+    assert callback.best == min(history["val_loss"])
+    assert model.evaluate(x[30:], y[30:])["loss"] == pytest.approx(callback.best, rel=1e-12)
+
+
+def test_history():
+    history = History()
+    run(history, [3.0, 2.0])
+    assert history.history == {"val_loss": [3.0, 2.0]} and history.epoch == [0, 1]
+
+
+def test_order_of_calls():
+    seen = []
+    names = ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end"]
+    run(LambdaCallback(**{name: lambda *given, name=name: seen.append(name) for name in names}), [1, 2])
+    assert seen == names[:1] + names[1:3] * 2 + names[3:]
+
+
+def test_only_what_is_asked_for():
+    class Batches(Callback):
+        def on_batch_end(self, batch, logs=None):
+            pass
+
+    class Progress(Callback):
+        def on_progress(self, step, logs=None):
+            pass
+
+    def wants(*callbacks):
+        calls = CallbackList(callbacks, None, {})
+        return calls.wants_batches, calls.wants_progress
+
+    assert wants() == wants(Callback(), History(), EarlyStopping()) == (False, False)
+    assert wants(Callback(), Batches()) == wants(LambdaCallback(on_batch_end=print)) == (True, False)
+    assert wants(Progress()) == wants(LambdaCallback(on_progress=print)) == wants(ProgressBar(1)) == (False, True)
+    assert wants(ProgressBar(0), ProgressBar(2)) == (False, False)
+
+
+def train(verbose, file=None, **arguments):
+    x, y = np.zeros((64, 3), np.float32), np.arange(64) % 2
+    model = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=(3,))
+    model.compile("sgd", "cross_entropy", metrics=["accuracy"])
+    model.fit(x, y, batch_size=16, epochs=3, callbacks=[ProgressBar(verbose, file)], verbose=0, **arguments)
+
+
+def test_progress_bar():
+    file = io.StringIO()
+    train(1, file)
+    last = file.getvalue().rstrip().split("\r")[-1]
+    assert last.startswith("epoch 3/3: 100%") and "12/12" in last and "steps/s" in last and "<" in last
+    assert "loss=0.6931, accuracy=0.5" in last
+
+
+def test_progress_lines(capsys):
+    train(2)
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"] and err == ""
+    assert lines[0] == "epoch 1/3: loss=0.6931, accuracy=0.5"
+
+
+def test_silence(capfd):
+    train(0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_bar_of_a_part_is_full_at_the_end():
+    file = io.StringIO()
+    train(1, file, initial_epoch=1)
+    assert "8/8" in file.getvalue().split("\r")[-1]
+
+
+def test_progress_bar_is_closed_after_an_exception():
+    bar = ProgressBar(1, io.StringIO())
+
+    def fail(epoch, logs):
+        raise RuntimeError("stop")
+
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    model.compile("sgd", "squared_error")
+    with pytest.raises(RuntimeError, match="stop"):
+        model.fit([[1.0]], [[1.0]], callbacks=[bar, LambdaCallback(on_epoch_end=fail)], verbose=0)
+    assert bar._bar is None
+
+
+def test_tqdm_is_imported_when_first_used():
+    code = "import sys, nnfast; assert not [m for m in sys.modules if m.startswith(('tqdm', 'safetensors'))]"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("make, error, text", [
+    (lambda: EarlyStopping(3), TypeError, "monitor must be a name, got int: 3"),
+    (lambda: EarlyStopping(patience=-1), ValueError, "EarlyStopping: patience must be at least 0, got -1"),
+    (lambda: EarlyStopping(min_delta=-0.1), ValueError, "EarlyStopping: min_delta"),
+    (lambda: EarlyStopping(mode="least"), ValueError, "unknown EarlyStopping mode 'least'"),
+    (lambda: EarlyStopping(restore_best="yes"), TypeError, "restore_best must be True or False"),
+    (lambda: ProgressBar(3), ValueError, "verbose must be 0, 1 or 2, got 3"),
+    (lambda: LambdaCallback(on_epoch_end=3), TypeError, "LambdaCallback: on_epoch_end must be callable, got int"),
+    (lambda: CallbackList([print], None, {}), TypeError, "must be nf.Callback objects, got <built-in"),
+    (lambda: CallbackList([History], None, {}), TypeError, "make an instance of it"),
+])
+def test_refuses(make, error, text):
+    with pytest.raises(error, match=text):
+        make()

@@ -1,0 +1,151 @@
+"""The reference itself, checked by fourth-order central differences: it shares no formula with what it checks."""
+import numpy as np
+import pytest
+import reference
+
+ACTIVATIONS = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax"]
+
+
+def central_difference(f, x, h=1e-3):
+    """Gradient of the scalar f at x by the five-point formula; its error is h^4 / 30 times the fifth derivative."""
+    grad = np.zeros_like(x)
+    for i in np.ndindex(x.shape):
+        e = np.zeros_like(x)
+        e[i] = h
+        grad[i] = (f(x - 2 * e) - 8 * f(x - e) + 8 * f(x + e) - f(x + 2 * e)) / (12 * h)
+    return grad
+
+
+def close(ours, expected):
+    np.testing.assert_allclose(ours, expected, rtol=1e-8, atol=1e-9)
+
+
+def away_from_zero(x, gap=0.05):
+    """The same signs, but no kink within reach of the difference formula."""
+    return np.where(x >= 0, x + gap, x - gap)
+
+
+def test_the_check_itself_can_fail(rng):
+    x = rng.normal(size=(2, 3))
+    close(central_difference(lambda x: (x**3).sum(), x), 3 * x**2)
+    with pytest.raises(AssertionError):
+        close(central_difference(lambda x: (x**3).sum(), x), 3 * x**2 + 1e-6)
+
+
+def test_dense(rng):
+    x, w, b, g = (rng.normal(size=s) for s in [(4, 3), (3, 5), (5,), (4, 5)])
+    dx, dw, db = reference.dense_backward(x, w, g)
+    close(dx, central_difference(lambda v: (reference.dense(v, w, b) * g).sum(), x))
+    close(dw, central_difference(lambda v: (reference.dense(x, v, b) * g).sum(), w))
+    close(db, central_difference(lambda v: (reference.dense(x, w, v) * g).sum(), b))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation(name, rng):
+    z, g = away_from_zero(2 * rng.normal(size=(3, 6))), rng.normal(size=(3, 6))
+    expected = central_difference(lambda v: (reference.activation(name, v, 0.3) * g).sum(), z)
+    close(reference.activation_backward(name, z, g, 0.3), expected)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activation_far_out_is_finite(name):
+    z = np.array([[-1e4, -745.0, -40.0, 0.0, 40.0, 745.0, 1e4]])
+    with np.errstate(over="raise", invalid="raise"):
+        assert np.isfinite(reference.activation(name, z, 0.3)).all()
+        assert np.isfinite(reference.activation_backward(name, z, np.ones_like(z), 0.3)).all()
+
+
+def targets(loss, rng, shape):
+    if loss == "softmax_cross_entropy":
+        return reference.softmax(rng.normal(size=shape))
+    return rng.uniform(size=shape)
+
+
+@pytest.mark.parametrize("loss", reference.LOSSES)
+def test_loss(loss, rng):
+    t = targets(loss, rng, (4, 3))
+    y = rng.uniform(0.1, 0.9, size=t.shape) if loss == "binary_cross_entropy" else t + away_from_zero(rng.normal(size=t.shape))
+    arguments = {"delta": 0.7} if loss == "huber" else {}
+    _, dy = reference.LOSSES[loss](y, t, **arguments)
+    expected = central_difference(lambda v: reference.LOSSES[loss](v, t, **arguments)[0].sum(), y, h=1e-4)
+    close(dy, expected)
+
+
+def test_unnormalised_targets_of_cross_entropy(rng):
+    z, t = rng.normal(size=(4, 3)), rng.uniform(size=(4, 3))
+    close(reference.softmax_cross_entropy(z, t)[1],
+          central_difference(lambda v: reference.softmax_cross_entropy(v, t)[0].sum(), z))
+
+
+def test_labels_are_one_hot_targets(rng):
+    z, labels = rng.normal(size=(5, 3)), np.array([0, 2, 1, 1, 0])
+    values, _ = reference.softmax_cross_entropy(z, reference.one_hot(labels, 3))
+    close(values, -np.log(reference.softmax(z)[np.arange(5), labels]))
+
+
+def test_penalty(rng):
+    w = away_from_zero(rng.normal(size=(3, 4)))
+    close(reference.penalty(w, 0.2, 0.3)[1], central_difference(lambda v: reference.penalty(v, 0.2, 0.3)[0], w))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss, last", [("softmax_cross_entropy", "linear"), ("squared_error", "softmax"),
+                                        ("binary_cross_entropy", "sigmoid"), ("huber", "elu")])
+def test_mlp(loss, last, weighted, rng):
+    sizes, activations = [4, 5, 3], ["tanh", last]
+    kernels = [away_from_zero(rng.normal(size=s) / 2) for s in zip(sizes, sizes[1:])]
+    biases = [rng.normal(size=n) / 2 for n in sizes[1:]]
+    x, t = rng.normal(size=(6, 4)), targets(loss, rng, (6, 3))
+    weight = rng.uniform(0.5, 2.0, size=6) if weighted else None
+
+    def run(x=x, kernels=kernels, biases=biases):
+        return reference.mlp(x, t, kernels, biases, activations, loss, weight, l1=0.01, l2=0.1, alpha=1.0)
+
+    _, dws, dbs, dx = run()
+    for i in range(2):
+        swap = lambda values, v: [v if j == i else old for j, old in enumerate(values)]  # noqa: E731
+        close(dws[i], central_difference(lambda v: run(kernels=swap(kernels, v))[0], kernels[i]))
+        close(dbs[i], central_difference(lambda v: run(biases=swap(biases, v))[0], biases[i]))
+    share = np.full(6, 1 / 6) if weight is None else weight / weight.sum()
+    close(share[:, None] * dx, central_difference(lambda v: run(x=v)[0], x))
+
+
+def test_zero_weight_removes_a_sample(rng):
+    x, t, w, b = (rng.normal(size=s) for s in [(4, 3), (4, 2), (3, 2), (2,)])
+    some = reference.mlp(x, t, [w], [b], ["linear"], "squared_error", weight=np.array([1.0, 0, 1.0, 0]))
+    rest = reference.mlp(x[::2], t[::2], [w], [b], ["linear"], "squared_error")
+    close(some[0], rest[0])
+    close(some[1][0], rest[1][0])
+
+
+@pytest.mark.parametrize("name, lr", [("sgd", 0.02), ("adam", 0.05), ("adamw", 0.05), ("rmsprop", 0.01), ("adagrad", 0.3)])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_optimizers_descend(name, lr, momentum, rng):
+    if momentum and name not in ("sgd", "rmsprop"):
+        momentum = 0.0
+    w, state = rng.normal(size=5), {}
+    start = (w * w).sum()
+    for t in range(1, 301):
+        w, state = reference.OPTIMIZERS[name](w, 2 * w, state, t, lr, **({"momentum": momentum} if momentum else {}))
+    assert (w * w).sum() < 1e-2 * start
+
+
+def test_first_steps_by_hand():
+    """The first step of each, where the moving averages are known without running them."""
+    w, g = np.array([1.0, -2.0]), np.array([0.5, -0.25])
+    close(reference.sgd(w, g, {}, 1, 0.1)[0], w - 0.1 * g)
+    close(reference.sgd(w, g, {}, 1, 0.1, momentum=0.9)[0], w - 0.1 * g)
+    close(reference.sgd(w, g, {}, 1, 0.1, momentum=0.9, nesterov=True)[0], w - 0.1 * 1.9 * g)
+    close(reference.adam(w, g, {}, 1, 0.1, eps=0.0)[0], w - 0.1 * np.sign(g))
+    close(reference.adamw(w, g, {}, 1, 0.1, eps=0.0, weight_decay=0.5)[0], 0.95 * w - 0.1 * np.sign(g))
+    close(reference.rmsprop(w, g, {}, 1, 0.1, rho=0.75, eps=0.0)[0], w - 0.2 * np.sign(g))
+    close(reference.adagrad(w, g, {}, 1, 0.1, eps=0.0)[0], w - 0.1 * np.sign(g))
+
+
+def test_clip():
+    grads = [np.array([3.0, 0.0]), np.array([-4.0])]
+    norm = sum((g * g).sum() for g in reference.clip(grads, clip_norm=1.0)) ** 0.5
+    assert 0.999999 < norm < 1.0
+    close(reference.clip(grads, clip_norm=10.0)[1], [-4.0])
+    close(reference.clip(grads, clip_value=0.5)[0], [0.5, 0.0])
+    close(reference.clip(grads, clip_value=0.5)[1], [-0.5])

@@ -1,0 +1,308 @@
+"""Threads, processes and signals: the same bits for any number of threads, side by side, after fork, stopped by Ctrl-C."""
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import nnfast as nf
+
+TIME_LIMIT = 60     # seconds: a run takes well under one; a deadlock is a failure, not a hang
+
+
+def data(n=2000, width=20, classes=5, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, width)).astype(dtype)
+    y = (x @ rng.normal(size=(width, classes))).argmax(axis=1)
+    return x, y
+
+
+def network(n_threads=None, dtype="float32", hidden=48, dropout=0.0, optimizer="adam", width=20, seed=3):
+    layers = [nf.Dense(hidden, activation="gelu"), nf.Dropout(dropout), nf.Dense(hidden, activation="relu"),
+              nf.Dense(5, activation="softmax")]
+    model = nf.Sequential(layers, input_shape=(width,), dtype=dtype, seed=seed)
+    model.compile(optimizer=optimizer, loss="cross_entropy", metrics=["accuracy"], n_threads=n_threads)
+    return model
+
+
+def bits(model):
+    return {name: array.tobytes() for name, array in model.parameters.items()}
+
+
+def trained(n_threads=None, batch_size=64, epochs=3, weighted=False, **arguments):
+    dtype = arguments.get("dtype", "float32")
+    x, y = data(dtype=dtype, width=arguments.get("width", 20))
+    weight = np.linspace(0.5, 2.0, len(x)) if weighted else None
+    model = network(n_threads, **arguments)
+    history = model.fit(x, y, batch_size=batch_size, epochs=epochs, sample_weight=weight, verbose=0)
+    return bits(model), history.history, model.predict(x[:300]).tobytes(), model.evaluate(x, y)
+
+
+@pytest.mark.parametrize("arguments", [
+    {},
+    {"dtype": "float64"},
+    {"dropout": 0.3},
+    {"weighted": True},
+    {"batch_size": 1, "epochs": 1},
+    {"batch_size": 37},
+    {"batch_size": 5000},
+    {"hidden": 700, "batch_size": 256, "epochs": 1},
+    {"hidden": 700, "batch_size": 256, "epochs": 1, "optimizer": nf.SGD(0.01, momentum=0.9, clip_norm=0.1)},
+    {"optimizer": nf.Adam(1e-3, clip_norm=0.5)},
+    {"optimizer": nf.SGD(0.05, clip_value=0.01)},
+], ids=lambda a: ",".join(f"{k}={v}" for k, v in a.items())[:60] or "plain")
+def test_same_bits_for_any_number_of_threads(arguments):
+    one = trained(1, **arguments)
+    for n_threads in (2, 3):
+        assert trained(n_threads, **arguments) == one
+    assert trained(2, **arguments) == one, "differs from run to run"
+
+
+def test_same_bits_of_everything_else():
+    x, y = data(600)
+    results = []
+    for n_threads in (1, 2, 3):
+        model = network(n_threads, hidden=300)
+        loss, grads = model.gradients(x, y)
+        vjp, dx = model.vjp(x, np.ones((600, 5), np.float32))
+        results.append([loss, *(g.tobytes() for g in grads.values()), model.input_gradient(x, y).tobytes(),
+                        model.per_sample_loss(x, y).tobytes(), *(g.tobytes() for g in vjp.values()), dx.tobytes()])
+    assert results[0] == results[1] == results[2]
+
+
+def run_in_threads(functions):
+    """Runs them at once; returns their results, re-raises what they raise, and fails when one does not end."""
+    with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
+        futures = [pool.submit(function) for function in functions]
+        done, late = concurrent.futures.wait(futures, timeout=TIME_LIMIT)
+        assert not late
+        return [future.result() for future in futures]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_two_models_train_at_once(n_threads):
+    alone = [trained(n_threads, hidden=h) for h in (48, 300)]
+    together = run_in_threads([lambda h=h: trained(n_threads, hidden=h) for h in (48, 300)])
+    assert together == alone
+
+
+def test_predict_from_a_thread_pool():
+    """One model, many Python threads: each gets its own rows' answers."""
+    x, y = data(4000)
+    model = network()
+    model.fit(x, y, epochs=1, verbose=0)
+    parts = np.array_split(x, 16)
+    expected = [model.predict(part).tobytes() for part in parts]
+    for _ in range(5):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            assert [p.tobytes() for p in pool.map(model.predict, parts, timeout=TIME_LIMIT)] == expected
+
+
+def test_a_model_is_whole_after_use_from_two_threads():
+    """Training one model from two threads at once is the user's race, but must neither crash nor hang."""
+    x, y = data()
+    model = network()
+
+    def work():
+        try:
+            model.fit(x, y, epochs=2, verbose=0)
+        except RuntimeError:
+            pass        # the model may refuse while it is busy
+
+    run_in_threads([work, work])
+    assert all(np.isfinite(w).all() for w in model.parameters.values())
+    model.fit(x, y, epochs=1, verbose=0)
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+def _train_and_send(connection, n_threads):
+    connection.send(trained(n_threads))
+    connection.close()
+
+
+def train_in_child(method, n_threads):
+    context = multiprocessing.get_context(method)
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_train_and_send, args=(theirs, n_threads))
+    child.start()
+    theirs.close()
+    try:
+        assert ours.poll(TIME_LIMIT), f"a {method}ed child did not end"
+        result = ours.recv()
+        child.join(TIME_LIMIT)
+        assert child.exitcode == 0
+        return result
+    finally:
+        if child.is_alive():
+            child.kill()
+        child.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("n_threads", [None, 2])
+def test_forked_child_trains(n_threads):
+    expected = trained(n_threads)       # the parent's pool of threads exists now; the child has none of them
+    assert train_in_child("fork", n_threads) == expected
+    assert trained(n_threads) == expected, "the parent's threads do not survive its child"
+
+
+def test_spawned_child_trains():
+    assert train_in_child("spawn", 2) == trained(2)
+
+
+def python(program, **environment):
+    """Runs a program in a fresh interpreter; returns what it prints."""
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True,
+                            timeout=TIME_LIMIT, env=os.environ | environment, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+COUNT_THREADS = """
+    import os
+    import numpy as np, nnfast as nf
+    model = nf.Sequential([nf.Dense(512, activation="relu"), nf.Dense(512)], input_shape=(512,), seed=0)
+    model.compile("sgd", "squared_error", n_threads={n_threads})
+    before = len(os.listdir("/proc/self/task"))
+    model.fit(np.zeros((512, 512), "f"), np.zeros((512, 512), "f"), batch_size=128, epochs=2, verbose=0)
+    print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads through /proc")
+def test_number_of_threads():
+    openmp = nf.config.info()["openmp"] if hasattr(nf.config, "info") else nf._core.threads.info()["openmp"]
+    assert python(COUNT_THREADS.format(n_threads=None), OMP_NUM_THREADS="1") == "0"
+    assert python(COUNT_THREADS.format(n_threads=1), OMP_NUM_THREADS="4") == "0"
+    assert python(COUNT_THREADS.format(n_threads=3), OMP_NUM_THREADS="1") == ("2" if openmp else "0")
+
+
+def test_import_starts_no_thread_and_sets_nothing():
+    """Neither OpenMP's own setting nor the floating-point mode of the process: others use them, too."""
+    assert python("""
+        import numpy as np, nnfast as nf
+        x, y = np.random.default_rng(0).normal(size=(500, 20)).astype("f"), np.zeros(500, int)
+        model = nf.Sequential([nf.Dense(5, activation="softmax")], input_shape=(20,), seed=0)
+        model.compile("sgd", "cross_entropy")
+        model.fit(x, y, epochs=2, verbose=0)
+        model.predict(x)
+        tiny = np.float32(1e-40)
+        print(float(tiny * np.float32(0.5)) != 0.0 and float(np.array([1e-310]) * np.array([0.5])) != 0.0)
+    """) == "True"
+
+
+# --- one call per epoch ----------------------------------------------------------------------------------------------
+
+def count_python_events(function):
+    """Python and C calls seen by the profiler while `function` runs, in all threads."""
+    count = 0
+
+    def hook(frame, event, argument):
+        nonlocal count
+        count += 1
+
+    threading.setprofile(hook)
+    sys.setprofile(hook)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return count
+
+
+def test_no_python_call_per_batch():
+    x, y = data(16000)
+    model = network(2)
+
+    def fit(n):
+        return lambda: model.fit(x[:n], y[:n], batch_size=16, epochs=1, verbose=0)
+
+    fit(16000)()
+    few, many = count_python_events(fit(160)), count_python_events(fit(16000))
+    assert few > 10, "the profiler saw nothing"
+    assert many == few, f"10 batches made {few} calls, 1,000 made {many}"
+
+
+def test_no_python_call_per_batch_with_several_epochs():
+    """An epoch may cost calls, its batches may not."""
+    x, y = data(16000)
+    model = network(1)
+    model.fit(x, y, epochs=1, verbose=0)
+
+    def fit(n, epochs):
+        return count_python_events(lambda: model.fit(x[:n], y[:n], batch_size=16, epochs=epochs, verbose=0))
+
+    per_epoch = fit(160, 6) - fit(160, 5)
+    assert fit(16000, 3) - fit(16000, 2) == per_epoch
+
+
+# --- Ctrl-C ----------------------------------------------------------------------------------------------------------
+
+INTERRUPTED = """
+    import sys, time, os, signal
+    import numpy as np, nnfast as nf
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50000, {width})).astype("f"), rng.integers(5, size=50000)
+    model = nf.Sequential([nf.Dense({hidden}, activation="relu"), nf.Dense(5, activation="softmax")],
+                          input_shape=({width},), seed=0)
+    model.compile("adam", "cross_entropy", n_threads={n_threads})
+    before = [w.copy() for w in model.get_weights()]
+    model.fit(x[:640], y[:640], epochs=1, verbose=0)
+    print("fitting", flush=True)
+    try:
+        model.fit(x, y, batch_size=16, epochs=100000, verbose={verbose})
+    except KeyboardInterrupt:
+        stopped = time.time()
+        model.fit(x[:640], y[:640], epochs=1, verbose=0)
+        weights = model.get_weights()
+        assert all(np.isfinite(w).all() for w in weights)
+        assert any((a != b).any() for a, b in zip(weights, before))
+        assert np.isfinite(model.predict(x[:10])).all()
+        print("stopped", stopped, flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of a child are sent in another way")
+@pytest.mark.parametrize("verbose", [0, 1])
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_ctrl_c_stops_fit(n_threads, verbose):
+    program = textwrap.dedent(INTERRUPTED.format(width=20, hidden=64, n_threads=n_threads, verbose=verbose))
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout.readline() == "fitting\n", child.stderr.read()
+            time.sleep(0.5)
+            sent = time.time()
+            child.send_signal(signal.SIGINT)
+            output, errors = child.communicate(timeout=TIME_LIMIT)
+        except BaseException:
+            child.kill()
+            raise
+    assert child.returncode == 0, errors
+    word, stopped = output.split()
+    assert word == "stopped"
+    assert float(stopped) - sent < 1.0
+
+
+def test_an_error_in_a_callback_leaves_the_model_usable():
+    x, y = data(640)
+
+    class Stop(nf.Callback):
+        def on_epoch_end(self, epoch, logs):
+            raise KeyError("mine")
+
+    model = network(2)
+    before = bits(model)
+    with pytest.raises(KeyError, match="mine"):
+        model.fit(x, y, epochs=5, verbose=0, callbacks=[Stop()])
+    assert bits(model) != before
+    model.fit(x, y, epochs=1, verbose=0)
