@@ -21,7 +21,9 @@ def timed(run, count):
 
 def repeats_for(run, seconds):
     """The count for which ``run(count)`` lasts about ``seconds``; at least 1."""
-    run(1)  # first calls compile, allocate and fill caches
+    first = timed(run, 1)  # also compiles, allocates and fills caches
+    if first > 8 * seconds:
+        return 1
     count = 1
     while (elapsed := timed(run, count)) < seconds / 8:
         count *= 2
@@ -38,11 +40,15 @@ def repeated(call):
     return run
 
 
-def fastest(spellings, trial, repeats=3):
-    """Build each of ``{name: build}``, run ``trial(built)``, return (name, built) of the one with the least time."""
-    best = (math.inf, None, None)
+def fastest(spellings, trial):
+    """Build each of ``{name: build}``, time ``trial(built)``, return (name, built) of the one with the least time."""
+    least, best = math.inf, None
     for name, build in spellings.items():
         built = build()
         trial(built)  # compiles
-        best = min(best, (min(timed(lambda _: trial(built), 1) for _ in range(repeats)), name, built), key=lambda t: t[0])
-    return best[1:]
+        times = []
+        while len(times) < 5 and sum(times) < 1.0:
+            times.append(timed(lambda _: trial(built), 1))
+        if min(times) < least:
+            least, best = min(times), (name, built)
+    return best

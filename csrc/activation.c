@@ -135,7 +135,7 @@ ACTIVATION_BACKWARD(silu, z, v_mul(dy, NAME(silu_derivative)(z)))
 /* softplus: log(1 + e^z) without overflow. */
 nn_inline vec NAME(softplus)(vec z)
 {
-    return v_add(v_max(v_zero(), z), v_log1p(v_exp_brief(v_neg(v_abs(z)))));
+    return v_add(v_max(v_zero(), z), v_log1p_unit(v_exp_brief(v_neg(v_abs(z)))));
 }
 
 ACTIVATION(softplus, NAME(softplus)(z))

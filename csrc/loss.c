@@ -112,7 +112,7 @@ nn_inline NAME(loss_term) NAME(sigmoid_cross_entropy_term)(vec z, vec t, vec del
     NAME(loss_term) r;
     (void)delta;
     r.p = v_div(v_select(v_lt(z, zero), power, one), v_add(one, power));
-    r.value = v_add(v_fnma(z, t, v_max(zero, z)), v_log1p(power));
+    r.value = v_add(v_fnma(z, t, v_max(zero, z)), v_log1p_unit(power));
     r.slope = v_sub(r.p, t);
     return r;
 }

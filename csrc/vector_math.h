@@ -16,6 +16,7 @@
 #define v_expm1 NAME(v_expm1)
 #define v_log NAME(v_log)
 #define v_log1p NAME(v_log1p)
+#define v_log1p_unit NAME(v_log1p_unit)
 #define v_tanh NAME(v_tanh)
 #define v_sigmoid NAME(v_sigmoid)
 #define v_normal_tail NAME(v_normal_tail)
@@ -140,10 +141,17 @@ nn_inline vec NAME(expm1_of_rest)(vec r)
     return v_fma(v_mul(r, r), horner(r, NAME(expm1_c), DEGREE(NAME(expm1_c))), r);
 }
 
+/* x / ln(2), rounded to an integer by adding a number so large that no fraction has room beside it. */
+nn_inline vec NAME(exponent_near)(vec x)
+{
+    const vec large = v_set1((real)1.5 * REAL_TWO_MANTISSA);
+    return v_sub(v_fma(x, v_set1(LOG2_E), large), large);
+}
+
 /* x = n ln(2) + r, n an integer, |r| <= ln(2)/2; returns exp(r) - 1. */
 nn_inline vec NAME(reduced_expm1)(vec x, vec *n)
 {
-    *n = v_round(v_mul(x, v_set1(LOG2_E)));
+    *n = NAME(exponent_near)(x);
     return NAME(expm1_of_rest)(v_fnma(*n, v_set1(LN2_LOW), v_fnma(*n, v_set1(LN2_HIGH), x)));
 }
 
@@ -233,6 +241,14 @@ nn_inline vec v_log1p(vec x)
     return NAME(log_edges)(u, NAME(log_of_split)(e, f));
 }
 
+/* log(1 + x) for 0 <= x <= 1, where 1 + x = 2 (1 + (x - 1) / 2) needs no search for the exponent. */
+nn_inline vec v_log1p_unit(vec x)
+{
+    const mask large = v_lt(v_set1(SQRT2 - 1), x);
+    const vec f = v_select(large, v_mul(v_set1((real)0.5), v_sub(x, v_set1(1))), x);
+    return NAME(log_of_split)(v_select(large, v_set1(1), v_zero()), f);
+}
+
 /* sign(x) a / (a + 2) with a = exp(2 |x|) - 1: accurate near 0, where a is, and near 1, where errors of a cancel. (A
  * quotient of polynomials in x^2 takes a third fewer steps, but rounds to 5 units in the last place near 1.) */
 nn_inline vec v_tanh(vec x)
@@ -262,7 +278,7 @@ nn_inline vec v_normal_tail(vec *x, vec *p, vec *q)
     const vec square = v_mul(half, v_mul(high, high));
     const vec rest = v_mul(half, v_mul(v_sub(*x, high), v_add(*x, high)));
 
-    const vec n = v_round(v_mul(v_add(square, rest), v_set1(LOG2_E)));
+    const vec n = NAME(exponent_near)(v_add(square, rest));
     const vec r = v_fnma(n, v_set1(LN2_LOW), v_add(v_fnma(n, v_set1(LN2_HIGH), square), rest));
     *p = horner(*x, NAME(tail_p), DEGREE(NAME(tail_p)));
     *q = horner(*x, NAME(tail_q), DEGREE(NAME(tail_q)));

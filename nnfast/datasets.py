@@ -131,7 +131,8 @@ def read_idx(path):
         compressed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         try:
-            return _read_idx(gzip.GzipFile(fileobj=file) if compressed else file, path)
+            with gzip.GzipFile(fileobj=file) if compressed else file as stream:
+                return _read_idx(stream, path)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: damaged gzip file: {error}") from error
 

@@ -29,12 +29,12 @@ class Task:
 
 
 TASKS = {
-    "digits": Task("handwritten digits (UCI, 8x8 pixels)", 256, 2e-3, 30, 32),
+    "digits": Task("handwritten digits (UCI, 8x8 pixels)", 256, 4e-3, 30, 32),
     "fashion-mnist": Task("Fashion-MNIST (28x28 pixels)", 256, 1e-3, 5, 128),
 }
 
-# Batches a round of the race has at most, and rounds.
-RACE_BATCHES = 100
+# Batches that a round of the race has at most, and rounds.
+RACE_BATCHES = 50
 RACE_ROUNDS = 15
 
 # Largest relative difference between the loss curves at which they count as equal: float32 sums in another order

@@ -30,7 +30,7 @@ import numpy as np
 
 from .config import __version__
 from .graph import Graph, config_list, layer_from_config, values_from_config
-from .layers import Input
+from .layers import LAYERS, Input
 from .model import Model, Sequential, difference
 
 FORMAT = 1
@@ -134,6 +134,10 @@ def _describe(model, include_optimizer):
         "compile": compiled,
         "training": None,
     }
+    for layer in model.layers:
+        if LAYERS.get(type(layer).__name__) is not type(layer):
+            raise ValueError(f"save: {layer.name} is a {type(layer).__name__}, a class that a file cannot name; "
+                             f"known: {', '.join(LAYERS)}")
     tensors = dict(model.parameters)
     if include_optimizer and compiled is not None:
         description["training"] = {"iterations": model.iterations, "epochs_trained": model.epochs_trained}

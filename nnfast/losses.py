@@ -188,6 +188,16 @@ class CustomLoss(Loss):
             raise TypeError(f"CustomLoss: function must be callable, got {type(function).__name__}: {function!r}")
         self.function = function
 
+    def describe(self):
+        return super().describe() | {"function": self._values_and_gradient}
+
+    def _values_and_gradient(self, y_true, y_pred):
+        result = self.function(y_true, y_pred)
+        if not isinstance(result, (tuple, list)) or len(result) != 2:
+            got = f"{len(result)} things" if isinstance(result, (tuple, list)) else type(result).__name__
+            raise TypeError(f"loss {self.function!r} must return (values, gradient), got {got}")
+        return result
+
 
 REGISTRY = Registry("loss", Loss, {
     "cross_entropy": CrossEntropy,

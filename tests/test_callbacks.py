@@ -131,7 +131,8 @@ def train(verbose, file=None, **arguments):
     x, y = np.zeros((64, 3), np.float32), np.arange(64) % 2
     model = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=(3,))
     model.compile("sgd", "cross_entropy", metrics=["accuracy"])
-    model.fit(x, y, batch_size=16, epochs=3, callbacks=[ProgressBar(verbose, file)], verbose=0, **arguments)
+    model.fit(x, y, batch_size=16, epochs=3, shuffle=False, callbacks=[ProgressBar(verbose, file)], verbose=0,
+              **arguments)
 
 
 def test_progress_bar():

@@ -88,7 +88,8 @@ def test_custom_loss_equals_built_in(rng):
 
 
 @pytest.mark.parametrize("result, text", [
-    (lambda t, y: None, "values, gradient"),
+    (lambda t, y: None, r"must return \(values, gradient\), got NoneType"),
+    (lambda t, y: (y, y, y), r"must return \(values, gradient\), got 3 things"),
     (lambda t, y: (np.zeros(len(y) + 1), y), "shape"),
     (lambda t, y: (np.zeros(len(y)), y[:, :1]), "shape"),
 ])
@@ -158,7 +159,7 @@ def test_function_is_a_loss():
         return np.zeros(len(y_pred)), np.zeros_like(y_pred)
 
     loss = losses.get(zero)
-    assert loss == CustomLoss(zero) and loss.describe()["function"] is zero
+    assert loss == CustomLoss(zero) and loss.function is zero
     with pytest.raises(ValueError, match="CustomLoss: function is .* cannot be written"):
         loss.get_config()
 

@@ -8,20 +8,25 @@ the whole batch in order, so no partial gradients exist and the bits do not depe
     backward  dz = dy * act'(z), in place;      dx = dz W'    (W' is packed tile by tile)
     gradient  dW = x' dz,  db = sum_b dz        x read in columns, dz in rows: both in place
 """
-from libc.string cimport memset
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.gemm cimport (
-    PANELS, PANELS_TRANSPOSED, ROWS, COLUMNS, Product, multiply, pack_panel, panels, panel_width, round_up, scratch_bytes,
+    COLUMNS, PANELS, PANELS_TRANSPOSED, ROWS, Product, multiply, multiply_parallel, pack_panel, panel_width, panels,
+    round_up, scratch_bytes,
 )
-from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_kernels
+from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, NN_RELU, kernels, nn_brgemm, nn_kernels
+from nnfast._core.memory cimport address
 from nnfast._core.node cimport Context, Node, Tile, Value
+
+from nnfast._core.elementwise import activation_forward, softmax_forward
 
 cdef enum:
     GRADIENT_DEPTH = 256    # samples summed in one pass: their rows of dz in a panel stay in L1
 
 
-cdef void dense_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const nn_kernels *k = node.k
     cdef const Value *x = node.inputs[0]
     cdef const Value *y = node.output
@@ -57,7 +62,7 @@ cdef void dense_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_
         apply(node, ctx, lo, hi)
 
 
-cdef void dense_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const nn_kernels *k = node.k
     cdef const Value *x = node.inputs[0]
     cdef const Value *y = node.output
@@ -93,7 +98,7 @@ cdef void dense_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py
             multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
 
 
-cdef void dense_gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+cdef void gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
     if tile.parameter == node.bias:
         bias_gradient(node, ctx, tile)
     elif node.outer == 1:
@@ -186,3 +191,61 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
                 k.brgemm(&op, m, width, x.y + (b * x.ld + r * rows + i) * size, ctx.scratch, NULL, dw + i * width * size)
                 i += m
             r += op.k
+
+
+# Stateless, over whole arrays: for nnfast.functional, which has checked them. x [M][C], w [C][K], y [M][K].
+
+cdef const nn_kernels *kernels_for(object array):
+    return kernels(NN_FLOAT32 if array.itemsize == 4 else NN_FLOAT64)
+
+
+def dense_forward(x, w, b, activation, double alpha, out, int n_threads):
+    """out = act(x w + b)."""
+    cdef Product product
+    cdef char *bias = NULL
+    cdef Py_ssize_t size
+    product.k = kernels_for(x)
+    size = product.k.real_size
+    product.M, product.K, product.N = x.shape[0], w.shape[0], w.shape[1]
+    product.a, product.a_row, product.a_col = address(x), product.K, 1
+    product.storage, product.b, product.ldb = ROWS, address(w), product.N
+    product.c, product.ldc = address(out, True), product.N
+    product.accumulate = False
+    product.relu = activation == "relu"
+    if b is not None:       # tiles read whole vectors of it
+        bias = <char *>calloc(round_up(product.N, product.k.vl), size)
+        if bias == NULL:
+            raise MemoryError()
+        memcpy(bias, address(b), product.N * size)
+    product.bias = bias
+    try:
+        multiply_parallel(&product, n_threads)
+    finally:
+        free(bias)
+    if activation == "softmax":
+        softmax_forward(out, out, product.N, n_threads)
+    elif activation not in ("linear", "relu"):
+        activation_forward(activation, out, out, alpha, n_threads)
+
+
+def dense_backward(x, w, dy, dx, dw, db, int n_threads):
+    """dx = dy w', dw = x' dy, db = the column sums of dy; None where one is not wanted."""
+    cdef Product product
+    cdef Py_ssize_t M = x.shape[0], C = w.shape[0], K = w.shape[1]
+    product.k = kernels_for(x)
+    product.bias = NULL
+    product.accumulate = product.relu = False
+    if dx is not None:
+        product.M, product.K, product.N = M, K, C
+        product.a, product.a_row, product.a_col = address(dy), K, 1
+        product.storage, product.b, product.ldb = COLUMNS, address(w), K
+        product.c, product.ldc = address(dx, True), C
+        multiply_parallel(&product, n_threads)
+    if dw is not None:
+        product.M, product.K, product.N = C, M, K
+        product.a, product.a_row, product.a_col = address(x), 1, C
+        product.storage, product.b, product.ldb = ROWS, address(dy), K
+        product.c, product.ldc = address(dw, True), K
+        multiply_parallel(&product, n_threads)
+    if db is not None:
+        product.k.column_sum(M, K, address(dy), K, address(db, True))

@@ -23,6 +23,7 @@ cdef struct Product:
     bint accumulate, relu
 
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil
+cdef int multiply_parallel(const Product *x, int n_threads) except -1
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil
 cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *matrix, char *packed) noexcept nogil
 cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *packed, char *matrix) noexcept nogil

@@ -9,9 +9,12 @@
 The cuts along K depend on K alone, and a tile sums in order of p: every element of C has the same bits, however rows
 and panels were shared out among threads.
 """
+from cython.parallel cimport parallel, threadid
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from nnfast._core.kernels cimport nn_kernels, nn_brgemm
+from nnfast._core.kernels cimport nn_brgemm, nn_kernels
+from nnfast._core.threads cimport nn_team_size
 
 cdef enum:
     PANEL_BYTES = 20480     # one panel of B in L1, beside the tile of A
@@ -145,3 +148,28 @@ cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const
         for i in range(rows):
             memcpy(matrix + (i * columns + j * k.nr) * size, packed + (j * k.nr * rows + i * width) * size,
                    min(width, columns - j * k.nr) * size)
+
+
+cdef void multiply_share(const Product *x, int part, int team, char *scratch) noexcept nogil:
+    """A thread's share of C: rows of a tall C, panels of a wide one."""
+    cdef Py_ssize_t count = panels(x.k, x.N)
+    if x.M >= x.N:
+        multiply(x, x.M * part // team, x.M * (part + 1) // team, 0, count, scratch)
+    else:
+        multiply(x, 0, x.M, count * part // team, count * (part + 1) // team, scratch)
+
+
+cdef int multiply_parallel(const Product *x, int n_threads) except -1:
+    """All of C, for calls from outside a plan. B may have any storage."""
+    cdef Py_ssize_t each = min(block_panels(x.k), panels(x.k, x.N)) * PANEL_BYTES + 64
+    cdef char *scratch = <char *>malloc(each * n_threads)
+    if scratch == NULL:
+        raise MemoryError()
+    with nogil:
+        if n_threads == 1:
+            multiply_share(x, 0, 1, scratch)
+        else:
+            with parallel(num_threads=n_threads):
+                multiply_share(x, threadid(), nn_team_size(), scratch + threadid() * each)
+        free(scratch)
+    return 0

@@ -54,10 +54,6 @@ cdef struct Job:            # one call of Plan: what to run, over which rows
     double loss_total, weight_total
 
 
-cdef char *address(object array, bint writable=*) except? NULL
-cdef void *table(Py_ssize_t count, size_t size) except NULL
-cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil
-
 cdef class Network:
     cdef const nn_kernels *k
     cdef readonly object dtype

@@ -8,13 +8,12 @@ Design:
    forward, the losses, all operations backward. Python layers stand between barriers.
 3. Parameters' gradients are cut into tiles, each of which sums over the whole batch and belongs to one thread.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, needs_input
-from nnfast._core.dense cimport dense_backward, dense_forward, dense_gradient
+from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
 from nnfast._core.kernels cimport (
@@ -24,6 +23,7 @@ from nnfast._core.kernels cimport (
 from nnfast._core.loss cimport (
     ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, R2, SQUARED, TOP_K, Head, Metric,
 )
+from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
 from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value
 from nnfast._core.optimizer cimport fill_update, optimizer_index
@@ -34,10 +34,6 @@ import numpy as np
 
 from nnfast._core.optimizer import slot_names
 
-cdef extern from "memory.h" nogil:
-    void *nn_allocate(size_t size) noexcept
-    void nn_release(void *p, size_t size) noexcept
-
 cdef enum:
     TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
     CACHE_LINE = 64
@@ -45,26 +41,6 @@ cdef enum:
 LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
 METRICS = {"accuracy": ACCURACY, "top_k_accuracy": TOP_K, "binary_accuracy": BINARY_ACCURACY, "mse": SQUARED,
            "mae": ABSOLUTE, "r2": R2}
-
-
-cdef char *address(object array, bint writable=False) except? NULL:
-    """Where an array's numbers are. The caller keeps the array; NumPy does not move what is referenced."""
-    cdef Py_buffer buffer
-    PyObject_GetBuffer(array, &buffer, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
-    cdef char *at = <char *>buffer.buf
-    PyBuffer_Release(&buffer)
-    return at
-
-
-cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil:
-    return round_up(size, CACHE_LINE)
-
-
-cdef void *table(Py_ssize_t count, size_t size) except NULL:
-    cdef void *p = calloc(count if count else 1, size)
-    if p == NULL:
-        raise MemoryError()
-    return p
 
 
 def product_of(shape):

@@ -23,9 +23,10 @@ from libc.string cimport memcpy, memset
 from nnfast._core.gemm cimport scratch_bytes
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
+from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LOSS, OK, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job,
-    Network, Report, Source, Status, address, aligned, table,
+    Network, Report, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
 from nnfast._core.optimizer cimport begin_step
@@ -38,10 +39,6 @@ import threading
 import numpy as np
 
 from nnfast._core.shuffle import shuffle
-
-cdef extern from "memory.h" nogil:
-    void *nn_allocate(size_t size) noexcept
-    void nn_release(void *p, size_t size) noexcept
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
 cdef double SIGNAL_INTERVAL = 5e-3  # seconds

@@ -1,0 +1,7 @@
+cdef extern from "memory.h" nogil:
+    void *nn_allocate(size_t size) noexcept
+    void nn_release(void *p, size_t size) noexcept
+
+cdef char *address(object array, bint writable=*) except? NULL
+cdef void *table(Py_ssize_t count, size_t size) except NULL
+cdef Py_ssize_t aligned(Py_ssize_t size) noexcept nogil

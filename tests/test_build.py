@@ -1,0 +1,114 @@
+"""What is installed: its import, its modules, the choice of the instruction set, show_config."""
+import importlib
+import pkgutil
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pytest
+from child import evaluate, python
+
+import nnfast
+from nnfast._core import kernels
+from nnfast.config import config
+
+LEVELS = ("baseline", "avx2", "avx512", "neon")
+USABLE = [name for name, usable in kernels.levels() if usable]
+
+IMPORT_SECONDS = 0.060
+
+
+def modules():
+    return [m.name for m in pkgutil.walk_packages(nnfast.__path__, "nnfast.") if m.name != "nnfast.__main__"]
+
+
+def test_every_module_imports():
+    names = modules()
+    assert "nnfast._core.kernels" in names
+    for name in names:
+        importlib.import_module(name)
+
+
+def test_public_names_exist():
+    for name in ["nnfast", *modules()]:
+        module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            assert hasattr(module, public), f"{name}.__all__ names {public}, which is not there"
+
+
+def test_compiled_modules_use_the_limited_api():
+    free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    suffix = sysconfig.get_config_var("EXT_SUFFIX") if free_threaded or sys.platform == "win32" else ".abi3.so"
+    files = [importlib.import_module(name).__file__ for name in modules() if name.startswith("nnfast._core.")]
+    assert files
+    for file in files:
+        if sys.platform == "win32" and not free_threaded:
+            assert Path(file).name.count(".") == 1 and file.endswith(".pyd"), file  # name.pyd: no version in it
+        else:
+            assert file.endswith(suffix), file
+
+
+def test_import_is_fast():
+    # Processor time: the machine's other work is not nnfast's. The least of several: the first run reads the disk.
+    code = "import time, numpy; t = time.process_time(); import nnfast; print(time.process_time() - t)"
+    seconds = min(float(evaluate(code)) for _ in range(5))
+    assert seconds < IMPORT_SECONDS
+
+
+def test_import_loads_only_numpy_and_the_standard_library():
+    code = "import sys, numpy; before = set(sys.modules); import nnfast; print(*sorted(set(sys.modules) - before))"
+    loaded = {name.partition(".")[0] for name in evaluate(code).split()}
+    # Cython's shared types appear as modules, too.
+    loaded = {name for name in loaded if not name.startswith(("_cython_", "cython_runtime"))}
+    assert "nnfast" in loaded
+    assert loaded - {"nnfast", "numpy"} <= set(sys.stdlib_module_names)
+
+
+def test_highest_usable_level_is_selected():
+    code = "from nnfast._core.kernels import selected; print(selected())"
+    assert evaluate(code, NNFAST_ISA=None).strip() == USABLE[-1]
+    assert evaluate(code, NNFAST_ISA="").strip() == USABLE[-1]
+
+
+def test_every_usable_level_can_be_selected():
+    assert USABLE[0] == "baseline"
+    for level in USABLE:
+        assert evaluate("import nnfast; nnfast.show_config()", NNFAST_ISA=level).count(f"in use   {level}\n") == 1
+
+
+@pytest.mark.parametrize("level", [*(level for level in LEVELS if level not in USABLE), "sse9", "AVX2 ", "é"])
+def test_level_that_does_not_run_here_is_an_error(level):
+    done = python("-c", "import nnfast", NNFAST_ISA=level, PYTHONUTF8="1")
+    assert done.returncode == 1
+    message = done.stderr.splitlines()[-1]
+    assert message.startswith(f"ImportError: NNFAST_ISA={level}: ")
+    assert message.endswith(f"usable levels here: {', '.join(USABLE)}")
+
+
+def test_config():
+    c = config()
+    assert c["version"] == nnfast.__version__
+    assert c["numpy"] == np.__version__
+    assert c["levels"] == [name for name, _ in kernels.levels()]
+    assert c["usable"] == USABLE
+    assert c["selected"] == kernels.selected()
+    assert isinstance(c["openmp"], bool)
+    assert 1 <= c["threads"] <= min(c["omp_limit"], c["affinity"])
+    if not c["openmp"]:
+        assert c["threads"] == 1
+
+
+def test_threads_follow_omp_num_threads():
+    code = "from nnfast.config import config; print(config()['threads'])"
+    assert evaluate(code, OMP_NUM_THREADS="1").strip() == "1"
+
+
+def test_show_config_prints_one_line_each(capsys):
+    assert nnfast.show_config() is None
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line[:15].strip() for line in lines]
+    assert shown == ["nnfast", "Python", "NumPy", "platform", "levels built", "levels usable", "level in use", "OpenMP",
+                     "threads"]
+    assert lines[0].endswith(nnfast.__version__)
+    assert lines[6].endswith(kernels.selected())
