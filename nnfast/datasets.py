@@ -6,7 +6,7 @@ Labels: int32, ``(n,)``. Every loader returns ``(x_train, y_train), (x_test, y_t
 
 import os
 import sys
-from pathlib import Path
+from os.path import expanduser, isfile, join
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def digits(flatten=True):
     >>> digits(flatten=False)[0][0].shape
     (1438, 8, 8, 1)
     """
-    with np.load(Path(__file__).parent / "data" / "digits.npz", allow_pickle=False) as stored:
+    with np.load(join(os.path.dirname(__file__), "data", "digits.npz"), allow_pickle=False) as stored:
         return tuple(
             (_images(stored[f"x_{part}"], 16, flatten), stored[f"y_{part}"].astype(np.int32))
             for part in ("train", "test")
@@ -93,15 +93,15 @@ def fashion_mnist(path=None, flatten=True):
         A file is damaged, or is not what its name says.
     """
     if path is None:
-        folder = _cache() / "fashion-mnist"
+        folder = join(_cache(), "fashion-mnist")
         for name, sha256 in _FASHION_MNIST:
             if _find(folder, name) is None:
                 _download(folder, name + ".gz", sha256)
     else:
-        folder = Path(path)
+        folder = os.fspath(path)
         missing = [name for name, _ in _FASHION_MNIST if _find(folder, name) is None]
         if missing:
-            raise FileNotFoundError(f"fashion_mnist: no {', '.join(missing)} (plain or .gz) in {str(folder)!r}")
+            raise FileNotFoundError(f"fashion_mnist: no {', '.join(missing)} (plain or .gz) in {folder!r}")
     files = [_find(folder, name) for name, _ in _FASHION_MNIST]
     return tuple(_labelled(images, labels, flatten) for images, labels in (files[:2], files[2:]))
 
@@ -126,8 +126,7 @@ def read_idx(path):
     import gzip
     import zlib
 
-    path = Path(path)
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         compressed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         try:
@@ -182,28 +181,29 @@ def _labelled(images_path, labels_path, flatten):
 
 def _find(folder, name):
     """The file, plain or compressed, or None."""
-    return next((file for file in (folder / name, folder / f"{name}.gz") if file.is_file()), None)
+    return next((file for file in (join(folder, name), join(folder, f"{name}.gz")) if isfile(file)), None)
 
 
 def _cache():
     """The folder that data sets are kept in."""
     if folder := os.environ.get("NNFAST_DATA"):
-        return Path(folder)
+        return folder
     if sys.platform == "win32" and (folder := os.environ.get("LOCALAPPDATA")):
-        return Path(folder, "nnfast", "Cache")
+        return join(folder, "nnfast", "Cache")
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "nnfast"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "nnfast")
+        return expanduser(join("~", "Library", "Caches", "nnfast"))
+    return join(os.environ.get("XDG_CACHE_HOME") or expanduser(join("~", ".cache")), "nnfast")
 
 
 def _download(folder, name, sha256):
     """folder/name, from the first address that has it with this checksum."""
+    import contextlib
     import hashlib
     import http.client
     import tempfile
     from urllib.request import urlopen
 
-    folder.mkdir(parents=True, exist_ok=True)
+    os.makedirs(folder, exist_ok=True)
     failures = []
     for url in _FASHION_MNIST_URLS:
         # A name of its own and a rename at the end: neither an interrupted download nor a second process downloading
@@ -216,13 +216,14 @@ def _download(folder, name, sha256):
                     checksum.update(piece)
                     part.write(piece)
             if checksum.hexdigest() == sha256:
-                os.replace(part.name, folder / name)
+                os.replace(part.name, join(folder, name))
                 return
             failures.append(f"{url}{name}: wrong SHA-256 {checksum.hexdigest()}")
         except (OSError, http.client.HTTPException) as error:
             failures.append(f"{url}{name}: {error or type(error).__name__}")
         finally:
-            Path(part.name).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part.name)
     names = ", ".join(f"{name}.gz" for name, _ in _FASHION_MNIST)
     raise ConnectionError(
         f"fashion_mnist: download failed ({'; '.join(failures)}). Put the four files {names} into {folder}, "

@@ -52,7 +52,8 @@ def test_compiled_modules_use_the_limited_api():
 def test_import_is_fast():
     # Processor time: the machine's other work is not nnfast's. The least of several: the first run reads the disk.
     code = "import time, numpy; t = time.process_time(); import nnfast; print(time.process_time() - t)"
-    seconds = min(float(evaluate(code)) for _ in range(5))
+    # With bytecode on disk, as pip installs it.
+    seconds = min(float(evaluate(code, PYTHONDONTWRITEBYTECODE=None)) for _ in range(6))
     assert seconds < IMPORT_SECONDS
 
 

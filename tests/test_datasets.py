@@ -239,7 +239,7 @@ def test_cache_folder(monkeypatch, platform, variables, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert datasets._cache() == expected
+    assert Path(datasets._cache()) == expected
 
 
 @pytest.fixture

@@ -13,15 +13,21 @@ Design:
 5. One call runs an epoch with the GIL released. Thread 0 looks at the clock after each step and takes the GIL every few
    milliseconds to see about Ctrl-C, and to report progress.
 """
+from cpython.buffer cimport (
+    PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
+)
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
-from libc.math cimport sqrt
-from libc.stdint cimport int32_t, uint64_t
+from libc.math cimport INFINITY, sqrt
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport scratch_bytes
-from nnfast._core.kernels cimport nn_kernels, nn_update
+from nnfast._core.kernels cimport (
+    NN_ABSOLUTE_ERROR, NN_FROM_FLOAT32, NN_FROM_FLOAT64, NN_HUBER, NN_SOFTMAX_CROSS_ENTROPY, NN_SQUARED_ERROR, nn_kernels,
+    nn_update,
+)
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.network cimport (
@@ -37,8 +43,12 @@ from nnfast._core.threads cimport (
 import threading
 
 import numpy as np
+from numpy import empty, ndarray
 
 from nnfast._core.shuffle import shuffle
+
+cdef enum:
+    MOST_PLAIN_ROWS = 1024      # predict_fast and train_fast: larger arrays gain nothing there
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
 cdef double SIGNAL_INTERVAL = 5e-3  # seconds
@@ -53,6 +63,15 @@ STATUS = ("ok", "loss", "gradient")
 
 cdef class Plan(Network):
     """A network that runs. Arrays given to its methods have been checked by nnfast/arrays.py."""
+
+    cdef bint plain             # one input and one output, both vectors, and no Python function
+    cdef public uint64_t fast_seed      # of dropout in train_fast
+
+    def __init__(self, spec, n_threads=None):
+        Network.__init__(self, spec, n_threads)
+        self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python and len(self.value_shapes[0]) == 1
+                      and len(self.value_shapes[self.output_at[0]]) == 1)
+        self.fast_seed = 0
 
     cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil:
         """The job's program on rows lo..hi. Returns early, on all threads alike, when a Python function has raised."""
@@ -480,9 +499,12 @@ cdef class Plan(Network):
 
     cdef int _start(self, object xs, Py_ssize_t batch_size) except -1:
         """A clean job over the rows of xs."""
+        return self._start_job(len(xs[0]), batch_size)
+
+    cdef int _start_job(self, Py_ssize_t n_samples, Py_ssize_t batch_size) except -1:
         memset(&self.job, 0, sizeof(Job))
-        self.job.n_samples = len(xs[0])
-        self.job.batch_size = max(1, min(batch_size, self.job.n_samples))
+        self.job.n_samples = n_samples
+        self.job.batch_size = max(1, min(batch_size, n_samples))
         self.job.n_steps = (self.job.n_samples + self.job.batch_size - 1) // self.job.batch_size
         self._reserve(self.job.batch_size)
         return 0
@@ -616,6 +638,105 @@ cdef class Plan(Network):
         finally:
             self._leave()
         return outputs
+
+    # The same for small arrays that need no conversion, at the cost of a few hundred nanoseconds. Both return None,
+    # having done nothing, for all else: the caller then goes the long way, which also finds the words for an error.
+
+    def predict_fast(self, x):
+        """Output for a C-contiguous (rows, width) array of the plan's dtype, or None."""
+        cdef Source source
+        cdef Py_ssize_t rows
+        cdef char *to
+        if not self.plain:
+            return None
+        rows = self._plain_rows(x, &source)
+        if rows == 0:
+            return None
+        out = empty((rows, self.values[self.output_at[0]].size), self.dtype)
+        to = address(out, True)
+        self._enter()
+        try:
+            self._start_job(rows, rows)
+            self.job.program = self.inference
+            self.job.inputs = &source
+            self.job.outputs = &to
+            self._launch()
+        finally:
+            self._leave()
+        return out
+
+    def train_fast(self, x, y, double lr):
+        """One step; the batch's loss, or None. For labels, or targets that may be any finite numbers."""
+        cdef Source source, target
+        cdef Py_ssize_t rows
+        if not self.plain or self.n_heads != 1:
+            return None
+        rows = self._plain_rows(x, &source)
+        if rows == 0 or not self.k.absolute_maximum(rows * self.values[0].size, source.data) < INFINITY:
+            return None
+        self._enter()
+        try:
+            self._start_job(rows, rows)
+            if not self._plain_targets(y, rows, &target):
+                return None
+            self.job.program = self.training_program
+            self.job.loss = self.job.gradient = self.job.update = self.job.training = True
+            self.job.inputs = &source
+            self.job.targets = &target
+            self.job.lr = &lr
+            self.job.seed = self.fast_seed
+            self._launch()
+            return self.job.loss_total / rows if self.job.status == OK else None
+        finally:
+            self._leave()
+
+    cdef Py_ssize_t _plain_rows(self, object x, Source *source) except -1:
+        """Rows of an input that can be read as it is, or 0."""
+        cdef Py_buffer buffer
+        cdef Py_ssize_t rows = 0
+        if type(x) is not ndarray:
+            return 0
+        PyObject_GetBuffer(x, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
+        if (buffer.ndim == 2 and buffer.shape[1] == self.values[0].size and buffer.shape[0] <= MOST_PLAIN_ROWS
+                and buffer.format[0] == (b"f" if self.k.real_size == 4 else b"d") and buffer.format[1] == 0
+                and PyBuffer_IsContiguous(&buffer, b"C")):
+            rows = buffer.shape[0]
+            source.data = <const char *>buffer.buf
+            source.row_bytes = self.values[0].size * self.k.real_size
+            source.kind = NN_FROM_FLOAT32 if self.k.real_size == 4 else NN_FROM_FLOAT64
+        PyBuffer_Release(&buffer)
+        return rows
+
+    cdef bint _plain_targets(self, object y, Py_ssize_t rows, Source *target) except -1:
+        """Targets that can be read as they are: labels in range, or finite numbers for a loss that takes any."""
+        cdef Py_buffer buffer
+        cdef Head *head = &self.heads[0]
+        cdef Py_ssize_t b, n = head.output.size
+        cdef int64_t label
+        cdef bint ok = False
+        if type(y) is not ndarray:
+            return False
+        PyObject_GetBuffer(y, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
+        if buffer.shape[0] == rows and PyBuffer_IsContiguous(&buffer, b"C") and buffer.format[1] == 0:
+            if head.loss == NN_SOFTMAX_CROSS_ENTROPY:
+                if buffer.ndim == 1 and (buffer.format[0] == b"i" or buffer.format[0] == b"l" or buffer.format[0] == b"q"):
+                    ok = True
+                    for b in range(rows):
+                        label = (<int32_t *>buffer.buf)[b] if buffer.itemsize == 4 else (<int64_t *>buffer.buf)[b]
+                        ok = ok and 0 <= label < n
+                        # A step gathers labels from here as from any array of them: in place is as good.
+                        head.label[b] = <int32_t>label
+                    target.data = <const char *>head.label
+                    head.labels = True
+            elif head.loss == NN_SQUARED_ERROR or head.loss == NN_ABSOLUTE_ERROR or head.loss == NN_HUBER:
+                ok = (buffer.ndim == 2 and buffer.shape[1] == n and buffer.itemsize == self.k.real_size
+                      and (buffer.format[0] == b"f" or buffer.format[0] == b"d")
+                      and self.k.absolute_maximum(rows * n, buffer.buf) < INFINITY)
+                target.data = <const char *>buffer.buf
+                target.row_bytes = n * self.k.real_size
+                head.labels = False
+        PyBuffer_Release(&buffer)
+        return ok
 
     def _addresses(self, arrays):
         held = bytearray(len(arrays) * sizeof(char *))
