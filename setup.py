@@ -30,7 +30,8 @@ DIRECTIVES = {
     "initializedcheck": False,
     "cdivision": True,
     "embedsignature": True,
-    # The compiled core keeps no unguarded state of its own, see nnfast/_core/plan.pyx. Without effect under the GIL.
+    # A network locks itself while it runs (nnfast/_core/network.pyx), because it runs without the GIL anyway, and the
+    # modules share nothing that changes after import. Of no effect on CPython with the GIL.
     "freethreading_compatible": True,
 }
 

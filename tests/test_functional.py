@@ -58,7 +58,7 @@ def test_dense_backward(shape, rng):
              [4.0 * max(1.0, np.sqrt(n) / 4) for n in (k, rows, rows)], ("dx", "dw", "db"))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(1, 40), st.integers(1, 70), st.integers(1, 70), st.integers(0, 2**32 - 1))
 def test_dense_any_shape(rows, c, k, seed):
     rng = np.random.default_rng(seed)

@@ -17,17 +17,17 @@ import nnfast as nf
 TIME_LIMIT = 60     # seconds: a run takes well under one; a deadlock is a failure, not a hang
 
 
-def data(n=2000, width=20, classes=5, dtype=np.float32, seed=0):
-    rng = np.random.default_rng(seed)
-    x = rng.normal(size=(n, width)).astype(dtype)
-    y = (x @ rng.normal(size=(width, classes))).argmax(axis=1)
+def data(n=2000, dtype=np.float32):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, 20)).astype(dtype)
+    y = (x @ rng.normal(size=(20, 5))).argmax(axis=1)
     return x, y
 
 
-def network(n_threads=None, dtype="float32", hidden=48, dropout=0.0, optimizer="adam", width=20, seed=3):
+def network(n_threads=None, dtype="float32", hidden=48, dropout=0.0, optimizer="adam"):
     layers = [nf.Dense(hidden, activation="gelu"), nf.Dropout(dropout), nf.Dense(hidden, activation="relu"),
               nf.Dense(5, activation="softmax")]
-    model = nf.Sequential(layers, input_shape=(width,), dtype=dtype, seed=seed)
+    model = nf.Sequential(layers, input_shape=(20,), dtype=dtype, seed=3)
     model.compile(optimizer=optimizer, loss="cross_entropy", metrics=["accuracy"], n_threads=n_threads)
     return model
 
@@ -37,8 +37,9 @@ def bits(model):
 
 
 def trained(n_threads=None, batch_size=64, epochs=3, weighted=False, **arguments):
+    """Everything that a training run and the use of its model leave behind."""
     dtype = arguments.get("dtype", "float32")
-    x, y = data(dtype=dtype, width=arguments.get("width", 20))
+    x, y = data(arguments.pop("n", 2000), dtype=dtype)
     weight = np.linspace(0.5, 2.0, len(x)) if weighted else None
     model = network(n_threads, **arguments)
     history = model.fit(x, y, batch_size=batch_size, epochs=epochs, sample_weight=weight, verbose=0)
@@ -50,7 +51,7 @@ def trained(n_threads=None, batch_size=64, epochs=3, weighted=False, **arguments
     {"dtype": "float64"},
     {"dropout": 0.3},
     {"weighted": True},
-    {"batch_size": 1, "epochs": 1},
+    {"batch_size": 1, "n": 150},
     {"batch_size": 37},
     {"batch_size": 5000},
     {"hidden": 700, "batch_size": 256, "epochs": 1},

@@ -694,12 +694,13 @@ cdef class Plan(Network):
         """Rows of an input that can be read as it is, or 0."""
         cdef Py_buffer buffer
         cdef Py_ssize_t rows = 0
+        cdef char real = c"f" if self.k.real_size == 4 else c"d"
         if type(x) is not ndarray:
             return 0
         PyObject_GetBuffer(x, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
         if (buffer.ndim == 2 and buffer.shape[1] == self.values[0].size and buffer.shape[0] <= MOST_PLAIN_ROWS
-                and buffer.format[0] == (b"f" if self.k.real_size == 4 else b"d") and buffer.format[1] == 0
-                and PyBuffer_IsContiguous(&buffer, b"C")):
+                and buffer.format[0] == real and buffer.format[1] == 0
+                and PyBuffer_IsContiguous(&buffer, c"C")):
             rows = buffer.shape[0]
             source.data = <const char *>buffer.buf
             source.row_bytes = self.values[0].size * self.k.real_size
@@ -717,9 +718,9 @@ cdef class Plan(Network):
         if type(y) is not ndarray:
             return False
         PyObject_GetBuffer(y, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
-        if buffer.shape[0] == rows and PyBuffer_IsContiguous(&buffer, b"C") and buffer.format[1] == 0:
+        if buffer.shape[0] == rows and PyBuffer_IsContiguous(&buffer, c"C") and buffer.format[1] == 0:
             if head.loss == NN_SOFTMAX_CROSS_ENTROPY:
-                if buffer.ndim == 1 and (buffer.format[0] == b"i" or buffer.format[0] == b"l" or buffer.format[0] == b"q"):
+                if buffer.ndim == 1 and (buffer.format[0] == c"i" or buffer.format[0] == c"l" or buffer.format[0] == c"q"):
                     ok = True
                     for b in range(rows):
                         label = (<int32_t *>buffer.buf)[b] if buffer.itemsize == 4 else (<int64_t *>buffer.buf)[b]
@@ -730,7 +731,7 @@ cdef class Plan(Network):
                     head.labels = True
             elif head.loss == NN_SQUARED_ERROR or head.loss == NN_ABSOLUTE_ERROR or head.loss == NN_HUBER:
                 ok = (buffer.ndim == 2 and buffer.shape[1] == n and buffer.itemsize == self.k.real_size
-                      and (buffer.format[0] == b"f" or buffer.format[0] == b"d")
+                      and (buffer.format[0] == c"f" or buffer.format[0] == c"d")
                       and self.k.absolute_maximum(rows * n, buffer.buf) < INFINITY)
                 target.data = <const char *>buffer.buf
                 target.row_bytes = n * self.k.real_size
