@@ -37,7 +37,7 @@ DIRECTIVES = {
 
 # Never -ffast-math: it lets the compiler drop nan and inf and sets flush-to-zero for the whole process. Contraction is
 # off so that a product is fused with a sum exactly where a kernel says so and results do not depend on the compiler.
-UNIX_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fvisibility=hidden", "-g0"]
+UNIX_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 MSVC_FLAGS = ["/O2", "/std:c11", "/fp:precise"]
 
 # Flags beyond the baseline of x86-64, by source file: (gcc and clang, MSVC). Other processors compile these files, too,

@@ -70,9 +70,14 @@ class Competitor:
             self.process.stdin.flush()
         except OSError as error:
             raise WorkerError(f"the process has ended ({error})") from error
-        answer = self.receive()
-        self.signal("SIGSTOP")
-        return answer
+        try:
+            return self.receive()
+        finally:
+            self.signal("SIGSTOP")
+
+    @property
+    def running(self):
+        return self.process.poll() is None
 
     def receive(self):
         limit = threading.Timer(TIME_LIMIT, self.kill)

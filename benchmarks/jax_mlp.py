@@ -4,6 +4,7 @@ XLA sizes its thread pool by the CPU affinity, which the worker sets before this
 The scan variant is the best a JAX user can do: the batches are shuffled on the device, Python runs once an epoch.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -50,8 +51,10 @@ def train_step(workload, parameters, state, x, y):
     count = count + 1
     m = [BETA1 * m_p + (1 - BETA1) * g for m_p, g in zip(m, grads)]
     v = [BETA2 * v_p + (1 - BETA2) * g * g for v_p, g in zip(v, grads)]
-    root = jnp.sqrt(1 - BETA2**count)
-    rate = workload.learning_rate * root / (1 - BETA1**count)
+    # 1 - beta**count; in float32 the plain formula loses four digits to cancellation in the first steps
+    correction1, correction2 = (-jnp.expm1(count * math.log(beta)) for beta in (BETA1, BETA2))
+    root = jnp.sqrt(correction2)
+    rate = workload.learning_rate * root / correction1
     parameters = [p - rate * m_p / (jnp.sqrt(v_p) + EPSILON * root) for p, m_p, v_p in zip(parameters, m, v)]
     return parameters, (count, m, v), loss
 

@@ -12,7 +12,7 @@ from .competitor import Competitor, WorkerError
 from .workloads import PREDICT, WORKLOADS
 
 LIBRARIES = ("nnfast", "numpy", "torch", "jax", "sklearn")
-TOLERANCE = 1e-4  # relative difference of a float32 loss from the float64 reference, each step
+TOLERANCE = 1e-5  # relative difference of a float32 loss from the float64 reference, each step
 # Accumulating K float32 products of unit variance is off by far less than sqrt(K) times this.
 GEMM_TOLERANCE = 1e-4
 GEMM_SHAPES = ((1024, 1024, 1024), (256, 4096, 4096), (128, 512, 784))  # M, N, K
@@ -134,7 +134,10 @@ class Benchmark:
         self.report.block(f"matrix product M x N x K = {item}", self.of("gemm", item))
 
     def calls(self):
-        """Single calls from Python. The peers of ``train_on_batch`` are their loops in the training table."""
+        """Single calls from Python. The peers of ``train_on_batch`` are their loops in the training table.
+
+        scikit-learn has no part in ``predict``: with two classes it builds another network (one logistic output).
+        """
         predict = [competitor for competitor in self.competitors if "predict" in competitor.tables]
         self.call("predict 1 row 4-64-64-2", predict, "predict", PREDICT)
         ours = [competitor for competitor in self.competitors if competitor.name == "nnfast"]
@@ -166,7 +169,7 @@ class Benchmark:
         return [entry for entry in self.entries if (entry.table, entry.item) == (table, item)]
 
     def attempt(self, entry, competitor, call, **arguments):
-        """Request; a failure is noted in the entry and leaves the competitor out of what follows."""
+        """Request; a failure is noted in the entry, and a process that has ended is left out of what follows."""
         if competitor not in self.competitors:
             entry.problem = "FAILED: the process has ended"
             return None
@@ -175,8 +178,9 @@ class Benchmark:
         except WorkerError as error:
             entry.problem = f"FAILED: {error}"
             self.report.line(error.details)
-            competitor.close()
-            self.competitors = [other for other in self.competitors if other is not competitor]
+            if not competitor.running:
+                competitor.close()
+                self.competitors = [other for other in self.competitors if other is not competitor]
             return None
 
     def rounds(self, turns):
@@ -190,7 +194,7 @@ class Benchmark:
                     if answer is not None:
                         entry.seconds.append(answer["seconds"])
         for competitor in self.competitors:
-            competitor.request("drop")
+            competitor.request("drop")  # their arrays, before the next item's
 
 
 def disagreement(losses, reference):

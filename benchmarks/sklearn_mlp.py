@@ -30,9 +30,6 @@ def build(problem):
         learning_rate_init=workload.learning_rate,
         momentum=0.0,
         nesterovs_momentum=False,
-        # Adam's epsilon is added before the bias correction here, after it in PyTorch: over the steps compared, 1e-9
-        # here is about 1e-8 there. The regressor's loss is half of everybody else's, so its gradient needs half.
-        epsilon=1e-9 if kind is MLPClassifier else 0.5e-9,
         tol=0.0,
         n_iter_no_change=10**9,
         random_state=0,
@@ -46,7 +43,7 @@ def build(problem):
         target[...] = value
     for target, value in zip(estimator.intercepts_, problem.parameters[1::2]):
         target[...] = value
-    del estimator._optimizer  # the next call starts a new one: there is no public way to reset its moments
+    del estimator._optimizer  # no public way to reset its moments: the next call makes a new one
     return estimator
 
 
@@ -60,17 +57,23 @@ class Trainer:
         self.estimator = build(self.problem)
 
     def losses(self, n_steps):
-        # half a mean over samples and outputs becomes a mean over samples of a sum over outputs
-        scale = 1 if self.problem.workload.loss == "cross_entropy" else 2 * self.problem.workload.widths[-1]
-        return [scale * float(self.estimator.partial_fit(x, y).loss_) for x, y in self.problem.batches()[:n_steps]]
+        """One ``partial_fit`` a batch, its definitions brought to everybody else's.
+
+        The regressor's loss is half a mean over samples and outputs, ours a mean over samples of a sum over outputs.
+        Adam's epsilon is added here before the bias correction, in PyTorch after it, so it changes with the step.
+        """
+        workload, estimator = self.problem.workload, self.estimator
+        half, loss_scale = (1.0, 1) if workload.loss == "cross_entropy" else (0.5, 2 * workload.widths[-1])
+        losses = []
+        for step, (x, y) in enumerate(self.problem.batches()[:n_steps], 1):
+            estimator.epsilon = half * 1e-8 * (1 - estimator.beta_2**step) ** 0.5
+            if step > 1 and workload.optimizer == "adam":  # the first call makes the optimizer with that epsilon
+                estimator._optimizer.epsilon = estimator.epsilon
+            losses.append(loss_scale * float(estimator.partial_fit(x, y).loss_))
+        return losses
 
     def epochs(self, count):
         self.estimator.set_params(max_iter=count, warm_start=True)  # starts from coefs_ as they are
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # max_iter is the number of epochs wanted
             self.estimator.fit(self.problem.x, self.problem.y)
-
-
-def predict(problem, n_threads):
-    estimator, x = build(problem), problem.x[:1]
-    return lambda: estimator.predict_proba(x)

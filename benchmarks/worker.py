@@ -31,14 +31,19 @@ def main():
     except ImportError as error:
         answer({"missing": str(error)})
         return
+    tasks = Tasks(competitor, n_threads)
+    answer(guarded(describe, competitor))
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer(guarded(getattr(tasks, request.pop("call")), **request))
+
+
+def guarded(function, *arguments, **named):
+    """The answer, or the exception as an answer: one failed request leaves the others to go on."""
     try:
-        answer(describe(competitor))
-        tasks = Tasks(competitor, n_threads)
-        for line in sys.stdin:
-            request = json.loads(line)
-            answer(getattr(tasks, request.pop("call"))(**request))
+        return function(*arguments, **named)
     except Exception as error:
-        answer({"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
+        return {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
 
 
 def describe(competitor):

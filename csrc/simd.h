@@ -17,7 +17,7 @@
  *   v_round                              to the nearest integer, ties to even
  *   v_lt v_le v_eq v_isnan -> mask       false for NaN, except v_isnan
  *   mask_and mask_or  v_any(mask)  v_select(mask, a, b) = mask ? a : b
- *   v_pow2(n)                            2^n for integers n whose power is a normal number
+ *   v_pow2(n)                            2^n for integers n whose power is a normal number; 0 one below, inf one above
  *   v_exponent(x, &m)                    x = m * 2^e, m in [1, 2), for normal x > 0; returns e
  *   v_sum v_hmax                         over the lanes, in a fixed order; v_hmax is for vectors without NaN
  *

@@ -1,9 +1,9 @@
 /* exp, expm1, log, log1p, tanh, sigmoid and the normal distribution on vectors, in the precision of REAL_BITS.
  *
- * The two precisions share every line but the tables. All polynomials and quotients are minimax fits in the relative
- * error of the function they serve (Remez exchange, and Lawson iteration for the quotients, in 50 digits); each table
- * names its interval and error. The quotients have positive coefficients and arguments only, so that nothing cancels
- * and they keep their accuracy where v_fma rounds twice.
+ * The two precisions share every line but the tables. These are minimax fits in the relative error of the function they
+ * serve, polynomials by Remez exchange and the one quotient by Lawson iteration, in 50 digits; each names its interval
+ * and error. The quotient has positive coefficients and arguments only, so that nothing cancels and it keeps its
+ * accuracy where v_fma rounds twice. Measured errors are below 2.7 units in the last place, 8 for the normal tail.
  *
  * NaN comes back as NaN: clamps put the bound first, v_max(bound, x), because the second operand survives a NaN.
  * Subnormal numbers count as zero, in arguments and results. */

@@ -69,11 +69,11 @@ def check_finite(x, dtype, what):
     """
     if x.dtype.kind != "f" or x.size == 0:
         return
-    narrow = dtype if x.dtype.itemsize > dtype.itemsize else x.dtype
+    narrow = np.float32 if dtype.itemsize == 4 or x.dtype.itemsize <= 4 else np.float64
     with np.errstate(all="ignore"):
-        if np.isfinite(np.add.reduce(x, axis=None, dtype=narrow if narrow.itemsize >= 4 else np.float32)):
+        if np.isfinite(np.add.reduce(x, axis=None, dtype=narrow)):
             return
-        bad = ~np.isfinite(x.astype(narrow, copy=False))
+        bad = ~np.isfinite(x.astype(narrow))
     if bad.any():
         place = np.unravel_index(int(np.argmax(bad)), x.shape)
         value = x[place]

@@ -22,7 +22,6 @@ import json
 import math
 import os
 import re
-import secrets
 import stat
 import struct
 
@@ -151,7 +150,7 @@ def _replace(path, data):
     if os.path.isdir(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".nnfast-{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(folder, f".nnfast-{os.urandom(8).hex()}.tmp")
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with open(file, "wb") as stream:
@@ -234,7 +233,8 @@ def _parse_header(header, data_size):
     if not isinstance(description, dict):
         raise _Problem("the metadata is not a JSON object")
     if not _is_integer(description.get("format")) or description["format"] != FORMAT:
-        raise _Problem(f"has format {description.get('format')!r}; this version of nnfast, {__version__}, reads {FORMAT}")
+        raise _Problem(f"has format {_short(description.get('format'))}; this version of nnfast, {__version__}, "
+                       f"reads {FORMAT}")
     keys = {"format", "version", "model", "compile", "training"}
     if set(description) != keys:
         raise _Problem(f"the metadata must have the entries {sorted(keys)}, it has {sorted(description)}")
@@ -256,7 +256,8 @@ def _parse_tensors(entries, data_size):
         if len(shape) > 8:
             raise _Problem(f"tensor {name}: has {len(shape)} axes")
         if len(offsets) != 2 or not offsets[0] <= offsets[1] <= data_size:
-            raise _Problem(f"tensor {name}: data_offsets {_short(offsets)} are not within the file's {data_size} bytes of data")
+            raise _Problem(f"tensor {name}: data_offsets {_short(offsets)} are not within the file's {data_size} bytes "
+                           "of data")
         if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
             raise _Problem(f"tensor {name}: shape {_short(shape)} of {entry['dtype']} does not fill "
                            f"{offsets[1] - offsets[0]} bytes")

@@ -27,7 +27,8 @@ __all__ = [
     "sigmoid", "sigmoid_backward", "tanh", "tanh_backward", "relu", "relu_backward",
     "leaky_relu", "leaky_relu_backward", "elu", "elu_backward", "gelu", "gelu_backward", "silu", "silu_backward",
     "softplus", "softplus_backward", "softmax", "softmax_backward",
-    "softmax_cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber",
+    "softmax_cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy",
+    "squared_error", "absolute_error", "huber",
 ]
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -413,7 +414,8 @@ def _regression(op, name, prediction, y, sample_weight, delta, out, n_threads):
 
 def _labels(op, y, rows, classes):
     if y.shape != (rows,):
-        raise ValueError(f"{op}: labels y have shape {y.shape}, expected ({rows},) for logits of shape {(rows, classes)}")
+        raise ValueError(f"{op}: labels y have shape {y.shape}, expected ({rows},) "
+                         f"for logits of shape {(rows, classes)}")
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= min(classes, _INT32_MAX):
         raise ValueError(f"{op}: labels y must be from 0 to {classes - 1}, got {low if low < 0 else high}")

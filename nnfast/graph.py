@@ -138,12 +138,14 @@ class Graph:
                 "l1": penalty.l1 if penalty else 0.0, "l2": penalty.l2 if penalty else 0.0,
             })
         nodes = []
-        for node in self.nodes:
+        for i, node in enumerate(self.nodes, start=len(self.inputs)):
             name = self.names[node.layer]
             stream = (seed ^ zlib.crc32(name.encode())) & (2**63 - 1)
-            shapes = [self.shape_of(i) for i in node.inputs]
-            nodes.append({"name": name, "inputs": list(node.inputs), "shape": node.shape,
-                          **node.layer.node(shapes, node.parameters, stream)})
+            operation = node.layer.node([self.shape_of(at) for at in node.inputs], node.parameters, stream)
+            if operation["op"] == "reshape" and i in self.output_ids:
+                # In the plan a reshape is only another name, but each output needs a shape and a gradient of its own.
+                operation = {"op": "activation", "activation": "linear", "alpha": 0.0}
+            nodes.append({"name": name, "inputs": list(node.inputs), "shape": node.shape, **operation})
         return {
             "dtype": dtype.name,
             "inputs": [{"name": n, "shape": s} for n, s in zip(self.input_names, self.input_shapes)],

@@ -264,6 +264,7 @@ class Model(Training):
         graph = self._built()
         regularizer = settings.regularizer if settings else None
         plan = Plan(graph.plan_spec(self._dtype, self.seed, regularizer), settings.n_threads if settings else None)
+        plan.fast_seed = self.seed
         for i, value in enumerate(values):
             plan.set_parameter(i, value)
         if settings is not None:

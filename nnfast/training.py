@@ -8,6 +8,7 @@ life, dropout by seed, number of the step, sample and layer.
 """
 
 import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -193,8 +194,9 @@ class Training:
         Returns
         -------
         History
-            ``history.history`` maps "loss", metrics and "val_..." to lists, one entry per epoch. The figures of training
-            are running means over the epoch. Also kept as ``model.history``, after an exception, too.
+            ``history.history`` maps "loss", metrics and "val_..." to lists, one entry per epoch; ``history.seconds``
+            lists the time each epoch took. The figures of training are running means over the epoch. Also kept as
+            ``model.history``, after an exception, too.
 
         Raises
         ------
@@ -236,6 +238,7 @@ class Training:
             batch_size = min(batch_size, n)
             n_steps = -(-n // batch_size)
             history = History()
+            history.seconds = []
             run = CallbackList([history, *as_list(callbacks), *([ProgressBar(verbose)] if verbose else [])], self,
                                {"epochs": epochs, "steps": n_steps, "initial_epoch": initial_epoch})
 
@@ -257,8 +260,9 @@ class Training:
         try:
             run.on_train_begin()
             for epoch in range(initial_epoch, epochs):
+                begun = time.perf_counter()
                 run.on_epoch_begin(epoch)
-                plan = self._require_plan()
+                plan = self._plan_for(objective)
                 if order is not None:
                     order[:] = natural
                     permute(order, self.seed, self._epochs)
@@ -268,7 +272,9 @@ class Training:
                     raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {n_steps}")
                 logs = objective.figures(totals)
                 if validation is not None:
+                    plan = self._plan_for(objective)
                     logs.update(objective.figures(plan.evaluate(*validation, validation_batch), "val_"))
+                history.seconds.append(time.perf_counter() - begun)
                 run.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
@@ -284,19 +290,24 @@ class Training:
 
     def _train_batches(self, plan, xs, ys, weight, order, batch_size, n_steps, epoch, progress, run):
         """An epoch in one call per batch, for callbacks that want to see each."""
-        sums = None
+        sums, objective = None, self._objective
         for step in range(n_steps):
             rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
             totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, epoch, step, 1, None)
             sums = totals if sums is None else add_totals(sums, totals)
             if totals["status"] != "ok":
                 return sums | {"status": totals["status"], "step": step}
-            logs = self._objective.figures(sums)
-            run.on_batch_end(step, logs)
+            run.on_batch_end(step, objective.figures(sums))
             if progress is not None:
                 progress(step + 1, sums)
-            plan = self._require_plan()
+            plan = self._plan_for(objective)
         return sums
+
+    def _plan_for(self, objective):
+        """The plan, which a callback may have made anew by freezing a layer."""
+        if self._objective is not objective:
+            raise ValueError("fit: a callback has called compile; the data was checked for the loss before")
+        return self._require_plan()
 
     def _validation(self, split, data, n):
         """Checked validation arrays, the number of rows to split off, or None."""
@@ -417,7 +428,6 @@ class Training:
             plan = self._require_plan()
             xs, n = self._inputs(x, finite=False)
         outputs = plan.predict(xs, min(batch_size or INFERENCE_BATCH, n))
-        outputs = [y.reshape((n, *shape)) for y, shape in zip(outputs, self._graph.output_shapes)]
         return outputs[0] if len(outputs) == 1 else outputs
 
     # -- derivatives ---------------------------------------------------------------------------------------------

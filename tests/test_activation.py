@@ -17,7 +17,7 @@ LEVELS = [name for name, usable in kernels.levels() if usable]
 ORACLE = np.load(Path(__file__).parent / "oracles" / "activation.npz")
 NAMES = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus"]
 
-# Largest error in units in the last place. Measured maxima are about two thirds of these.
+# Largest error in units in the last place. The measured maxima are 50 to 80 % of these.
 ULPS = {"exp": 2.0, "log": 2.0, "sigmoid": 4.0, "tanh": 4.0, "elu": 4.0, "gelu": 10.0, "silu": 4.0, "softplus": 4.0}
 
 # Below this e^-z overflows and silu is 0; sigmoid is, too, and its true value is below the least normal number.
@@ -56,6 +56,7 @@ def ulps(y, expected):
 def float32_sweep(step=8191):
     """Every 8191st float32 by its bits: about a thousand in each binade of each sign, with infinities and NaNs."""
     x = np.arange(0, 2**32, step, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x[np.isnan(x)] = np.nan         # signalling ones raise a warning when NumPy converts them
     return x[(np.abs(x) >= np.finfo(np.float32).tiny) | (x == 0) | np.isnan(x)]
 
 
@@ -101,9 +102,10 @@ def test_float64_against_fifty_digits(level, name):
     assert error[worst] <= ULPS[name] + 0.5, f"{name}({x[worst]!r}) = {y[worst]!r}"     # the oracle itself is rounded
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "elu", "gelu", "silu", "softplus"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "elu", "silu", "softplus"])
 def test_float64_between_the_oracle_points(level, name, rng):
-    # NumPy is good to a few units itself, but covers the intervals densely.
+    # NumPy is good to a few units itself, but covers the intervals densely. (Its gelu is not: the rounding of
+    # x / sqrt(2) alone costs hundreds of units in the tail.)
     x = np.concatenate([rng.uniform(-36.0, 36.0, 4000), np.ldexp(rng.uniform(-2, 2, 4000), rng.integers(-60, 3, 4000))])
     assert ulps(run(level, name, x), truth(name, x)).max() <= ULPS[name] + 8.0
 
@@ -185,8 +187,6 @@ def test_equals_reference(level, name, alpha, dtype, rng):
     expected = reference.activation(name, wide, alpha)
     np.testing.assert_allclose(run(level, name, z, alpha), expected, rtol=16 * eps, atol=2 * eps)
     dz = backward(level, name, z, dy, alpha)
-    if name == "elu":       # its derivative at 0 is that of the left, alpha, unlike the reference's only there
-        wide = np.where(wide == 0, -0.0, wide)
     np.testing.assert_allclose(dz, reference.activation_backward(name, wide, wide_dy, alpha), rtol=16 * eps,
                                atol=16 * eps)
 
@@ -225,7 +225,7 @@ def test_tails_touch_nothing_and_change_no_bits(level, name, dtype, rng):
     z = rng.standard_normal(70).astype(dtype) * 3
     dy = rng.standard_normal(70).astype(dtype)
     whole, whole_dz = run(level, name, z, 0.5), backward(level, name, z, dy, 0.5)
-    for n in range(0, 70, 1):
+    for n in range(70):
         y, dz = np.full(80, -7, dtype), np.full(80, -7, dtype)
         testing.activation(level, name, z[:n], y[:n], 0.5)
         np.testing.assert_array_equal(y[:n], whole[:n])
@@ -302,7 +302,7 @@ def test_softmax_edges(level, n, dtype):
     assert np.isnan(y[3:5]).all()
 
 
-# --- losses, fused with softmax and sigmoid or by themselves -----------------------------------------------------------
+# --- losses, fused with softmax and sigmoid or by themselves ---------------------------------------------------------
 
 def loss_of(name, y, t, delta=1.0):
     """(value a row, gradient, probabilities) in float64."""

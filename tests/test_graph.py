@@ -133,6 +133,28 @@ def test_an_output_may_be_a_reshape(rng):
     check_derivatives(model, data, y)
 
 
+def test_an_input_that_is_only_reshaped(rng):
+    x = nf.Input((2, 3))
+    model = nf.Model(x, [nf.Flatten(name="f")(x), nf.Dense(2, name="d")(nf.Flatten()(x))], dtype="float64")
+    model.compile("sgd", ["squared_error", "huber"])
+    data = rng.standard_normal((4, 2, 3))
+    np.testing.assert_array_equal(model.predict(data)[0], data.reshape(4, 6))
+    check_derivatives(model, data, [rng.standard_normal((4, 6)), rng.standard_normal((4, 2))])
+
+
+def test_probabilities_that_are_reshaped(rng):
+    x = nf.Input((3,))
+    model = nf.Model(x, nf.Reshape((2, 2))(nf.Dense(4, activation="sigmoid")(x)), dtype="float64")
+    model.compile("sgd", "binary_cross_entropy", metrics=["accuracy"])
+    data, y = rng.standard_normal((5, 3)), rng.integers(0, 2, (5, 2, 2))
+    p = model.predict(data)
+    expected = reference.binary_cross_entropy(p.reshape(5, 4), y.reshape(5, 4))[0].mean()
+    figures = model.evaluate(data, y)
+    np.testing.assert_allclose(figures["loss"], expected, rtol=1e-12)
+    np.testing.assert_allclose(figures["accuracy"], ((p > 0.5) == y).mean())
+    check_derivatives(model, data, y)
+
+
 def test_dense_acts_on_the_last_axis(rng):
     model = nf.Sequential([nf.Dense(4, activation="tanh")], input_shape=(3, 2), dtype="float64")
     x = rng.standard_normal((5, 3, 2))

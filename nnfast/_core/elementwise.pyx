@@ -1,8 +1,8 @@
 """Activations, softmax and losses over whole arrays, for nnfast.functional. A plan does not come through here.
 
-Arrays are C-contiguous, of one precision, with shapes that Python has checked. The work is cut into chunks of whole rows
-(elements where there are no rows) whose length depends on the shape alone, and a kernel's results do not depend on its
-neighbours, so the bits are the same for any number of threads.
+Arrays are C-contiguous, of one precision, with shapes that Python has checked. The work is cut into chunks of whole
+rows (elements where there are no rows) whose length depends on the shape alone, and a kernel's results do not depend on
+its neighbours, so the bits are the same for any number of threads.
 
     for a chunk, in parallel:   one kernel call
 

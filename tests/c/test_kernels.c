@@ -440,8 +440,8 @@ static void test_functions(void)
     release();
 
     for (int f = 0; f < NN_ACTIVATION_COUNT; f++) {
-        /* Without fused multiply-adds each of gelu's three polynomials loses some more. */
-        const double limit = f == NN_GELU && strcmp(K->isa, "baseline") == 0 ? 6 : 4;
+        /* gelu is a product of a quotient of polynomials and a density, each with an error of its own. */
+        const double limit = f == NN_GELU ? 8 : 4;
         about("%s", names[f]);
         x = spread(MANY, top);
         check_ulps(K->activation[f], value, f, x, MANY, limit);
@@ -465,7 +465,8 @@ static void test_backward(void)
         K->activation[f](n, z, y, alpha);
         K->activation_backward[f](n, given, y, dy, dz, alpha);
         for (ptrdiff_t i = 0; i < n; i++)
-            expect_near(dz, i, get(dy, i) * slope(f, get(z, i)), 8 * epsilon() * fabsl(get(dy, i)));
+            /* silu's has z (1 - s) in it, whose error grows with z until 1 - s is 0. */
+            expect_near(dz, i, get(dy, i) * slope(f, get(z, i)), (f == NN_SILU ? 24 : 8) * epsilon() * fabsl(get(dy, i)));
         void *in_place = copy(dy, n), *cut = array(n);
         K->activation_backward[f](n, given, y, in_place, in_place, alpha);
         expect(same_bits(dz, in_place, n), "other bits in place");
