@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from . import mlp
 from .peak import PeakMeter
@@ -54,6 +55,8 @@ def parse(arguments):
         "--workloads", type=comma_list(list(WORKLOADS)), default=list(WORKLOADS), help="comma list (default: all)"
     )
     options = parser.parse_args(arguments)
+    if options.json and not Path(options.json).resolve().parent.is_dir():
+        parser.error(f"--json {options.json}: no such folder")  # before the run, not after it
     options.rounds = options.rounds or (2 if options.quick else 5)
     options.libraries = [name for name in mlp.LIBRARIES if name in ("nnfast", "numpy", *options.against)]
     return options

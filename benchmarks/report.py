@@ -119,7 +119,7 @@ class Report:
     def calls(self, entries):
         calls = [entry for entry in entries if entry.table == "call"]
         rows = [["call", "nnfast us", "fastest peer us", "", "ratio"]]
-        for item in dict.fromkeys(entry.item for entry in calls):
+        for item in dict.fromkeys(entry.item for entry in calls if not entry.item.startswith("fit ")):
             ours = best(calls, item, "nnfast")
             if item.startswith("train_on_batch"):  # against the peers' bare loops over prepared batches
                 loop = item.split()[-1]

@@ -38,7 +38,7 @@ def main():
         answer(guarded(getattr(tasks, request.pop("call")), **request))
 
 
-def guarded(function, *arguments, **named):
+def guarded(function, /, *arguments, **named):
     """The answer, or the exception as an answer: one failed request leaves the others to go on."""
     try:
         return function(*arguments, **named)

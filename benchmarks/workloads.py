@@ -71,7 +71,7 @@ class Problem:
 
 
 def make_problem(workload):
-    """Return the arrays of ``workload``, float32 (labels int32); targets come from a fixed linear teacher plus noise."""
+    """Return the arrays of ``workload``, float32 and int32 labels; targets of a fixed linear teacher plus noise."""
     rng = np.random.default_rng(20240229)
     n, n_in, n_out = workload.n_batches * workload.batch_size, workload.widths[0], workload.widths[-1]
     x = rng.standard_normal((n, n_in), dtype=np.float32)

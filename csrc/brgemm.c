@@ -50,20 +50,6 @@
 
 #define NN_MAX_ROWS (MR > MR_NARROW ? MR : MR_NARROW)
 
-#if defined(__clang__)
-#define NN_UNROLL _Pragma("clang loop unroll(full)")
-#define NN_INLINE static inline __attribute__((always_inline))
-#elif defined(__GNUC__)
-#define NN_UNROLL _Pragma("GCC unroll 16")
-#define NN_INLINE static inline __attribute__((always_inline))
-#elif defined(_MSC_VER)
-#define NN_UNROLL
-#define NN_INLINE static __forceinline
-#else
-#define NN_UNROLL
-#define NN_INLINE static inline
-#endif
-
 #if defined(__GNUC__)
 #define NN_PREFETCH(p) __builtin_prefetch(p, 1)
 #else
@@ -74,7 +60,7 @@
 #define NR (2 * VL)
 
 /* rows and vectors are constants wherever this is inlined. */
-NN_INLINE void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op, ptrdiff_t n, const real *a, const real *b, const real *bias, real *c)
+nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op, ptrdiff_t n, const real *a, const real *b, const real *bias, real *c)
 {
     const ptrdiff_t k = op->k, a_row = op->a_row, a_col = op->a_col, ldb = op->ldb, ldc = op->ldc;
     const ptrdiff_t last = n - (vectors - 1) * VL;      /* columns of the last vector */

@@ -51,6 +51,15 @@
 #define nn_inline static inline __attribute__((always_inline))
 #endif
 
+/* Before a loop of a few constant rounds whose arrays belong in registers. */
+#if defined(__clang__)
+#define NN_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define NN_UNROLL _Pragma("GCC unroll 16")
+#else
+#define NN_UNROLL
+#endif
+
 #define NN_PASTE2(a, b) a##b
 #define NN_PASTE(a, b) NN_PASTE2(a, b)
 #define NAME(x) NN_PASTE(x, REAL_SUFFIX)

@@ -22,17 +22,6 @@
 #define v_normal_tail NAME(v_normal_tail)
 #define horner NAME(horner)
 
-/* Loops over coefficients must vanish, or every step would fetch one through a pointer. */
-#ifndef NN_UNROLL
-#if defined(__clang__)
-#define NN_UNROLL _Pragma("clang loop unroll(full)")
-#elif defined(__GNUC__)
-#define NN_UNROLL _Pragma("GCC unroll 16")
-#else
-#define NN_UNROLL
-#endif
-#endif
-
 #define DEGREE(table) ((int)(sizeof(table) / sizeof(table[0])) - 1)
 
 #endif
@@ -130,7 +119,7 @@ static const real NAME(tail_q)[] = {
 nn_inline vec horner(vec x, const real *c, const int degree)
 {
     vec y = v_set1(c[degree]);
-    NN_UNROLL
+    NN_UNROLL       /* or every step would fetch its coefficient through a pointer */
     for (int i = degree - 1; i >= 0; i--) y = v_fma(y, x, v_set1(c[i]));
     return y;
 }

@@ -1,7 +1,7 @@
 """Small neural networks, trained whole in compiled code.
 
 >>> import nnfast as nf
->>> model = nf.Sequential([nf.Dense(16, activation="relu"), nf.Dense(3, activation="softmax")], input_shape=(4,), seed=0)
+>>> model = nf.Sequential([nf.Dense(16, activation="relu"), nf.Dense(3, activation="softmax")], input_shape=(4,))
 >>> model.compile(nf.Adam(1e-3), loss="cross_entropy", metrics=["accuracy"])
 >>> model
 <Sequential 'sequential': 131 parameters, float32>
@@ -20,10 +20,52 @@ from .regularizers import L1, L1L2, L2
 from .training import TrainingError
 
 __all__ = [
-    "L1", "L1L2", "L2", "SGD", "AbsoluteError", "Activation", "Adagrad", "Adam", "AdamW", "Add", "BinaryAccuracy",
-    "BinaryCrossEntropy", "Callback", "Concatenate", "CrossEntropy", "CustomLoss", "Dense", "Dropout", "EarlyStopping",
-    "FileFormatError", "Flatten", "History", "Huber", "Input", "L1L2", "Lambda", "LambdaCallback", "Layer", "Model",
-    "ProgressBar", "RMSprop", "Reshape", "Sequential", "SquaredError", "TopKAccuracy", "TrainingError", "__version__",
-    "datasets", "functional", "initializers", "load", "losses", "metrics", "optimizers", "regularizers", "save",
-    "schedules", "show_config",
+    "L1",
+    "L1L2",
+    "L1L2",
+    "L2",
+    "SGD",
+    "AbsoluteError",
+    "Activation",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Add",
+    "BinaryAccuracy",
+    "BinaryCrossEntropy",
+    "Callback",
+    "Concatenate",
+    "CrossEntropy",
+    "CustomLoss",
+    "Dense",
+    "Dropout",
+    "EarlyStopping",
+    "FileFormatError",
+    "Flatten",
+    "History",
+    "Huber",
+    "Input",
+    "Lambda",
+    "LambdaCallback",
+    "Layer",
+    "Model",
+    "ProgressBar",
+    "RMSprop",
+    "Reshape",
+    "Sequential",
+    "SquaredError",
+    "TopKAccuracy",
+    "TrainingError",
+    "__version__",
+    "datasets",
+    "functional",
+    "initializers",
+    "load",
+    "losses",
+    "metrics",
+    "optimizers",
+    "regularizers",
+    "save",
+    "schedules",
+    "show_config",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from ._core.plan import Plan
 from .arrays import as_numbers, check_finite
 from .configurable import integer
-from .graph import Graph, layer_config, layer_from_config, number_names, values_from_config, config_list
+from .graph import Graph, config_list, layer_config, layer_from_config, number_names, values_from_config
 from .layers import Input, Layer, Value
 from .layers.base import check_shape
 from .summary import plan_text, summary_text

@@ -14,6 +14,8 @@ def summary_text(model):
     described = {}
     for entry in plan.describe():
         described.setdefault(entry["name"], entry)
+        for name in entry["members"][1:]:
+            described[name] = {"fused": f"in {entry['name']}"}
     rows = [("layer", "kind", "output shape", "parameters", "FLOPs", "fused")]
     for name, shape in zip(graph.input_names, graph.input_shapes):
         rows.append((name, "Input", str(shape), "", "", ""))
@@ -35,8 +37,10 @@ def plan_text(model):
     rows = [("node", "op", "output shape", "FLOPs", "fused")]
     for entry in plan.describe():
         rows.append((entry["name"], entry["op"], str(tuple(entry["shape"])), f"{entry['flops']:,}", entry["fused"]))
-    return (f"plan of {model.name}: {plan.n_threads} threads at most, {plan.arena_bytes / 1024:,.1f} KiB of activations "
-            f"and gradients\n{table(rows, right=(3,))}")
+    # The arena is sized by the largest batch so far.
+    arena = f"{plan.arena_bytes / 1024:,.1f} KiB" if plan.arena_bytes else "no memory yet"
+    return (f"plan of {model.name}: at most {plan.n_threads} threads, {arena} for activations and gradients\n"
+            f"{table(rows, right=(3,))}")
 
 
 def table(rows, right=()):

@@ -1,7 +1,7 @@
 """What can be done with a model once it is compiled: train, evaluate, predict, differentiate.
 
-Python prepares an epoch (order of the samples, learning rates) and reads its totals; the epoch itself is one call of the
-plan with the GIL released. Only a callback that wants every batch makes it one call per batch.
+Python prepares an epoch (order of the samples, learning rates) and reads its totals; the epoch itself is one call of
+the plan with the GIL released. Only a callback that wants every batch makes it one call per batch.
 
 Random streams are counter-based: shuffling is keyed by the model's seed and the number of the epoch over the model's
 life, dropout by seed, number of the step, sample and layer.
@@ -15,9 +15,16 @@ import numpy as np
 
 from . import optimizers, regularizers
 from ._core.plan import shuffle as permute
+from ._core.threads import resolve as check_threads
 from .arrays import (
-    apply_class_weight, as_inputs, as_numbers, as_sample_weight, as_targets, check_finite, contiguous, per_name,
-    same_length,
+    apply_class_weight,
+    as_inputs,
+    as_numbers,
+    as_sample_weight,
+    as_targets,
+    check_finite,
+    contiguous,
+    per_name,
 )
 from .callbacks import CallbackList, History, ProgressBar
 from .configurable import boolean, integer, number
@@ -75,7 +82,8 @@ class Training:
         optimizer = optimizers.get(optimizer)
         regularizer = regularizers.get(regularizer)
         if n_threads is not None:
-            n_threads = integer("compile", "n_threads", n_threads, at_least=1)
+            check_threads(n_threads)
+            n_threads = int(n_threads)
         if loss is None:
             if metrics or loss_weights is not None:
                 raise ValueError("compile: metrics and loss_weights need a loss")
@@ -280,6 +288,7 @@ class Training:
                     break
             run.on_train_end()
         finally:
+            history.model = None  # else the two hold each other, and a dropped model waits for the garbage collector
             run.close()
         return history
 
@@ -311,6 +320,8 @@ class Training:
 
     def _validation(self, split, data, n):
         """Checked validation arrays, the number of rows to split off, or None."""
+        if data is None and type(split) is float and split == 0.0:
+            return None
         split = number("fit", "validation_split", split, at_least=0, below=1)
         if data is not None:
             if split:
@@ -323,13 +334,13 @@ class Training:
             except (ValueError, TypeError) as error:
                 raise type(error)(f"validation_data: {error}") from None
             return xs, ys, weight
-        if not split:
+        if split == 0:
             return None
         # Rows kept for training are rounded down, as in Keras; the nudge undoes the error of 1 - split.
         rows = n - int(n * (1 - split) + 1e-9)
         if rows in (0, n):
-            raise ValueError(f"fit: validation_split={split} of {n} samples leaves {n - rows} to train on and {rows} to "
-                             "validate with")
+            raise ValueError(f"fit: validation_split={split} of {n} samples leaves {n - rows} to train on and {rows} "
+                             "to validate with")
         return rows
 
     # -- single batches ------------------------------------------------------------------------------------------

@@ -72,7 +72,8 @@ def test_derivatives_of_two_inputs_and_two_outputs(rng):
     h = nf.Dense(4, activation="tanh")(a)
     c = nf.Concatenate()([h, b])
     s = nf.Add()([h, nf.Dense(4, activation="sigmoid")(c)])
-    model = nf.Model([a, b], [nf.Dense(3, activation="softmax", name="p")(c), nf.Dense(2, name="v")(s)], dtype="float64")
+    p, v = nf.Dense(3, activation="softmax", name="p")(c), nf.Dense(2, name="v")(s)
+    model = nf.Model([a, b], [p, v], dtype="float64")
     model.compile("sgd", {"p": "cross_entropy", "v": "squared_error"}, loss_weights={"p": 0.5, "v": 2.0},
                   regularizer=nf.L2(0.1))
     x = [rng.standard_normal((5, 3)), rng.standard_normal((5, 2))]

@@ -38,7 +38,7 @@ def gaps_untouched(view):
     return np.isnan(view.base[:, view.shape[1]:]).all()
 
 
-# --- levels ------------------------------------------------------------------------------------------------------------
+# --- levels ----------------------------------------------------------------------------------------------------------
 
 def run_python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True,
@@ -80,11 +80,13 @@ def test_vector_lanes(isa, dtype):
         kernels.vector_lanes("float16")
 
 
-# --- matrix tiles ------------------------------------------------------------------------------------------------------
+# --- matrix tiles ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("k, count", [(1, 1), (7, 1), (33, 3), (100, 2)])
 @pytest.mark.parametrize("by_column", [False, True])
-@pytest.mark.parametrize("accumulate, relu, with_bias", [(False, False, False), (True, False, True), (False, True, True)])
+@pytest.mark.parametrize(
+    "accumulate, relu, with_bias", [(False, False, False), (True, False, True), (False, True, True)]
+)
 def test_brgemm(rng, isa, dtype, k, count, by_column, accumulate, relu, with_bias):
     lanes, mr, nr, mr_narrow = testing.tile(isa, dtype.char)
     for n in (1, lanes - 1, lanes, lanes + 1, nr - 1, nr):
@@ -141,7 +143,7 @@ def test_column_sum_adds_the_rows_in_order(rng, isa, dtype):
             check()
 
 
-# --- runs --------------------------------------------------------------------------------------------------------------
+# --- runs ------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("n", SIZES)
 def test_add(rng, isa, dtype, n):
@@ -197,7 +199,7 @@ def test_gather(rng, isa, dtype, source):
         check()
 
 
-# --- dropout -----------------------------------------------------------------------------------------------------------
+# --- dropout ---------------------------------------------------------------------------------------------------------
 
 KEY = {"seed": 3, "step": 1, "sample": 4, "layer": 15}
 
@@ -246,7 +248,7 @@ def test_dropout_streams_are_independent(isa):
     assert abs((first == swapped).sum() - n / 2) <= margin
 
 
-# --- optimizers --------------------------------------------------------------------------------------------------------
+# --- optimizers ------------------------------------------------------------------------------------------------------
 
 OPTIMIZERS = [
     ("sgd", {}), ("sgd", {"momentum": 0.9}), ("sgd", {"momentum": 0.9, "nesterov": True}),

@@ -1,7 +1,9 @@
 """Models as data: building, names, weights, copies, configurations."""
 import copy
+import gc
 import json
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -115,7 +117,12 @@ def test_repr_and_summary(capsys):
     for word in ("dense_1", "Dense", "(5,)", "25", "18"):
         assert word in text
     model.plan()
-    assert "threads" in capsys.readouterr().out
+    assert "no memory yet" in capsys.readouterr().out
+    model.predict(np.ones((300, 4)))
+    model.plan()
+    assert "KiB for activations" in capsys.readouterr().out
+    nf.Sequential([nf.Dense(2, name="d"), nf.Activation("relu")], input_shape=(3,)).summary()
+    assert "in d" in capsys.readouterr().out
     assert repr(model) == "<Sequential 'sequential': 43 parameters, float32>"
     assert repr(nf.Dense(3)) == ("Dense(units=3, activation=Activation(activation='linear', alpha=0.0), use_bias=True, "
                                  "kernel_initializer=GlorotUniform(), bias_initializer=Zeros(), "
@@ -228,6 +235,23 @@ def test_freezing_takes_effect_at_once_and_keeps_the_optimizer(rng):
     assert (model.parameters["dense/kernel"] != before["dense/kernel"]).any()
 
 
+def test_a_dropped_model_is_freed_at_once(rng):
+    x, y = data(rng)
+    gc.disable()
+    try:
+        for layers in (lambda: [nf.Dense(3, activation="softmax")],
+                       lambda: [nf.Lambda(lambda x: x, lambda dy, x, y: dy), nf.Dense(3, activation="softmax")]):
+            model = nf.Sequential(layers())
+            model.compile("adam", "cross_entropy", metrics=["accuracy"])
+            model.fit(x, y, epochs=2, validation_split=0.2, callbacks=nf.EarlyStopping("val_loss"), verbose=0)
+            model.predict(x)
+            gone = weakref.ref(model), weakref.ref(model.layers[0])
+            del model
+            assert [ref() for ref in gone] == [None, None]
+    finally:
+        gc.enable()
+
+
 # --- copies ----------------------------------------------------------------------------------------------------------
 
 COPIES = {
@@ -247,7 +271,8 @@ def test_a_copy_is_independent_and_trains_on_with_the_same_bits(way, graph, rng)
         h = nf.Dense(4, activation="relu")(a)
         model = nf.Model(a, nf.Dense(3, activation="softmax", name="out")(nf.Add()([a, h])), seed=2)
     else:
-        model = nf.Sequential([nf.Dense(6, activation="relu"), nf.Dropout(0.3), nf.Dense(3, activation="softmax")], seed=2)
+        layers = [nf.Dense(6, activation="relu"), nf.Dropout(0.3), nf.Dense(3, activation="softmax")]
+        model = nf.Sequential(layers, seed=2)
     model.compile(nf.Adam(0.01), "cross_entropy", metrics=["accuracy"])
     model.fit(x, y, batch_size=8, epochs=2, verbose=0)
     other = COPIES[way](model)
@@ -311,7 +336,8 @@ def test_a_changed_configuration_is_refused():
     bad = [
         None, {}, {"class": "Sequential"}, changed(extra=1), changed(**{"class": "Net"}), changed(layers={}),
         changed(layers=[{"class": "Conv9D", "config": {}}]), changed(outputs=[999]), changed(outputs=[0]),
-        changed(outputs=["1"]), changed(nodes=[{"layer": 0, "inputs": [50]}]), changed(nodes=[{"layer": 99, "inputs": [0]}]),
+        changed(outputs=["1"]), changed(nodes=[{"layer": 0, "inputs": [50]}]),
+        changed(nodes=[{"layer": 99, "inputs": [0]}]),
         changed(inputs=[{"name": "a", "shape": [2, -3]}]), changed(dtype="int8"), changed(seed="x"), changed(seed=-1),
         changed(layers=[{"class": "Dense", "config": {"units": 2, "colour": 1}}, *layers[1:]]),
         changed(layers=[{"class": "Dense", "config": {}}, *layers[1:]]),

@@ -405,7 +405,8 @@ def test_a_policy_and_a_value_train_together(rng):
 def two_outputs():
     x = nf.Input((3,))
     h = nf.Dense(5, activation="relu")(x)
-    return nf.Model(x, [nf.Dense(3, activation="softmax", name="kind")(h), nf.Dense(1, name="size")(h)], dtype="float64")
+    kind, size = nf.Dense(3, activation="softmax", name="kind")(h), nf.Dense(1, name="size")(h)
+    return nf.Model(x, [kind, size], dtype="float64")
 
 
 def test_each_output_has_its_loss_weight_and_metrics(rng):

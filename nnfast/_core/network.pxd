@@ -95,7 +95,8 @@ cdef class Network:
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function
     cdef volatile int stop, failed
-    cdef double seen_signals, seen_progress
+    cdef double seen_signals, seen_progress, seen_clock
+    cdef int clock_every, unseen_steps
 
     cdef int _allocate_flat(self, int i) except -1
     cdef void _free_flat(self, int i) noexcept

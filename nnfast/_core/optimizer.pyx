@@ -32,10 +32,13 @@ cdef void fill_update(nn_update *update, object hyper, double clip_value) except
     update.rho = hyper["rho"]
     update.eps = hyper["eps"]
     update.weight_decay = hyper["weight_decay"]
+    update.correction1 = update.correction2 = 1
 
 
 cdef void begin_step(nn_update *update, long long iteration, double lr) noexcept nogil:
     """iteration: steps taken before this one."""
     update.lr = lr
+    if update.beta1 == 0 and update.beta2 == 0:     # not one of Adam's kind
+        return
     update.correction1 = 1 - pow(update.beta1, <double>(iteration + 1))
     update.correction2 = 1 - pow(update.beta2, <double>(iteration + 1))

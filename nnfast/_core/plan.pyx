@@ -51,6 +51,7 @@ cdef enum:
     MOST_PLAIN_ROWS = 1024      # predict_fast and train_fast: larger arrays gain nothing there
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
+cdef int MOST_UNSEEN_STEPS = 256
 cdef double SIGNAL_INTERVAL = 5e-3  # seconds
 cdef double PROGRESS_INTERVAL = 0.1
 # Gradients beyond this are refused: their squares, which optimizers keep, would overflow.
@@ -181,9 +182,15 @@ cdef class Plan(Network):
         for i in range(self.n_inputs):
             source = &job.inputs[i]
             value = &self.values[i]
-            for b in range(lo, hi):
-                at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                self.k.gather[source.kind](value.size, source.data + at * source.row_bytes, value.y + b * value.ld * size)
+            if source.row_bytes == value.size * size:       # nothing to convert
+                for b in range(lo, hi):
+                    at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
+                    memcpy(value.y + b * value.ld * size, source.data + at * source.row_bytes, source.row_bytes)
+            else:
+                for b in range(lo, hi):
+                    at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
+                    self.k.gather[source.kind](value.size, source.data + at * source.row_bytes,
+                                               value.y + b * value.ld * size)
         if job.targets == NULL:
             return 1
         for i in range(self.n_outputs):
@@ -369,8 +376,19 @@ cdef class Plan(Network):
 
     cdef void _watch(self) noexcept nogil:
         """Thread 0, between two steps: signals and progress."""
-        cdef double now = nn_clock()
-        if now - self.seen_signals < SIGNAL_INTERVAL and now >= self.seen_signals:
+        cdef double now
+        # Small steps look at the clock only now and then: reading it costs as much as a good part of such a step.
+        self.unseen_steps += 1
+        if self.unseen_steps < self.clock_every:
+            return
+        self.unseen_steps = 0
+        now = nn_clock()
+        if 0 <= now - self.seen_clock < SIGNAL_INTERVAL / 8:
+            self.clock_every = min(2 * self.clock_every, MOST_UNSEEN_STEPS)
+        elif now - self.seen_clock > SIGNAL_INTERVAL / 2:
+            self.clock_every = 1
+        self.seen_clock = now
+        if 0 <= now - self.seen_signals < SIGNAL_INTERVAL:
             return
         self.seen_signals = now
         with gil:
@@ -546,7 +564,9 @@ cdef class Plan(Network):
                 self.fixed_penalty += self.k.penalty(p.size, p.w, NULL, p.l1, p.l2)
         self.stop = self.failed = False
         self.error = None
-        self.seen_signals = self.seen_progress = nn_clock()
+        self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()
+        self.clock_every = 1
+        self.unseen_steps = 0
         memset(&self.barrier, 0, sizeof(nn_barrier))
         if self.progress is not None or self.functions or self.has_python:
             self.owner = threading.get_ident()

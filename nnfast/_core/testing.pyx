@@ -47,7 +47,7 @@ cdef class Array:
         self.format = self.buffer.format.decode("ascii")
         cdef int last = self.buffer.ndim - 1
         if self.format not in formats or not 0 <= last <= 1:
-            raise TypeError(f"array of format {self.format} and {last + 1} axes, expected one of {formats}, 1 or 2 axes")
+            raise TypeError(f"array of format {self.format}, {last + 1} axes; expected one of {formats}, 1 or 2 axes")
         self.n = self.buffer.shape[last]
         if self.n > 1 and self.buffer.strides[last] != self.buffer.itemsize:
             raise TypeError("the last axis is not contiguous")

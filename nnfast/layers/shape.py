@@ -51,7 +51,8 @@ class Reshape(Layer):
         if isinstance(shape, int) and not isinstance(shape, bool):
             shape = (shape,)
         if not isinstance(shape, (tuple, list)) or list(shape).count(-1) > 1:
-            raise ValueError(f"{self.label}: shape must be a tuple of positive integers with at most one -1, got {shape!r}")
+            raise ValueError(f"{self.label}: shape must be a tuple of positive integers with at most one -1, "
+                             f"got {shape!r}")
         check_shape(self.label, "shape", [1 if size == -1 else size for size in shape])
         self.shape = tuple(int(size) for size in shape)
 

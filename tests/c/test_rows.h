@@ -39,7 +39,8 @@ static void check_softmax(ptrdiff_t m, ptrdiff_t n, double size)
         }
         for (ptrdiff_t j = 0; j < n; j++) {
             const wide yj = get(y, i * ldy + j);
-            expect_near(dx, i * ldx + j, (get(dy, i * ld_dy + j) - mean) * yj, 8 * epsilon() * (1 + terms) * yj + 2 * least());
+            const wide error = 8 * epsilon() * (1 + terms) * yj + 2 * least();
+            expect_near(dx, i * ldx + j, (get(dy, i * ld_dy + j) - mean) * yj, error);
         }
         K->softmax(1, n, at(x, i * ldx), n, row, n);
         expect(same_bits(row, at(y, i * ldy), n), "other bits as a row by itself");
@@ -73,7 +74,8 @@ static void test_softmax(void)
 }
 
 static const char *const losses[] = {
-    "softmax_cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber",
+    "softmax_cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error",
+    "huber",
 };
 
 /* Value of one row, its gradient d and probabilities p; `size`: the sum of its terms' magnitudes. */
@@ -125,7 +127,9 @@ static wide reference_loss(int kind, ptrdiff_t n, const void *y, const void *t, 
     return loss;
 }
 
-static void check_loss(int kind, ptrdiff_t m, ptrdiff_t n, int with_labels, int with_weight, int with_p, int tight, double top)
+/* tight: no gaps between rows. */
+static void check_loss(int kind, ptrdiff_t m, ptrdiff_t n, int with_labels, int with_weight, int with_p, int tight,
+                       double top)
 {
     const int logits = kind == NN_SOFTMAX_CROSS_ENTROPY || kind == NN_SIGMOID_CROSS_ENTROPY;
     const int probabilities = kind == NN_BINARY_CROSS_ENTROPY;
