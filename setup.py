@@ -91,7 +91,7 @@ def extensions():
                 f"nnfast._core.{name}",
                 [source.replace(os.sep, "/"), *(kernel_sources if has_kernels else [])],
                 include_dirs=["csrc", CORE],
-                depends=headers + (sorted(glob("csrc/*")) if has_kernels else []),
+                depends=sorted(glob("csrc/*")) if has_kernels else headers,
                 define_macros=[("Py_LIMITED_API", "0x030B0000")] if LIMITED_API else [],
                 py_limited_api=LIMITED_API,
             )

@@ -274,8 +274,8 @@ class Training:
                 if order is not None:
                     order[:] = natural
                     permute(order, self.seed, self._epochs)
-                number_of_epoch, self._epochs = self._epochs, self._epochs + 1
-                totals = train(plan, xs, ys, weight, order, batch_size, n_steps, number_of_epoch, progress, run)
+                self._epochs += 1
+                totals = train(plan, xs, ys, weight, order, batch_size, n_steps, progress, run)
                 if totals["status"] != "ok":
                     raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {n_steps}")
                 logs = objective.figures(totals)
@@ -292,17 +292,17 @@ class Training:
             run.close()
         return history
 
-    def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, epoch, progress, run):
+    def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run):
         """An epoch in one call."""
         rates = self._settings.optimizer.learning_rates(plan.iterations, n_steps)
-        return plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, epoch, 0, n_steps, progress)
+        return plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, 0, n_steps, progress)
 
-    def _train_batches(self, plan, xs, ys, weight, order, batch_size, n_steps, epoch, progress, run):
+    def _train_batches(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run):
         """An epoch in one call per batch, for callbacks that want to see each."""
         sums, objective = None, self._objective
         for step in range(n_steps):
             rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
-            totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, epoch, step, 1, None)
+            totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, step, 1, None)
             sums = totals if sums is None else add_totals(sums, totals)
             if totals["status"] != "ok":
                 return sums | {"status": totals["status"], "step": step}
@@ -374,7 +374,7 @@ class Training:
             plan, objective = self._with_loss(x)
             xs, ys, weight, n = self._data(x, y, sample_weight, class_weight)
         rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
-        totals = plan.train_epoch(xs, ys, weight, None, n, rates, self.seed, 0, 0, 1, None)
+        totals = plan.train_epoch(xs, ys, weight, None, n, rates, self.seed, 0, 1, None)
         if totals["status"] != "ok":
             raise training_error(totals, f"step {plan.iterations + 1}")
         return objective.figures(totals)

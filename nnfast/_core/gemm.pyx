@@ -10,15 +10,18 @@ The cuts along K depend on K alone, and a tile sums in order of p: every element
 and panels were shared out among threads.
 """
 from cython.parallel cimport parallel, threadid
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels
-from nnfast._core.threads cimport nn_team_size
+from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
 cdef enum:
     PANEL_BYTES = 20480     # one panel of B in L1, beside the tile of A
     BLOCK_BYTES = 131072    # a block of A, and one of packed B, in L2
+
+cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
 
 
 cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
@@ -153,14 +156,19 @@ cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const
 cdef void multiply_share(const Product *x, int part, int team, char *scratch) noexcept nogil:
     """A thread's share of C: rows of a tall C, panels of a wide one."""
     cdef Py_ssize_t count = panels(x.k, x.N)
+    cdef uint64_t mode = nn_flush_subnormals()
     if x.M >= x.N:
         multiply(x, x.M * part // team, x.M * (part + 1) // team, 0, count, scratch)
     else:
         multiply(x, 0, x.M, count * part // team, count * (part + 1) // team, scratch)
+    nn_restore_subnormals(mode)
 
 
 cdef int multiply_parallel(const Product *x, int n_threads) except -1:
-    """All of C, for calls from outside a plan. B may have any storage."""
+    """All of C on at most n_threads, for calls from outside a plan. B may have any storage."""
+    cdef double work = <double>x.M * <double>x.N * <double>x.K
+    if work < n_threads * WORK_PER_THREAD:
+        n_threads = max(1, <int>(work / WORK_PER_THREAD))
     cdef Py_ssize_t each = min(block_panels(x.k), panels(x.k, x.N)) * PANEL_BYTES + 64
     cdef char *scratch = <char *>malloc(each * n_threads)
     if scratch == NULL:

@@ -5,6 +5,7 @@ or sigmoid output with its cross-entropy is computed there from the logits, and 
 Metrics read the output afterwards and leave `width` numbers a sample, which the plan sums in order of the samples.
 """
 from libc.math cimport fabs
+from libc.stdint cimport int32_t
 
 from nnfast._core.node cimport Context, Value
 
@@ -12,10 +13,18 @@ from nnfast._core.node cimport Context, Value
 cdef void loss_rows(const Head *head, const Context *ctx, double scale, const double *weight, bint gradient, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Value *y = head.output
     cdef Py_ssize_t start = lo * y.ld * head.k.real_size
+    cdef const void *target = NULL
+    cdef const int32_t *label = NULL
+    cdef const double *factor = NULL
+    if head.labels:
+        label = head.label + lo
+    else:
+        target = head.target + start
+    if weight != NULL:
+        factor = weight + lo
     head.k.loss[head.loss](
         hi - lo, y.size, y.y + start, y.ld,
-        NULL if head.labels else head.target + start, y.ld, head.label + lo if head.labels else NULL,
-        scale * head.weight, NULL if weight == NULL else weight + lo, head.delta, head.loss_values + lo,
+        target, y.ld, label, scale * head.weight, factor, head.delta, head.loss_values + lo,
         y.y + start if head.fused else NULL, y.ld, y.dy + start if gradient else NULL, y.ld)
 
 

@@ -99,6 +99,8 @@ cdef class Network:
     cdef int clock_every, unseen_steps
 
     cdef int _allocate_flat(self, int i) except -1
+    cdef int _enter(self) except -1
+    cdef int _leave(self) except -1
     cdef void _free_flat(self, int i) noexcept
     cdef Py_ssize_t _row_length(self, Py_ssize_t size)
     cdef int _build_node(self, Node *node, dict spec) except -1

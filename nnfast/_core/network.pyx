@@ -385,6 +385,20 @@ cdef class Network:
                 at = new
         return 0
 
+    cdef int _enter(self) except -1:
+        """One call at a time: the buffers are the plan's."""
+        if not self.lock.acquire(False):
+            if self.owner == threading.get_ident():
+                raise RuntimeError("the model is in use by the very call that came here (a layer, loss or progress "
+                                   "function of its own)")
+            self.lock.acquire()
+        return 0
+
+    cdef int _leave(self) except -1:
+        self.owner = None
+        self.lock.release()
+        return 0
+
     # ---------------------------------------------------------------- losses, parameters, optimizer
 
     cdef void _free_head(self, Head *head) noexcept:
@@ -479,19 +493,26 @@ cdef class Network:
         return array
 
     def set_parameter(self, Py_ssize_t i, array):
-        with self.lock:
+        self._enter()
+        try:
             self._write(0, i, array)
+        finally:
+            self._leave()
 
     def parameter(self, Py_ssize_t i):
-        with self.lock:
+        self._enter()
+        try:
             return self._read(0, i)
+        finally:
+            self._leave()
 
     def set_optimizer(self, kind, hyper, double clip_norm=0, double clip_value=0):
         """Choose the optimizer; its state and the count of steps begin anew."""
         cdef int i
         cdef Py_ssize_t element
         slots = slot_names(kind, hyper)
-        with self.lock:
+        self._enter()
+        try:
             self.optimizer = optimizer_index(kind)
             fill_update(&self.update, hyper, clip_value)
             self.clip_norm = clip_norm
@@ -505,14 +526,22 @@ cdef class Network:
                 for element in range(self.n_parameters):
                     self._write(2, element, np.full(self.parameter_specs[element]["shape"], hyper["initial_accumulator"]))
             self._slots = slots
+        finally:
+            self._leave()
 
     def optimizer_slots(self):
         return list(self._slots)
 
     def slot(self, Py_ssize_t i, int which):
-        with self.lock:
+        self._enter()
+        try:
             return self._read(2 + which, i)
+        finally:
+            self._leave()
 
     def set_slot(self, Py_ssize_t i, int which, array):
-        with self.lock:
+        self._enter()
+        try:
             self._write(2 + which, i, array)
+        finally:
+            self._leave()

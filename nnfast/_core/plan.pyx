@@ -58,7 +58,7 @@ cdef double PROGRESS_INTERVAL = 0.1
 cdef double LARGEST_FLOAT32 = 1e18
 cdef double LARGEST_FLOAT64 = 1e150
 
-SOURCES = {"float32": 0, "float64": 1, "uint8": 2}      # in the order of csrc/nnfast.h
+SOURCES = {"f": 0, "d": 1, "B": 2}      # by dtype.char, in the order of csrc/nnfast.h
 STATUS = ("ok", "loss", "gradient")
 
 
@@ -77,9 +77,11 @@ cdef class Plan(Network):
     cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil:
         """The job's program on rows lo..hi. Returns early, on all threads alike, when a Python function has raised."""
         cdef const Instruction *instruction = self.job.program
-        cdef const double *weight = NULL if self.job.weight == NULL else self.sample_weight
+        cdef const double *weight = NULL
         cdef Node *node
         cdef Head *head
+        if self.job.weight != NULL:
+            weight = self.sample_weight
         while instruction.at >= 0:
             if instruction.action == FORWARD:
                 node = &self.nodes[instruction.at]
@@ -489,20 +491,6 @@ cdef class Plan(Network):
 
     # ---------------------------------------------------------------- calls from Python
 
-    cdef int _enter(self) except -1:
-        """One call at a time: the buffers are the plan's."""
-        if not self.lock.acquire(False):
-            if self.owner == threading.get_ident():
-                raise RuntimeError("the model is in use by the very call that came here (a layer, loss or progress "
-                                   "function of its own)")
-            self.lock.acquire()
-        return 0
-
-    cdef int _leave(self) except -1:
-        self.owner = None
-        self.lock.release()
-        return 0
-
     def _sources(self, arrays):
         """Sources as bytes, which the caller keeps while the job runs."""
         cdef Source *sources
@@ -511,7 +499,7 @@ cdef class Plan(Network):
         sources = <Source *>address(held, True)
         for i, array in enumerate(arrays):
             sources[i].data = address(array)
-            sources[i].kind = SOURCES.get(array.dtype.name, 0)
+            sources[i].kind = SOURCES.get(array.dtype.char, 0)
             sources[i].row_bytes = array.nbytes // len(array)
         return held
 
@@ -594,7 +582,7 @@ cdef class Plan(Network):
                 "output_loss": [self.heads[i].loss_total for i in range(self.n_heads)],
                 "step": self.job.first_step + self.job.steps_done}
 
-    def train_epoch(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed=0, epoch=0,
+    def train_epoch(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed=0,
                     Py_ssize_t first_step=0, n_steps=None, progress=None):
         """Steps first_step, first_step + 1, ... of an epoch in one call; lr holds a rate for each."""
         cdef object sources, targets
@@ -717,7 +705,10 @@ cdef class Plan(Network):
         cdef char real = c"f" if self.k.real_size == 4 else c"d"
         if type(x) is not ndarray:
             return 0
-        PyObject_GetBuffer(x, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
+        try:
+            PyObject_GetBuffer(x, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
+        except Exception:
+            return 0
         if (buffer.ndim == 2 and buffer.shape[1] == self.values[0].size and buffer.shape[0] <= MOST_PLAIN_ROWS
                 and buffer.format[0] == real and buffer.format[1] == 0
                 and PyBuffer_IsContiguous(&buffer, c"C")):
@@ -737,8 +728,12 @@ cdef class Plan(Network):
         cdef bint ok = False
         if type(y) is not ndarray:
             return False
-        PyObject_GetBuffer(y, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
-        if buffer.shape[0] == rows and PyBuffer_IsContiguous(&buffer, c"C") and buffer.format[1] == 0:
+        try:
+            PyObject_GetBuffer(y, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
+        except Exception:
+            return False
+        if (buffer.ndim > 0 and buffer.shape[0] == rows and PyBuffer_IsContiguous(&buffer, c"C")
+                and buffer.format[1] == 0):
             if head.loss == NN_SOFTMAX_CROSS_ENTROPY:
                 if buffer.ndim == 1 and (buffer.format[0] == c"i" or buffer.format[0] == c"l" or buffer.format[0] == c"q"):
                     ok = True
