@@ -70,40 +70,57 @@ nn_inline void NAME(softmax_cross_entropy_row)(ptrdiff_t n, const vec outside, c
     }
 }
 
-/* The same with labels for up to VL rows that are shorter than a vector: lane r is row r, so no lane of an exponential
- * is wasted. A row's sum runs over its numbers in order, whatever rows it is taken with. */
+/* The same for up to VL rows that are no longer than a vector: lane r is row r, so no lane of an exponential is wasted.
+ * A row's sum runs over its numbers in order, whatever rows it is taken with. */
 nn_inline void NAME(softmax_cross_entropy_short)(ptrdiff_t rows, ptrdiff_t n, const real *z, ptrdiff_t ldz,
-                                                 const int32_t *labels, const real *scale, double *loss, real *p,
-                                                 ptrdiff_t ldp, real *dz, ptrdiff_t ld_dz)
+                                                 const real *t, ptrdiff_t ldt, const int32_t *labels,
+                                                 const real *scale, double *loss, real *p, ptrdiff_t ldp, real *dz,
+                                                 ptrdiff_t ld_dz)
 {
-    real column[VL][VL], spread[VL], logarithm[VL];
+    real column[VL][VL], highest[VL], logarithm[VL], mass[VL], linear[VL];
 
+    v_store(column[0], v_zero());       /* n > 0, which compilers do not know */
     for (ptrdiff_t j = 0; j < n; j++) {
         v_store(column[j], v_zero());
         for (ptrdiff_t r = 0; r < rows; r++) column[j][r] = z[r * ldz + j];
     }
     vec top = v_load(column[0]), sum = v_zero();
     for (ptrdiff_t j = 1; j < n; j++) top = v_max(top, v_load(column[j]));
-    v_store(spread, top);
-    for (ptrdiff_t r = 0; r < rows; r++) spread[r] -= z[r * ldz + labels[r]];
+    v_store(highest, top);
+    v_store(mass, v_set1(1));
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        if (!t) {
+            linear[r] = highest[r] - z[r * ldz + labels[r]];
+            continue;
+        }
+        mass[r] = linear[r] = 0;
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const real tj = t[r * ldt + j];
+            mass[r] += tj;
+            if (tj != 0) linear[r] += tj * (highest[r] - column[j][r]);
+        }
+    }
     for (ptrdiff_t j = 0; j < n; j++) {
         const vec power = v_exp_brief(v_sub(v_load(column[j]), top));
         v_store(column[j], power);
         sum = v_add(sum, power);
     }
     v_store(logarithm, v_log(sum));
-    for (ptrdiff_t r = 0; r < rows; r++) loss[r] = (double)logarithm[r] + (double)spread[r];
+    for (ptrdiff_t r = 0; r < rows; r++) loss[r] = (double)mass[r] * (double)logarithm[r] + (double)linear[r];
 
-    const vec factor = v_div(v_set1(1), sum);
+    const vec factor = v_div(v_set1(1), sum), masses = v_load(mass);
     for (ptrdiff_t j = 0; j < n; j++) {
-        v_store(column[j], v_mul(v_load(column[j]), factor));
+        const vec pj = v_mul(v_load(column[j]), factor);
+        v_store(column[j], pj);
         if (p)
             for (ptrdiff_t r = 0; r < rows; r++) p[r * ldp + j] = column[j][r];
-        if (dz)
-            for (ptrdiff_t r = 0; r < rows; r++) dz[r * ld_dz + j] = scale[r] * column[j][r];
+        if (!dz) continue;
+        v_store(column[j], v_mul(pj, masses));
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const real tj = t ? t[r * ldt + j] : (real)(labels[r] == j);
+            dz[r * ld_dz + j] = scale[r] * (column[j][r] - tj);
+        }
     }
-    if (dz)
-        for (ptrdiff_t r = 0; r < rows; r++) dz[r * ld_dz + labels[r]] -= scale[r];
 }
 
 static void NAME(loss_softmax_cross_entropy)(ptrdiff_t m, ptrdiff_t n, const void *y_, ptrdiff_t ldy, const void *t_,
@@ -121,10 +138,11 @@ static void NAME(loss_softmax_cross_entropy)(ptrdiff_t m, ptrdiff_t n, const voi
     v_store(parts.sum, v_set1(1));
     for (ptrdiff_t i = 0; i < m; i += VL) {
         const ptrdiff_t rows = m - i < VL ? m - i : VL;
-        if (n <= VL && !t) {
+        if (n <= VL) {
             real scales[VL];
             for (ptrdiff_t r = 0; r < rows; r++) scales[r] = (real)(weight ? scale * weight[i + r] : scale);
-            NAME(softmax_cross_entropy_short)(rows, n, y + i * ldy, ldy, labels + i, scales, loss + i,
+            NAME(softmax_cross_entropy_short)(rows, n, y + i * ldy, ldy, t ? t + i * ldt : NULL, ldt,
+                                              t ? NULL : labels + i, scales, loss + i,
                                               p ? p + i * ldp : NULL, ldp, dy ? dy + i * ld_dy : NULL, ld_dy);
             continue;
         }

@@ -55,7 +55,6 @@ typedef struct nn_update {
     double clip;                /* then cut to [-clip, clip]; 0: not */
     double momentum;            /* sgd, rmsprop */
     int nesterov;               /* sgd */
-    int first;                  /* sgd: the momentum buffer is set, not blended, in the very first step */
     double beta1, beta2;        /* adam, adamw */
     double correction1;         /* 1 - beta1^t */
     double correction2;         /* 1 - beta2^t */
@@ -85,7 +84,7 @@ typedef struct nn_kernels {
     /* y[j] = sum_i x[i, j], i ascending, for x: rows x cols. */
     void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y);
 
-    /* runs of n numbers */
+    /* runs of n numbers, n >= 0 */
 
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*log)(ptrdiff_t n, const void *x, void *y);
@@ -99,12 +98,12 @@ typedef struct nn_kernels {
     /* g += l2 * w + l1 * sign(w); returns l2/2 * sum w^2 + l1 * sum |w|. g may be NULL (value only). */
     double (*penalty)(ptrdiff_t n, const void *w, void *g, double l1, double l2);
     void (*gather[NN_SOURCE_COUNT])(ptrdiff_t n, const void *src, void *dst); /* convert to this precision */
-    /* y[i] = x[i] * keep_i / (1 - rate); keep_i from key and `start` + i alone. x may be y. */
+    /* y[i] = x[i] * keep_i / (1 - rate), 0 <= rate < 1; keep_i from key and `start` + i alone. x may be y. */
     void (*dropout)(ptrdiff_t n, const void *x, void *y, double rate, const nn_random_key *key, ptrdiff_t start);
-    /* s0, s1: state of the optimizer or NULL where it keeps none (see nn_optimizer_slots). */
+    /* s0, s1: state of the optimizer or NULL where it keeps none (csrc/optimizer.c says which). */
     void (*update[NN_OPTIMIZER_COUNT])(ptrdiff_t n, void *w, const void *g, void *s0, void *s1, const nn_update *u);
 
-    /* rows; m rows of n, row i begins at x + i * ld */
+    /* m rows of n > 0 numbers; row i begins at x + i * ld */
 
     void (*softmax)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy);          /* y may be x */
     /* dx = (dy - sum_j dy_j y_j) * y; dx may be dy. */

@@ -2,7 +2,7 @@
  * form), t counting steps from 1. g stands for the gradient times u->scale, then cut to [-clip, clip].
  *
  *   sgd      no momentum (s0 NULL): w -= lr g
- *            b = g in the first step, then momentum b + g;  w -= lr b, or nesterov: w -= lr (g + momentum b)
+ *            b = momentum b + g (so b = g in the first step);  w -= lr b, or nesterov: w -= lr (g + momentum b)
  *   adam     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
  *            w -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
  *   adamw    w *= 1 - lr weight_decay, then adam
@@ -19,7 +19,7 @@
 /* The scalars of a step, spread over vectors once a run. */
 typedef struct NAME(step) {
     vec lr, scale, low, high, momentum, beta1, one_minus_beta1, beta2, one_minus_beta2, root_scale, eps, keep;
-    int nesterov, first;
+    int nesterov;
 } NAME(step);
 
 nn_inline NAME(step) NAME(step_of)(const nn_update *u)
@@ -34,7 +34,6 @@ nn_inline NAME(step) NAME(step_of)(const nn_update *u)
     s.momentum = v_set1((real)u->momentum);
     s.eps = v_set1((real)u->eps);
     s.nesterov = u->nesterov;
-    s.first = u->first;
     s.keep = v_set1(1);
     s.root_scale = v_set1(1);
     s.beta1 = s.one_minus_beta1 = s.beta2 = s.one_minus_beta2 = v_zero();
@@ -68,7 +67,7 @@ nn_inline vec NAME(updated)(const int kind, const int slots, const NAME(step) *s
     case NN_SGD:
         if (slots == 0)
             return v_fnma(s->lr, g, w);
-        *a = s->first ? g : v_fma(s->momentum, *a, g);
+        *a = v_fma(s->momentum, *a, g);
         return v_fnma(s->lr, s->nesterov ? v_fma(s->momentum, *a, g) : *a, w);
     case NN_ADAM:
         *a = v_fma(s->beta1, *a, v_mul(s->one_minus_beta1, g));

@@ -283,7 +283,7 @@ def test_update(rng, isa, dtype, name, changes, scale, clip):
     for t in range(1, 51):
         g = random(rng, n, dtype)
         step = hyper | {
-            "lr": lr, "scale": scale, "clip": clip, "first_step": t == 1,
+            "lr": lr, "scale": scale, "clip": clip,
             "correction1": 1 - hyper.get("beta1", 0.0) ** t, "correction2": 1 - hyper.get("beta2", 0.0) ** t,
         }
         gradient = g.astype(np.float64) * scale

@@ -129,7 +129,7 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     cdef Py_ssize_t size = k.real_size
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
     cdef Py_ssize_t most = k.mr if width > k.vl else k.mr_narrow
-    cdef Py_ssize_t b0 = 0, i, m, step
+    cdef Py_ssize_t b0 = 0, i, m, tiles
     cdef char *dw = node.kernel.g + (tile.panel * k.nr * node.kernel.rows) * size
     cdef nn_brgemm op
     op.count = 1
@@ -140,14 +140,14 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     op.ldb = y.ld
     op.ldc = width
     op.relu = False
-    step = (tile.hi - tile.lo + most - 1) // most
-    step = (tile.hi - tile.lo + step - 1) // step
     while b0 < ctx.batch:
         op.k = min(ctx.batch - b0, GRADIENT_DEPTH)
         op.accumulate = b0 > 0
+        tiles = (tile.hi - tile.lo + most - 1) // most
         i = tile.lo
         while i < tile.hi:
-            m = min(step, tile.hi - i)
+            m = (tile.hi - i + tiles - 1) // tiles      # heights that differ by one at most
+            tiles -= 1
             k.brgemm(&op, m, width, x.y + (b0 * x.ld + i) * size, y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL,
                      dw + i * width * size)
             i += m

@@ -79,7 +79,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     cdef Py_ssize_t kc = parts(x.K, depth(k))
     cdef Py_ssize_t mc = max(k.mr, BLOCK_BYTES // (kc * size))
     cdef Py_ssize_t nc = panel_hi - panel_lo if x.storage == PANELS else block_panels(k)
-    cdef Py_ssize_t jc, p0, p1, ic, i_end, j, i, m, width, columns, tile
+    cdef Py_ssize_t jc, p0, p1, ic, i_end, j, i, m, width, columns, most, tiles
     cdef const char *b
     cdef const char *bias
     cdef bint last
@@ -115,10 +115,12 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
                     else:
                         b = scratch + (j - jc) * PANEL_BYTES
                     bias = x.bias + j * k.nr * size if x.bias != NULL and last else NULL
-                    tile = parts(i_end - ic, k.mr if columns > k.vl else k.mr_narrow)
+                    most = k.mr if columns > k.vl else k.mr_narrow
+                    tiles = (i_end - ic + most - 1) // most
                     i = ic
                     while i < i_end:
-                        m = min(tile, i_end - i)
+                        m = (i_end - i + tiles - 1) // tiles     # heights that differ by one at most
+                        tiles -= 1
                         k.brgemm(&op, m, columns, x.a + (i * x.a_row + p0 * x.a_col) * size, b, bias,
                                  x.c + (i * x.ldc + j * k.nr) * size)
                         i += m

@@ -58,7 +58,6 @@ cdef extern from "nnfast.h":
         double clip
         double momentum
         int nesterov
-        int first
         double beta1
         double beta2
         double correction1

@@ -165,13 +165,13 @@ def dropout(str isa, x, y, double rate, *, seed=0, step=0, sample=0, layer=0, pt
 
 
 def update(str isa, str name, w, g, s0=None, s1=None, *, double lr=0.0, double scale=1.0, double clip=0.0,
-           double momentum=0.0, bint nesterov=False, bint first_step=False, double beta1=0.0, double beta2=0.0,
+           double momentum=0.0, bint nesterov=False, double beta1=0.0, double beta2=0.0,
            double correction1=1.0, double correction2=1.0, double rho=0.0, double eps=0.0, double weight_decay=0.0):
-    """One optimizer step in place; the keywords are nn_update's fields, first_step its `first`."""
+    """One optimizer step in place; the keywords are nn_update's fields."""
     cdef Array ww = first(w, True), gg = alike(ww, g), a = alike(ww, s0, True), b = alike(ww, s1, True)
     cdef int i = OPTIMIZERS.index(name)
     cdef nn_update u
-    u.lr, u.scale, u.clip, u.momentum, u.nesterov, u.first = lr, scale, clip, momentum, nesterov, first_step
+    u.lr, u.scale, u.clip, u.momentum, u.nesterov = lr, scale, clip, momentum, nesterov
     u.beta1, u.beta2, u.correction1, u.correction2 = beta1, beta2, correction1, correction2
     u.rho, u.eps, u.weight_decay = rho, eps, weight_decay
     table(isa, ww).update[i](ww.n, ww.p, gg.p, a.p, b.p, &u)

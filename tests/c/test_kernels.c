@@ -642,7 +642,7 @@ static void reference_update(int kind, const nn_update *u, wide g, wide *w, wide
             *w -= u->lr * g;
             return;
         }
-        *s0 = u->first ? g : u->momentum * *s0 + g;
+        *s0 = u->momentum * *s0 + g;
         *w -= u->lr * (u->nesterov ? g + u->momentum * *s0 : *s0);
         return;
     case NN_ADAMW:
@@ -707,7 +707,6 @@ static void test_update(void)
                 };
                 u.momentum = mode & 3 ? 0.9 : 0;
                 u.nesterov = (mode & 3) == 2;
-                u.first = (mode & 3) == 3;
                 about("%s mode %d n %ld", kinds[kind], mode, (long)n);
                 check_update(kind, &u, n);
             }
