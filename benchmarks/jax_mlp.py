@@ -5,6 +5,7 @@ The scan variant is the best a JAX user can do: the batches are shuffled on the 
 """
 
 import math
+import os
 from functools import partial
 
 import jax
@@ -12,6 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .timing import fastest
+
+if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
+    # On one core the dispatch thread only takes turns with Python: without it tiny steps are a third faster.
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 VARIANTS = {"step": "step", "scan": "scan"}
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8

@@ -98,20 +98,19 @@ cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize
             multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
 
 
-cdef void gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     if tile.parameter == node.bias:
-        bias_gradient(node, ctx, tile)
+        bias_gradient(node, ctx, tile, to)
     elif node.outer == 1:
-        kernel_gradient(node, ctx, tile)
+        kernel_gradient(node, ctx, tile, to)
     else:
-        kernel_gradient_many_rows(node, ctx, tile)
+        kernel_gradient_many_rows(node, ctx, tile, to)
 
 
-cdef void bias_gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+cdef void bias_gradient(const Node *node, const Context *ctx, const Tile *tile, char *db) noexcept nogil:
     cdef const nn_kernels *k = node.k
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size, columns = node.bias.columns, b
-    cdef char *db = node.bias.g + tile.lo * size
     if node.outer == 1:
         k.column_sum(ctx.batch, tile.hi - tile.lo, y.dy + tile.lo * size, y.ld, db)
         return
@@ -121,7 +120,7 @@ cdef void bias_gradient(const Node *node, const Context *ctx, const Tile *tile) 
         k.add(tile.hi - tile.lo, db, ctx.scratch, db)
 
 
-cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile, char *dw) noexcept nogil:
     """One panel's rows lo..hi of dW, the whole batch."""
     cdef const nn_kernels *k = node.k
     cdef const Value *x = node.inputs[0]
@@ -130,7 +129,6 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
     cdef Py_ssize_t most = k.mr if width > k.vl else k.mr_narrow
     cdef Py_ssize_t b0 = 0, i, m, tiles
-    cdef char *dw = node.kernel.g + (tile.panel * k.nr * node.kernel.rows) * size
     cdef nn_brgemm op
     op.count = 1
     op.a_offset = NULL
@@ -149,12 +147,12 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
             m = (tile.hi - i + tiles - 1) // tiles      # heights that differ by one at most
             tiles -= 1
             k.brgemm(&op, m, width, x.y + (b0 * x.ld + i) * size, y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL,
-                     dw + i * width * size)
+                     dw + (i - tile.lo) * width * size)
             i += m
         b0 += op.k
 
 
-cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil:
+cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const Tile *tile, char *dw) noexcept nogil:
     """The same where a sample has several rows: they are not padded, so dz is packed first."""
     cdef const nn_kernels *k = node.k
     cdef const Value *x = node.inputs[0]
@@ -163,7 +161,6 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
     cdef Py_ssize_t most = k.mr if width > k.vl else k.mr_narrow
     cdef Py_ssize_t depth = scratch_bytes(k) // (k.nr * size), b, r, i, m
-    cdef char *dw = node.kernel.g + (tile.panel * k.nr * rows) * size
     cdef Product dz
     cdef nn_brgemm op
     dz.k = k
@@ -188,7 +185,8 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
             i = tile.lo
             while i < tile.hi:
                 m = min(most, tile.hi - i)
-                k.brgemm(&op, m, width, x.y + (b * x.ld + r * rows + i) * size, ctx.scratch, NULL, dw + i * width * size)
+                k.brgemm(&op, m, width, x.y + (b * x.ld + r * rows + i) * size, ctx.scratch, NULL,
+                         dw + (i - tile.lo) * width * size)
                 i += m
             r += op.k
 

@@ -6,6 +6,9 @@ from nnfast._core.loss cimport Head
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
 from nnfast._core.threads cimport nn_barrier
 
+cdef enum:
+    TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
+
 cdef enum Action:
     FORWARD
     BACKWARD
@@ -98,6 +101,7 @@ cdef class Network:
     cdef double seen_signals, seen_progress, seen_clock
     cdef int clock_every, unseen_steps
 
+    cdef Py_ssize_t _context_bytes(self) noexcept nogil
     cdef int _allocate_flat(self, int i) except -1
     cdef int _enter(self) except -1
     cdef int _leave(self) except -1

@@ -35,7 +35,6 @@ import numpy as np
 from nnfast._core.optimizer import slot_names
 
 cdef enum:
-    TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
     CACHE_LINE = 64
 
 LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
@@ -97,7 +96,11 @@ cdef class Network:
         free(self.backward_program)
         free(self.reports)
         if self.scratch != NULL:
-            nn_release(self.scratch, self.n_contexts * aligned(scratch_bytes(self.k)))
+            nn_release(self.scratch, self.n_contexts * self._context_bytes())
+
+    cdef Py_ssize_t _context_bytes(self) noexcept nogil:
+        """Scratch memory of a thread: for products, and for one tile of a gradient."""
+        return aligned(scratch_bytes(self.k)) + aligned(TILE_ROWS * self.k.nr * self.k.real_size)
 
     cdef int _allocate_flat(self, int i) except -1:
         self._free_flat(i)

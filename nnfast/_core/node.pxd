@@ -4,7 +4,7 @@ A value is a matrix [batch][ld] of which row b holds sample b's `size` numbers (
 padded to whole vectors; the padding of a gradient is always zero, so products may run over it.
 An operation is a forward and a backward function on the rows [lo, hi) of the batch, on the calling thread: no GIL, no
 allocation, no parallel region. Operations with parameters also have a function for one tile of a parameter's gradient,
-which sees the whole batch.
+which sees the whole batch and writes tile.size contiguous numbers.
 """
 from libc.stdint cimport int32_t, uint64_t
 from nnfast._core.kernels cimport nn_kernels
@@ -24,7 +24,8 @@ cdef struct Parameter:
     bint trainable
 
 cdef struct Context:        # a thread's own
-    char *scratch
+    char *scratch           # scratch_bytes() of gemm.pxd
+    char *gradient          # room for one tile of a kernel's gradient
     bint training           # dropout is active
     bint has_loss           # a loss follows: activations fused with it are left to it
     Py_ssize_t batch        # rows in this step
@@ -41,7 +42,7 @@ cdef struct Tile:           # a piece of a parameter's gradient, contiguous in m
     double cost             # multiply-adds for one sample
 
 ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
-ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile) noexcept nogil
+ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
 
 cdef struct Node:
     const nn_kernels *k

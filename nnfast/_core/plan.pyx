@@ -32,7 +32,7 @@ from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LOSS, OK, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job,
-    Network, Report, Source, Status,
+    Network, Report, Source, Status, TILE_ROWS,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
 from nnfast._core.optimizer cimport begin_step
@@ -114,7 +114,8 @@ cdef class Plan(Network):
         cdef Status status
         cdef uint64_t mode = nn_flush_subnormals()
         cdef nn_update update = self.update
-        ctx.scratch = self.scratch + tid * aligned(scratch_bytes(self.k))
+        ctx.scratch = self.scratch + tid * self._context_bytes()
+        ctx.gradient = ctx.scratch + aligned(scratch_bytes(self.k))
         ctx.training = job.training
         ctx.has_loss = job.loss
         ctx.seed = job.seed
@@ -265,22 +266,23 @@ cdef class Plan(Network):
         cdef Py_ssize_t size = self.k.real_size
         if p.l1 == 0 and p.l2 == 0:
             return 0
-        return self.k.penalty(tile.size, self.flat[0] + tile.offset * size,
-                              NULL if g == NULL else g + tile.offset * size, p.l1, p.l2)
+        return self.k.penalty(tile.size, self.flat[0] + tile.offset * size, g, p.l1, p.l2)
 
     cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
         """Tiles lo..hi of the gradient, with penalties."""
         cdef Py_ssize_t i
         cdef Tile *tile
+        cdef char *g
         for i in range(lo, hi):
             tile = &self.tiles[i]
-            tile.node.gradient(tile.node, ctx, tile)
-            self.penalties[i] = self._penalty(tile, self.flat[1]) if self.job.loss else 0
+            g = self.flat[1] + tile.offset * self.k.real_size
+            tile.node.gradient(tile.node, ctx, tile, g)
+            self.penalties[i] = self._penalty(tile, g) if self.job.loss else 0
 
-    cdef inline void _apply(self, const nn_update *update, Tile *tile) noexcept nogil:
+    cdef inline void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil:
         cdef Py_ssize_t at = tile.offset * self.k.real_size
         self.k.update[self.optimizer](
-            tile.size, self.flat[0] + at, self.flat[1] + at, NULL if self.n_slots < 1 else self.flat[2] + at,
+            tile.size, self.flat[0] + at, g, NULL if self.n_slots < 1 else self.flat[2] + at,
             NULL if self.n_slots < 2 else self.flat[3] + at, update)
 
     cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi,
@@ -289,6 +291,7 @@ cdef class Plan(Network):
         cdef Py_ssize_t i
         cdef double bound = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
         cdef Tile *tile
+        cdef char *g
         cdef Status status
         for i in range(team):
             if not self.reports[i].finite:
@@ -303,15 +306,20 @@ cdef class Plan(Network):
         if self.clip_norm == 0 and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             for i in range(lo, hi):
                 tile = &self.tiles[i]
-                tile.node.gradient(tile.node, ctx, tile)
-                self.penalties[i] = self._penalty(tile, self.flat[1])
-                self._apply(update, tile)
+                # A tile that fits stays in L1: written to the gradient's place it would be traffic to memory and back.
+                if tile.size <= self.k.nr * TILE_ROWS:
+                    g = ctx.gradient
+                else:
+                    g = self.flat[1] + tile.offset * self.k.real_size
+                tile.node.gradient(tile.node, ctx, tile, g)
+                self.penalties[i] = self._penalty(tile, g)
+                self._apply(update, tile, g)
             return OK
         self._gradients(ctx, lo, hi)
         status = self._measure(update, lo, hi, team)
         if status == OK:
             for i in range(lo, hi):
-                self._apply(update, &self.tiles[i])
+                self._apply(update, &self.tiles[i], self.flat[1] + self.tiles[i].offset * self.k.real_size)
         return status
 
     cdef Status _measure(self, nn_update *update, Py_ssize_t lo, Py_ssize_t hi, int team) noexcept nogil:
@@ -531,11 +539,11 @@ cdef class Plan(Network):
             free(self.reports)
             self.reports = NULL
             if self.scratch != NULL:
-                nn_release(self.scratch, self.n_contexts * aligned(scratch_bytes(self.k)))
+                nn_release(self.scratch, self.n_contexts * self._context_bytes())
                 self.scratch = NULL
             self.n_contexts = 0
             self.reports = <Report *>table(team, sizeof(Report))
-            self.scratch = <char *>nn_allocate(team * aligned(scratch_bytes(self.k)))
+            self.scratch = <char *>nn_allocate(team * self._context_bytes())
             if self.scratch == NULL:
                 raise MemoryError()
             self.n_contexts = team
@@ -850,7 +858,7 @@ cdef class Plan(Network):
                 status = self._measure(&update, 0, self.n_tiles, 1)
                 if status == OK:
                     for i in range(self.n_tiles):
-                        self._apply(&update, &self.tiles[i])
+                        self._apply(&update, &self.tiles[i], self.flat[1] + self.tiles[i].offset * self.k.real_size)
                     self.iterations += 1
             return status == OK
         finally:
