@@ -1,25 +1,15 @@
-"""Runs Python in a process of its own that imports the same nnfast as this one, wherever that is installed."""
+"""Runs Python in a process of its own, with the environment that conftest.py has prepared and changes to it."""
 import os
 import subprocess
 import sys
-from pathlib import Path
-
-import nnfast
 
 TIME_LIMIT = 120
 
 
 def python(*arguments, **environment):
     """The finished process of ``python <arguments>``; a value of None removes an environment variable."""
-    env = dict(os.environ)
-    env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(nnfast.__file__).parents[1]), env.get("PYTHONPATH")]))
-    for name, value in environment.items():
-        if value is None:
-            env.pop(name, None)
-        else:
-            env[name] = value
-    # -P: the working directory may hold another nnfast.
-    return subprocess.run([sys.executable, "-P", *arguments], env=env, capture_output=True, text=True, check=False,
+    env = {name: value for name, value in (os.environ | environment).items() if value is not None}
+    return subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, check=False,
                           timeout=TIME_LIMIT)
 
 

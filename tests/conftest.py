@@ -1,6 +1,17 @@
 """Shared fixtures. The suite runs at one instruction-set level, the one NNFAST_ISA selects; CI repeats it at each."""
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+import nnfast
+
+# Processes that tests start import this same nnfast, not one that the working directory holds.
+os.environ["PYTHONSAFEPATH"] = "1"
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(nnfast.__file__).parents[1]), os.environ.get("PYTHONPATH")])
+)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """The compiled part of nnfast, see the README: Python says what, Cython where and by whom, C how fast."""
 
 try:
-    from . import kernels  # noqa: F401
+    import nnfast._core.kernels  # noqa: F401
 except ModuleNotFoundError as error:
-    if error.name != f"{__name__}.kernels":
+    if error.name != "nnfast._core.kernels":
         raise
     raise ImportError(
         f"{__path__[0]} is source code that has not been compiled. If nnfast is installed, start Python in another "

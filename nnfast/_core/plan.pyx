@@ -1,48 +1,22 @@
-"""The loop that runs a network over batches, and the calls that Python makes.
-
-Design:
-
-1. Samples do not see each other forward and backward, so every thread runs the program on its own rows of the batch and
-   no thread waits, except around Python layers, which thread 0 runs for the whole batch.
-2. One barrier later the parameters' gradients are computed, tile by tile. A tile belongs to one thread, which updates
-   its parameters at once, while tile and weights are in L1. A second barrier ends the step.
-3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
-4. A step is applied only if its losses are finite and its gradient is far from overflow. The bound that costs nothing,
-   batch * max|x| * max|dz|, nearly always proves that; only where it does not, and for clipping by global norm, the
-   gradient is completed and measured before any parameter changes.
-5. One call runs an epoch with the GIL released. Thread 0 looks at the clock after each step and takes the GIL every few
-   milliseconds to see about Ctrl-C, and to report progress.
-"""
+"""The calls that Python makes of a compiled network: each writes down a job, which loop.pyx runs."""
 from cpython.buffer cimport (
     PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer,
 )
-from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport parallel, threadid
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from nnfast._core.gemm cimport scratch_bytes
 from nnfast._core.kernels cimport (
-    NN_ABSOLUTE_ERROR, NN_FROM_FLOAT32, NN_FROM_FLOAT64, NN_HUBER, NN_SOFTMAX_CROSS_ENTROPY, NN_SQUARED_ERROR, nn_kernels,
+    NN_ABSOLUTE_ERROR, NN_FROM_FLOAT32, NN_FROM_FLOAT64, NN_HUBER, NN_SOFTMAX_CROSS_ENTROPY, NN_SQUARED_ERROR,
     nn_update,
 )
-from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
-from nnfast._core.network cimport (
-    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LOSS, OK, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job,
-    Network, Report, Source, Status, TILE_ROWS,
-)
-from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
+from nnfast._core.loop cimport Loop
+from nnfast._core.loss cimport Head
+from nnfast._core.memory cimport address
+from nnfast._core.network cimport OK, Job, Source, Status
 from nnfast._core.optimizer cimport begin_step
-from nnfast._core.threads cimport (
-    nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size, resolve_threads,
-)
+from nnfast._core.threads cimport resolve_threads
 
-import threading
-
-import numpy as np
 from numpy import empty, ndarray
 
 from nnfast._core.shuffle import shuffle
@@ -50,452 +24,20 @@ from nnfast._core.shuffle import shuffle
 cdef enum:
     MOST_PLAIN_ROWS = 1024      # predict_fast and train_fast: larger arrays gain nothing there
 
-cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
-cdef int MOST_UNSEEN_STEPS = 256
-cdef double SIGNAL_INTERVAL = 5e-3  # seconds
-cdef double PROGRESS_INTERVAL = 0.1
-# Gradients beyond this are refused: their squares, which optimizers keep, would overflow.
-cdef double LARGEST_FLOAT32 = 1e18
-cdef double LARGEST_FLOAT64 = 1e150
-
 SOURCES = {"f": 0, "d": 1, "B": 2}      # by dtype.char, in the order of csrc/nnfast.h
-STATUS = ("ok", "loss", "gradient")
 
 
-cdef class Plan(Network):
+cdef class Plan(Loop):
     """A network that runs. Arrays given to its methods have been checked by nnfast/arrays.py."""
 
     cdef bint plain             # one input and one output, both vectors, and no Python function
     cdef public uint64_t fast_seed      # of dropout in train_fast
 
     def __init__(self, spec, n_threads=None):
-        Network.__init__(self, spec, n_threads)
+        Loop.__init__(self, spec, n_threads)
         self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python and len(self.value_shapes[0]) == 1
                       and len(self.value_shapes[self.output_at[0]]) == 1)
         self.fast_seed = 0
-
-    cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil:
-        """The job's program on rows lo..hi. Returns early, on all threads alike, when a Python function has raised."""
-        cdef const Instruction *instruction = self.job.program
-        cdef const double *weight = NULL
-        cdef Node *node
-        cdef Head *head
-        if self.job.weight != NULL:
-            weight = self.sample_weight
-        while instruction.at >= 0:
-            if instruction.action == FORWARD:
-                node = &self.nodes[instruction.at]
-                node.forward(node, ctx, lo, hi)
-            elif instruction.action == BACKWARD:
-                node = &self.nodes[instruction.at]
-                if node.output.dy != NULL and self.job.gradient:
-                    node.backward(node, ctx, lo, hi)
-            elif instruction.action == LOSS:
-                head = &self.heads[instruction.at]
-                if head.loss != CUSTOM_LOSS:
-                    loss_rows(head, ctx, scale, weight, self.job.gradient and head.output.dy != NULL, lo, hi)
-                if head.n_metrics:
-                    metric_rows(head, lo, hi)
-            elif instruction.action == BARRIER:
-                nn_barrier_wait(&self.barrier, team)
-                if self.failed:
-                    return
-            elif tid == 0:
-                with gil:
-                    self._call_python(instruction.action, instruction.at, ctx.batch, scale)
-            instruction += 1
-
-    cdef void _worker(self, int tid, int team) noexcept nogil:
-        cdef Job *job = &self.job
-        cdef Context ctx
-        cdef Py_ssize_t s, first, lo, hi, tile_lo, tile_hi
-        cdef double scale
-        cdef long long iteration = self.iterations      # counted by each thread for itself
-        cdef Status status
-        cdef uint64_t mode = nn_flush_subnormals()
-        cdef nn_update update = self.update
-        ctx.scratch = self.scratch + tid * self._context_bytes()
-        ctx.gradient = ctx.scratch + aligned(scratch_bytes(self.k))
-        ctx.training = job.training
-        ctx.has_loss = job.loss
-        ctx.seed = job.seed
-        tile_lo = self._tile_border(tid, team)
-        tile_hi = self._tile_border(tid + 1, team)
-        for s in range(job.n_steps):
-            first = (job.first_step + s) * job.batch_size
-            ctx.batch = min(job.batch_size, job.n_samples - first)
-            ctx.sample = NULL if job.order == NULL else job.order + first
-            ctx.first_sample = first
-            ctx.step = iteration
-            lo = ctx.batch * tid // team
-            hi = ctx.batch * (tid + 1) // team
-            scale = self._gather(&ctx, lo, hi, tid)
-            self._run(&ctx, scale, lo, hi, tid, team)
-            if self.failed:
-                break
-            self._deliver(&ctx, lo, hi)
-            if job.loss:
-                self._report(&ctx, &self.reports[tid], lo, hi)
-            nn_barrier_wait(&self.barrier, team)
-            if self.stop:
-                break
-            if job.gradient:
-                if job.update:
-                    begin_step(&update, iteration, job.lr[s])
-                    status = self._update(&ctx, &update, scale, tile_lo, tile_hi, team)
-                    if status != OK:
-                        if tid == 0:
-                            job.status = status
-                        break
-                else:
-                    self._gradients(&ctx, tile_lo, tile_hi)
-            if tid == 0 and job.loss:
-                self._total(&ctx)
-            nn_barrier_wait(&self.barrier, team)
-            iteration += job.update and scale > 0
-            if tid == 0:
-                # Until thread 0 comes to the next barrier the others do not touch what it reads here, nor look at stop.
-                self._total_penalty(&ctx)
-                job.steps_done += 1
-                job.samples_done += ctx.batch
-                self.iterations = iteration
-                self._watch()
-        nn_restore_subnormals(mode)
-
-    cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil:
-        """First tile of a thread's share: shares of equal cost."""
-        cdef Py_ssize_t lo = 0, hi = self.n_tiles, middle
-        cdef double target = self.tile_cost[self.n_tiles] * part / team
-        while lo < hi:
-            middle = (lo + hi) // 2
-            if self.tile_cost[middle] + 0.5 * self.tiles[middle].cost < target:
-                lo = middle + 1
-            else:
-                hi = middle
-        return lo
-
-    cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil:
-        """Rows lo..hi of the batch into the arena; the factor of the loss gradient (0: all weights are zero)."""
-        cdef Job *job = &self.job
-        cdef Py_ssize_t i, b, at, size = self.k.real_size
-        cdef Source *source
-        cdef Value *value
-        cdef Head *head
-        cdef double total = 0
-        for i in range(self.n_inputs):
-            source = &job.inputs[i]
-            value = &self.values[i]
-            if source.row_bytes == value.size * size:       # nothing to convert
-                for b in range(lo, hi):
-                    at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                    memcpy(value.y + b * value.ld * size, source.data + at * source.row_bytes, source.row_bytes)
-            else:
-                for b in range(lo, hi):
-                    at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                    self.k.gather[source.kind](value.size, source.data + at * source.row_bytes,
-                                               value.y + b * value.ld * size)
-        if job.targets == NULL:
-            return 1
-        for i in range(self.n_outputs):
-            source = &job.targets[i]
-            head = &self.heads[i] if job.loss else NULL
-            for b in range(lo, hi):
-                at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                if head == NULL:        # vjp: the gradient itself
-                    value = &self.values[self.output_at[i]]
-                    memcpy(value.dy + b * value.ld * size, source.data + at * source.row_bytes, source.row_bytes)
-                elif head.labels:
-                    head.label[b] = (<const int32_t *>source.data)[at]
-                else:
-                    memcpy(head.target + b * head.output.ld * size, source.data + at * source.row_bytes, source.row_bytes)
-        if job.weight == NULL:
-            return job.scale if job.scale else 1.0 / ctx.batch
-        for b in range(ctx.batch):
-            at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-            total += job.weight[at]
-            if lo <= b < hi:
-                self.sample_weight[b] = job.weight[at]
-        return 1 / total if total > 0 else 0
-
-    cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Rows lo..hi of what the caller asked for into his arrays."""
-        cdef Job *job = &self.job
-        cdef Py_ssize_t i, b, at, size = self.k.real_size
-        cdef Value *value
-        cdef double total
-        for i in range(self.n_outputs if job.outputs != NULL else 0):
-            value = &self.values[self.output_at[i]]
-            for b in range(lo, hi):
-                memcpy(job.outputs[i] + (ctx.first_sample + b) * value.size * size, value.y + b * value.ld * size,
-                       value.size * size)
-        for i in range(self.n_inputs if job.input_gradients != NULL else 0):
-            value = &self.values[i]
-            for b in range(lo, hi):
-                memcpy(job.input_gradients[i] + (ctx.first_sample + b) * value.size * size,
-                       value.dy + b * value.ld * size, value.size * size)
-        if job.sample_losses != NULL:
-            for b in range(lo, hi):
-                total = 0
-                for i in range(self.n_heads):
-                    total += self.heads[i].weight * self.heads[i].loss_values[b]
-                job.sample_losses[ctx.first_sample + b] = total
-
-    cdef void _report(self, const Context *ctx, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Whether this thread's losses are finite, and a bound on what its rows can do to a gradient."""
-        cdef Py_ssize_t i, b, size = self.k.real_size
-        cdef Node *node
-        cdef double x, dy, total = 0
-        for i in range(self.n_heads):
-            for b in range(lo, hi):
-                total += self.heads[i].loss_values[b] * 0       # nan as soon as one is not finite
-        report.finite = total == 0
-        report.bound = 0
-        if not self.job.update or lo >= hi:
-            return
-        for i in range(self.n_nodes):
-            node = &self.nodes[i]
-            if node.gradient != NULL and node.output.dy != NULL:
-                x = self.k.absolute_maximum((hi - lo) * node.inputs[0].ld, node.inputs[0].y + lo * node.inputs[0].ld * size)
-                dy = self.k.absolute_maximum((hi - lo) * node.output.ld, node.output.dy + lo * node.output.ld * size)
-                x = (x if x > 1 else 1) * dy * ctx.batch * node.outer
-                if not x <= report.bound:       # also when x is nan
-                    report.bound = x
-
-    cdef double _penalty(self, Tile *tile, char *g) noexcept nogil:
-        cdef Parameter *p = tile.parameter
-        cdef Py_ssize_t size = self.k.real_size
-        if p.l1 == 0 and p.l2 == 0:
-            return 0
-        return self.k.penalty(tile.size, self.flat[0] + tile.offset * size, g, p.l1, p.l2)
-
-    cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Tiles lo..hi of the gradient, with penalties."""
-        cdef Py_ssize_t i
-        cdef Tile *tile
-        cdef char *g
-        for i in range(lo, hi):
-            tile = &self.tiles[i]
-            g = self.flat[1] + tile.offset * self.k.real_size
-            tile.node.gradient(tile.node, ctx, tile, g)
-            self.penalties[i] = self._penalty(tile, g) if self.job.loss else 0
-
-    cdef inline void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil:
-        cdef Py_ssize_t at = tile.offset * self.k.real_size
-        self.k.update[self.optimizer](
-            tile.size, self.flat[0] + at, g, NULL if self.n_slots < 1 else self.flat[2] + at,
-            NULL if self.n_slots < 2 else self.flat[3] + at, update)
-
-    cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi,
-                        int team) noexcept nogil:
-        """The second half of a step on tiles lo..hi. All threads come to the same verdict."""
-        cdef Py_ssize_t i
-        cdef double bound = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
-        cdef Tile *tile
-        cdef char *g
-        cdef Status status
-        for i in range(team):
-            if not self.reports[i].finite:
-                return BAD_LOSS
-            if not self.reports[i].bound <= bound:
-                bound = self.reports[i].bound
-        if scale == 0:      # every sample of the batch has weight zero: no step
-            for i in range(lo, hi):
-                self.penalties[i] = self._penalty(&self.tiles[i], NULL)
-            return OK
-        # 1e6: from the largest element to the norm, for up to 1e12 parameters.
-        if self.clip_norm == 0 and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
-            for i in range(lo, hi):
-                tile = &self.tiles[i]
-                # A tile that fits stays in L1: written to the gradient's place it would be traffic to memory and back.
-                if tile.size <= self.k.nr * TILE_ROWS:
-                    g = ctx.gradient
-                else:
-                    g = self.flat[1] + tile.offset * self.k.real_size
-                tile.node.gradient(tile.node, ctx, tile, g)
-                self.penalties[i] = self._penalty(tile, g)
-                self._apply(update, tile, g)
-            return OK
-        self._gradients(ctx, lo, hi)
-        status = self._measure(update, lo, hi, team)
-        if status == OK:
-            for i in range(lo, hi):
-                self._apply(update, &self.tiles[i], self.flat[1] + self.tiles[i].offset * self.k.real_size)
-        return status
-
-    cdef Status _measure(self, nn_update *update, Py_ssize_t lo, Py_ssize_t hi, int team) noexcept nogil:
-        """The whole gradient's norm: refuse it, or set the factor that clips it."""
-        cdef Py_ssize_t i
-        cdef double norm = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
-        for i in range(lo, hi):
-            self.squares[i] = self.k.sum_squares(self.tiles[i].size, self.flat[1] + self.tiles[i].offset * self.k.real_size)
-        nn_barrier_wait(&self.barrier, team)
-        for i in range(self.n_tiles):
-            norm += self.squares[i]
-        norm = sqrt(norm)
-        if not norm * (update.lr if update.lr > 1 else 1) < limit:
-            return BAD_GRADIENT
-        # As torch.nn.utils.clip_grad_norm_, with its 1e-6.
-        update.scale = 1
-        if self.clip_norm > 0 and self.clip_norm / (norm + 1e-6) < 1:
-            update.scale = self.clip_norm / (norm + 1e-6)
-        return OK
-
-    cdef double _batch_weight(self, const Context *ctx) noexcept nogil:
-        cdef Py_ssize_t b
-        cdef double total = 0
-        if self.job.weight == NULL:
-            return ctx.batch
-        for b in range(ctx.batch):
-            total += self.sample_weight[b]
-        return total
-
-    cdef void _total_penalty(self, const Context *ctx) noexcept nogil:
-        cdef Py_ssize_t i
-        cdef double penalty = self.fixed_penalty
-        if not self.penalized:
-            return
-        for i in range(self.n_tiles if self.job.update else 0):
-            penalty += self.penalties[i]
-        self.job.loss_total += penalty * self._batch_weight(ctx)
-
-    cdef void _total(self, const Context *ctx) noexcept nogil:
-        """Thread 0 adds up the batch, in order of its samples."""
-        cdef Job *job = &self.job
-        cdef Py_ssize_t i, j, b, w
-        cdef Head *head
-        cdef Metric *metric
-        cdef double total
-        job.weight_total += self._batch_weight(ctx)
-        for i in range(self.n_heads):
-            head = &self.heads[i]
-            total = 0
-            if job.weight == NULL:
-                for b in range(ctx.batch):
-                    total += head.loss_values[b]
-            else:
-                for b in range(ctx.batch):
-                    if self.sample_weight[b] > 0:
-                        total += self.sample_weight[b] * head.loss_values[b]
-            head.loss_total += total
-            job.loss_total += head.weight * total
-            for j in range(head.n_metrics):
-                metric = &head.metrics[j]
-                for b in range(ctx.batch):
-                    for w in range(metric.width):
-                        metric.totals[w] += metric.values[b * metric.width + w]
-
-    cdef void _watch(self) noexcept nogil:
-        """Thread 0, between two steps: signals and progress."""
-        cdef double now
-        # Small steps look at the clock only now and then: reading it costs as much as a good part of such a step.
-        self.unseen_steps += 1
-        if self.unseen_steps < self.clock_every:
-            return
-        self.unseen_steps = 0
-        now = nn_clock()
-        if 0 <= now - self.seen_clock < SIGNAL_INTERVAL / 8:
-            self.clock_every = min(2 * self.clock_every, MOST_UNSEEN_STEPS)
-        elif now - self.seen_clock > SIGNAL_INTERVAL / 2:
-            self.clock_every = 1
-        self.seen_clock = now
-        if 0 <= now - self.seen_signals < SIGNAL_INTERVAL:
-            return
-        self.seen_signals = now
-        with gil:
-            try:
-                PyErr_CheckSignals()
-                if self.progress is not None and not 0 <= now - self.seen_progress < PROGRESS_INTERVAL:
-                    self.seen_progress = now
-                    self.progress(self.job.steps_done, self._totals())
-            except BaseException as error:
-                self.error = error
-                self.stop = True
-
-    # Python layers and losses: thread 0 calls them for the whole batch
-
-    def _call_python(self, int action, Py_ssize_t at, Py_ssize_t batch, double scale):
-        try:
-            if action == PYTHON_FORWARD:
-                self._python_forward(at, batch)
-            elif action == PYTHON_BACKWARD:
-                self._python_backward(at, batch)
-            else:
-                self._python_loss(at, batch, scale)
-        except BaseException as error:
-            self.error = error
-            self.failed = True
-
-    def _python_forward(self, Py_ssize_t at, Py_ssize_t batch):
-        spec = self.node_specs[at]
-        xs = [self._rows(i, batch) for i in spec["inputs"]]
-        y = self._checked(spec["forward"](*xs), batch, spec["shape"], f"{spec['name']}: forward")
-        self._put(self.values[<Py_ssize_t>spec["output"]].y, self.values[<Py_ssize_t>spec["output"]].ld, y, False)
-
-    def _python_backward(self, Py_ssize_t at, Py_ssize_t batch):
-        cdef Py_ssize_t i
-        cdef Node *node = &self.nodes[at]
-        if node.output.dy == NULL or not self.job.gradient:
-            return
-        spec = self.node_specs[at]
-        xs = [self._rows(i, batch) for i in spec["inputs"]]
-        dxs = spec["backward"](self._rows(spec["output"], batch, True), *xs, self._rows(spec["output"], batch))
-        if not isinstance(dxs, (tuple, list)):
-            dxs = (dxs,)
-        if len(dxs) != len(xs):
-            raise ValueError(f"{spec['name']}: backward gave {len(dxs)} gradients for {len(xs)} inputs")
-        for i, dx in enumerate(dxs):
-            if node.inputs[i].dy != NULL:
-                dx = self._checked(dx, batch, spec["input_shapes"][i], f"{spec['name']}: backward")
-                self._put(node.inputs[i].dy, node.inputs[i].ld, dx, node.adds[i])
-
-    def _python_loss(self, Py_ssize_t at, Py_ssize_t batch, double scale):
-        cdef Head *head = &self.heads[at]
-        cdef Py_ssize_t made = self.output_at[at], b
-        shape = self.value_shapes[made]
-        t = np.empty((batch,) + shape, self.dtype)
-        self._get(head.target, head.output.ld, t)
-        values, gradient = self.functions[at](t, self._rows(made, batch))
-        values = np.ascontiguousarray(values, np.float64)
-        if values.shape != (batch,):
-            raise ValueError(f"loss: one value for each of the {batch} samples expected, got shape {values.shape}")
-        gradient = self._checked(gradient, batch, shape, "loss: gradient")
-        memcpy(head.loss_values, address(values), batch * sizeof(double))
-        if self.job.gradient and head.output.dy != NULL:
-            weights = np.full(batch, scale * head.weight)
-            if self.job.weight != NULL:
-                for b in range(batch):
-                    weights[b] *= self.sample_weight[b]
-            gradient = gradient * weights.reshape((batch,) + (1,) * len(shape)).astype(self.dtype)
-            self._put(head.output.dy, head.output.ld, np.ascontiguousarray(gradient), False)
-
-    def _checked(self, array, batch, shape, what):
-        array = np.ascontiguousarray(array, self.dtype)
-        if array.shape != (batch,) + tuple(shape):
-            raise ValueError(f"{what} gave shape {array.shape}, expected {(batch,) + tuple(shape)}")
-        return array
-
-    def _rows(self, Py_ssize_t i, Py_ssize_t batch, bint gradient=False):
-        """A value's rows (or its gradient's) as a new array."""
-        array = np.empty((batch,) + self.value_shapes[i], self.dtype)
-        self._get(self.values[i].dy if gradient else self.values[i].y, self.values[i].ld, array)
-        return array
-
-    cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1:
-        cdef Py_ssize_t batch = array.shape[0], b, size = self.k.real_size, n = array.size // batch
-        cdef char *to = address(array, True)
-        for b in range(batch):
-            memcpy(to + b * n * size, at + b * ld * size, n * size)
-        return 0
-
-    cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1:
-        cdef Py_ssize_t batch = array.shape[0], b, size = self.k.real_size, n = array.size // batch
-        cdef const char *source = address(array)
-        for b in range(batch):
-            if add:
-                self.k.add(n, at + b * ld * size, source + b * n * size, at + b * ld * size)
-            else:
-                memcpy(at + b * ld * size, source + b * n * size, n * size)
-        return 0
 
     # ---------------------------------------------------------------- calls from Python
 
@@ -522,73 +64,6 @@ cdef class Plan(Network):
         self.job.n_steps = (self.job.n_samples + self.job.batch_size - 1) // self.job.batch_size
         self._reserve(self.job.batch_size)
         return 0
-
-    cdef int _threads(self) except -1:
-        cdef int wanted = resolve_threads(self.n_threads_wanted)
-        cdef double work = self.work * self.job.batch_size * (3 if self.job.gradient else 1)
-        if self.n_threads_wanted is None and work < wanted * WORK_PER_THREAD:
-            wanted = max(1, <int>(work / WORK_PER_THREAD))
-        return wanted
-
-    cdef int _launch(self, bint all_gradients=False) except -1:
-        """Run the job."""
-        cdef Py_ssize_t i, j
-        cdef int team = self._threads()
-        cdef Parameter *p
-        if team > self.n_contexts:
-            free(self.reports)
-            self.reports = NULL
-            if self.scratch != NULL:
-                nn_release(self.scratch, self.n_contexts * self._context_bytes())
-                self.scratch = NULL
-            self.n_contexts = 0
-            self.reports = <Report *>table(team, sizeof(Report))
-            self.scratch = <char *>nn_allocate(team * self._context_bytes())
-            if self.scratch == NULL:
-                raise MemoryError()
-            self.n_contexts = team
-        for i in range(self.n_values):
-            self.values[i].dy = self.gradient_at[i] if all_gradients or self.needs_gradient[i] else NULL
-        for i in range(self.n_heads):
-            self.heads[i].loss_total = 0
-            for j in range(self.heads[i].n_metrics):
-                memset(self.heads[i].metrics[j].totals, 0, self.heads[i].metrics[j].width * sizeof(double))
-        self.fixed_penalty = 0
-        for i in range(self.n_parameters if self.penalized and self.job.loss else 0):
-            p = &self.parameters[i]
-            if (p.l1 or p.l2) and not (self.job.update and p.trainable):
-                self.fixed_penalty += self.k.penalty(p.size, p.w, NULL, p.l1, p.l2)
-        self.stop = self.failed = False
-        self.error = None
-        self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()
-        self.clock_every = 1
-        self.unseen_steps = 0
-        memset(&self.barrier, 0, sizeof(nn_barrier))
-        if self.progress is not None or self.functions or self.has_python:
-            self.owner = threading.get_ident()
-        with nogil:
-            if team == 1:
-                self._worker(0, 1)
-            else:
-                with parallel(num_threads=team):
-                    self._worker(threadid(), nn_team_size())
-        self.progress = None
-        if self.error is not None:
-            error, self.error = self.error, None
-            raise error
-        return 0
-
-    def _totals(self):
-        """What the job has added up so far."""
-        cdef Py_ssize_t i, j, w
-        metrics = []
-        for i in range(self.n_heads):
-            metrics.append([[self.heads[i].metrics[j].totals[w] for w in range(self.heads[i].metrics[j].width)]
-                            for j in range(self.heads[i].n_metrics)])
-        return {"loss": self.job.loss_total, "weight": self.job.weight_total, "steps": self.job.steps_done,
-                "count": self.job.samples_done, "metrics": metrics, "status": STATUS[self.job.status],
-                "output_loss": [self.heads[i].loss_total for i in range(self.n_heads)],
-                "step": self.job.first_step + self.job.steps_done}
 
     def train_epoch(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed=0,
                     Py_ssize_t first_step=0, n_steps=None, progress=None):
@@ -620,7 +95,7 @@ cdef class Plan(Network):
         """Sources of the targets; a head learns whether they are labels."""
         cdef Py_ssize_t i
         for i, y in enumerate(ys):
-            self.heads[i].labels = y.dtype == np.int32
+            self.heads[i].labels = y.dtype.char == "i"      # int32
         return self._sources(ys)
 
     def evaluate(self, xs, ys, sample_weight, Py_ssize_t batch_size):
@@ -642,7 +117,7 @@ cdef class Plan(Network):
 
     def predict(self, xs, Py_ssize_t batch_size):
         """The outputs for all rows."""
-        outputs = [np.empty((len(xs[0]),) + self.value_shapes[at], self.dtype) for at in self.output_ids]
+        outputs = [empty((len(xs[0]),) + self.value_shapes[at], self.dtype) for at in self.output_ids]
         self._enter()
         try:
             self._start(xs, batch_size)
@@ -770,7 +245,7 @@ cdef class Plan(Network):
 
     def per_sample_loss(self, xs, ys, Py_ssize_t batch_size=256):
         """Each row's loss, float64, without penalties."""
-        losses = np.empty(len(xs[0]))
+        losses = empty(len(xs[0]))
         self._enter()
         try:
             self._start(xs, batch_size)
@@ -807,7 +282,7 @@ cdef class Plan(Network):
 
     def input_gradient(self, xs, ys, Py_ssize_t batch_size=256):
         """Row i: the gradient of sample i's own loss with respect to its input."""
-        gradients = [np.empty(x.shape, self.dtype) for x in xs]
+        gradients = [empty(x.shape, self.dtype) for x in xs]
         self._enter()
         try:
             self._start(xs, batch_size)
@@ -825,7 +300,7 @@ cdef class Plan(Network):
 
     def vjp(self, xs, dys, bint training=False, seed=0):
         """Gradients of sum(dy * y) for parameters and inputs, all rows as one batch; penalties play no part."""
-        gradients = [np.empty(x.shape, self.dtype) for x in xs]
+        gradients = [empty(x.shape, self.dtype) for x in xs]
         self._enter()
         try:
             self._start(xs, len(xs[0]))

@@ -1,0 +1,26 @@
+"""The running part of a plan. See loop.pyx."""
+from nnfast._core.kernels cimport nn_update
+from nnfast._core.network cimport Network, Report, Status
+from nnfast._core.node cimport Context, Tile
+
+
+cdef class Loop(Network):
+    cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil
+    cdef void _worker(self, int tid, int team) noexcept nogil
+    cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil
+    cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil
+    cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+    cdef void _report(self, const Context *ctx, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+    cdef double _penalty(self, Tile *tile, char *g) noexcept nogil
+    cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+    cdef void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil
+    cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi, int team) noexcept nogil
+    cdef Status _measure(self, nn_update *update, Py_ssize_t lo, Py_ssize_t hi, int team) noexcept nogil
+    cdef double _batch_weight(self, const Context *ctx) noexcept nogil
+    cdef void _total_penalty(self, const Context *ctx) noexcept nogil
+    cdef void _total(self, const Context *ctx) noexcept nogil
+    cdef void _watch(self) noexcept nogil
+    cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1
+    cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1
+    cdef int _threads(self) except -1
+    cdef int _launch(self, bint all_gradients=*) except -1
