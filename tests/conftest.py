@@ -1,5 +1,6 @@
 """Shared fixtures. The suite runs at one instruction-set level, the one NNFAST_ISA selects; CI repeats it at each."""
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ os.environ["PYTHONSAFEPATH"] = "1"
 os.environ["PYTHONPATH"] = os.pathsep.join(
     filter(None, [str(Path(nnfast.__file__).parents[1]), os.environ.get("PYTHONPATH")])
 )
+
+# A shell starts background jobs with Ctrl-C ignored, and Python then leaves it so: tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
