@@ -1,8 +1,8 @@
 """Matrix products out of tiles.
 
-    for a block of columns (NC):        B's block, packed here if it is not yet, stays in L2
+    for a block of columns (NC):        B's block, packed here if it is not yet, stays in L2 or L3
         for a block of K (KC):
-            for a block of rows (MC):   A's block stays in L2
+            for a block of rows (MC):   A's block stays in L2, copied if its strides would thrash L1
                 for a panel (NR):       B's panel stays in L1
                     for a tile of rows (MR): C's tile stays in registers
 
@@ -11,17 +11,28 @@ and panels were shared out among threads.
 """
 from cython.parallel cimport parallel, threadid
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels
+from nnfast._core.memory cimport nn_allocate, nn_release
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
+
+import threading
 
 cdef enum:
     PANEL_BYTES = 20480     # one panel of B in L1, beside the tile of A
-    BLOCK_BYTES = 131072    # a block of A, and one of packed B, in L2
+    BLOCK_BYTES = 131072    # a block of A in L2
+    FEW_PANELS = 16         # of B in a block that is packed here and used for one block of A: L2
+    MANY_PANELS = 64        # and for several blocks of A, each of which may have to be copied anew for every block: L3
+    CACHE_LINE = 64
+    COPY_BYTES = 1024       # strides that are multiples of this fall into few sets of L1
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
+
+# Scratch memory of an earlier multiply_parallel, for the next one: new pages cost more than a small product.
+cdef char *spare = NULL
+cdef Py_ssize_t spare_bytes = 0
+spare_lock = threading.Lock()
 
 
 cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
@@ -35,13 +46,13 @@ cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
     return PANEL_BYTES // (k.nr * k.real_size)
 
 
-cdef inline Py_ssize_t block_panels(const nn_kernels *k) noexcept nogil:
-    """Panels of B in a block that is packed here."""
-    return BLOCK_BYTES // PANEL_BYTES
+cdef inline Py_ssize_t copy_bytes() noexcept nogil:
+    """Room for a copied block of A: rows of COPY_BYTES at least, each longer by up to two cache lines."""
+    return BLOCK_BYTES + BLOCK_BYTES // COPY_BYTES * 2 * CACHE_LINE
 
 
 cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil:
-    return block_panels(k) * PANEL_BYTES + 64
+    return copy_bytes() + MANY_PANELS * PANEL_BYTES
 
 
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil:
@@ -69,26 +80,46 @@ cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize
             p = q
 
 
+cdef void copy_block(const nn_kernels *k, const Product *x, Py_ssize_t rows, Py_ssize_t depth, const char *a, char *to,
+                     Py_ssize_t ld) noexcept nogil:
+    """rows x depth numbers of A from `a` on as rows of ld."""
+    cdef Py_ssize_t size = k.real_size, i
+    if x.a_col != 1:
+        k.transpose(depth, rows, a, x.a_col, to, ld)
+        return
+    for i in range(rows):
+        memcpy(to + i * ld * size, a + i * x.a_row * size, depth * size)
+
+
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil:
     """Rows row_lo..row_hi of C in the columns of panels panel_lo..panel_hi, on this thread.
 
-    scratch: scratch_bytes(k) of this thread's own, needed unless B is stored as PANELS.
+    scratch: scratch_bytes(k) of this thread's own.
     """
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size
     cdef Py_ssize_t kc = parts(x.K, depth(k))
     cdef Py_ssize_t mc = max(k.mr, BLOCK_BYTES // (kc * size))
-    cdef Py_ssize_t nc = panel_hi - panel_lo if x.storage == PANELS else block_panels(k)
+    cdef Py_ssize_t nc = FEW_PANELS if row_hi - row_lo <= mc else MANY_PANELS
+    cdef Py_ssize_t stride = (x.a_row if x.a_col == 1 else x.a_col) * size
+    # Worth it where a row is long and serves many panels.
+    cdef bint copied = stride % COPY_BYTES == 0 and kc * size >= COPY_BYTES and panel_hi - panel_lo >= 4
+    cdef Py_ssize_t copied_row = (kc * size + CACHE_LINE) // CACHE_LINE | 1     # an odd number of cache lines
+    cdef char *panels_at = scratch + copy_bytes()
+    cdef const char *a
     cdef Py_ssize_t jc, p0, p1, ic, i_end, j, i, m, width, columns, most, tiles
     cdef const char *b
     cdef const char *bias
     cdef bint last
     cdef nn_brgemm op
+    if x.storage == PANELS:
+        nc = panel_hi - panel_lo
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
-    op.a_row = x.a_row
-    op.a_col = x.a_col
+    copied_row = copied_row * CACHE_LINE // size
+    op.a_row = copied_row if copied else x.a_row
+    op.a_col = 1 if copied else x.a_col
     op.ldc = x.ldc
     mc = parts(row_hi - row_lo, mc)
     jc = panel_lo
@@ -102,10 +133,14 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
             op.relu = x.relu and last
             if x.storage != PANELS:
                 for j in range(jc, min(jc + nc, panel_hi)):
-                    pack_panel(x, j, p0, p1, scratch + (j - jc) * PANEL_BYTES)
+                    pack_panel(x, j, p0, p1, panels_at + (j - jc) * PANEL_BYTES)
             ic = row_lo
             while ic < row_hi:
                 i_end = min(ic + mc, row_hi)
+                a = x.a + (ic * x.a_row + p0 * x.a_col) * size
+                if copied:
+                    copy_block(k, x, i_end - ic, p1 - p0, a, scratch, copied_row)
+                    a = scratch
                 for j in range(jc, min(jc + nc, panel_hi)):
                     width = panel_width(k, x.N, j)
                     columns = min(x.N - j * k.nr, width)
@@ -113,7 +148,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
                     if x.storage == PANELS:
                         b = x.b + (j * k.nr * x.K + p0 * width) * size
                     else:
-                        b = scratch + (j - jc) * PANEL_BYTES
+                        b = panels_at + (j - jc) * PANEL_BYTES
                     bias = x.bias + j * k.nr * size if x.bias != NULL and last else NULL
                     most = k.mr if columns > k.vl else k.mr_narrow
                     tiles = (i_end - ic + most - 1) // most
@@ -121,7 +156,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
                     while i < i_end:
                         m = (i_end - i + tiles - 1) // tiles     # heights that differ by one at most
                         tiles -= 1
-                        k.brgemm(&op, m, columns, x.a + (i * x.a_row + p0 * x.a_col) * size, b, bias,
+                        k.brgemm(&op, m, columns, a + (i - ic) * op.a_row * size, b, bias,
                                  x.c + (i * x.ldc + j * k.nr) * size)
                         i += m
                 ic = i_end
@@ -171,15 +206,27 @@ cdef int multiply_parallel(const Product *x, int n_threads) except -1:
     cdef double work = <double>x.M * <double>x.N * <double>x.K
     if work < n_threads * WORK_PER_THREAD:
         n_threads = max(1, <int>(work / WORK_PER_THREAD))
-    cdef Py_ssize_t each = min(block_panels(x.k), panels(x.k, x.N)) * PANEL_BYTES + 64
-    cdef char *scratch = <char *>malloc(each * n_threads)
+    global spare, spare_bytes
+    cdef Py_ssize_t each = scratch_bytes(x.k), bytes_held = each * n_threads
+    cdef char *scratch = NULL
+    with spare_lock:
+        if spare_bytes >= bytes_held:
+            scratch, bytes_held = spare, spare_bytes
+            spare, spare_bytes = NULL, 0
     if scratch == NULL:
-        raise MemoryError()
+        scratch = <char *>nn_allocate(bytes_held)
+        if scratch == NULL:
+            raise MemoryError()
     with nogil:
         if n_threads == 1:
             multiply_share(x, 0, 1, scratch)
         else:
             with parallel(num_threads=n_threads):
                 multiply_share(x, threadid(), nn_team_size(), scratch + threadid() * each)
-        free(scratch)
+    with spare_lock:
+        if spare == NULL:
+            spare, spare_bytes = scratch, bytes_held
+            scratch = NULL
+    if scratch != NULL:
+        nn_release(scratch, bytes_held)
     return 0
