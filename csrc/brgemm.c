@@ -60,7 +60,8 @@
 #define NR (2 * VL)
 
 /* rows and vectors are constants wherever this is inlined. */
-nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op, ptrdiff_t n, const real *a, const real *b, const real *bias, real *c)
+nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op, ptrdiff_t n, const real *a,
+                          const real *b, const real *bias, real *c)
 {
     const ptrdiff_t k = op->k, a_row = op->a_row, a_col = op->a_col, ldb = op->ldb, ldc = op->ldc;
     const ptrdiff_t last = n - (vectors - 1) * VL;      /* columns of the last vector */
@@ -132,7 +133,8 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
 }
 
 #define TILE(M, V) \
-    static void NAME(tile_##M##x##V)(const nn_brgemm *op, ptrdiff_t n, const real *a, const real *b, const real *bias, real *c) \
+    static void NAME(tile_##M##x##V)(const nn_brgemm *op, ptrdiff_t n, const real *a, const real *b, \
+                                     const real *bias, real *c) \
     { \
         NAME(tile)(M, V, op, n, a, b, bias, c); \
     }
@@ -140,7 +142,8 @@ NN_WIDE_TILES(TILE)
 NN_NARROW_TILES(TILE)
 #undef TILE
 
-static void NAME(brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias, void *c)
+static void NAME(brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
+                         void *c)
 {
     typedef void (*tile_fn)(const nn_brgemm *, ptrdiff_t, const real *, const real *, const real *, real *);
 #define TILE(M, V) NAME(tile_##M##x##V),

@@ -78,7 +78,8 @@ typedef struct nn_kernels {
     /* matrix tiles */
 
     /* c: m x n, m <= mr (mr_narrow if n <= vl), n <= nr. bias: n values padded to vl, or NULL. */
-    void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias, void *c);
+    void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
+                   void *c);
     /* dst[j, i] = src[i, j] for src: rows x cols. */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* y[j] = sum_i x[i, j], i ascending, for x: rows x cols. */
@@ -91,7 +92,8 @@ typedef struct nn_kernels {
     void (*activation[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, void *y, double alpha);
     /* dz = dy * act'(z), from y where it is enough and from z where it is not (gelu, silu, softplus); z may be NULL
      * for the others. dz may be dy. */
-    void (*activation_backward[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, const void *y, const void *dy, void *dz, double alpha);
+    void (*activation_backward[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, const void *y, const void *dy, void *dz,
+                                                     double alpha);
     void (*add)(ptrdiff_t n, const void *a, const void *b, void *y);          /* y may be a or b */
     double (*sum_squares)(ptrdiff_t n, const void *x);
     double (*absolute_maximum)(ptrdiff_t n, const void *x);                   /* inf if any is nan or inf */
@@ -105,15 +107,16 @@ typedef struct nn_kernels {
 
     /* m rows of n > 0 numbers; row i begins at x + i * ld */
 
-    void (*softmax)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy);          /* y may be x */
+    void (*softmax)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy);  /* y may be x */
     /* dx = (dy - sum_j dy_j y_j) * y; dx may be dy. */
-    void (*softmax_backward)(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *dy, ptrdiff_t ld_dy, void *dx, ptrdiff_t ldx);
+    void (*softmax_backward)(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *dy, ptrdiff_t ld_dy,
+                             void *dx, ptrdiff_t ldx);
     /* Loss and gradient of m rows in one pass. Targets: `labels` (one class a row, already checked) or `t`.
      * loss[i]: the row's loss, not scaled. dy = scale_i * d loss_i / d y, scale_i = scale * (weight ? weight[i] : 1);
      * dy may be NULL. p: probabilities of the two logit losses, may be y itself or NULL. delta: huber's.
      * dy may not overlap y. */
-    void (*loss[NN_LOSS_COUNT])(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *t, ptrdiff_t ldt, const int32_t *labels,
-                                double scale, const double *weight, double delta,
+    void (*loss[NN_LOSS_COUNT])(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *t, ptrdiff_t ldt,
+                                const int32_t *labels, double scale, const double *weight, double delta,
                                 double *loss, void *p, ptrdiff_t ldp, void *dy, ptrdiff_t ld_dy);
 } nn_kernels;
 

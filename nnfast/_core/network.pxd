@@ -1,4 +1,4 @@
-"""A compiled network's buffers and programs (network.pyx), and one call of it (plan.pyx)."""
+"""A compiled network's buffers and programs (network.pyx), and one job of it (loop.pyx)."""
 from libc.stdint cimport int32_t, uint64_t
 
 from nnfast._core.kernels cimport nn_kernels, nn_update

@@ -3,7 +3,7 @@
 Design:
 
 1. Building allocates everything: flat arrays for parameters, gradients and optimizer state, and one arena for the values
-   of a batch. Nothing is allocated while the loop (plan.pyx) runs.
+   of a batch. Nothing is allocated while the loop (loop.pyx) runs.
 2. A program is a list of instructions that every thread carries out on its own rows of the batch: all operations
    forward, the losses, all operations backward. Python layers stand between barriers.
 3. Parameters' gradients are cut into tiles, each of which sums over the whole batch and belongs to one thread.
