@@ -1,6 +1,6 @@
 """Matrix products out of tiles.
 
-    for a block of columns (NC):        B's block, packed here if it is not yet, stays in L2 or L3
+    for a block of columns (NC):        B's block, packed here if it is not yet, stays in L2
         for a block of K (KC):
             for a block of rows (MC):   A's block stays in L2, copied if its strides would thrash L1
                 for a panel (NR):       B's panel stays in L1
@@ -22,8 +22,8 @@ import threading
 cdef enum:
     PANEL_BYTES = 20480     # one panel of B in L1, beside the tile of A
     BLOCK_BYTES = 131072    # a block of A in L2
-    FEW_PANELS = 16         # of B in a block that is packed here and used for one block of A: L2
-    MANY_PANELS = 64        # and for several blocks of A, each of which may have to be copied anew for every block: L3
+    FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2
+    MANY_PANELS = 64        # where several blocks of A have to be copied anew for every block of B: L3
     CACHE_LINE = 64
     COPY_BYTES = 1024       # strides that are multiples of this fall into few sets of L1
 
@@ -100,7 +100,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     cdef Py_ssize_t size = k.real_size
     cdef Py_ssize_t kc = parts(x.K, depth(k))
     cdef Py_ssize_t mc = max(k.mr, BLOCK_BYTES // (kc * size))
-    cdef Py_ssize_t nc = FEW_PANELS if row_hi - row_lo <= mc else MANY_PANELS
+    cdef Py_ssize_t nc = FEW_PANELS
     cdef Py_ssize_t stride = (x.a_row if x.a_col == 1 else x.a_col) * size
     # Worth it where a row is long and serves many panels.
     cdef bint copied = stride % COPY_BYTES == 0 and kc * size >= COPY_BYTES and panel_hi - panel_lo >= 4
@@ -112,8 +112,8 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     cdef const char *bias
     cdef bint last
     cdef nn_brgemm op
-    if x.storage == PANELS:
-        nc = panel_hi - panel_lo
+    if copied and row_hi - row_lo > mc:
+        nc = MANY_PANELS
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
