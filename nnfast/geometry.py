@@ -12,8 +12,8 @@ dilation    int or (h, w): distance of the kernel's elements           int
 padding     "valid", "same", int, or ((top, bottom), (left, right))    "valid", "same", int, or (left, right)
 ==========  =========================================================  ================================
 
-"valid" is no padding. "same" is TensorFlow's: as many outputs as ceil(input / stride), with an odd element of padding at
-the bottom or right. An int is that much on each side.
+"valid" is no padding. "same" is TensorFlow's: as many outputs as ceil(input / stride), with an odd element of padding
+at the bottom or right. An int is that much on each side.
 """
 
 import math
