@@ -97,8 +97,10 @@ def scatter(parts, shape, stride, padding, dilation=ONE):
     """The transpose of `windows`: adds parts (N, OH, OW, R, S, C) up where they came from, an x of `shape`."""
     (top, bottom), (left, right) = padding
     dx = np.zeros((shape[0], shape[1] + top + bottom, shape[2] + left + right, shape[3]))
-    for i, j, r, s in np.ndindex(parts.shape[1:5]):
-        dx[:, i * stride[0] + r * dilation[0], j * stride[1] + s * dilation[1]] += parts[:, i, j, r, s]
+    for r, s in np.ndindex(parts.shape[3:5]):
+        rows, columns = [slice(at * d, at * d + (n - 1) * step + 1, step)
+                         for at, d, n, step in zip((r, s), dilation, parts.shape[1:3], stride)]
+        dx[:, rows, columns] += parts[:, :, :, r, s]
     return dx[:, top:top + shape[1], left:left + shape[2]]
 
 
