@@ -124,11 +124,13 @@ def max_pool2d(x, kernel, stride, padding=NONE):
 
 
 def max_pool2d_backward(x, dy, kernel, stride, padding=NONE):
+    """To the first maximum row by row, or the first nan; never to the padding, not even where all is -inf."""
     v = windows(x, kernel, stride, padding, fill=-np.inf)
-    flat = v.reshape(*v.shape[:3], -1, v.shape[5])
-    first = flat.argmax(axis=3)                                                     # the first maximum, or first nan
-    hit = np.arange(flat.shape[3])[:, None] == first[:, :, :, None]
-    return scatter((hit * dy[:, :, :, None]).reshape(v.shape), x.shape, stride, padding)
+    inside = windows(np.ones_like(x), kernel, stride, padding) == 1
+    top = v.max(axis=(3, 4), keepdims=True)
+    equal = (((v == top) | (np.isnan(v) & np.isnan(top))) & inside).reshape(*v.shape[:3], -1, v.shape[5])
+    first = np.arange(equal.shape[3])[:, None] == equal.argmax(axis=3)[:, :, :, None]
+    return scatter((first * dy[:, :, :, None]).reshape(v.shape), x.shape, stride, padding)
 
 
 def window_counts(shape, kernel, stride, padding, include_pad):

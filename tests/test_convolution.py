@@ -115,8 +115,8 @@ def test_every_combination(kernel, rng):
 @pytest.mark.parametrize("c, multiplier", [(1, 3), (3, 1), (5, 2), (8, 1), (15, 3), (16, 1), (17, 1), (33, 2), (64, 1)])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_depthwise(c, multiplier, stride, rng):
-    conv_case(rng.normal(size=(2, 6, 7, c)), rng.normal(size=(3, 3, 1, c * multiplier)), rng.normal(size=c * multiplier),
-              groups=c, stride=stride, padding="same")
+    x, w, b = rng.normal(size=(2, 6, 7, c)), rng.normal(size=(3, 3, 1, c * multiplier)), rng.normal(size=c * multiplier)
+    conv_case(x, w, b, groups=c, stride=stride, padding="same")
 
 
 @pytest.mark.parametrize("c, k, groups", [(4, 4, 2), (6, 9, 3), (32, 64, 4), (34, 66, 2), (8, 16, 8)])

@@ -15,7 +15,8 @@ def outputs_by_counting(size, kernel, stride, before, after, dilation):
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 5), st.integers(0, 5), st.integers(0, 5), st.integers(1, 4))
+@given(st.integers(1, 30), st.integers(1, 7), st.integers(1, 5), st.integers(0, 5), st.integers(0, 5),
+       st.integers(1, 4))
 def test_output_size(size, kernel, stride, before, after, dilation):
     expected = outputs_by_counting(size, kernel, stride, before, after, dilation)
     if expected == 0:
@@ -96,7 +97,7 @@ BIG = 2**31
     (lambda: geometry.window("c", (4,), 6, padding=(0, 1)), ValueError,
      r"^c: kernel 6 is larger than the input 4 with padding \(0, 1\)$"),
     (lambda: geometry.window("c", (8, 8), 3, 1, ((1, 0), (0, 0)), 5), ValueError,
-     r"kernel 3 x 3 with dilation 5 x 5, which spans 11 x 11, is larger than the input 8 x 8 with padding \(\(1, 0\), "),
+     r"kernel 3 x 3 with dilation 5 x 5, which spans 11 x 11, is larger than the input 8 x 8 with padding \(\(1, 0\)"),
     (lambda: geometry.window("c", (8, 8), 0), ValueError, "c: kernel_size must be at least 1, got 0"),
     (lambda: geometry.window("c", (8, 8), (3, -1)), ValueError, r"kernel_size \(3, -1\): an entry must be at least 1"),
     (lambda: geometry.window("c", (8, 8), 3, 0), ValueError, "stride must be at least 1, got 0"),
