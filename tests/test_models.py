@@ -115,7 +115,7 @@ def test_arguments_of_the_model(tmp_path):
     (lambda: nf.models.resnet(2), ValueError, "resnet: depth must be at least 8"),
     (lambda: nf.models.resnet(8, width=-1), ValueError, "resnet: width"),
     (lambda: nf.models.resnet(8, (32, 32)), ValueError, r"conv2d: expected an input of shape \(H, W, C\)"),
-    (lambda: nf.models.lenet5((8, 8, 1)), ValueError, "conv2d: kernel 5 x 5 is larger than the input 4 x 4"),
+    (lambda: nf.models.lenet5((8, 8, 1)), ValueError, "conv2d_1: kernel 5 x 5 is larger than the input 4 x 4"),
     (lambda: nf.models.lenet5(classes=0), ValueError, "dense: units must be at least 1"),
     (lambda: nf.models.mnist_cnn(dropout=0.5), TypeError, "mnist_cnn: dropout must be True or False"),
     (lambda: nf.models.lenet5(depth=3), TypeError, "depth"),
