@@ -606,3 +606,29 @@ def test_bad_running_statistics():
         model.apply_gradients(grads)
     model.apply_gradients({key: g for key, g in grads.items() if "running" not in key})
     assert_same_bits(model.parameters["batch_norm/running_mean"], before["batch_norm/running_mean"])
+
+
+@pytest.mark.parametrize("change", [
+    {"kernel_size": "abc"}, {"kernel_size": [3, 3, 3]}, {"kernel_size": [3.5, 3]}, {"kernel_size": None}, {"stride": 0},
+    {"stride": 2**70}, {"padding": [[1, 2], 3]}, {"padding": {}}, {"padding": "causal"}, {"groups": 7},
+    {"groups": "2"}, {"filters": 2**62}, {"filters": -1}, {"dilation": [1, 10**6]}, {"activation": {"activation": 3}},
+    {"use_bias": 1}, {"colour": 3},
+], ids=str)
+def test_bad_configurations(change):
+    model = nf.Sequential([nf.Conv2D(4, 3)], input_shape=(8, 8, 3))
+    config = model.get_config()
+    config["layers"][0]["config"] |= change
+    with pytest.raises((ValueError, TypeError)):
+        nf.Sequential.from_config(config)
+
+
+@pytest.mark.parametrize("data_format", ["first", 3, None, ["channels_first"]], ids=str)
+def test_bad_data_format_in_a_configuration(data_format):
+    config = nf.Sequential([nf.Conv2D(4, 3)], input_shape=(8, 8, 3)).get_config() | {"data_format": data_format}
+    with pytest.raises((ValueError, TypeError), match="data_format"):
+        nf.Sequential.from_config(config)
+    x = nf.Input((8, 8, 3))
+    config = nf.Model(x, nf.Conv2D(4, 3)(x)).get_config()
+    config["inputs"][0]["data_format"] = data_format
+    with pytest.raises((ValueError, TypeError), match="data_format"):
+        nf.Model.from_config(config)
