@@ -163,7 +163,7 @@ cdef class Loop(Network):
         """What an applied step changes besides the trained parameters: running statistics."""
         cdef Py_ssize_t i
         for i in range(self.n_nodes):
-            if self.nodes[i].commit != NULL and self.nodes[i].output.dy != NULL:
+            if self.nodes[i].commit != NULL:
                 self.nodes[i].commit(&self.nodes[i], ctx, tid, team)
 
     cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil:
