@@ -376,7 +376,9 @@ cdef class Network:
         node.forward, node.backward, node.gradient = normalize_forward, normalize_backward, normalize_gradient
         node.before_forward, node.combine_forward = sample_moments, combine_moments
         node.before_backward, node.combine_backward = sample_gradients, combine_gradients
-        node.commit = update_running
+        n.frozen = spec["frozen"]
+        if not n.frozen:
+            node.commit = update_running
         return 0
 
     def _build_tiles(self):
