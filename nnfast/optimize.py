@@ -137,7 +137,7 @@ def gradient_descent(f, grad, x0, lr=0.1, delta=1e-6, max_iter=1000, callback=No
             break
     else:
         if fun > values[0]:
-            reason = f"diverging: f rose from {values[0]:.6g} to {fun:.6g} in max_iter={max_iter} steps; try a smaller lr"
+            reason = f"diverging: f rose from {values[0]:.6g} to {fun:.6g} in {max_iter} steps; try a smaller lr"
     return Descent(_result(x), fun, len(path) - 1, converged, reason, np.array(path), np.array(values))
 
 

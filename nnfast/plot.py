@@ -63,7 +63,7 @@ def history(record, keys=("loss",), *, ax=None, save=None):
     return _done(ax, save)
 
 
-def gradient_norms(record, at=None, *, label=None, ax=None, save=None):
+def gradient_norms(record, at=None, *, ax=None, save=None, **style):
     """How large the gradient of each layer is: over the steps of training, or at one moment from layer to layer.
 
     Parameters
@@ -73,11 +73,13 @@ def gradient_norms(record, at=None, *, label=None, ax=None, save=None):
     at : int, optional
         Number of a record, 0 for the one before training, -1 for the last: the norms are drawn over the layers.
         None: one line per layer over all records.
-    label : str, optional
-        Legend of the line over the layers.
+    style
+        Of the line over the layers: label, color, linestyle, ... as in matplotlib's plot.
     """
     if not isinstance(record, GradientNorms) or not record.steps:
         raise TypeError("plot.gradient_norms: expected a GradientNorms callback that fit has used")
+    if at is None and style:
+        raise TypeError(f"plot.gradient_norms: {', '.join(style)} is for the line over the layers; name a record, at=0")
     ax = _axes(ax)
     if at is None:
         colours = _colours(len(record.norms))
@@ -89,10 +91,10 @@ def gradient_norms(record, at=None, *, label=None, ax=None, save=None):
     if not -len(record.steps) <= at < len(record.steps):
         raise ValueError(f"plot.gradient_norms: at={at}, but there are {len(record.steps)} records")
     norms = [values[at] for values in record.norms.values()]
-    ax.plot(np.arange(1, len(norms) + 1), norms, "o-", label=label)
+    ax.plot(np.arange(1, len(norms) + 1), norms, **{"marker": "o", **style})
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set(xlabel="layer, from the input", ylabel="gradient norm", yscale="log")
-    if label is not None:
+    if "label" in style:
         ax.legend()
     return _done(ax, save)
 
@@ -133,9 +135,9 @@ def descent_path(result, f=None, *, margin=0.3, ax=None, save=None):
     else:
         a, b = (np.linspace(low[i], high[i], PLANE // 2) for i in (0, 1))
         heights = np.array([[value(np.array([u, v])) for u in a] for v in b])
-        contours = ax.contour(a, b, heights, levels=15, cmap="Greys")
-        ax.clabel(contours, contours.levels[::4], fontsize="x-small")
-        (line,) = ax.plot(*points.T, "o-", markersize=3, linewidth=1, label="path")
+        contours = ax.contour(a, b, heights, levels=15, cmap="viridis_r", linewidths=0.8)
+        ax.clabel(contours, contours.levels[::2], fontsize="small")
+        (line,) = ax.plot(*points.T, "o-", color="C3", markersize=4, linewidth=1.2, label="path")
         ax.plot(*points[-1], "s", color=line.get_color(), markersize=8)
         ax.set(xlabel="$x_1$", ylabel="$x_2$")
     return _done(ax, save)
@@ -270,8 +272,8 @@ def activation(name, alpha=None, low=-6.0, high=6.0, *, ax=None, save=None):
     ax = _axes(ax)
     ax.axhline(0, color="0.8", linewidth=0.8)
     ax.axvline(0, color="0.8", linewidth=0.8)
-    ax.plot(z, y, label=name)
-    ax.plot(z, slope, "--", label=f"derivative, at most {slope.max():.4g}")
+    (line,) = ax.plot(z, y, label=name)
+    ax.plot(z, slope, "--", color=line.get_color(), label=f"its derivative, at most {slope.max():.4g}")
     ax.set(xlabel="z", ylabel=f"{name}(z)")
     ax.legend()
     return _done(ax, save)
@@ -300,7 +302,7 @@ def images(x, columns=None, titles=None, *, ax=None, save=None):
     return _tiles(x, columns, titles, "gray", 0, 1, ax, save)
 
 
-def filters(model, layer=None, shape=None, channel=None, columns=None, *, ax=None, save=None):
+def filters(model, layer=None, shape=None, channel=None, columns=None, titles=None, *, ax=None, save=None):
     """The weights of a layer, one image per unit or filter: blue below zero, red above, on one scale.
 
     Parameters
@@ -313,8 +315,8 @@ def filters(model, layer=None, shape=None, channel=None, columns=None, *, ax=Non
         How the inputs of a dense kernel are arranged.
     channel : int, optional
         Of a kernel with several input channels: the one to show; by default their sum.
-    columns : int, optional
-        Images in a row.
+    columns, titles
+        See `images`.
     """
     kernel = _kernel(model, layer)
     if kernel.ndim == 2:
@@ -332,10 +334,11 @@ def filters(model, layer=None, shape=None, channel=None, columns=None, *, ax=Non
             raise ValueError(f"plot.filters: channel {channel}, but there are {kernel.shape[2]}")
         kernel = kernel[:, :, channel]
     largest = float(np.abs(kernel).max()) or 1.0
-    return _tiles(np.moveaxis(kernel, -1, 0)[..., None], columns, None, "RdBu_r", -largest, largest, ax, save, "weight")
+    kernel = np.moveaxis(kernel, -1, 0)[..., None]
+    return _tiles(kernel, columns, titles, "RdBu_r", -largest, largest, ax, save, "weight")
 
 
-def feature_maps(model, x, layer, columns=None, *, ax=None, save=None):
+def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=None):
     """What a layer makes of one sample: an image per channel, on one scale.
 
     Parameters
@@ -345,9 +348,9 @@ def feature_maps(model, x, layer, columns=None, *, ax=None, save=None):
     x : array
         One sample, of the model's input shape.
     layer : str
-        A layer whose output has shape (H, W, K); one of shape (K,) is drawn as a row of single pixels.
-    columns : int, optional
-        Images in a row.
+        A layer whose output has shape (H, W, K); one of shape (K,) is drawn as single pixels.
+    columns, titles
+        See `images`.
     """
     part = model.submodel(layer)
     maps = part.predict(_one_sample("plot.feature_maps", part, x))[0]
@@ -355,7 +358,7 @@ def feature_maps(model, x, layer, columns=None, *, ax=None, save=None):
         raise ValueError(f"plot.feature_maps: {layer} has output {maps.shape}, expected (H, W, K) or (K,)")
     maps = maps.reshape((1, 1, -1) if maps.ndim == 1 else maps.shape)
     maps = np.moveaxis(maps, -1, 0)[..., None]
-    return _tiles(maps, columns, None, "viridis", float(maps.min()), float(maps.max()), ax, save, "activation")
+    return _tiles(maps, columns, titles, "viridis", float(maps.min()), float(maps.max()), ax, save, "activation")
 
 
 def saliency(model, x, y, shape=None, colorbar=True, *, ax=None, save=None):
@@ -476,5 +479,5 @@ def _tiles(x, columns, titles, cmap, low, high, ax, save, label=None):
     ax.set(xlim=(-gap, columns * (1 + gap)), ylim=(rows * (height / width + room), -room), aspect="equal")
     ax.set_axis_off()
     if label is not None:
-        ax.figure.colorbar(shown, ax=ax, label=label, shrink=0.8)
+        ax.figure.colorbar(shown, ax=ax, label=label, shrink=0.7)
     return _done(ax, save)

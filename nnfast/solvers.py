@@ -48,6 +48,8 @@ class Solver(Configurable):
 class LBFGS(Solver):
     """L-BFGS (Liu and Nocedal 1989) with lower bounds (Byrd, Lu, Nocedal, Zhu 1995), by SciPy.
 
+    The last bits of its steps, unlike nnfast's own, may depend on the threads of SciPy's BLAS library.
+
     Parameters
     ----------
     tolerance : float
@@ -170,7 +172,8 @@ def check_options(layers, callbacks, batch_size, shuffle, initial_epoch, n):
         raise ValueError(f"fit: a solver sees all {n} samples in every step, batch_size={batch_size} is for training "
                          "without one")
     if shuffle:
-        raise ValueError("fit: a solver sees all samples in every step, there is no order to shuffle; leave shuffle out")
+        raise ValueError("fit: a solver sees all samples in every step, there is no order to shuffle; leave shuffle "
+                         "out")
     if initial_epoch:
         raise ValueError(f"fit: a solver starts its search anew, initial_epoch={initial_epoch} is for training without "
                          "one")
