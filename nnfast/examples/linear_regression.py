@@ -46,8 +46,8 @@ def main(figure=None):
     strengths = np.logspace(-4, 0, 13) * 2 * y.std()
     paths = {key: [fit(x, y, **{key: value})[1][:-1] for value in strengths] for key in ("l2", "l1")}
     for key, path in paths.items():
-        print(f"  {key} from {strengths[0]:.2g} to {strengths[-1]:.2g}: sum |theta| from {np.abs(path[0]).sum():.3g} to "
-              f"{np.abs(path[-1]).sum():.2g}, exactly 0 are {sum(path[-1] == 0)}")
+        print(f"  {key} from {strengths[0]:.2g} to {strengths[-1]:.2g}: sum |theta| {np.abs(path[0]).sum():.3g} to "
+              f"{np.abs(path[-1]).sum():.2g}, zeros: {sum(path[-1] == 0)}")
 
     if figure is not None:
         titles = "ridge: all of them shrink", "lasso: one after another is 0"

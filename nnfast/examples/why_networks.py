@@ -37,7 +37,7 @@ def main(figure=None):
     model = network(x, y)
     print(f"variance of y {y.var():.4f}; noise 0.0100")
     print(f"mean squared error of a straight line {line.evaluate(x, y)['loss']:.4f} (2 parameters)")
-    print(f"of a network with 3 hidden tanh units {model.evaluate(x, y)['loss']:.4f} ({model.count_params()} parameters)")
+    print(f"of a network with 3 tanh units {model.evaluate(x, y)['loss']:.4f} ({model.count_params()} parameters)")
 
     a = model.submodel("hidden").predict(x)
     in_hidden = nf.models.linear_regression(3, dtype="float64")
