@@ -352,7 +352,7 @@ def _graph(config):
     if not isinstance(config.get("dtype"), str):
         raise ValueError(f"dtype must be a string, got {_short(config.get('dtype'))}")
     if config.get("class") == "Sequential":
-        value = first = Input(config.get("input_shape"))
+        value = first = Input(config.get("input_shape"), data_format=config.get("data_format", "channels_last"))
         for entry in config_list(config, "layers"):
             value = layer_from_config(entry)(value)
         graph = Graph([first], [value], None)
