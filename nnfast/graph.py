@@ -185,7 +185,6 @@ class Graph:
         nodes = [(other[node.layer], node.inputs) for node in self.nodes]
         return call_nodes(inputs, nodes, self.output_ids)
 
-
     def part(self, name):
         """Inputs and output of a copy of the graph up to the layer called `name`, with copied layers of equal names."""
         n = len(self.inputs)
@@ -196,7 +195,8 @@ class Graph:
                 wanted.update(self.nodes[i].inputs)
         kept = sorted(wanted)
         place = {value: i for i, value in enumerate(kept)}
-        inputs = [Input(self.input_shapes[i], name=self.input_names[i]) for i in kept if i < n]
+        inputs = [Input(self.inputs[i].data_shape, name=self.input_names[i], data_format=self.inputs[i].data_format)
+                  for i in kept if i < n]
         nodes = [(self.nodes[i - n].layer.copy(), [place[v] for v in self.nodes[i - n].inputs]) for i in kept if i >= n]
         return call_nodes(inputs, nodes, [len(kept) - 1])
 

@@ -229,9 +229,9 @@ def check_gradient(f, grad, x, step=STEP):
 
 
 def check_model(model, xs, y, sample_weight=None, entries=100, seed=0):
-    """What `Model.check_gradients` does, on a float64 model that is nobody else's; xs is a list of inputs."""
+    """What `Model.check_gradients` does, on a float64 model that is nobody else's; xs lists what the user gave."""
     rng = np.random.default_rng(seed)
-    xs = [np.array(x, FLOAT64) for x in xs]
+    xs = [as_numbers(x, "check_gradients: x").astype(FLOAT64) for x in xs]
     names = model.input_names
 
     def inputs(arrays):

@@ -66,7 +66,7 @@ class LBFGS(Solver):
         try:
             from scipy.optimize import minimize
         except ImportError:
-            raise ImportError("fit: solver='lbfgs' needs SciPy; pip install 'nnfast[solvers]'") from None
+            raise ImportError("fit: solver='lbfgs' needs SciPy; pip install 'nnfast[scipy]'") from None
 
         def callback(intermediate_result):      # SciPy goes by this name
             if after_iteration(intermediate_result.x):
@@ -181,6 +181,9 @@ def check_options(layers, callbacks, batch_size, shuffle, initial_epoch, n):
         if getattr(layer, "rate", 0):
             raise ValueError(f"fit: a solver needs the same loss at the same weights, but {layer.label} draws masks; "
                              "train without a solver, or with rate 0")
+        if layer.kind == "batch_norm" and layer.trainable:
+            raise ValueError(f"fit: a solver would leave the running statistics of {layer.label} as they are; freeze "
+                             "the layer, or train without a solver")
 
 
 def search(model, solver, run, history, xs, ys, weight, validation, max_iterations):

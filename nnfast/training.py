@@ -574,7 +574,8 @@ class Training:
             entries = integer("check_gradients", "entries", entries, at_least=1)
         with Unbuild(self):
             self._with_loss(x)
-            xs, _, _, _ = self._data(x, y, sample_weight)
+            self._data(x, y, sample_weight)
+        xs = per_name(x, self._graph.input_names, "x")
         return check_model(self.clone(dtype="float64"), xs, y, sample_weight, entries)
 
     def vjp(self, x, dy, training=False):

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..arrays import as_numbers
 
+
 def entropy(p):
     """H(p) = -sum_j p_j log p_j over the last axis, in nats; 0 log 0 is 0 (Shannon 1948).
 
