@@ -58,7 +58,7 @@ def history(record, keys=("loss",), *, ax=None, save=None):
         if f"val_{key}" in figures:
             ax.plot(numbers, figures[f"val_{key}"], "--", marker=marker, color=line.get_color(), label=f"val_{key}")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set(xlabel="epoch", ylabel=keys[0] if len(keys) == 1 else "")
+    ax.set(xlabel="epoch", ylabel=", ".join(keys))
     if len(ax.lines) > 1:
         ax.legend()
     return _done(ax, save)

@@ -541,8 +541,9 @@ class Training:
     def check_gradients(self, x, y, sample_weight=None, entries=100):
         """Compare `gradients` and `input_gradient` with finite differences, on a copy of the model in float64.
 
-        Dropout is off. See `nnfast.optimize.check_gradient` for how kinks, such as relu's, are treated; a unit whose
-        input is exactly 0 still shows as an error.
+        Dropout is off. See `nnfast.optimize.check_gradient` for how kinks, such as relu's, are treated. Data that lies
+        on several at once, such as equal pixels in a window of a max-pooling, shows an error of the input; a little
+        noise moves it off them.
 
         Parameters
         ----------

@@ -16,10 +16,14 @@ NAMES = (
     "backpropagation",
     "deeper_backpropagation",
     "output_gradients",
+    "convolution",
+    "convolution_matrix",
+    "convolution_sizes",
     "vanishing_gradients",
     "sigmoid",
     "why_networks",
     "relu_against_sigmoid",
+    "feature_maps",
     "worst_digits",
 )
 
