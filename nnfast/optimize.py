@@ -118,7 +118,7 @@ def gradient_descent(f, grad, x0, lr=0.1, delta=1e-6, max_iter=1000, callback=No
         slope = _gradient(op, f, grad, x)
         with np.errstate(over="ignore", invalid="ignore"):
             new = x - rates(n) * slope
-            step = float(np.linalg.norm(np.ravel(new - x)))
+            step = _length(new - x)
         if not math.isfinite(step):
             what = "the step" if np.isfinite(slope).all() else "the gradient"
             reason = f"diverged: {what} is not finite after {n} steps, at f = {fun:.6g}; try a smaller lr"
@@ -319,6 +319,12 @@ def _point(op, name, x):
         raise ValueError(f"{op}: {name} is empty, shape {x.shape}")
     check_finite(np.atleast_1d(x), FLOAT64, f"{op}: {name}")
     return np.array(x, FLOAT64)
+
+
+def _length(v):
+    """The Euclidean norm, without overflow in the squares."""
+    largest = float(np.abs(v).max())
+    return largest * float(np.linalg.norm(np.ravel(v / largest))) if 0 < largest < math.inf else largest
 
 
 def _result(x):

@@ -229,9 +229,11 @@ def search(model, solver, run, history, xs, ys, weight, validation, max_iteratio
         return model.stop_training
 
     try:
-        history.converged, history.message = solver.minimize(
-            evaluate, best, function.low, run.params["epochs"], after_iteration,
-        )
+        history.converged, history.message = False, "no iterations were asked for"
+        if run.params["epochs"]:
+            history.converged, history.message = solver.minimize(
+                evaluate, best, function.low, run.params["epochs"], after_iteration,
+            )
     finally:
         if model._plan is plan:
             use(best)
