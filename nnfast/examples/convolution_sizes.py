@@ -15,7 +15,7 @@ from nnfast.models.convolutional import VGG_BLOCKS
 
 
 def parameters(value):
-    """How many parameters the layer has that made this value."""
+    """Of the layer that made this value."""
     return sum(math.prod(spec.shape) for spec in value.specs)
 
 

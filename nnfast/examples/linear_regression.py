@@ -43,7 +43,7 @@ def main(figure=None):
         difference = fit(x, y, l2=2 * 10 / len(x))[1][:-1] - Ridge(alpha=10).fit(x, y).coef_
         print(f"diabetes: progress of the disease from 10 measurements, {len(x)} patients")
         print(f"  largest difference to scikit-learn's Ridge(alpha=10): {np.abs(difference).max():.0e}")
-    strengths = np.logspace(-4, 0, 13) * 2 * y.std()
+    strengths = np.logspace(-4, 0, 9) * 2 * y.std()
     paths = {key: [fit(x, y, **{key: value})[1][:-1] for value in strengths] for key in ("l2", "l1")}
     for key, path in paths.items():
         print(f"  {key} from {strengths[0]:.2g} to {strengths[-1]:.2g}: sum |theta| {np.abs(path[0]).sum():.3g} to "

@@ -17,7 +17,7 @@ def main(figure=None):
     (x, y), (x_test, y_test) = nf.datasets.digits()
     penalty = 1 / len(x)
     solved = nf.models.softmax_regression(64, 10, l2=penalty, dtype="float64")
-    minimum = solved.fit(x, y, solver="lbfgs", verbose=0)
+    minimum = solved.fit(x, y, solver=nf.solvers.LBFGS(tolerance=1e-6), verbose=0)
     print(f"digits: minimum of the loss {minimum.history['loss'][-1]:.5f}, {len(minimum.epoch)} iterations of L-BFGS, "
           f"{solved.evaluate(x_test, y_test)['accuracy']:.1%} of the test images right")
 
