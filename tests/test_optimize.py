@@ -1,4 +1,4 @@
-"""Gradient descent and gradient checks: the numbers one computes by hand, every way to end, and wrong gradients seen."""
+"""Gradient descent and gradient checks: numbers one computes by hand, every way to end, wrong gradients seen."""
 import math
 
 import numpy as np
@@ -196,7 +196,8 @@ def test_check_gradient_bad_input(f, grad, text):
 
 def problem(rng, activation="tanh", **options):
     model = nf.Sequential([
-        nf.Dense(9, activation=activation, kernel_regularizer=nf.L1L2(0.01, 0.02), bias_initializer=nf.initializers.Constant(0.1)),
+        nf.Dense(9, activation=activation, kernel_regularizer=nf.L1L2(0.01, 0.02),
+                 bias_initializer=nf.initializers.Constant(0.1)),
         nf.Dropout(0.4),
         nf.Dense(3, activation="softmax"),
     ], input_shape=(5,), **options)

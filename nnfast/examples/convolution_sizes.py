@@ -3,8 +3,7 @@
     convolution: R S C K weights, whatever the size of the image;   dense: (H W C) (H W K)
     "same" keeps height and width, a pooling of 2 halves them: 224, 112, 56, 28, 14, 7
 
-Layers called on `nf.Input` say their shapes and parameters without making any array.
-
+Layers called on `nf.Input` say shapes and parameters without making any array.
 Source: Goodfellow, Bengio, Courville, Deep Learning (2016), section 9.2; Simonyan, Zisserman (2014), table 1, D.
 """
 
@@ -57,5 +56,5 @@ def main(figure=None):
                                      (0.2, [count for _, _, count in rows], "parameters")):
             ax.bar([i + shift for i in range(len(rows))], counts, width=0.4, label=label)
         ax.set_xticks(range(len(rows)), [name.partition(":")[0] for name, _, _ in rows])
-        ax.set(yscale="log", xlabel="part of VGG-16", ylabel="count", title="few weights early, most in one layer")
+        ax.set(yscale="log", xlabel="part of VGG-16", ylabel="count", title="most weights are in one layer")
         ax.legend()

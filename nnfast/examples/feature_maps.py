@@ -48,6 +48,7 @@ def main(figure=None):
         nf.plot.feature_maps(model, x[0], "conv2d", columns=4, titles=range(8), ax=b)
         nf.plot.saliency(model, x[0], y[0], colorbar=False, ax=c)
         nf.plot.confusion_matrix(y, model.predict(x), ax=d)
-        for ax, title in ((a, "filters"), (b, f"feature maps of an image of {y[0]}"), (c, "its loss rises with ink on red pixels"),
-                          (d, "confusion matrix")):
-            ax.set_title(title)
+        a.set_title("filters")
+        b.set_title(f"feature maps of an image of {y[0]}")
+        c.set_title("its loss rises with ink on red pixels")
+        d.set_title("confusion matrix")
