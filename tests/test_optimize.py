@@ -295,6 +295,7 @@ def test_submodel_computes_what_the_layer_makes(rng):
     left, right = nf.Dense(5, activation="tanh", name="left")(a), nf.Dense(2, name="right")(b)
     joined = nf.Concatenate(name="joined")([left, right])
     model = nf.Model([a, b], nf.Dense(1, name="top")(joined))
+    model.set_weights([rng.standard_normal(w.shape) for w in model.get_weights()])
     x = {"a": rng.standard_normal((6, 4)), "b": rng.standard_normal((6, 3))}
     parts = {name: model.submodel(name) for name in ("left", "right", "joined", "top")}
     assert parts["left"].input_names == ["a"] and parts["right"].input_names == ["b"]

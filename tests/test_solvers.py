@@ -184,6 +184,29 @@ def test_an_exception_keeps_the_weights_reached(rng):
     assert len(model.history.epoch) == 3
 
 
+def test_an_error_in_the_middle_of_a_step_keeps_the_weights_before_it(rng, dtype):
+    model = nf.Sequential([nf.Dense(1)], input_shape=(2,), dtype=dtype.name)
+    reached, calls = [], []
+
+    def loss(y_true, y_pred):
+        calls.append(1)
+        if len(reached) == 2 and len(calls) > calls_then[0] + 1:
+            raise RuntimeError("no more")
+        return np.log(np.cosh(y_pred - y_true)).sum(axis=1), np.tanh(y_pred - y_true)
+
+    calls_then = [0]
+
+    def note(epoch, logs):
+        reached.append(model.get_weights())
+        calls_then[0] = len(calls)
+
+    model.compile(loss=loss)
+    x = rng.standard_normal((30, 2))
+    with pytest.raises(RuntimeError, match="no more"):
+        model.fit(x, x[:, :1] + 3, solver="lbfgs", callbacks=nf.LambdaCallback(on_epoch_end=note), verbose=0)
+    assert all((a == b).all() for a, b in zip(reached[-1], model.get_weights()))
+
+
 def test_solver_objects(rng):
     model, x, y = problem(rng)
     rough = model.fit(x, y, solver=nf.solvers.LBFGS(tolerance=1e-2), verbose=0)
