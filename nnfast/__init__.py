@@ -7,7 +7,9 @@
 <Sequential 'sequential': 131 parameters, float32>
 """
 
-from . import datasets, functional, initializers, losses, metrics, models, optimizers, regularizers, schedules
+import importlib
+
+from . import callbacks, datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
 from .files import FileFormatError, load, save
@@ -91,6 +93,7 @@ __all__ = [
     "TrainingError",
     "ZeroPadding2D",
     "__version__",
+    "callbacks",
     "datasets",
     "functional",
     "initializers",
@@ -98,9 +101,25 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "optimize",
     "optimizers",
+    "plot",
     "regularizers",
     "save",
     "schedules",
     "show_config",
+    "solvers",
 ]
+
+# What training and prediction do without is imported when first asked for.
+_LATER = ("models", "optimize", "plot", "solvers")
+
+
+def __getattr__(name):
+    if name in _LATER:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
