@@ -268,7 +268,8 @@ cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssi
                 k.activation[node.activation](rows * c.window.OW * c.K, pixels, pixels, node.alpha)
             for j in range(rows // c.pool.R):
                 at = (b * out.ld + (i // c.pool.R + j) * c.pool.OW * c.K) * size
-                k.max_pool(&w, c.pool.OW, pixels + j * c.pool.R * x.y_row * size, out.y + at, c.code + at)
+                k.max_pool(&w, c.pool.OW, pixels + j * c.pool.R * x.y_row * size, out.y + at,
+                           NULL if c.code == NULL else c.code + at)
             i += rows
 
 

@@ -57,17 +57,25 @@ cdef inline Py_ssize_t piece_size(const Tile *tile, Py_ssize_t i) noexcept nogil
 ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
 ctypedef void (*team_function)(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 
 cdef struct Node:
     const nn_kernels *k
     row_function forward, backward
     tile_function gradient  # NULL without parameters
+    bound_function bound    # after backward: no entry of the parameters' gradient is greater by these rows
     team_function prepare   # a thread's part of what a step needs of the parameters; NULL: nothing
     # For an operation that looks across the batch: sums of a thread's own rows, then their combination, each with a
     # barrier behind it; what a step that is applied changes besides the parameters. NULL for the others.
     row_function before_forward, before_backward
     team_function combine_forward, combine_backward, commit
     void *extra             # what the operation keeps besides: its own struct
+    void *folding           # a normalization in the kernel and bias (normalization.pxd), or NULL
+    # What comes after the forward pass; it decides how long values are kept.
+    bint rereads_input      # backward reads the inputs
+    bint rereads_output     # backward reads the output
+    bint late_input         # the parameters' gradient, at the end of the step, reads the input
+    bint late_gradient      # and the output's gradient
     Py_ssize_t n_inputs
     Value **inputs
     bint *adds              # backward adds to the input's gradient instead of setting it
