@@ -10,7 +10,7 @@
 from . import datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
-from .files import FileFormatError, load, save
+from .files import FileFormatError, from_json, load, save, to_json
 from .layers import Activation, Add, Concatenate, Dense, Dropout, Flatten, Input, Lambda, Layer, Reshape
 from .losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, CustomLoss, Huber, SquaredError
 from .metrics import BinaryAccuracy, TopKAccuracy
@@ -58,6 +58,7 @@ __all__ = [
     "TrainingError",
     "__version__",
     "datasets",
+    "from_json",
     "functional",
     "initializers",
     "load",
@@ -68,4 +69,5 @@ __all__ = [
     "save",
     "schedules",
     "show_config",
+    "to_json",
 ]
