@@ -19,6 +19,20 @@ from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .regularizers import L1, L1L2, L2
 from .training import TrainingError
 
+#: what is imported when first used
+_LATER = {"export_c": "c_source", "interop": None, "onnx": None}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(f"{__name__}.{_LATER[name] or name}")
+    value = globals()[name] = module if _LATER[name] is None else getattr(module, name)
+    return value
+
+
 __all__ = [
     "L1",
     "L1L2",
@@ -58,12 +72,15 @@ __all__ = [
     "TrainingError",
     "__version__",
     "datasets",
+    "export_c",
     "from_json",
     "functional",
     "initializers",
+    "interop",
     "load",
     "losses",
     "metrics",
+    "onnx",
     "optimizers",
     "regularizers",
     "save",
