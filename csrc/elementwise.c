@@ -24,6 +24,18 @@ static void NAME(add)(ptrdiff_t n, const void *a_, const void *b_, void *y_)
         v_store_n(y + i, v_add(v_load_n(a + i, n - i), v_load_n(b + i, n - i)), n - i);
 }
 
+static void NAME(affine)(ptrdiff_t n, const void *x_, double scale_, double offset_, void *y_)
+{
+    const real *x = x_;
+    real *y = y_;
+    const vec scale = v_set1((real)scale_), offset = v_set1((real)offset_);
+    ptrdiff_t i = 0;
+    for (; i + VL <= n; i += VL)
+        v_store(y + i, v_fma(v_load(x + i), scale, offset));
+    if (i < n)
+        v_store_n(y + i, v_fma(v_load_n(x + i, n - i), scale, offset), n - i);
+}
+
 static double NAME(sum_squares)(ptrdiff_t n, const void *x_)
 {
     const real *x = x_;

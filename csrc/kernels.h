@@ -6,6 +6,9 @@
 
 #include "brgemm.c"
 #include "transpose.c"
+#include "normalization.c"
+#include "pool.c"
+#include "depthwise.c"
 #include "elementwise.c"
 #include "activation.c"
 #include "softmax.c"
@@ -22,7 +25,17 @@ static const nn_kernels NAME(table) = {
 
     .brgemm = NAME(brgemm),
     .transpose = NAME(transpose),
+    .copy = NAME(copy),
     .column_sum = NAME(column_sum),
+    .column_moment = NAME(column_moment),
+    .scale_columns = NAME(scale_columns),
+
+    .max_pool = NAME(max_pool),
+    .max_pool_backward = NAME(max_pool_backward),
+    .sum_pool = NAME(sum_pool),
+    .sum_pool_backward = NAME(sum_pool_backward),
+    .depthwise = NAME(depthwise),
+    .depthwise_gradient = NAME(depthwise_gradient),
 
     .exp = NAME(exp_run),
     .log = NAME(log_run),
@@ -49,6 +62,7 @@ static const nn_kernels NAME(table) = {
         [NN_SOFTPLUS] = NAME(activation_softplus_backward),
     },
     .add = NAME(add),
+    .affine = NAME(affine),
     .sum_squares = NAME(sum_squares),
     .absolute_maximum = NAME(absolute_maximum),
     .penalty = NAME(penalty),

@@ -48,6 +48,26 @@ typedef struct nn_brgemm {
     int relu;                   /* max(0, .) after the bias */
 } nn_brgemm;
 
+/* A row of windows over pixels of `channels` numbers, all of one shape (csrc/pool.c). */
+typedef struct nn_window {
+    ptrdiff_t rows, columns;    /* taps of a window */
+    ptrdiff_t row_pitch, column_pitch;  /* from tap to tap in x */
+    ptrdiff_t step;             /* from window to window in x; in y windows follow each other */
+    ptrdiff_t channels;
+    ptrdiff_t first_code, code_pitch;   /* the first tap's number; from row to row (1 from column to column) */
+    int accumulate;             /* backward adds to dx instead of setting it */
+} nn_window;
+
+/* Convolution channel by channel (csrc/depthwise.c). */
+typedef struct nn_depthwise {
+    ptrdiff_t taps;
+    const ptrdiff_t *x_offset;  /* of each tap in x */
+    ptrdiff_t x_step, y_step;   /* from pixel to pixel */
+    ptrdiff_t ldw;              /* w[t, c] = w[t * ldw + c]; readable up to the next multiple of vl */
+    int accumulate;             /* y += instead of y = */
+    int relu;                   /* max(0, .) after the bias */
+} nn_depthwise;
+
 /* One optimizer step on a run of parameters. Formulas as PyTorch's; see csrc/optimizer.c. */
 typedef struct nn_update {
     double lr;
@@ -82,8 +102,32 @@ typedef struct nn_kernels {
                    void *c);
     /* dst[j, i] = src[i, j] for src: rows x cols. */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
+    /* dst[i, j] = src[i, j]. */
+    void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* y[j] = sum_i x[i, j], i ascending, for x: rows x cols. */
     void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y);
+
+    /* y[j] = sum_i (x[i, j] - mean[j]) * (dy ? dy[i, j] : x[i, j] - mean[j]), i ascending. */
+    void (*column_moment)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t ld_dy,
+                          const void *mean, void *y);
+    /* y[i, j] (+)= x[i, j] * p[j] + r[j] + (z ? z[i, j] * q[j] : 0). y may be x or z. */
+    void (*scale_columns)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *p, const void *r,
+                          const void *z, ptrdiff_t ldz, const void *q, int accumulate, void *y, ptrdiff_t ldy);
+
+    /* pixels of an image */
+
+    /* Each window's maximum; NaN counts as the greatest, the first of equals wins. code: which tap that was, or NULL. */
+    void (*max_pool)(const nn_window *w, ptrdiff_t windows, const void *x, void *y, void *code);
+    void (*max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, const void *code, void *dx);
+    /* y = scale * sum of the window; backward: every tap of dx gets scale * dy. */
+    void (*sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y);
+    void (*sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx);
+    /* y[i, c] (+)= sum_t x[x_offset[t] + i * x_step + c] w[t, c] + bias[c]. bias: padded to vl, or NULL. */
+    void (*depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
+                      const void *bias, void *y);
+    /* dw[t, c] += sum_i x[x_offset[t] + i * x_step + c] dy[i * y_step + c]. */
+    void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
+                               const void *dy, void *dw);
 
     /* runs of n numbers, n >= 0 */
 
@@ -95,6 +139,7 @@ typedef struct nn_kernels {
     void (*activation_backward[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, const void *y, const void *dy, void *dz,
                                                      double alpha);
     void (*add)(ptrdiff_t n, const void *a, const void *b, void *y);          /* y may be a or b */
+    void (*affine)(ptrdiff_t n, const void *x, double scale, double offset, void *y);  /* x * scale + offset; y may be x */
     double (*sum_squares)(ptrdiff_t n, const void *x);
     double (*absolute_maximum)(ptrdiff_t n, const void *x);                   /* inf if any is nan or inf */
     /* g += l2 * w + l1 * sign(w); returns l2/2 * sum w^2 + l1 * sum |w|. g may be NULL (value only). */

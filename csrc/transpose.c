@@ -113,6 +113,24 @@ static void NAME(transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src_, pt
     NAME(transpose_edge)(rows, cols - col_end, src + col_end, src_ld, dst + col_end * dst_ld, dst_ld);
 }
 
+static void NAME(copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src_, ptrdiff_t src_ld, void *dst_, ptrdiff_t dst_ld)
+{
+    const real *src = src_;
+    real *dst = dst_;
+    for (ptrdiff_t i = 0; i < rows; i++, src += src_ld, dst += dst_ld) {
+        ptrdiff_t j = 0;
+        for (; j + 2 * VL <= cols; j += 2 * VL) {
+            const vec a = v_load(src + j), b = v_load(src + j + VL);
+            v_store(dst + j, a);
+            v_store(dst + j + VL, b);
+        }
+        for (; j < cols; j += VL) {
+            const ptrdiff_t n = cols - j < VL ? cols - j : VL;
+            v_store_n(dst + j, v_load_n(src + j, n), n);
+        }
+    }
+}
+
 /* A column adds its rows in ascending order whatever block it is in, so its bits do not depend on the blocking. */
 static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, void *y_)
 {

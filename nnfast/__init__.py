@@ -7,11 +7,34 @@
 <Sequential 'sequential': 131 parameters, float32>
 """
 
-from . import datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
+from . import datasets, functional, initializers, losses, metrics, models, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
 from .files import FileFormatError, from_json, load, save, to_json
-from .layers import Activation, Add, Concatenate, Dense, Dropout, Flatten, Input, Lambda, Layer, Reshape
+from .layers import (
+    Activation,
+    Add,
+    AvgPool1D,
+    AvgPool2D,
+    BatchNorm,
+    Concatenate,
+    Conv1D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Input,
+    Lambda,
+    Layer,
+    MaxPool1D,
+    MaxPool2D,
+    Rescale,
+    Reshape,
+    ZeroPadding2D,
+)
 from .losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, CustomLoss, Huber, SquaredError
 from .metrics import BinaryAccuracy, TopKAccuracy
 from .model import Model, Sequential
@@ -36,7 +59,6 @@ def __getattr__(name):
 __all__ = [
     "L1",
     "L1L2",
-    "L1L2",
     "L2",
     "SGD",
     "AbsoluteError",
@@ -45,31 +67,43 @@ __all__ = [
     "Adam",
     "AdamW",
     "Add",
+    "AvgPool1D",
+    "AvgPool2D",
+    "BatchNorm",
     "BinaryAccuracy",
     "BinaryCrossEntropy",
     "Callback",
     "Concatenate",
+    "Conv1D",
+    "Conv2D",
     "CrossEntropy",
     "CustomLoss",
     "Dense",
+    "DepthwiseConv2D",
     "Dropout",
     "EarlyStopping",
     "FileFormatError",
     "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
     "History",
     "Huber",
     "Input",
     "Lambda",
     "LambdaCallback",
     "Layer",
+    "MaxPool1D",
+    "MaxPool2D",
     "Model",
     "ProgressBar",
     "RMSprop",
+    "Rescale",
     "Reshape",
     "Sequential",
     "SquaredError",
     "TopKAccuracy",
     "TrainingError",
+    "ZeroPadding2D",
     "__version__",
     "datasets",
     "export_c",
@@ -80,6 +114,7 @@ __all__ = [
     "load",
     "losses",
     "metrics",
+    "models",
     "onnx",
     "optimizers",
     "regularizers",

@@ -11,6 +11,8 @@ import math
 
 import numpy as np
 
+from .layout import data_shape, to_model
+
 #: types of input the gather reads without a conversion here
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
 
@@ -108,7 +110,7 @@ def per_name(data, names, what):
     return list(data)
 
 
-def as_inputs(x, names, shapes, dtype, finite=True):
+def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last"):
     """Check and convert the inputs of a model.
 
     Parameters
@@ -116,15 +118,17 @@ def as_inputs(x, names, shapes, dtype, finite=True):
     x : array, or list or dict of arrays
         One per input, (N,) + shape.
     names, shapes : list
-        Of the model's inputs, shapes without the batch axis.
+        Of the model's inputs, shapes as the data have them, without the batch axis.
     dtype : dtype
         Of the model.
     finite : bool
         False lets NaN and infinities through.
+    data_format : str
+        Order of the axes of the data, see `nnfast.layout`.
 
     Returns
     -------
-    xs : list of C-contiguous arrays
+    xs : list of C-contiguous arrays, channels last
     n : int
         The number of samples.
     """
@@ -133,10 +137,17 @@ def as_inputs(x, names, shapes, dtype, finite=True):
         what = f"model input {name!r}"
         a = as_numbers(data, what)
         if a.ndim != len(shape) + 1 or a.shape[1:] != shape:
-            hint = "; one sample is x[None]" if a.shape == shape else ""
+            hint = ""
+            if a.shape == shape:
+                hint = "; one sample is x[None]"
+            elif data_format == "channels_last" and len(shape) > 1 and a.shape[1:] + (1,) == shape:
+                hint = "; the channel axis is x[..., None]"
+            elif data_format == "channels_last" and a.shape[1:] == data_shape(shape, "channels_first"):
+                hint = "; for data with channels first see the model's data_format"
             raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got {a.shape}{hint}")
         if finite:
             check_finite(a, dtype, what)
+        a = to_model(a, data_format)
         xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
 
@@ -163,8 +174,8 @@ def batch_shape(shape):
     return f"(N, {', '.join(map(str, shape))})"
 
 
-def as_targets(y, names, shapes, losses, dtype, n):
-    """Check and convert the targets of a model; one array per output.
+def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
+    """Check and convert the targets of a model; one array per output. Shapes are the data's, results channels last.
 
     A cross-entropy's integer labels become int32 (N,), all other targets the model's dtype in the output's shape.
     """
@@ -187,7 +198,7 @@ def as_targets(y, names, shapes, losses, dtype, n):
             raise ValueError(f"{what}: output {name!r} has shape {batch_shape(shape)}, got targets of shape "
                              f"{a.shape}{hint}")
         check_finite(a, dtype, what)
-        a = contiguous(a, dtype)
+        a = contiguous(to_model(a, data_format), dtype)
         if loss.name == "cross_entropy":
             check_distributions(a, what)
         elif loss.name == "binary_cross_entropy" and (a.min() < 0 or a.max() > 1):

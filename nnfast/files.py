@@ -340,7 +340,7 @@ def _graph(config, unbuilt):
     if config.get("class") == "Sequential":
         if unbuilt and config.get("input_shape") is None:
             return None
-        value = first = Input(config.get("input_shape"))
+        value = first = Input(config.get("input_shape"), data_format=config.get("data_format", "channels_last"))
         for entry in config_list(config, "layers"):
             value = layer_from_config(entry)(value)
         graph = Graph([first], [value], None)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import layout
 from .layers import LAYERS, Input, Layer, ParameterSpec, Value
 
 
@@ -29,6 +30,11 @@ class Parameter:
     spec: ParameterSpec
     layer: Layer
 
+    @property
+    def trained(self):
+        """Whether the optimizer updates it: not if its layer is frozen, and never if it is a layer's state."""
+        return self.layer.trainable and self.spec.kind != "state"
+
 
 class Graph:
     """A network as data.
@@ -48,6 +54,11 @@ class Graph:
     nodes : list of Node
     parameters : list of Parameter
     input_names, input_shapes, output_ids, output_names, output_shapes : list
+        Shapes in the model: channels last.
+    data_format : "channels_last" or "channels_first"
+        Order of the axes of all data.
+    input_data_shapes, output_data_shapes : list
+        The shapes in that order.
     """
 
     def __init__(self, inputs, outputs, model):
@@ -62,6 +73,8 @@ class Graph:
         self.names = name_layers(self.layers)
         self.input_names = number_names([value.name for value in self.inputs], ["input"] * len(self.inputs), "input")
         self.input_shapes = [value.shape for value in self.inputs]
+        self.input_data_shapes = [value.data_shape for value in self.inputs]
+        self.data_format = common_format(self.inputs)
 
         ids = {value: i for i, value in enumerate(self.inputs)}
         self.nodes, self.parameters = [], []
@@ -80,6 +93,7 @@ class Graph:
         self.output_ids = [ids[value] for value in outputs]
         self.output_names = [self.names[value.layer] for value in outputs]
         self.output_shapes = [value.shape for value in outputs]
+        self.output_data_shapes = [layout.data_shape(shape, self.data_format) for shape in self.output_shapes]
         for name in self.output_names:
             if self.output_names.count(name) > 1:
                 raise ValueError(f"layer {name} makes two of the outputs; each output needs a layer, and so a name, "
@@ -134,7 +148,7 @@ class Graph:
             penalty = (spec.regularizer or regularizer) if spec.kind == "kernel" else None
             parameters.append({
                 "name": parameter.name, "shape": spec.shape, "kind": spec.kind,
-                "trainable": parameter.layer.trainable,
+                "trainable": parameter.trained,
                 "l1": penalty.l1 if penalty else 0.0, "l2": penalty.l2 if penalty else 0.0,
             })
         nodes = []
@@ -156,7 +170,8 @@ class Graph:
         """JSON-able description; `from_config` reads it."""
         numbers = {layer: i for i, layer in enumerate(self.layers)}
         return {
-            "inputs": [{"name": n, "shape": list(s)} for n, s in zip(self.input_names, self.input_shapes)],
+            "inputs": [{"name": n, "shape": list(value.data_shape), **format_config(value.data_format)}
+                       for n, value in zip(self.input_names, self.inputs)],
             "layers": [layer_config(layer) for layer in self.layers],
             "nodes": [{"layer": numbers[node.layer], "inputs": list(node.inputs)} for node in self.nodes],
             "outputs": list(self.output_ids),
@@ -165,7 +180,8 @@ class Graph:
     def rebuild(self, layers):
         """Inputs and outputs of the same graph made of other layers, one per entry of `self.layers`."""
         other = dict(zip(self.layers, layers))
-        inputs = [Input(s, name=n) for n, s in zip(self.input_names, self.input_shapes)]
+        inputs = [Input(value.data_shape, name=name, data_format=value.data_format)
+                  for name, value in zip(self.input_names, self.inputs)]
         nodes = [(other[node.layer], node.inputs) for node in self.nodes]
         return call_nodes(inputs, nodes, self.output_ids)
 
@@ -193,9 +209,9 @@ def values_from_config(config):
     layers = [layer_from_config(entry) for entry in config_list(config, "layers")]
     inputs = []
     for entry in config_list(config, "inputs"):
-        if not isinstance(entry, dict) or set(entry) != {"name", "shape"}:
+        if not isinstance(entry, dict) or set(entry) - {"data_format"} != {"name", "shape"}:
             raise ValueError(f"model configuration: an input needs a name and a shape, got {entry!r}")
-        inputs.append(Input(entry["shape"], name=entry["name"]))
+        inputs.append(Input(**entry))
     nodes = []
     for entry in config_list(config, "nodes"):
         if not isinstance(entry, dict) or set(entry) != {"layer", "inputs"}:
@@ -214,6 +230,11 @@ def call_nodes(inputs, nodes, outputs):
     for layer, ids in nodes:
         values.append(layer([values[i] for i in ids]))
     return inputs, [values[i] for i in outputs]
+
+
+def format_config(data_format):
+    """The order of axes as part of a configuration, which leaves out the usual one."""
+    return {"data_format": data_format} if data_format == "channels_first" else {}
 
 
 def config_list(config, key):
@@ -241,6 +262,15 @@ def check_inputs(inputs):
     if len(set(inputs)) != len(inputs):
         raise ValueError("Model: an input is listed twice")
     return list(inputs)
+
+
+def common_format(inputs):
+    """The order of axes of all inputs that have more than one axis."""
+    formats = {value.data_format for value in inputs if len(value.shape) > 1}
+    if len(formats) > 1:
+        raise ValueError("Model: inputs with several axes must have one data_format, got "
+                         + ", ".join(repr(value) for value in inputs))
+    return formats.pop() if formats else "channels_last"
 
 
 def check_outputs(outputs):

@@ -13,9 +13,18 @@ import numpy as np
 from ._core.plan import Plan
 from .arrays import as_numbers, check_finite
 from .configurable import integer
-from .graph import Graph, config_list, layer_config, layer_from_config, number_names, values_from_config
+from .graph import (
+    Graph,
+    config_list,
+    format_config,
+    layer_config,
+    layer_from_config,
+    number_names,
+    values_from_config,
+)
 from .layers import Input, Layer, Value
 from .layers.base import check_shape
+from .layout import check_format
 from .summary import plan_text, summary_text
 from .training import Training
 
@@ -131,13 +140,13 @@ class Model(Training):
 
     @property
     def input_shapes(self):
-        """Shapes of all inputs, without the batch axis."""
-        return list(self._built().input_shapes)
+        """Shapes of all inputs as the data have them, without the batch axis."""
+        return list(self._built().input_data_shapes)
 
     @property
     def output_shapes(self):
-        """Shapes of all outputs, without the batch axis."""
-        return list(self._built().output_shapes)
+        """Shapes of all outputs as `predict` gives them, without the batch axis."""
+        return list(self._built().output_data_shapes)
 
     @property
     def input_shape(self):
@@ -148,6 +157,11 @@ class Model(Training):
     def output_shape(self):
         """Shape of the only output, without the batch axis."""
         return self._only(self.output_shapes, "output")
+
+    @property
+    def data_format(self):
+        """"channels_last" or "channels_first": the order of axes of data and results (see `nnfast.layout`)."""
+        return self._built().data_format
 
     def _only(self, shapes, what):
         if len(shapes) != 1:
@@ -190,7 +204,7 @@ class Model(Training):
         self._class_names = names
 
     def count_params(self):
-        """The number of parameters, frozen ones included."""
+        """The number of parameters, frozen ones and running statistics included."""
         return sum(int(np.prod(parameter.spec.shape)) for parameter in self._built().parameters)
 
     def summary(self):
@@ -261,10 +275,15 @@ class Model(Training):
         Raises
         ------
         ValueError, TypeError
-            For unknown names, wrong shapes or types, NaN or infinities; no parameter is changed then.
+            For unknown names, wrong shapes or types, NaN, infinities or a negative variance; no parameter is changed
+            then.
         """
         graph = self._built()
         new = self._checked(parameters, "set_parameters")
+        for name, value in new.items():
+            minimum = graph.parameters[graph.index[name]].spec.minimum
+            if minimum is not None and value.min() < minimum:
+                raise ValueError(f"set_parameters: {name} must not be below {minimum:g}, got {value.min()}")
         for name, value in new.items():
             i = graph.index[name]
             if self._plan is None:
@@ -356,8 +375,9 @@ class Model(Training):
         if self._plan is None:
             return {name: value.copy() for name, value in self._slots.items()}
         names = self._plan.optimizer_slots()
-        return {f"{name}/{slot}": self._plan.slot(i, j)
-                for i, name in enumerate(self._graph.index) for j, slot in enumerate(names)}
+        return {f"{parameter.name}/{slot}": self._plan.slot(i, j)
+                for i, parameter in enumerate(self._graph.parameters) if parameter.spec.kind != "state"
+                for j, slot in enumerate(names)}
 
     def set_optimizer_state(self, state, iterations):
         """Put back what `optimizer_state` and `iterations` gave.
@@ -373,10 +393,11 @@ class Model(Training):
         if not isinstance(state, dict):
             raise TypeError(f"set_optimizer_state: expected a dict, got {type(state).__name__}")
         graph, slots = self._graph, plan.optimizer_slots()
-        expected = [f"{name}/{slot}" for name in graph.index for slot in slots]
+        names = [parameter.name for parameter in graph.parameters if parameter.spec.kind != "state"]
+        expected = [f"{name}/{slot}" for name in names for slot in slots]
         if set(state) != set(expected):
             raise ValueError("set_optimizer_state: " + difference(state, expected))
-        new = [self._checked({name: state[f"{name}/{slot}"] for name in graph.index}, f"optimizer state {slot}")
+        new = [self._checked({name: state[f"{name}/{slot}"] for name in names}, f"optimizer state {slot}")
                for slot in slots]
         for j, arrays in enumerate(new):
             for name, value in arrays.items():
@@ -480,16 +501,18 @@ class Model(Training):
         if not isinstance(cls, str) or cls not in keys:
             raise ValueError(f"model configuration: unknown class {cls!r}; known: {', '.join(keys)}")
         expected = keys[cls] | {"class", "name", "seed", "dtype"}
-        if set(config) != expected:
+        if set(config) - ({"data_format"} if cls == "Sequential" else set()) != expected:
             raise ValueError("model configuration: " + difference(config, sorted(expected)))
         common = {key: config[key] for key in ("name", "seed", "dtype")}
         if cls == "Model":
             inputs, outputs = values_from_config(config)
             return Model(inputs, outputs, **common)
         layers = [layer_from_config(entry) for entry in config_list(config, "layers")]
+        data_format = config.get("data_format", "channels_last")
         if config["input_name"] is not None:
-            return Sequential([Input(config["input_shape"], name=config["input_name"]), *layers], **common)
-        return Sequential(layers, input_shape=config["input_shape"], **common)
+            value = Input(config["input_shape"], name=config["input_name"], data_format=data_format)
+            return Sequential([value, *layers], **common)
+        return Sequential(layers, input_shape=config["input_shape"], data_format=data_format, **common)
 
 
 class Sequential(Model):
@@ -507,6 +530,9 @@ class Sequential(Model):
     dtype : "float32" or "float64"
         Precision of parameters, activations and results.
     name : str, optional
+    data_format : "channels_last" or "channels_first"
+        Order of the axes of data with more than one axis, (H, W, C) or (C, H, W): `input_shape` and all arrays have it.
+        Parameters and what layers see are channels last in any case.
 
     Examples
     --------
@@ -521,8 +547,9 @@ class Sequential(Model):
     array([0, 1, 1, 0])
     """
 
-    def __init__(self, layers, input_shape=None, seed=0, dtype="float32", name=None):
+    def __init__(self, layers, input_shape=None, seed=0, dtype="float32", name=None, data_format="channels_last"):
         self._setup(seed, dtype, name)
+        self._data_format = check_format("Sequential", data_format)
         if not isinstance(layers, (list, tuple)):
             raise TypeError(f"Sequential: expected a list of layers, got {type(layers).__name__}")
         layers = list(layers)
@@ -531,8 +558,12 @@ class Sequential(Model):
             self._input = layers.pop(0)
             if input_shape is not None:
                 raise ValueError("Sequential: the input shape is given twice, by input_shape and by the Input layer")
+            if data_format not in ("channels_last", self._input.data_format):
+                raise ValueError(f"Sequential: data_format is {data_format!r}, that of the Input layer "
+                                 f"{self._input.data_format!r}")
+            self._data_format = self._input.data_format
         elif input_shape is not None:
-            self._input = Input(check_shape("Sequential", "input_shape", input_shape))
+            self._input = Input(check_shape("Sequential", "input_shape", input_shape), data_format=data_format)
         if not layers:
             raise ValueError("Sequential: needs at least one layer")
         for i, layer in enumerate(layers):
@@ -567,7 +598,7 @@ class Sequential(Model):
                 raise ValueError(f"model input: expected shape (N, ...), one row per sample, got {x.shape}")
             if 0 in x.shape:
                 raise ValueError(f"model input: empty data, shape {x.shape}")
-            self._build(Input(x.shape[1:]))
+            self._build(Input(x.shape[1:], data_format=self._data_format))
 
     @property
     def layers(self):
@@ -591,6 +622,7 @@ class Sequential(Model):
         shape = list(self.input_shapes[0]) if self.built else None
         name = self._graph.inputs[0].name if self.built else None
         return {"class": "Sequential", **self._common_config(), "input_shape": shape, "input_name": name,
+                **format_config(self._data_format),
                 "layers": [layer_config(layer) for layer in self._layers]}
 
 

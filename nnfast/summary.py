@@ -17,7 +17,7 @@ def summary_text(model):
         for name in entry["members"][1:]:
             described[name] = {"fused": f"in {entry['name']}"}
     rows = [("layer", "kind", "output shape", "parameters", "FLOPs", "fused")]
-    for name, shape in zip(graph.input_names, graph.input_shapes):
+    for name, shape in zip(graph.input_names, graph.input_data_shapes):
         rows.append((name, "Input", str(shape), "", "", ""))
     seen = set()
     for node in graph.nodes:

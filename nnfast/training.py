@@ -28,6 +28,7 @@ from .arrays import (
 )
 from .callbacks import CallbackList, History, Position, ProgressBar
 from .configurable import boolean, integer, number
+from .layout import to_data, to_model
 from .objective import Objective
 
 #: samples per pass of predict and evaluate where the user names no batch size
@@ -156,13 +157,13 @@ class Training:
 
     def _inputs(self, x, finite=True):
         graph = self._graph
-        return as_inputs(x, graph.input_names, graph.input_shapes, self._dtype, finite)
+        return as_inputs(x, graph.input_names, graph.input_data_shapes, self._dtype, finite, graph.data_format)
 
     def _data(self, x, y, sample_weight=None, class_weight=None):
         """Checked arrays: inputs, targets, weights, number of samples."""
         graph, losses = self._graph, self._objective.losses
         xs, n = self._inputs(x)
-        ys = as_targets(y, graph.output_names, graph.output_shapes, losses, self._dtype, n)
+        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n, graph.data_format)
         weight = as_sample_weight(sample_weight, n)
         return xs, ys, apply_class_weight(class_weight, weight, ys, graph.output_shapes, losses), n
 
@@ -454,8 +455,12 @@ class Training:
             self._build_from(x)
             plan = self._require_plan()
             xs, n = self._inputs(x, finite=False)
-        outputs = plan.predict(xs, min(batch_size or INFERENCE_BATCH, n))
-        return outputs[0] if len(outputs) == 1 else outputs
+        return self._results(plan.predict(xs, min(batch_size or INFERENCE_BATCH, n)))
+
+    def _results(self, arrays):
+        """Arrays of the plan as the user gets them: axes in the data's order, and one array by itself."""
+        arrays = [to_data(a, self._graph.data_format) for a in arrays]
+        return arrays[0] if len(arrays) == 1 else arrays
 
     # -- derivatives ---------------------------------------------------------------------------------------------
 
@@ -493,8 +498,7 @@ class Training:
         return loss, self._trainable(grads)
 
     def _trainable(self, grads):
-        return {parameter.name: grad for parameter, grad in zip(self._graph.parameters, grads)
-                if parameter.layer.trainable}
+        return {parameter.name: grad for parameter, grad in zip(self._graph.parameters, grads) if parameter.trained}
 
     def input_gradient(self, x, y):
         """Gradient of each sample's loss with respect to its own input: row i is d loss_i / d x_i.
@@ -508,8 +512,7 @@ class Training:
         with Unbuild(self):
             plan, _ = self._with_loss(x)
             xs, ys, _, _ = self._data(x, y)
-        grads = plan.input_gradient(xs, ys)
-        return grads[0] if len(grads) == 1 else grads
+        return self._results(plan.input_gradient(xs, ys))
 
     def per_sample_loss(self, x, y):
         """The loss of each sample, summed over the outputs with their weights; without penalties.
@@ -559,15 +562,15 @@ class Training:
             graph = self._graph
             dys = []
             for given, name, shape in zip(per_name(dy, graph.output_names, "dy"), graph.output_names,
-                                          graph.output_shapes):
+                                          graph.output_data_shapes):
                 what = f"dy of output {name!r}"
                 a = as_numbers(given, what)
                 if a.shape != (n, *shape):
                     raise ValueError(f"{what}: expected shape {(n, *shape)}, got {a.shape}")
                 check_finite(a, self._dtype, what)
-                dys.append(contiguous(a, self._dtype))
+                dys.append(contiguous(to_model(a, graph.data_format), self._dtype))
         grads, dxs = plan.vjp(xs, dys, training, self.seed)
-        return self._trainable(grads), dxs[0] if len(dxs) == 1 else dxs
+        return self._trainable(grads), self._results(dxs)
 
     def apply_gradients(self, grads):
         """Take one optimizer step with gradients of your own.
@@ -585,10 +588,10 @@ class Training:
         settings = self._compiled()
         graph = self._built()
         new = self._checked(grads, "apply_gradients")
-        wanted = [parameter.name for parameter in graph.parameters if parameter.layer.trainable]
+        wanted = [parameter.name for parameter in graph.parameters if parameter.trained]
         for name in new:
             if name not in wanted:
-                raise ValueError(f"apply_gradients: {name} is frozen, it gets no update")
+                raise ValueError(f"apply_gradients: {name} is frozen or a running statistic, it gets no update")
         missing = [name for name in wanted if name not in new]
         if missing:
             raise ValueError(f"apply_gradients: missing {', '.join(missing)}")

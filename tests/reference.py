@@ -1,6 +1,7 @@
 """Every operation of nnfast, forward and backward, in a few lines of float64 NumPy: the executable specification.
 
-Arrays are x (B, C), w (C, K), b (K,), y (B, K); gradients dx, dw, db, dy. A loss is a pair (one value a sample, its
+Arrays are x (B, C), w (C, K), b (K,), y (B, K); images are x (N, H, W, C) with kernels w (R, S, C / groups, K), signals
+images of one row. Gradients are dx, dw, db, dy. A loss is a pair (one value a sample, its
 gradient with respect to the prediction, not divided by B). `test_reference.py` checks every gradient by central
 differences; everything else in the suite is compared with this file.
 """
@@ -76,6 +77,99 @@ def activation_backward(name, z, dy, alpha=0.0):
 
 def softmax_backward(y, dy):
     return (dy - (dy * y).sum(axis=-1, keepdims=True)) * y
+
+
+# --- windows over images: stride and dilation are (h, w), padding ((top, bottom), (left, right)) ----------------------
+
+ONE, NONE = (1, 1), ((0, 0), (0, 0))
+
+
+def windows(x, kernel, stride, padding, dilation=ONE, fill=0.0):
+    """Every window of x as (N, OH, OW, R, S, C), a copy; `fill` stands around the image."""
+    x = np.pad(x, ((0, 0), *padding, (0, 0)), constant_values=fill)
+    extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilation)]
+    view = np.lib.stride_tricks.sliding_window_view(x, extent, axis=(1, 2))        # (N, ., ., C, extent)
+    view = view[:, ::stride[0], ::stride[1], :, ::dilation[0], ::dilation[1]]
+    return view.transpose(0, 1, 2, 4, 5, 3).copy()
+
+
+def scatter(parts, shape, stride, padding, dilation=ONE):
+    """The transpose of `windows`: adds parts (N, OH, OW, R, S, C) up where they came from, an x of `shape`."""
+    (top, bottom), (left, right) = padding
+    dx = np.zeros((shape[0], shape[1] + top + bottom, shape[2] + left + right, shape[3]))
+    for i, j, r, s in np.ndindex(parts.shape[1:5]):
+        dx[:, i * stride[0] + r * dilation[0], j * stride[1] + s * dilation[1]] += parts[:, i, j, r, s]
+    return dx[:, top:top + shape[1], left:left + shape[2]]
+
+
+def conv2d(x, w, b=None, stride=ONE, padding=NONE, dilation=ONE, groups=1):
+    v = windows(x, w.shape[:2], stride, padding, dilation)
+    v, w = v.reshape(*v.shape[:5], groups, -1), w.reshape(*w.shape[:3], groups, -1)
+    y = np.einsum("nijrsgc,rscgk->nijgk", v, w).reshape(*v.shape[:3], -1)
+    return y if b is None else y + b
+
+
+def conv2d_backward(x, w, dy, stride=ONE, padding=NONE, dilation=ONE, groups=1):
+    v = windows(x, w.shape[:2], stride, padding, dilation)
+    shape, v, g = v.shape, v.reshape(*v.shape[:5], groups, -1), dy.reshape(*dy.shape[:3], groups, -1)
+    dw = np.einsum("nijrsgc,nijgk->rscgk", v, g).reshape(w.shape)
+    dv = np.einsum("nijgk,rscgk->nijrsgc", g, w.reshape(*w.shape[:3], groups, -1)).reshape(shape)
+    return scatter(dv, x.shape, stride, padding, dilation), dw, dy.sum(axis=(0, 1, 2))
+
+
+def max_pool2d(x, kernel, stride, padding=NONE):
+    return windows(x, kernel, stride, padding, fill=-np.inf).max(axis=(3, 4))       # nan wins
+
+
+def max_pool2d_backward(x, dy, kernel, stride, padding=NONE):
+    v = windows(x, kernel, stride, padding, fill=-np.inf)
+    flat = v.reshape(*v.shape[:3], -1, v.shape[5])
+    first = flat.argmax(axis=3)                                                     # the first maximum, or first nan
+    hit = np.arange(flat.shape[3])[:, None] == first[:, :, :, None]
+    return scatter((hit * dy[:, :, :, None]).reshape(v.shape), x.shape, stride, padding)
+
+
+def window_counts(shape, kernel, stride, padding, include_pad):
+    """How many elements each window averages, (1, OH, OW, 1)."""
+    ones = np.ones((1, *shape[1:3], 1))
+    return windows(ones, kernel, stride, padding, fill=1.0 if include_pad else 0.0).sum(axis=(3, 4))
+
+
+def avg_pool2d(x, kernel, stride, padding=NONE, include_pad=False):
+    total = windows(x, kernel, stride, padding).sum(axis=(3, 4))
+    return total / window_counts(x.shape, kernel, stride, padding, include_pad)
+
+
+def avg_pool2d_backward(dy, x_shape, kernel, stride, padding=NONE, include_pad=False):
+    share = dy / window_counts(x_shape, kernel, stride, padding, include_pad)
+    parts = np.broadcast_to(share[:, :, :, None, None], (*dy.shape[:3], *kernel, dy.shape[3]))
+    return scatter(parts, x_shape, stride, padding)
+
+
+# --- batch normalization over all axes but the last ------------------------------------------------------------------
+
+def batch_norm(x, gamma, beta, epsilon, mean=None, variance=None):
+    """With the batch's mean and biased variance, or with those given (inference)."""
+    axes = tuple(range(x.ndim - 1))
+    mean = x.mean(axis=axes) if mean is None else mean
+    variance = x.var(axis=axes) if variance is None else variance
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def batch_norm_backward(x, gamma, dy, epsilon):
+    """(dx, dgamma, dbeta) where mean and variance are the batch's (Ioffe and Szegedy 2015, section 3)."""
+    axes = tuple(range(x.ndim - 1))
+    scale = 1.0 / np.sqrt(x.var(axis=axes) + epsilon)
+    x_hat = (x - x.mean(axis=axes)) * scale
+    dgamma, dbeta, n = (dy * x_hat).sum(axis=axes), dy.sum(axis=axes), x[..., 0].size
+    return gamma * scale * (dy - dbeta / n - x_hat * dgamma / n), dgamma, dbeta
+
+
+def running(old_mean, old_variance, x, momentum):
+    """The running statistics after a step: PyTorch's, with the unbiased variance."""
+    axes, n = tuple(range(x.ndim - 1)), x[..., 0].size
+    unbiased = x.var(axis=axes) * n / max(n - 1, 1)
+    return (1 - momentum) * old_mean + momentum * x.mean(axis=axes), (1 - momentum) * old_variance + momentum * unbiased
 
 
 # --- losses: (value of each sample, gradient with respect to y) ------------------------------------------------------

@@ -55,6 +55,82 @@ def test_activation_far_out_is_finite(name):
         assert np.isfinite(reference.activation_backward(name, z, np.ones_like(z), 0.3)).all()
 
 
+PLACES = [
+    ((3, 2), (1, 1), ((0, 0), (0, 0)), (1, 1), 1), ((2, 3), (2, 1), ((1, 0), (2, 1)), (1, 2), 1),
+    ((2, 2), (3, 2), ((0, 2), (1, 1)), (2, 1), 2), ((1, 3), (1, 2), ((0, 0), (1, 1)), (1, 1), 4),
+]
+
+
+@pytest.mark.parametrize("kernel, stride, padding, dilation, groups", PLACES, ids=str)
+def test_conv2d(kernel, stride, padding, dilation, groups, rng):
+    x, w, b = rng.normal(size=(2, 5, 6, 4)), rng.normal(size=(*kernel, 4 // groups, 8)), rng.normal(size=8)
+    how = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    g = rng.normal(size=reference.conv2d(x, w, b, **how).shape)
+    dx, dw, db = reference.conv2d_backward(x, w, g, **how)
+    close(dx, central_difference(lambda v: (reference.conv2d(v, w, b, **how) * g).sum(), x))
+    close(dw, central_difference(lambda v: (reference.conv2d(x, v, b, **how) * g).sum(), w))
+    close(db, central_difference(lambda v: (reference.conv2d(x, w, v, **how) * g).sum(), b))
+
+
+@pytest.mark.parametrize("kernel, stride, padding, dilation, groups", PLACES, ids=str)
+def test_conv2d_by_its_definition(kernel, stride, padding, dilation, groups, rng):
+    """One sum a pixel, straight from the formula, against the reference's einsum."""
+    x, w = rng.normal(size=(2, 5, 6, 4)), rng.normal(size=(*kernel, 4 // groups, 8))
+    y = reference.conv2d(x, w, None, stride, padding, dilation, groups)
+    for n, i, j, k in np.ndindex(y.shape):
+        total = 0.0
+        for r, s, c in np.ndindex(w.shape[:3]):
+            at = i * stride[0] + r * dilation[0] - padding[0][0], j * stride[1] + s * dilation[1] - padding[1][0]
+            if 0 <= at[0] < 5 and 0 <= at[1] < 6:
+                total += x[n, at[0], at[1], k // (8 // groups) * (4 // groups) + c] * w[r, s, c, k]
+        assert abs(y[n, i, j, k] - total) < 1e-12
+
+
+@pytest.mark.parametrize("kernel, stride, padding", [
+    ((2, 2), (2, 2), ((0, 0), (0, 0))), ((3, 2), (1, 3), ((2, 1), (0, 1))), ((1, 2), (2, 1), ((0, 0), (1, 0))),
+], ids=str)
+def test_pooling(kernel, stride, padding, rng):
+    x = rng.permutation(2 * 5 * 6 * 3).reshape(2, 5, 6, 3) / 10.0       # no two values within reach of a difference
+    g = rng.normal(size=reference.max_pool2d(x, kernel, stride, padding).shape)
+    close(reference.max_pool2d_backward(x, g, kernel, stride, padding),
+          central_difference(lambda v: (reference.max_pool2d(v, kernel, stride, padding) * g).sum(), x))
+    for include_pad in (False, True):
+        expected = central_difference(
+            lambda v, p=include_pad: (reference.avg_pool2d(v, kernel, stride, padding, p) * g).sum(), x)
+        close(reference.avg_pool2d_backward(g, x.shape, kernel, stride, padding, include_pad), expected)
+
+
+def test_pooling_by_hand():
+    x = np.array([[1.0, 4.0, 4.0], [3.0, 4.0, np.nan]]).reshape(1, 2, 3, 1)
+    np.testing.assert_array_equal(reference.max_pool2d(x, (2, 2), (1, 1)).ravel(), [4, np.nan])
+    dx = reference.max_pool2d_backward(x, np.array([[[[1.0], [10.0]]]]), (2, 2), (1, 1))
+    np.testing.assert_array_equal(dx.ravel(), [0, 1, 0, 0, 0, 10])
+    ones = np.ones((1, 2, 2, 1))
+    padding = ((1, 0), (1, 0))
+    close(reference.avg_pool2d(ones, (2, 2), (1, 1), padding), ones)
+    close(reference.avg_pool2d(ones, (2, 2), (1, 1), padding, True).ravel(), [0.25, 0.5, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 2, 4, 2)], ids=str)
+def test_batch_norm(shape, rng):
+    x, g = 2 * rng.normal(size=shape) + 1, rng.normal(size=shape)
+    gamma, beta = rng.normal(size=shape[-1]), rng.normal(size=shape[-1])
+    dx, dgamma, dbeta = reference.batch_norm_backward(x, gamma, g, 0.1)
+    close(dx, central_difference(lambda v: (reference.batch_norm(v, gamma, beta, 0.1) * g).sum(), x))
+    close(dgamma, central_difference(lambda v: (reference.batch_norm(x, v, beta, 0.1) * g).sum(), gamma))
+    close(dbeta, central_difference(lambda v: (reference.batch_norm(x, gamma, v, 0.1) * g).sum(), beta))
+    y = reference.batch_norm(x, np.ones(shape[-1]), np.zeros(shape[-1]), 0.0)
+    close(y.reshape(-1, shape[-1]).mean(axis=0), np.zeros(shape[-1]))
+    close(y.reshape(-1, shape[-1]).std(axis=0), np.ones(shape[-1]))
+
+
+def test_running_statistics():
+    x = np.array([[1.0], [3.0]])
+    mean, variance = reference.running(np.array([10.0]), np.array([1.0]), x, 0.25)
+    close(mean, [8.0])
+    close(variance, [1.25])     # the unbiased variance of 1 and 3 is 2
+
+
 def targets(loss, rng, shape):
     if loss == "softmax_cross_entropy":
         return reference.softmax(rng.normal(size=shape))

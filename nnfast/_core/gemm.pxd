@@ -25,8 +25,8 @@ cdef struct Product:
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil
 cdef int multiply_parallel(const Product *x, int n_threads) except -1
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil
-cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *matrix, char *packed) noexcept nogil
-cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *packed, char *matrix) noexcept nogil
+cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix, char *packed) noexcept nogil
+cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *packed, char *matrix) noexcept nogil
 cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t multiple) noexcept nogil:

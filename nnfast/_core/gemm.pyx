@@ -63,8 +63,7 @@ cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize
     if columns < width:
         memset(to, 0, (p1 - p0) * width * size)
     if x.storage == ROWS:
-        for p in range(p0, p1):
-            memcpy(to + (p - p0) * width * size, x.b + (p * x.ldb + j0) * size, columns * size)
+        k.copy(p1 - p0, columns, x.b + (p0 * x.ldb + j0) * size, x.ldb, to, width)
     elif x.storage == COLUMNS:
         k.transpose(columns, p1 - p0, x.b + (j0 * x.ldb + p0) * size, x.ldb, to, width)
     else:
@@ -87,8 +86,7 @@ cdef void copy_block(const nn_kernels *k, const Product *x, Py_ssize_t rows, Py_
     if x.a_col != 1:
         k.transpose(depth, rows, a, x.a_col, to, ld)
         return
-    for i in range(rows):
-        memcpy(to + i * ld * size, a + i * x.a_row * size, depth * size)
+    k.copy(rows, depth, a, x.a_row, to, ld)
 
 
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil:
@@ -166,8 +164,9 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
         jc += nc
 
 
-cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *matrix, char *packed) noexcept nogil:
-    """A plain [rows][columns] matrix as panels."""
+cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix,
+               char *packed) noexcept nogil:
+    """A matrix with rows of ld numbers as panels."""
     cdef Product x
     cdef Py_ssize_t j
     x.k = k
@@ -175,18 +174,19 @@ cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const c
     x.N = columns
     x.storage = ROWS
     x.b = matrix
-    x.ldb = columns
+    x.ldb = ld
     for j in range(panels(k, columns)):
         pack_panel(&x, j, 0, rows, packed + j * k.nr * rows * k.real_size)
 
 
-cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *packed, char *matrix) noexcept nogil:
+cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *packed,
+                 char *matrix) noexcept nogil:
     """The inverse of pack."""
     cdef Py_ssize_t size = k.real_size, j, i, width
     for j in range(panels(k, columns)):
         width = panel_width(k, columns, j)
         for i in range(rows):
-            memcpy(matrix + (i * columns + j * k.nr) * size, packed + (j * k.nr * rows + i * width) * size,
+            memcpy(matrix + (i * ld + j * k.nr) * size, packed + (j * k.nr * rows + i * width) * size,
                    min(width, columns - j * k.nr) * size)
 
 

@@ -52,6 +52,26 @@ cdef extern from "nnfast.h":
         int accumulate
         int relu
 
+    ctypedef struct nn_window:
+        ptrdiff_t rows
+        ptrdiff_t columns
+        ptrdiff_t row_pitch
+        ptrdiff_t column_pitch
+        ptrdiff_t step
+        ptrdiff_t channels
+        ptrdiff_t first_code
+        ptrdiff_t code_pitch
+        int accumulate
+
+    ctypedef struct nn_depthwise:
+        ptrdiff_t taps
+        const ptrdiff_t *x_offset
+        ptrdiff_t x_step
+        ptrdiff_t y_step
+        ptrdiff_t ldw
+        int accumulate
+        int relu
+
     ctypedef struct nn_update:
         double lr
         double scale
@@ -83,13 +103,31 @@ cdef extern from "nnfast.h":
                        void *c) noexcept nogil
         void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
                           ptrdiff_t dst_ld) noexcept nogil
+        void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
+                     ptrdiff_t dst_ld) noexcept nogil
         void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y) noexcept nogil
+        void (*column_moment)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *dy,
+                              ptrdiff_t ld_dy, const void *mean, void *y) noexcept nogil
+        void (*scale_columns)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *p,
+                              const void *r, const void *z, ptrdiff_t ldz, const void *q, int accumulate, void *y,
+                              ptrdiff_t ldy) noexcept nogil
+        void (*max_pool)(const nn_window *w, ptrdiff_t windows, const void *x, void *y, void *code) noexcept nogil
+        void (*max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, const void *code,
+                                  void *dx) noexcept nogil
+        void (*sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y) noexcept nogil
+        void (*sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale,
+                                  void *dx) noexcept nogil
+        void (*depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
+                          const void *bias, void *y) noexcept nogil
+        void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
+                                   const void *dy, void *dw) noexcept nogil
         void (*exp)(ptrdiff_t n, const void *x, void *y) noexcept nogil
         void (*log)(ptrdiff_t n, const void *x, void *y) noexcept nogil
         void (*activation[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, void *y, double alpha) noexcept nogil
         void (*activation_backward[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, const void *y, const void *dy,
                                                          void *dz, double alpha) noexcept nogil
         void (*add)(ptrdiff_t n, const void *a, const void *b, void *y) noexcept nogil
+        void (*affine)(ptrdiff_t n, const void *x, double scale, double offset, void *y) noexcept nogil
         double (*sum_squares)(ptrdiff_t n, const void *x) noexcept nogil
         double (*absolute_maximum)(ptrdiff_t n, const void *x) noexcept nogil
         double (*penalty)(ptrdiff_t n, const void *w, void *g, double l1, double l2) noexcept nogil

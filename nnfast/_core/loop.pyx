@@ -25,8 +25,8 @@ from nnfast._core.kernels cimport nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.network cimport (
-    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LOSS, OK, PYTHON_BACKWARD, PYTHON_FORWARD, TILE_ROWS,
-    Instruction, Job, Network, Report, Source, Status,
+    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
+    LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, TILE_ROWS, Instruction, Job, Network, Report, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
 from nnfast._core.optimizer cimport begin_step
@@ -78,6 +78,23 @@ cdef class Loop(Network):
                 nn_barrier_wait(&self.barrier, team)
                 if self.failed:
                     return
+            elif instruction.action == PREPARE:
+                if self.job.gradient:
+                    node = &self.nodes[instruction.at]
+                    node.prepare(node, ctx, tid, team)
+            elif instruction.action == BEFORE_FORWARD:
+                node = &self.nodes[instruction.at]
+                node.before_forward(node, ctx, lo, hi)
+            elif instruction.action == COMBINE_FORWARD:
+                node = &self.nodes[instruction.at]
+                node.combine_forward(node, ctx, tid, team)
+            elif instruction.action == BEFORE_BACKWARD or instruction.action == COMBINE_BACKWARD:
+                node = &self.nodes[instruction.at]
+                if node.output.dy != NULL and self.job.gradient:
+                    if instruction.action == BEFORE_BACKWARD:
+                        node.before_backward(node, ctx, lo, hi)
+                    else:
+                        node.combine_backward(node, ctx, tid, team)
             elif tid == 0:
                 with gil:
                     self._call_python(instruction.action, instruction.at, ctx.batch, scale)
@@ -125,6 +142,8 @@ cdef class Loop(Network):
                         if tid == 0:
                             job.status = status
                         break
+                    if scale != 0:
+                        self._commit(&ctx, tid, team)
                 else:
                     self._gradients(&ctx, tile_lo, tile_hi)
             if tid == 0 and job.loss:
@@ -139,6 +158,13 @@ cdef class Loop(Network):
                 self.iterations = iteration
                 self._watch()
         nn_restore_subnormals(mode)
+
+    cdef void _commit(self, const Context *ctx, int tid, int team) noexcept nogil:
+        """What an applied step changes besides the trained parameters: running statistics."""
+        cdef Py_ssize_t i
+        for i in range(self.n_nodes):
+            if self.nodes[i].commit != NULL and self.nodes[i].output.dy != NULL:
+                self.nodes[i].commit(&self.nodes[i], ctx, tid, team)
 
     cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil:
         """First tile of a thread's share: shares of equal cost."""

@@ -10,9 +10,14 @@ cdef enum:
     TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
 
 cdef enum Action:
+    PREPARE
+    BEFORE_FORWARD
+    COMBINE_FORWARD
     FORWARD
-    BACKWARD
     LOSS
+    BEFORE_BACKWARD
+    COMBINE_BACKWARD
+    BACKWARD
     PYTHON_FORWARD
     PYTHON_BACKWARD
     PYTHON_LOSS
@@ -95,6 +100,7 @@ cdef class Network:
     cdef nn_barrier barrier
     cdef Report *reports
     cdef char *scratch
+    cdef Py_ssize_t scratch_size        # bytes that the hungriest operation needs of a thread
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function
     cdef volatile int stop, failed
@@ -106,9 +112,15 @@ cdef class Network:
     cdef int _enter(self) except -1
     cdef int _leave(self) except -1
     cdef void _free_flat(self, int i) noexcept
+    cdef Py_ssize_t _flat_bytes(self) noexcept
     cdef Py_ssize_t _row_length(self, Py_ssize_t size)
     cdef int _build_node(self, Node *node, dict spec) except -1
+    cdef int _build_convolution(self, Node *node, dict spec) except -1
+    cdef int _build_pool(self, Node *node, dict spec) except -1
+    cdef int _build_normalization(self, Node *node, dict spec) except -1
+    cdef char *_place_buffers(self, Py_ssize_t batch, char *at) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi) noexcept
+    cdef Py_ssize_t _tile_rows(self, Node *node) noexcept
     cdef int _write_program(self, Instruction **program, bint loss, bint backward) except -1
     cdef int _reserve(self, Py_ssize_t batch) except -1
     cdef void _free_head(self, Head *head) noexcept

@@ -13,6 +13,10 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy
 
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, needs_input
+from nnfast._core.convolution cimport (
+    Convolution, backward as conv_backward, describe, flipped_size, forward as conv_forward, fuse_pool,
+    gradient as conv_gradient, prepare_kernel, tile_rows,
+)
 from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
@@ -26,7 +30,16 @@ from nnfast._core.loss cimport (
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
 from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value
+from nnfast._core.normalization cimport (
+    ROWS, Normalization, combine_gradients, combine_moments, normalize_backward, normalize_forward, normalize_gradient,
+    sample_gradients, sample_moments, update_running,
+)
 from nnfast._core.optimizer cimport fill_update, optimizer_index
+from nnfast._core.pooling cimport (
+    Pool, average_backward, average_forward, max_backward, max_forward, pad_backward, pad_forward,
+)
+from nnfast._core.scaling cimport rescale_backward, rescale_forward
+from nnfast._core.window cimport Window, read_window
 
 import threading
 
@@ -40,6 +53,7 @@ cdef enum:
 LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
 METRICS = {"accuracy": ACCURACY, "top_k_accuracy": TOP_K, "binary_accuracy": BINARY_ACCURACY, "mse": SQUARED,
            "mae": ABSOLUTE, "r2": R2}
+POOLED_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "leaky_relu", "elu")
 
 
 def product_of(shape):
@@ -47,6 +61,20 @@ def product_of(shape):
     for length in shape:
         n *= length
     return n
+
+
+def takes_activation(spec):
+    """Whether a node can apply an activation layer's function itself."""
+    return spec["op"] in ("dense", "conv", "batch_norm") and spec["activation"] == "linear" and "pool" not in spec
+
+
+def takes_pool(spec, pool):
+    """Whether a convolution can do a max-pooling layer's work: windows side by side, and an activation whose derivative
+    is known from its value. (All activations grow with z, so the greatest z has the greatest value.)"""
+    H, W, OH, OW, R, S, stride_h, stride_w, *padding, dilation_h, dilation_w = pool["window"]
+    return (spec["op"] == "conv" and "pool" not in spec and spec["activation"] in POOLED_ACTIVATIONS
+            and spec["window"][4:12] != (1, 1, 1, 1, 0, 0, 0, 0)    # a product of matrices, without rows of pixels
+            and (R, S) == (stride_h, stride_w) and not any(padding) and (dilation_h, dilation_w) == (1, 1))
 
 
 cdef class Network:
@@ -63,7 +91,7 @@ cdef class Network:
         self.k = kernels(NN_FLOAT32 if self.dtype == np.float32 else NN_FLOAT64)
         self.functions = []
         self._slots = []
-        self._build_parameters(spec["parameters"])
+        self._build_parameters(spec["parameters"], spec["nodes"])
         self._build_nodes(spec)
         self._build_tiles()
         self._build_programs()
@@ -71,6 +99,10 @@ cdef class Network:
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(self.n_nodes):
+            if self.nodes[i].forward == conv_forward and self.nodes[i].extra != NULL:
+                nn_release((<Convolution *>self.nodes[i].extra).flipped,
+                           flipped_size(<Convolution *>self.nodes[i].extra) * self.k.real_size)
+            free(self.nodes[i].extra)
             free(self.nodes[i].inputs)
             free(self.nodes[i].adds)
         for i in range(self.n_heads):
@@ -99,33 +131,41 @@ cdef class Network:
             nn_release(self.scratch, self.n_contexts * self._context_bytes())
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil:
-        """Scratch memory of a thread: for products, and for one tile of a gradient."""
-        return aligned(scratch_bytes(self.k)) + aligned(TILE_ROWS * self.k.nr * self.k.real_size)
+        """Scratch memory of a thread: for its operations, and for one tile of a gradient."""
+        return self.scratch_size + aligned(TILE_ROWS * self.k.nr * self.k.real_size)
 
     cdef int _allocate_flat(self, int i) except -1:
         self._free_flat(i)
-        self.flat[i] = <char *>nn_allocate(self.flat_size * self.k.real_size)
+        self.flat[i] = <char *>nn_allocate(self._flat_bytes())
         if self.flat[i] == NULL:
-            raise MemoryError(f"{self.flat_size * self.k.real_size} bytes for the parameters")
+            raise MemoryError(f"{self._flat_bytes()} bytes for the parameters")
         return 0
 
     cdef void _free_flat(self, int i) noexcept:
         if self.flat[i] != NULL:
-            nn_release(self.flat[i], self.flat_size * self.k.real_size)
+            nn_release(self.flat[i], self._flat_bytes())
             self.flat[i] = NULL
 
-    def _build_parameters(self, specs):
+    cdef Py_ssize_t _flat_bytes(self) noexcept:
+        """With a tile's width to spare: tiles read whole vectors of a group's bias."""
+        return (self.flat_size + self.k.nr) * self.k.real_size
+
+    def _build_parameters(self, specs, node_specs):
         cdef Py_ssize_t i, line = CACHE_LINE // self.k.real_size
         cdef Parameter *p
+        # A depthwise kernel is one matrix: its channels are columns like any other's.
+        groups = {node["kernel"]: node["groups"] for node in node_specs
+                  if node["op"] == "conv" and node["groups"] < node["channels"]}
         self.parameter_specs = list(specs)
         self.n_parameters = len(specs)
         self.parameters = <Parameter *>table(self.n_parameters, sizeof(Parameter))
         for i, spec in enumerate(specs):
             p = &self.parameters[i]
-            p.rows = spec["shape"][0] if spec["kind"] == "kernel" else 1
-            p.columns = spec["shape"][len(spec["shape"]) - 1]
+            p.rows = product_of(spec["shape"][:len(spec["shape"]) - 1]) if spec["kind"] == "kernel" else 1
+            p.matrices = groups.get(i, 1)
+            p.columns = spec["shape"][len(spec["shape"]) - 1] // p.matrices
             p.offset = self.flat_size
-            p.size = packed_size(self.k, p.rows, p.columns)
+            p.size = p.matrices * packed_size(self.k, p.rows, p.columns)
             p.l1 = spec["l1"]
             p.l2 = spec["l2"]
             p.trainable = spec["trainable"]
@@ -139,8 +179,8 @@ cdef class Network:
             p.g = self.flat[1] + p.offset * self.k.real_size
 
     def _build_nodes(self, spec):
-        """Values and nodes. A reshape is only another name for its value; an activation moves into the dense layer
-        before it if nobody else sees what lies between."""
+        """Values and nodes. A reshape is only another name for its value; an activation, or a max-pooling layer after a
+        convolution, moves into the layer before it if nobody else sees what lies between."""
         cdef Py_ssize_t i, j, at
         cdef Node *node
         inputs, specs = spec["inputs"], spec["nodes"]
@@ -164,11 +204,19 @@ cdef class Network:
                 # The value behind both names now has all their users but this one.
                 uses[made] = uses.get(made, 0) + uses[node_spec["inputs"][0]] - 1
                 continue
-            if (node_spec["op"] == "activation" and uses[node_spec["inputs"][0]] == 1 and before in producer
-                    and producer[before]["op"] == "dense" and producer[before]["activation"] == "linear"
-                    and self.value_shapes[before] == shapes[made]):
+            # Nobody else sees what lies between, and no reshape does either.
+            alone = (uses[node_spec["inputs"][0]] == 1 and before in producer
+                     and self.value_shapes[before] == shapes[node_spec["inputs"][0]])
+            if (alone and node_spec["op"] == "activation" and takes_activation(producer[before])
+                    and shapes[made] == self.value_shapes[before]):
                 producer[before].update(activation=node_spec["activation"], alpha=node_spec["alpha"],
                                         members=producer[before]["members"] + [node_spec["name"]])
+                names[made] = before
+                continue
+            if alone and node_spec["op"] == "max_pool" and takes_pool(producer[before], node_spec):
+                producer[before].update(pool=node_spec["window"],
+                                        members=producer[before]["members"] + [node_spec["name"]])
+                self.value_shapes[before] = shapes[made]
                 names[made] = before
                 continue
             names[made] = len(self.value_shapes)
@@ -191,6 +239,7 @@ cdef class Network:
         for i in range(self.n_values):
             self.values[i].size = product_of(self.value_shapes[i])
             self.values[i].ld = self._row_length(self.values[i].size)
+        self.scratch_size = aligned(scratch_bytes(self.k))
         self.n_nodes = len(self.node_specs)
         self.nodes = <Node *>table(self.n_nodes, sizeof(Node))
         for i, held in enumerate(self.node_specs):
@@ -240,6 +289,22 @@ cdef class Network:
             if spec["bias"] >= 0:
                 node.bias = &self.parameters[<Py_ssize_t>spec["bias"]]
             spec["work"] = node.outer * node.kernel.rows * node.kernel.columns
+        elif op == "conv":
+            self._build_convolution(node, spec)
+        elif op == "max_pool":
+            self._build_pool(node, spec)
+            node.forward, node.backward = max_forward, max_backward
+        elif op == "average_pool":
+            self._build_pool(node, spec)
+            node.forward, node.backward = average_forward, average_backward
+        elif op == "pad":
+            self._build_pool(node, spec)
+            node.forward, node.backward = pad_forward, pad_backward
+        elif op == "batch_norm":
+            self._build_normalization(node, spec)
+        elif op == "rescale":
+            node.forward, node.backward = rescale_forward, rescale_backward
+            node.alpha, node.rate = spec["scale"], spec["offset"]
         elif op == "activation":
             node.forward, node.backward = activation_forward, activation_backward
         elif op == "add":
@@ -259,6 +324,67 @@ cdef class Network:
         self.work += spec["work"]
         return 0
 
+    cdef int _build_convolution(self, Node *node, dict spec) except -1:
+        cdef Convolution *c = <Convolution *>table(1, sizeof(Convolution))
+        cdef Window window
+        node.extra = c
+        read_window(&window, spec["window"])
+        node.activation = activation_index(spec["activation"])
+        node.alpha = spec["alpha"]
+        node.outer = window.OH * window.OW
+        node.kernel = &self.parameters[<Py_ssize_t>spec["kernel"]]
+        if spec["bias"] >= 0:
+            node.bias = &self.parameters[<Py_ssize_t>spec["bias"]]
+        describe(c, self.k, &window, spec["channels"], node.kernel.columns * node.kernel.matrices, spec["groups"])
+        if "pool" in spec:
+            read_window(&window, spec["pool"])
+            fuse_pool(c, &window)
+        c.flipped = <char *>nn_allocate(flipped_size(c) * self.k.real_size)
+        node.forward, node.backward, node.gradient = conv_forward, conv_backward, conv_gradient
+        node.prepare = prepare_kernel
+        if c.flipped == NULL:
+            raise MemoryError(f"{flipped_size(c) * self.k.real_size} bytes for {spec['name']}")
+        self.scratch_size = max(self.scratch_size, aligned(c.scratch))
+        spec["work"] = node.outer * c.rows * c.K
+        return 0
+
+    cdef int _build_pool(self, Node *node, dict spec) except -1:
+        cdef Pool *pool = <Pool *>table(1, sizeof(Pool))
+        node.extra = pool
+        read_window(&pool.window, spec["window"])
+        pool.channels = spec["channels"]
+        pool.include_pad = spec.get("include_pad", False)
+        spec["work"] = node.output.size * pool.window.R * pool.window.S
+        return 0
+
+    cdef int _build_normalization(self, Node *node, dict spec) except -1:
+        cdef Normalization *n = <Normalization *>table(1, sizeof(Normalization))
+        node.extra = n
+        n.channels = spec["channels"]
+        n.ld = round_up(n.channels, self.k.nr)
+        n.mean = &self.parameters[<Py_ssize_t>spec["mean"]]
+        n.variance = &self.parameters[<Py_ssize_t>spec["variance"]]
+        n.momentum, n.epsilon = spec["momentum"], spec["epsilon"]
+        if spec["gamma"] >= 0:
+            node.kernel = &self.parameters[<Py_ssize_t>spec["gamma"]]
+        if spec["beta"] >= 0:
+            node.bias = &self.parameters[<Py_ssize_t>spec["beta"]]
+        node.activation = activation_index(spec["activation"])
+        node.alpha = spec["alpha"]
+        node.outer = node.output.size // n.channels
+        node.forward, node.backward, node.gradient = normalize_forward, normalize_backward, normalize_gradient
+        node.before_forward, node.combine_forward = sample_moments, combine_moments
+        node.before_backward, node.combine_backward = sample_gradients, combine_gradients
+        node.commit = update_running
+        return 0
+
+    cdef Py_ssize_t _tile_rows(self, Node *node) noexcept:
+        """Rows of a kernel in a tile of its gradient."""
+        cdef Py_ssize_t rows = node.kernel.rows, pieces = (rows + TILE_ROWS - 1) // TILE_ROWS
+        if node.forward == conv_forward:
+            return tile_rows(<Convolution *>node.extra)
+        return (rows + pieces - 1) // pieces
+
     def _build_tiles(self):
         """All trainable parameters in pieces, a dense kernel's by blocks of rows, then panels."""
         cdef Py_ssize_t i, count = 0, lo, step, panel, passes
@@ -274,10 +400,9 @@ cdef class Network:
                 node = &self.nodes[i]
                 p = node.kernel
                 if p != NULL and p.trainable:
-                    step = (p.rows + TILE_ROWS - 1) // TILE_ROWS
-                    step = (p.rows + step - 1) // step
+                    step = self._tile_rows(node)
                     for lo in range(0, p.rows, step):
-                        for panel in range(panels(self.k, p.columns)):
+                        for panel in range(p.matrices * panels(self.k, p.columns)):
                             if passes == 1:
                                 self._set_kernel_tile(&self.tiles[count], node, panel, lo, min(lo + step, p.rows))
                             count += 1
@@ -300,15 +425,17 @@ cdef class Network:
 
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi) noexcept:
         cdef Parameter *p = node.kernel
-        cdef Py_ssize_t width = panel_width(self.k, p.columns, panel)
+        cdef Py_ssize_t in_matrix = panels(self.k, p.columns), matrix = panel // in_matrix
+        cdef Py_ssize_t width = panel_width(self.k, p.columns, panel % in_matrix)
         tile.node = node
         tile.parameter = p
         tile.panel = panel
         tile.lo = lo
         tile.hi = hi
-        tile.offset = p.offset + panel * self.k.nr * p.rows + lo * width
+        tile.offset = (p.offset + matrix * packed_size(self.k, p.rows, p.columns)
+                       + panel % in_matrix * self.k.nr * p.rows + lo * width)
         tile.size = (hi - lo) * width
-        tile.cost = tile.size
+        tile.cost = tile.size * node.outer
 
     def _build_programs(self):
         self._write_program(&self.inference, False, False)
@@ -321,11 +448,22 @@ cdef class Network:
         def python(action, at):
             actions.extend([(BARRIER, 0), (action, at), (BARRIER, 0)])
 
+        def across(before, combine, at):
+            actions.extend([(before, at), (BARRIER, 0), (combine, at), (BARRIER, 0)])
+
+        if backward:
+            for i in range(self.n_nodes):
+                if self.nodes[i].prepare != NULL:
+                    actions.append((PREPARE, i))
+            if actions:
+                actions.append((BARRIER, 0))
         for i in range(self.n_nodes):
             if self.nodes[i].forward == NULL:
                 python(PYTHON_FORWARD, i)
-            else:
-                actions.append((FORWARD, i))
+                continue
+            if self.nodes[i].before_forward != NULL:
+                across(BEFORE_FORWARD, COMBINE_FORWARD, i)
+            actions.append((FORWARD, i))
         if loss:
             for i in range(self.n_heads):
                 if self.heads[i].loss == CUSTOM_LOSS:
@@ -335,8 +473,10 @@ cdef class Network:
             for i in reversed(range(self.n_nodes)):
                 if self.nodes[i].forward == NULL:
                     python(PYTHON_BACKWARD, i)
-                else:
-                    actions.append((BACKWARD, i))
+                    continue
+                if self.nodes[i].before_backward != NULL:
+                    across(BEFORE_BACKWARD, COMBINE_BACKWARD, i)
+                actions.append((BACKWARD, i))
         free(program[0])
         program[0] = <Instruction *>table(len(actions) + 1, sizeof(Instruction))
         for i, (action, at) in enumerate(actions):
@@ -362,6 +502,7 @@ cdef class Network:
                 self.values[i].z = at if self.keeps_input[i] else NULL
                 if self.keeps_input[i]:
                     at += aligned(batch * self.values[i].ld * row)
+            at = self._place_buffers(batch, at)
             for i in range(self.n_heads):
                 head = &self.heads[i]
                 head.target = at
@@ -376,7 +517,7 @@ cdef class Network:
             self.sample_weight = <double *>at
             at += aligned(batch * sizeof(double))
             if passes == 0:
-                size = at - <char *>NULL
+                size = at - <char *>NULL + CACHE_LINE       # a vector may be read beyond the last number
                 new = <char *>nn_allocate(size)
                 if self.arena != NULL:
                     nn_release(self.arena, self.arena_size)
@@ -387,6 +528,37 @@ cdef class Network:
                     raise MemoryError(f"{size} bytes for a batch of {batch}")
                 at = new
         return 0
+
+    cdef char *_place_buffers(self, Py_ssize_t batch, char *at) noexcept:
+        """The operations' own buffers, from `at` on; where they end."""
+        cdef Py_ssize_t i, size = self.k.real_size
+        cdef Node *node
+        cdef Convolution *c
+        cdef Pool *pool
+        cdef Normalization *n
+        for i in range(self.n_nodes):
+            node = &self.nodes[i]
+            if node.forward == conv_forward:
+                c = <Convolution *>node.extra
+                c.bias_sums = at
+                at += aligned(batch * round_up(c.K, self.k.vl) * size)
+                if c.pooled:
+                    c.code = at
+                    at += aligned(batch * node.output.ld * size)
+                    c.dz_sample = self._row_length(c.window.OH * c.window.OW * c.K)
+                    c.dz = at
+                    at += aligned(batch * c.dz_sample * size)
+            elif node.forward == max_forward:
+                pool = <Pool *>node.extra
+                pool.code = at
+                at += aligned(batch * node.output.ld * size)
+            elif node.before_forward == sample_moments:
+                n = <Normalization *>node.extra
+                n.sums = at
+                at += aligned(2 * batch * n.ld * size)
+                n.rows = at
+                at += aligned(ROWS * n.ld * size)
+        return at
 
     cdef int _enter(self) except -1:
         """One call at a time: the buffers are the plan's."""
@@ -479,9 +651,12 @@ cdef class Network:
     def _padded(self, Py_ssize_t i, array):
         """A parameter-shaped array as it lies in the flat arrays."""
         cdef Parameter *p = &self.parameters[i]
+        cdef Py_ssize_t matrix, size = self.k.real_size
         array = np.ascontiguousarray(array, dtype=self.dtype)
         packed = np.zeros(p.size, self.dtype)
-        pack(self.k, p.rows, p.columns, address(array), address(packed, True))
+        for matrix in range(p.matrices):
+            pack(self.k, p.rows, p.columns, p.columns * p.matrices, address(array) + matrix * p.columns * size,
+                 address(packed, True) + matrix * packed_size(self.k, p.rows, p.columns) * size)
         return packed
 
     def _write(self, int which, Py_ssize_t i, array):
@@ -491,8 +666,12 @@ cdef class Network:
 
     def _read(self, int which, Py_ssize_t i):
         cdef Parameter *p = &self.parameters[i]
+        cdef Py_ssize_t matrix, size = self.k.real_size
         array = np.empty(self.parameter_specs[i]["shape"], self.dtype)
-        unpack(self.k, p.rows, p.columns, self.flat[which] + p.offset * self.k.real_size, address(array, True))
+        for matrix in range(p.matrices):
+            unpack(self.k, p.rows, p.columns, p.columns * p.matrices,
+                   self.flat[which] + (p.offset + matrix * packed_size(self.k, p.rows, p.columns)) * size,
+                   address(array, True) + matrix * p.columns * size)
         return array
 
     def set_parameter(self, Py_ssize_t i, array):

@@ -18,7 +18,8 @@ cdef struct Value:
 cdef struct Parameter:
     char *w                 # packed (gemm.pxd) if a kernel, plain if a bias
     char *g                 # gradient of the mean loss, same layout
-    Py_ssize_t rows, columns
+    Py_ssize_t rows, columns    # of a packed matrix
+    Py_ssize_t matrices         # side by side along the last axis: a convolution's groups, else 1
     Py_ssize_t offset, size # elements, with padding, within the plan's flat arrays
     double l1, l2
     bint trainable
@@ -43,11 +44,18 @@ cdef struct Tile:           # a piece of a parameter's gradient, contiguous in m
 
 ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
+ctypedef void (*team_function)(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 
 cdef struct Node:
     const nn_kernels *k
     row_function forward, backward
     tile_function gradient  # NULL without parameters
+    team_function prepare   # a thread's part of what a step needs of the parameters; NULL: nothing
+    # For an operation that looks across the batch: sums of a thread's own rows, then their combination, each with a
+    # barrier behind it; what a step that is applied changes besides the parameters. NULL for the others.
+    row_function before_forward, before_backward
+    team_function combine_forward, combine_backward, commit
+    void *extra             # what the operation keeps besides: its own struct
     Py_ssize_t n_inputs
     Value **inputs
     bint *adds              # backward adds to the input's gradient instead of setting it

@@ -2,15 +2,22 @@
 
 from .activation import Activation
 from .base import Layer, ParameterSpec, Value
+from .convolution import Conv1D, Conv2D, DepthwiseConv2D
 from .dense import Dense
 from .dropout import Dropout
 from .function import Lambda
 from .input import Input
 from .merge import Add, Concatenate
+from .normalization import BatchNorm
+from .padding import ZeroPadding2D
+from .pooling import AvgPool1D, AvgPool2D, GlobalAvgPool, GlobalMaxPool, MaxPool1D, MaxPool2D
+from .rescale import Rescale
 from .shape import Flatten, Reshape
 
 #: the layers a model file may name
-LAYERS = {cls.__name__: cls for cls in (Dense, Activation, Dropout, Flatten, Reshape, Add, Concatenate)}
+LAYERS = {cls.__name__: cls for cls in (
+    Dense, Conv1D, Conv2D, DepthwiseConv2D, MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D, GlobalMaxPool, GlobalAvgPool,
+    ZeroPadding2D, BatchNorm, Rescale, Activation, Dropout, Flatten, Reshape, Add, Concatenate,
+)}
 
-__all__ = ["LAYERS", "Activation", "Add", "Concatenate", "Dense", "Dropout", "Flatten", "Input", "Lambda", "Layer",
-           "ParameterSpec", "Reshape", "Value"]
+__all__ = [*LAYERS, "LAYERS", "Input", "Lambda", "Layer", "ParameterSpec", "Value"]

@@ -46,6 +46,24 @@ class Activation(Layer):
         return config
 
 
+class ActivatedLayer(Layer):
+    """Base of layers with an argument `activation`: a name, or an `Activation` with its alpha."""
+
+    def output_activation(self):
+        return self.activation.activation
+
+    def get_config(self):
+        name, alpha = self.activation.activation, self.activation.get_config()["alpha"]
+        activation = name if alpha is None else {"activation": name, "alpha": alpha}
+        return super().get_config() | {"activation": activation}
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config, dict) and isinstance(config.get("activation"), dict):
+            config = config | {"activation": Activation.from_config(config["activation"])}
+        return super().from_config(config)
+
+
 def get_activation(activation, label):
     """`activation` (a name, None for linear, or an Activation) as an Activation without a model."""
     if isinstance(activation, Activation):

@@ -21,7 +21,11 @@ from ..configurable import Configurable, boolean, integer
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:
-    """A parameter a layer asks for; the model names it ``<layer>/<name>`` and owns its array."""
+    """A parameter a layer asks for; the model names it ``<layer>/<name>`` and owns its array.
+
+    `kind` is "kernel" (trained, under regularizers), "bias" (trained, never penalised) or "state" (numbers that the
+    forward pass keeps up, such as running statistics: never trained). No value may be below `minimum`.
+    """
 
     name: str
     shape: tuple
@@ -30,6 +34,7 @@ class ParameterSpec:
     fan_in: int
     fan_out: int
     regularizer: object = None
+    minimum: float | None = None
 
 
 class Value:
@@ -192,11 +197,7 @@ class Layer:
         config = {"name": self._name, "trainable": self._trainable}
         for field in self.fields:
             value = getattr(self, field)
-            if isinstance(value, Configurable):
-                value = value.to_config()
-            elif isinstance(value, tuple):
-                value = list(value)
-            config[field] = value
+            config[field] = value.to_config() if isinstance(value, Configurable) else as_lists(value)
         return config
 
     @classmethod
@@ -219,6 +220,11 @@ class Layer:
     def __repr__(self):
         fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.fields)
         return f"{type(self).__name__}({fields})"
+
+
+def as_lists(value):
+    """Tuples, and tuples in them, as JSON has them."""
+    return [as_lists(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def check_shape(who, what, shape):

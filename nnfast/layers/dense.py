@@ -2,11 +2,11 @@
 
 from .. import initializers, regularizers
 from ..configurable import boolean, integer
-from .activation import Activation, get_activation
-from .base import Layer, ParameterSpec
+from .activation import ActivatedLayer, get_activation
+from .base import ParameterSpec
 
 
-class Dense(Layer):
+class Dense(ActivatedLayer):
     """Fully connected layer over the last axis: ``y = activation(x @ kernel + bias)``.
 
     Input (..., C), output (..., units), kernel (C, units), bias (units,).
@@ -59,18 +59,3 @@ class Dense(Layer):
     def node(self, input_shapes, parameters, seed):
         return {"op": "dense", "kernel": parameters["kernel"], "bias": parameters.get("bias", -1),
                 "activation": self.activation.activation, "alpha": self.activation.alpha}
-
-    def output_activation(self):
-        return self.activation.activation
-
-    def get_config(self):
-        name, alpha = self.activation.activation, self.activation.get_config()["alpha"]
-        activation = name if alpha is None else {"activation": name, "alpha": alpha}
-        return super().get_config() | {"activation": activation}
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        if isinstance(config.get("activation"), dict):
-            config["activation"] = Activation.from_config(config["activation"])
-        return super().from_config(config)

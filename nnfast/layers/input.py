@@ -1,5 +1,6 @@
 """The place where data enters a graph."""
 
+from ..layout import check_format, data_shape, model_shape
 from .base import Value, check_shape
 
 
@@ -9,9 +10,19 @@ class Input(Value):
     Parameters
     ----------
     shape : tuple of int, or int
-        Shape of one sample, without the batch axis.
+        Shape of one sample as the data have it, without the batch axis.
     name : str, optional
         Names the array in error messages and in a dict of inputs; unnamed inputs become ``input``, ``input_1``, ...
+    data_format : "channels_last" or "channels_first"
+        Order of the axes of the data, (H, W, C) or (C, H, W). Layers see channels last in any case; the data are
+        turned round once on their way in, and results on their way out (see `nnfast.layout`).
+
+    Attributes
+    ----------
+    shape : tuple of int
+        What layers see: channels last.
+    data_shape : tuple of int
+        What the data have.
 
     Examples
     --------
@@ -19,15 +30,25 @@ class Input(Value):
     >>> x = nf.Input((4,), name="state")
     >>> nf.Dense(2)(x).shape
     (2,)
+    >>> image = nf.Input((3, 32, 32), data_format="channels_first")
+    >>> nf.Conv2D(8, 3)(image).shape
+    (30, 30, 8)
     """
 
-    __slots__ = ("name",)
+    __slots__ = ("name", "data_format")
 
-    def __init__(self, shape, name=None):
+    def __init__(self, shape, name=None, data_format="channels_last"):
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"Input: name must be a non-empty string without '/', got {name!r}")
-        super().__init__(None, (), check_shape(name or "Input", "shape", shape))
+        shape = check_shape(name or "Input", "shape", shape)
+        self.data_format = check_format(name or "Input", data_format, shape)
+        super().__init__(None, (), model_shape(shape, data_format))
         self.name = name
 
+    @property
+    def data_shape(self):
+        return data_shape(self.shape, self.data_format)
+
     def __repr__(self):
-        return f"Input({self.shape}, name={self.name!r})"
+        order = "" if self.data_format == "channels_last" else f", data_format={self.data_format!r}"
+        return f"Input({self.data_shape}, name={self.name!r}{order})"

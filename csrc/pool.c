@@ -1,0 +1,99 @@
+/* Windows over the pixels of an image: maximum and sum, and their gradients. A pixel is a run of channels, one vector of
+ * channels at a time goes over the taps of a window, and a call takes a row of windows of one shape.
+ *
+ * The maximum notes which tap it came from, as a number of this precision: `code`. The gradient goes to that tap alone,
+ * so equal values, and NaN, need no second look: the first maximum has it.
+ */
+
+/* Channels j.. of a pixel, n lanes of them. */
+#define AT(p, n) ((n) == VL ? v_load(p) : v_load_n(p, n))
+#define PUT(p, a, n) do { if ((n) == VL) v_store(p, a); else v_store_n(p, a, n); } while (0)
+
+static void NAME(max_pool)(const nn_window *w, ptrdiff_t windows, const void *x_, void *y_, void *code_)
+{
+    const real *x = x_;
+    real *y = y_, *code = code_;
+    for (ptrdiff_t i = 0; i < windows; i++) {
+        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
+            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
+            vec best = AT(x + j, n), from = v_set1((real)w->first_code);
+            for (ptrdiff_t r = 0; r < w->rows; r++)
+                for (ptrdiff_t s = r == 0; s < w->columns; s++) {
+                    const vec a = AT(x + r * w->row_pitch + s * w->column_pitch + j, n);
+                    /* A NaN beats every number, and nothing beats a NaN. */
+                    const mask more = mask_or(v_lt(best, a), v_isnan(a));
+                    const vec kept = v_select(v_isnan(best), best, v_select(more, a, best));
+                    const vec here = v_set1((real)(w->first_code + r * w->code_pitch + s));
+                    from = v_select(v_isnan(best), from, v_select(more, here, from));
+                    best = kept;
+                }
+            PUT(y + j, best, n);
+            if (code) PUT(code + j, from, n);
+        }
+        x += w->step;
+        y += w->channels;
+        if (code) code += w->channels;
+    }
+}
+
+static void NAME(max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy_, const void *code_, void *dx_)
+{
+    const real *dy = dy_, *code = code_;
+    real *dx = dx_;
+    for (ptrdiff_t i = 0; i < windows; i++) {
+        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
+            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
+            const vec g = AT(dy + j, n), from = AT(code + j, n);
+            for (ptrdiff_t r = 0; r < w->rows; r++)
+                for (ptrdiff_t s = 0; s < w->columns; s++) {
+                    real *to = dx + r * w->row_pitch + s * w->column_pitch + j;
+                    const vec here = v_set1((real)(w->first_code + r * w->code_pitch + s));
+                    vec part = v_select(v_eq(from, here), g, v_zero());
+                    if (w->accumulate) part = v_add(part, AT(to, n));
+                    PUT(to, part, n);
+                }
+        }
+        dx += w->step;
+        dy += w->channels;
+        code += w->channels;
+    }
+}
+
+static void NAME(sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x_, double scale, void *y_)
+{
+    const real *x = x_;
+    real *y = y_;
+    const vec factor = v_set1((real)scale);
+    for (ptrdiff_t i = 0; i < windows; i++) {
+        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
+            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
+            vec sum = v_zero();
+            for (ptrdiff_t r = 0; r < w->rows; r++)
+                for (ptrdiff_t s = 0; s < w->columns; s++)
+                    sum = v_add(sum, AT(x + r * w->row_pitch + s * w->column_pitch + j, n));
+            PUT(y + j, v_mul(sum, factor), n);
+        }
+        x += w->step;
+        y += w->channels;
+    }
+}
+
+static void NAME(sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy_, double scale, void *dx_)
+{
+    const real *dy = dy_;
+    real *dx = dx_;
+    const vec factor = v_set1((real)scale);
+    for (ptrdiff_t i = 0; i < windows; i++) {
+        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
+            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
+            const vec g = v_mul(AT(dy + j, n), factor);
+            for (ptrdiff_t r = 0; r < w->rows; r++)
+                for (ptrdiff_t s = 0; s < w->columns; s++) {
+                    real *to = dx + r * w->row_pitch + s * w->column_pitch + j;
+                    PUT(to, w->accumulate ? v_add(AT(to, n), g) : g, n);
+                }
+        }
+        dx += w->step;
+        dy += w->channels;
+    }
+}

@@ -1,0 +1,30 @@
+"""Convolution: its geometry and buffers, and its functions for a plan."""
+from nnfast._core.correlation cimport Correlation
+from nnfast._core.kernels cimport nn_kernels
+from nnfast._core.node cimport Context, Node, Tile
+from nnfast._core.window cimport Window
+
+cdef struct Convolution:
+    const nn_kernels *k
+    Window window
+    Py_ssize_t C, K, groups     # as the user's; depthwise: groups == C
+    bint depthwise
+    Py_ssize_t rows             # of a group's kernel matrix: R * S * C / groups (depthwise: R * S)
+    Py_ssize_t matrices         # how many such matrices the packed kernel holds: groups (depthwise: 1)
+    Py_ssize_t scratch          # bytes of a thread
+    char *flipped               # the kernel as the input gradient needs it; NULL: not needed
+    char *bias_sums             # sum of dz over each sample's pixels
+    bint pooled                 # a max-pooling layer follows in the same node
+    Window pool
+    char *dz                    # gradient before the pooling
+    Py_ssize_t dz_sample        # from sample to sample
+    char *code                  # which tap of its window each maximum came from
+
+cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept
+cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
+cdef Py_ssize_t tile_rows(const Convolution *c) noexcept nogil
+cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil
+cdef void prepare_kernel(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil

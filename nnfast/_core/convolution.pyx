@@ -1,0 +1,730 @@
+"""Convolution as all frameworks have it (cross-correlation), 1-D and 2-D, with groups; depthwise channel by channel.
+
+    y[n, i, j, k] = act(b[k] + sum_{r, s, c} x[n, i * stride - pad + r * dilation, (likewise j), c] w[r, s, c, k])
+
+Layout: x [N][H][W][C], w [R][S][C / groups][K], packed like a dense kernel of R * S * C / groups rows (a matrix for each
+group; depthwise: one of R * S rows), y [N][OH][OW][K].
+
+    forward   a sum over taps (correlation.pyx), bias and relu in the tile; a max-pooling layer that follows takes its
+              windows from a band of rows in scratch memory: what lies between is never stored
+    backward  dz = dy * act'(y), through the pooling if there is one; sums of dz over a sample's pixels for db;
+              dx = a sum over taps for each phase of the stride, with the kernel flipped
+    gradient  dw[r, s] = sum over pixels of x' dz, a product for each tap over the whole batch: a tile is a panel of
+              channels k and some rows of taps and channels c, and belongs to one thread
+"""
+from cython.parallel cimport parallel, threadid
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset
+
+from nnfast._core.activation cimport apply, apply_backward
+from nnfast._core.correlation cimport Correlation, copy_pixels, correlate, prepare
+from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, unpack
+from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, NN_RELU, kernels, nn_brgemm, nn_depthwise, nn_kernels, nn_window
+from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release
+from nnfast._core.node cimport Context, Node, Tile, Value
+from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
+from nnfast._core.window cimport Window, read_window
+
+from nnfast._core.elementwise import activation_forward, softmax_forward
+
+cdef enum:
+    PIXELS = 128            # summed in one pass of the kernel's gradient: their dz in a panel, and x in a tile, stay in L1
+    MOST_PIXELS = 256       # of one row
+    POOL_BYTES = 131072     # of rows that wait for their pooling, in L2
+    FEW_ROWS = 24           # of a gradient's tile: fewer do not pay for copying dz
+    TILE_ROWS = 192
+    FEW_PANELS = 8
+
+cdef double WORK_PER_THREAD = 4e5
+
+
+# ---------------------------------------------------------------- shape
+
+cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K,
+                   Py_ssize_t groups) noexcept:
+    cdef Window *w = &c.window
+    cdef Correlation x
+    cdef Py_ssize_t phase, rows, columns
+    c.k = k
+    c.window = window[0]
+    c.C = C
+    c.K = K
+    c.groups = groups
+    c.depthwise = groups == C and groups > 1
+    c.rows = w.R * w.S * (1 if c.depthwise else C // groups)
+    c.matrices = 1 if c.depthwise else groups
+    c.pooled = False
+    if (w.R == w.S == w.stride_h == w.stride_w == 1 and w.pad_top == w.pad_left == w.pad_bottom == w.pad_right == 0):
+        # A pixel by itself: all of a sample's are one row.
+        w.W *= w.H
+        w.H = 1
+        w.OW *= w.OH
+        w.OH = 1
+    forward_sum(c, &x)
+    c.scratch = x.scratch
+    for phase in range(phases(w)):
+        backward_sum(c, phase, &x)
+        c.scratch = max(c.scratch, x.scratch)
+    # The kernel's gradient: dz of a panel, and x with its padding.
+    rows = max(1, PIXELS // w.OW)
+    columns = min(w.OW, MOST_PIXELS)
+    c.scratch = max(c.scratch, round_up((rows * columns + 1) * k.nr * k.real_size, 64)
+                    + (rows * w.stride_h + w.R * w.dilation_h) * (columns * w.stride_w + w.S * w.dilation_w)
+                    * max(C if C < k.nr else 0, k.nr) * k.real_size)
+    if c.depthwise and K != C:      # a sample's dx for every channel of dz
+        c.scratch = aligned(c.scratch) + w.H * w.W * K * k.real_size
+
+
+cdef void fuse_pool(Convolution *c, const Window *pool) noexcept:
+    """Windows that lie side by side, without padding."""
+    c.pooled = True
+    c.pool = pool[0]
+    c.scratch = aligned(c.scratch) + aligned(pool_rows(c) * c.window.OW * c.K * c.k.real_size)
+
+
+cdef Py_ssize_t pool_rows(const Convolution *c) noexcept nogil:
+    """Rows of the convolution that are pooled together."""
+    cdef Py_ssize_t windows = POOL_BYTES // (c.pool.R * c.window.OW * c.K * c.k.real_size)
+    return max(1, min(windows, c.pool.OH)) * c.pool.R
+
+
+cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
+    """The convolution as a sum over taps; arrays are the caller's to fill in."""
+    cdef const Window *w = &c.window
+    memset(x, 0, sizeof(Correlation))
+    x.k = c.k
+    x.C = c.C
+    x.K = c.K
+    x.groups = c.groups if not c.depthwise else 1
+    x.depthwise = c.depthwise
+    x.repeat = c.K // c.C if c.depthwise else 1
+    x.H, x.W, x.OH, x.OW = w.H, w.W, w.OH, w.OW
+    x.step_h, x.step_w = w.stride_h, w.stride_w
+    x.first_h, x.first_w = -w.pad_top, -w.pad_left
+    x.spacing_h, x.spacing_w = w.dilation_h, w.dilation_w
+    x.taps_h, x.taps_w = w.R, w.S
+    x.y_pixel = c.K
+    x.y_row = w.OW * c.K
+    prepare(x)
+
+
+cdef Py_ssize_t phases(const Window *w) noexcept nogil:
+    return min(w.stride_h, w.H) * min(w.stride_w, w.W)
+
+
+cdef void phase_taps(Py_ssize_t phase, Py_ssize_t stride, Py_ssize_t pad, Py_ssize_t dilation, Py_ssize_t taps,
+                     Py_ssize_t *first_tap, Py_ssize_t *step, Py_ssize_t *count, Py_ssize_t *first, Py_ssize_t *spacing) noexcept nogil:
+    """Inputs at phase, phase + stride, ... meet outputs only through the taps r for which stride divides
+    phase + pad - r * dilation: first_tap, first_tap - step, ...; output row = input row // stride + first + t * spacing."""
+    cdef Py_ssize_t r
+    count[0] = 0
+    step[0] = 1
+    first_tap[0] = first[0] = spacing[0] = 0
+    for r in range(taps - 1, -1, -1):
+        if (phase + pad - r * dilation) % stride != 0:
+            continue
+        if count[0] == 0:
+            first_tap[0] = r
+            first[0] = (phase + pad - r * dilation) // stride
+        elif count[0] == 1:
+            step[0] = first_tap[0] - r
+            spacing[0] = (phase + pad - r * dilation) // stride - first[0]
+        count[0] += 1
+    if count[0] < 2:
+        spacing[0] = 1
+
+
+cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) noexcept nogil:
+    """The input gradient at one phase of the stride as a sum over taps of dz. For a depthwise multiplier the result is
+    for every channel of dz; its `repeat` neighbours are added afterwards."""
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t across = min(w.stride_w, w.W), h = phase // across, v = phase % across
+    cdef Py_ssize_t unused[2]
+    memset(x, 0, sizeof(Correlation))
+    x.k = c.k
+    x.C = c.K
+    x.K = c.K if c.depthwise else c.C
+    x.groups = c.groups if not c.depthwise else 1
+    x.depthwise = c.depthwise
+    x.repeat = 1
+    x.H, x.W = w.OH, w.OW
+    x.OH = (w.H - h + w.stride_h - 1) // w.stride_h
+    x.OW = (w.W - v + w.stride_w - 1) // w.stride_w
+    x.step_h = x.step_w = 1
+    phase_taps(h, w.stride_h, w.pad_top, w.dilation_h, w.R, &unused[0], &unused[1], &x.taps_h, &x.first_h, &x.spacing_h)
+    phase_taps(v, w.stride_w, w.pad_left, w.dilation_w, w.S, &unused[0], &unused[1], &x.taps_w, &x.first_w, &x.spacing_w)
+    x.y_pixel = w.stride_w * x.K
+    x.y_row = w.stride_h * w.W * x.K
+    prepare(x)
+
+
+# ---------------------------------------------------------------- the flipped kernel
+
+cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil:
+    """Elements: every tap belongs to one phase."""
+    cdef const Window *w = &c.window
+    if c.depthwise:
+        return packed_size(c.k, c.rows, c.K)
+    return c.groups * packed_size(c.k, w.R * w.S * (c.K // c.groups), c.C // c.groups)
+
+
+cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part, int team) noexcept nogil:
+    """The kernel with taps reversed and channels exchanged, phase after phase; every team-th panel of it."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, Cg = c.C // c.groups, Kg = c.K // c.groups, across = min(w.stride_w, w.W)
+    cdef Py_ssize_t phase, g, j, r, s, tap_r, step_r, n_r, tap_s, step_s, n_s, panel = 0, width, columns
+    cdef Py_ssize_t unused[2]
+    cdef Py_ssize_t rows, kk, inner, tap, K = c.K
+    cdef const char *source
+    cdef char *to
+    for phase in range(phases(w)):
+        phase_taps(phase // across, w.stride_h, w.pad_top, w.dilation_h, w.R, &tap_r, &step_r, &n_r, &unused[0], &unused[1])
+        phase_taps(phase % across, w.stride_w, w.pad_left, w.dilation_w, w.S, &tap_s, &step_s, &n_s, &unused[0], &unused[1])
+        if n_r * n_s == 0:
+            continue
+        if c.depthwise:
+            for j in range(panels(k, K)):
+                panel += 1
+                if panel % team != part:
+                    continue
+                width = panel_width(k, K, j)
+                to = flipped + j * k.nr * n_r * n_s * size
+                for r in range(n_r):
+                    for s in range(n_s):
+                        tap = (tap_r - r * step_r) * w.S + tap_s - s * step_s
+                        memcpy(to, kernel + (j * k.nr * c.rows + tap * width) * size, width * size)
+                        to += width * size
+            flipped += packed_size(k, n_r * n_s, K) * size
+            continue
+        rows = n_r * n_s * Kg
+        for g in range(c.groups):
+            source = kernel + g * packed_size(k, c.rows, Kg) * size
+            for j in range(panels(k, Cg)):
+                panel += 1
+                if panel % team != part:
+                    continue
+                width = panel_width(k, Cg, j)
+                columns = min(Cg - j * k.nr, width)
+                to = flipped + j * k.nr * rows * size
+                if columns < width:
+                    memset(to, 0, rows * width * size)
+                for r in range(n_r):
+                    for s in range(n_s):
+                        tap = (tap_r - r * step_r) * w.S + tap_s - s * step_s
+                        kk = 0
+                        while kk < Kg:
+                            inner = panel_width(k, Kg, kk // k.nr)
+                            k.transpose(columns, min(inner, Kg - kk),
+                                        source + (kk * c.rows + (tap * Cg + j * k.nr) * inner) * size, inner,
+                                        to + kk * width * size, width)
+                            kk += inner
+                        to += Kg * width * size
+            flipped += packed_size(k, rows, Cg) * size
+
+
+cdef void prepare_kernel(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    cdef const Convolution *c = <const Convolution *>node.extra
+    if node.inputs[0].dy != NULL and c.flipped != NULL:
+        flip(c, node.kernel.w, c.flipped, part, team)
+
+
+# ---------------------------------------------------------------- forward
+
+cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const Value *in_ = node.inputs[0]
+    cdef const Value *out = node.output
+    cdef Py_ssize_t size = c.k.real_size
+    cdef Correlation x
+    forward_sum(c, &x)
+    x.x = in_.y + lo * in_.ld * size
+    x.x_sample = in_.ld
+    x.w = node.kernel.w
+    x.bias = NULL if node.bias == NULL else node.bias.w
+    x.relu = node.activation == NN_RELU
+    if c.pooled:
+        forward_pooled(node, &x, ctx.scratch, lo, hi)
+        return
+    x.y = (out.y if out.z == NULL else out.z) + lo * out.ld * size
+    x.y_sample = out.ld
+    correlate(&x, 0, (hi - lo) * x.OH * x.segments, ctx.scratch)
+    if node.activation != NN_RELU:
+        apply(node, ctx, lo, hi)
+
+
+cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """A band of rows in scratch memory, then its windows' maxima."""
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const nn_kernels *k = c.k
+    cdef const Value *out = node.output
+    cdef Py_ssize_t size = k.real_size, most = pool_rows(c), b, i, rows, j, at
+    cdef Py_ssize_t band = most * c.window.OW * c.K * size
+    cdef char *pixels = scratch
+    cdef nn_window w
+    pool_window(c, &w)
+    scratch += aligned(band)
+    for b in range(lo, hi):
+        i = 0
+        while i < c.pool.OH * c.pool.R:
+            rows = min(most, c.pool.OH * c.pool.R - i)
+            # The rows' places in an output that begins `i` rows before the band.
+            x.y = pixels - (i * x.y_row + (b - lo) * x.y_sample) * size
+            correlate(x, ((b - lo) * x.OH + i) * x.segments, ((b - lo) * x.OH + i + rows) * x.segments, scratch)
+            if node.activation != NN_RELU and node.activation != 0:
+                k.activation[node.activation](rows * c.window.OW * c.K, pixels, pixels, node.alpha)
+            for j in range(rows // c.pool.R):
+                at = (b * out.ld + (i // c.pool.R + j) * c.pool.OW * c.K) * size
+                k.max_pool(&w, c.pool.OW, pixels + j * c.pool.R * x.y_row * size, out.y + at, c.code + at)
+            i += rows
+
+
+cdef void pool_window(const Convolution *c, nn_window *w) noexcept nogil:
+    w.rows, w.columns = c.pool.R, c.pool.S
+    w.row_pitch, w.column_pitch = c.window.OW * c.K, c.K
+    w.step = c.pool.S * c.K
+    w.channels = c.K
+    w.first_code = 0
+    w.code_pitch = c.pool.S
+    w.accumulate = False
+
+
+# ---------------------------------------------------------------- backward
+
+cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const nn_kernels *k = c.k
+    cdef const Value *in_ = node.inputs[0]
+    cdef const Value *out = node.output
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, b, ld
+    cdef const char *dz
+    cdef char *wide
+    apply_backward(node, ctx, lo, hi)
+    if c.pooled:
+        unpool(node, lo, hi)
+    gradient_before_pool(node, &dz, &ld)
+    if node.bias != NULL and node.bias.trainable:
+        for b in range(lo, hi):
+            k.column_sum(w.OH * w.OW, c.K, dz + b * ld * size, c.K, c.bias_sums + b * round_up(c.K, k.vl) * size)
+    if in_.dy == NULL:
+        return
+    if not c.depthwise or c.K == c.C:
+        input_gradient(c, dz + lo * ld * size, ld, c.flipped, in_.dy + lo * in_.ld * size, in_.ld, hi - lo,
+                       node.adds[0], 0, 1, ctx.scratch)
+        return
+    wide = ctx.scratch + c.scratch - w.H * w.W * c.K * size
+    for b in range(lo, hi):
+        input_gradient(c, dz + b * ld * size, ld, c.flipped, wide, 0, 1, False, 0, 1, ctx.scratch)
+        add_neighbours(k, wide, w.H * w.W * c.C, c.K // c.C, node.adds[0], in_.dy + b * in_.ld * size)
+
+
+cdef void gradient_before_pool(const Node *node, const char **dz, Py_ssize_t *ld) noexcept nogil:
+    cdef const Convolution *c = <const Convolution *>node.extra
+    dz[0] = c.dz if c.pooled else node.output.dy
+    ld[0] = c.dz_sample if c.pooled else node.output.ld
+
+
+cdef void unpool(const Node *node, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """The pooled gradient to the pixels that it came from; zero elsewhere."""
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const Value *out = node.output
+    cdef Py_ssize_t size = c.k.real_size, b, i, at
+    cdef bint covered = c.pool.OW * c.pool.S == c.window.OW and c.pool.OH * c.pool.R == c.window.OH
+    cdef nn_window w
+    cdef char *dz
+    pool_window(c, &w)
+    for b in range(lo, hi):
+        dz = c.dz + b * c.dz_sample * size
+        if not covered:
+            memset(dz, 0, c.window.OH * c.window.OW * c.K * size)
+        for i in range(c.pool.OH):
+            at = (b * out.ld + i * c.pool.OW * c.K) * size
+            c.k.max_pool_backward(&w, c.pool.OW, out.dy + at, c.code + at, dz + i * c.pool.R * w.row_pitch * size)
+
+
+cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, const char *flipped, char *dx,
+                         Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team, char *scratch) noexcept nogil:
+    """dx of some samples; a team's part of the rows of each phase."""
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = c.k.real_size, across = min(w.stride_w, w.W), phase, units
+    cdef Correlation x
+    for phase in range(phases(w)):
+        backward_sum(c, phase, &x)
+        x.x = dz
+        x.x_sample = ld
+        x.y = dx + (phase // across * w.W + phase % across) * x.K * size
+        x.y_sample = dx_ld
+        x.w = flipped
+        x.accumulate = accumulate
+        units = samples * x.OH * x.segments
+        correlate(&x, units * part // team, units * (part + 1) // team, scratch)
+        if c.depthwise:
+            flipped += packed_size(c.k, x.taps_h * x.taps_w, c.K) * size
+        else:
+            flipped += c.groups * packed_size(c.k, x.taps_h * x.taps_w * (c.K // c.groups), c.C // c.groups) * size
+
+
+cdef void add_neighbours(const nn_kernels *k, char *x, Py_ssize_t n, Py_ssize_t count, bint accumulate,
+                         char *y) noexcept nogil:
+    """y[i] (+)= the sum of x[i * count ..]: a row of windows of one pixel with one channel."""
+    cdef nn_window w
+    w.rows, w.columns = 1, count
+    w.row_pitch, w.column_pitch = 0, 1
+    w.step = count
+    w.channels = 1
+    k.sum_pool(&w, n, x, 1, x if accumulate else y)     # in place: the sums trail behind what they are made of
+    if accumulate:
+        k.add(n, x, y, y)
+
+
+# ---------------------------------------------------------------- the kernel's gradient
+
+cdef Py_ssize_t tile_rows(const Convolution *c) noexcept nogil:
+    """Rows of dw in a tile: whole kernel rows (r), as many as stay in L1 beside what they are summed from."""
+    cdef Py_ssize_t run = c.rows // c.window.R
+    if c.depthwise:
+        return c.rows
+    if run > TILE_ROWS:
+        run = c.rows // (c.window.R * c.window.S)
+        if run > TILE_ROWS:
+            return (run + (run + TILE_ROWS - 1) // TILE_ROWS - 1) // ((run + TILE_ROWS - 1) // TILE_ROWS)
+    # One kernel row where there are few panels to share out among threads.
+    return run if panels(c.k, c.K) < FEW_PANELS else TILE_ROWS // run * run
+
+
+cdef inline Py_ssize_t first_output(Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
+    """The first output whose tap (times dilation) lies inside the input."""
+    return 0 if tap >= pad else (pad - tap + stride - 1) // stride
+
+
+cdef inline Py_ssize_t last_output(Py_ssize_t length, Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
+    """One beyond the last."""
+    return 0 if length + pad - tap <= 0 else (length + pad - tap - 1) // stride + 1
+
+
+cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
+                          bint readable, Py_ssize_t batch, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi, char *to,
+                          char *scratch) noexcept nogil:
+    """Rows lo..hi of one panel of dw, the whole batch. readable: a vector may be read beyond dz."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, Cg = c.C // c.matrices, in_group = panels(k, Kg)
+    cdef Py_ssize_t g = panel // in_group, k0 = (panel % in_group) * k.nr, width = panel_width(k, Kg, panel % in_group)
+    cdef Py_ssize_t columns = min(Kg - k0, width), first = g * Kg + k0
+    cdef Py_ssize_t rows = max(1, PIXELS // w.OW), b, i, j, i_end, j_end, q
+    # Where padding would break a kernel row of few channels into short runs, x is copied with its zeros.
+    cdef bint padded = (w.pad_left > 0 or w.pad_right > 0) and c.groups == 1 and w.dilation_w == 1 and Cg < k.nr and w.S > 1
+    cdef bint merged = c.groups == 1 and w.dilation_w == 1 and (padded or (w.pad_left == 0 and w.pad_right == 0))
+    cdef bint copied = (not readable and columns % k.vl != 0) or (hi - lo >= FEW_ROWS and c.K > k.nr)
+    cdef const char *source
+    cdef Py_ssize_t pixel
+    cdef char *image = scratch + round_up((rows * min(w.OW, <Py_ssize_t>MOST_PIXELS) + 1) * k.nr * size, 64)
+    memset(to, 0, (hi - lo) * width * size)
+    if c.depthwise:
+        depthwise_kernel_gradient(c, x, x_ld, dz, dz_ld, batch, first, columns, width, to, image)
+        return
+    for b in range(batch):
+        i = 0
+        while i < w.OH:
+            i_end = min(i + rows, w.OH)
+            j = 0
+            while j < w.OW:
+                j_end = min(j + MOST_PIXELS, w.OW)
+                source = dz + (b * dz_ld + (i * w.OW + j) * c.K + first) * size
+                pixel = c.K
+                if copied:
+                    for q in range(i_end - i):
+                        k.copy(j_end - j, columns, source + q * w.OW * c.K * size, c.K,
+                               scratch + q * (j_end - j) * width * size, width)
+                    source = scratch
+                    pixel = width
+                band_gradient(c, x + b * x_ld * size, source, pixel,
+                              (j_end - j if copied else w.OW) * pixel, i, i_end, j, j_end, merged, padded,
+                              g * Cg, width, columns, lo, hi, to, image)
+                j = j_end
+            i = i_end
+
+
+cdef void band_gradient(const Convolution *c, const char *x, const char *dz, Py_ssize_t dz_pixel, Py_ssize_t dz_row,
+                        Py_ssize_t i0, Py_ssize_t i1, Py_ssize_t j0, Py_ssize_t j1, bint merged, bint padded,
+                        Py_ssize_t c0, Py_ssize_t width, Py_ssize_t columns, Py_ssize_t lo, Py_ssize_t hi, char *to,
+                        char *image) noexcept nogil:
+    """The same for the output pixels of rows i0..i1 and columns j0..j1 of one sample."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, Cg = c.C // c.matrices, run = Cg * (w.S if merged else 1)
+    cdef Py_ssize_t most = k.mr if columns > k.vl else k.mr_narrow, pitch = w.W, h0 = 0, w0 = 0
+    cdef Py_ssize_t t, r, s, a_lo, a_hi, b_lo, b_hi, row, end, m, tiles, q
+    cdef ptrdiff_t offset[PIXELS]
+    cdef const char *source
+    cdef nn_brgemm op
+    if padded:
+        w0 = j0 * w.stride_w - w.pad_left
+        h0 = i0 * w.stride_h - w.pad_top
+        pitch = (j1 - 1 - j0) * w.stride_w + w.S
+        copy_pixels(k, x, w.H, w.W, c.C, 1, h0, (i1 - 1 - i0) * w.stride_h + (w.R - 1) * w.dilation_h + 1, w0, pitch, 0,
+                    c.C, image)
+        x = image
+    op.a_row = 1
+    op.a_col = w.stride_w * c.C
+    op.b_step = dz_row
+    op.ldb = dz_pixel
+    op.ldc = width
+    op.accumulate = True
+    op.relu = False
+    for q in range(i1 - i0):
+        offset[q] = q * w.stride_h * pitch * c.C
+    for t in range(lo // run, (hi + run - 1) // run):
+        r = t if merged else t // w.S
+        s = 0 if merged else t % w.S
+        a_lo, a_hi, b_lo, b_hi = i0, i1, j0, j1
+        if not padded:
+            a_lo = max(a_lo, first_output(w.pad_top, r * w.dilation_h, w.stride_h))
+            a_hi = min(a_hi, last_output(w.H, w.pad_top, r * w.dilation_h, w.stride_h))
+            if not merged:
+                b_lo = max(b_lo, first_output(w.pad_left, s * w.dilation_w, w.stride_w))
+                b_hi = min(b_hi, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
+        if a_lo >= a_hi or b_lo >= b_hi:
+            continue
+        op.count = a_hi - a_lo
+        op.a_offset = offset if op.count > 1 else NULL
+        op.k = b_hi - b_lo
+        source = x + (((a_lo * w.stride_h + r * w.dilation_h - w.pad_top - h0) * pitch
+                       + b_lo * w.stride_w + s * w.dilation_w - w.pad_left - w0) * c.C + c0) * size
+        row = max(lo, t * run)
+        end = min(hi, (t + 1) * run)
+        tiles = (end - row + most - 1) // most
+        while tiles > 0:
+            m = (end - row + tiles - 1) // tiles
+            tiles -= 1
+            k.brgemm(&op, m, columns, source + (row - t * run) * size,
+                     dz + ((a_lo - i0) * dz_row + (b_lo - j0) * dz_pixel) * size, NULL, to + (row - lo) * width * size)
+            row += m
+
+
+cdef void depthwise_kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz,
+                                    Py_ssize_t dz_ld, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t columns,
+                                    Py_ssize_t width, char *to, char *image) noexcept nogil:
+    """A panel's channels, all taps: x is copied with its zeros, these channels only."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, rows = max(1, PIXELS // w.OW), b, i, i_end, j, j_end, q, r, s, pitch, t
+    cdef ptrdiff_t offset[16]
+    cdef nn_depthwise op
+    op.x_step = w.stride_w * columns
+    op.y_step = c.K
+    op.ldw = width
+    op.x_offset = offset
+    for b in range(batch):
+        i = 0
+        while i < w.OH:
+            i_end = min(i + rows, w.OH)
+            j = 0
+            while j < w.OW:
+                j_end = min(j + MOST_PIXELS, w.OW)
+                pitch = (j_end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1
+                copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, i * w.stride_h - w.pad_top,
+                            (i_end - 1 - i) * w.stride_h + (w.R - 1) * w.dilation_h + 1,
+                            j * w.stride_w - w.pad_left, pitch, first, columns, image)
+                for q in range(i, i_end):
+                    t = 0
+                    while t < w.R * w.S:
+                        op.taps = min(16, w.R * w.S - t)
+                        for r in range(op.taps):
+                            s = (t + r) % w.S
+                            offset[r] = ((((q - i) * w.stride_h + (t + r) // w.S * w.dilation_h) * pitch)
+                                         + s * w.dilation_w) * columns
+                        k.depthwise_gradient(&op, j_end - j, columns, image,
+                                             dz + (b * dz_ld + (q * w.OW + j) * c.K + first) * size,
+                                             to + t * width * size)
+                        t += op.taps
+                j = j_end
+            i = i_end
+
+
+cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const Value *x = node.inputs[0]
+    cdef Py_ssize_t ld, bias_ld = round_up(c.K, c.k.vl)
+    cdef const char *dz
+    gradient_before_pool(node, &dz, &ld)
+    if tile.parameter == node.bias:
+        c.k.column_sum(ctx.batch, bias_ld, c.bias_sums, bias_ld, to)
+    else:
+        kernel_gradient(c, x.y, x.ld, dz, ld, True, ctx.batch, tile.panel, tile.lo, tile.hi, to, ctx.scratch)
+
+
+# ---------------------------------------------------------------- stateless, for nnfast.functional, which has checked
+# x [N][H][W][C], w [R][S][C / groups][K], y [N][OH][OW][K].
+
+cdef const nn_kernels *kernels_for(object array):
+    return kernels(NN_FLOAT32 if array.itemsize == 4 else NN_FLOAT64)
+
+
+cdef void pack_kernel(const Convolution *c, const char *w, char *packed) noexcept nogil:
+    """[R][S][C / groups][K] as a packed matrix for each group."""
+    cdef Py_ssize_t Kg = c.K // c.matrices, g
+    for g in range(c.matrices):
+        pack(c.k, c.rows, Kg, c.K, w + g * Kg * c.k.real_size,
+             packed + g * packed_size(c.k, c.rows, Kg) * c.k.real_size)
+
+
+cdef void unpack_kernel(const Convolution *c, const char *packed, char *w) noexcept nogil:
+    cdef Py_ssize_t Kg = c.K // c.matrices, g
+    for g in range(c.matrices):
+        unpack(c.k, c.rows, Kg, c.K, packed + g * packed_size(c.k, c.rows, Kg) * c.k.real_size,
+               w + g * Kg * c.k.real_size)
+
+
+cdef int team_for(double work, int n_threads) noexcept:
+    if work < n_threads * WORK_PER_THREAD:
+        n_threads = max(1, <int>(work / WORK_PER_THREAD))
+    return n_threads
+
+
+cdef void forward_share(const Correlation *x, Py_ssize_t samples, int part, int team, char *scratch) noexcept nogil:
+    cdef uint64_t mode = nn_flush_subnormals()
+    cdef Py_ssize_t units = samples * x.OH * x.segments
+    correlate(x, units * part // team, units * (part + 1) // team, scratch)
+    nn_restore_subnormals(mode)
+
+
+def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, out, int n_threads):
+    """out = act(conv(x, w) + b)."""
+    cdef Convolution c
+    cdef Correlation sum
+    cdef Window geometry
+    cdef const nn_kernels *k = kernels_for(x)
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, each, total
+    cdef char *memory
+    cdef char *scratch
+    read_window(&geometry, window)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups)
+    forward_sum(&c, &sum)
+    n_threads = team_for(<double>samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
+    bias_size = aligned((round_up(c.K, k.vl) + k.nr) * size)
+    packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size)
+    each = aligned(c.scratch)
+    total = bias_size + packed + n_threads * each
+    memory = <char *>nn_allocate(total)
+    if memory == NULL:
+        raise MemoryError(f"{total} bytes for a convolution")
+    if b is not None:       # tiles read whole vectors of it
+        memcpy(memory, address(b), c.K * size)
+        sum.bias = memory
+    pack_kernel(&c, address(w), memory + bias_size)
+    sum.x = address(x)
+    sum.x_sample = geometry.H * geometry.W * c.C
+    sum.y = address(out, True)
+    sum.y_sample = geometry.OH * geometry.OW * c.K
+    sum.w = memory + bias_size
+    sum.relu = activation == "relu"
+    scratch = memory + bias_size + packed
+    with nogil:
+        if n_threads == 1:
+            forward_share(&sum, samples, 0, 1, scratch)
+        else:
+            with parallel(num_threads=n_threads):
+                forward_share(&sum, samples, threadid(), nn_team_size(), scratch + threadid() * each)
+    nn_release(memory, total)
+    if activation == "softmax":
+        softmax_forward(out, out, c.K, n_threads)
+    elif activation not in ("linear", "relu"):
+        activation_forward(activation, out, out, alpha, n_threads)
+
+
+cdef struct Backward:       # what the threads of conv_backward share
+    Convolution *c
+    const char *x
+    const char *dy
+    char *dx
+    char *dw                # packed
+    char *sums              # [N][K padded]
+    Py_ssize_t samples, x_sample, y_sample
+
+
+cdef void backward_share(const Backward *job, int part, int team, char *scratch) noexcept nogil:
+    cdef Convolution *c = job.c
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), Kg = c.K // c.matrices, in_group = panels(k, Kg)
+    cdef Py_ssize_t blocks, step, tile, panel, lo, hi
+    cdef uint64_t mode = nn_flush_subnormals()
+    cdef char *to
+    if job.sums != NULL:
+        for b in range(job.samples * part // team, job.samples * (part + 1) // team):
+            k.column_sum(w.OH * w.OW, c.K, job.dy + b * job.y_sample * size, c.K, job.sums + b * bias_ld * size)
+    if job.dw != NULL:
+        step = tile_rows(c)
+        blocks = (c.rows + step - 1) // step
+        tile = part
+        while tile < c.matrices * in_group * blocks:
+            panel = tile // blocks
+            lo = (tile % blocks) * step
+            hi = min(lo + step, c.rows)
+            to = job.dw + (panel // in_group * packed_size(k, c.rows, Kg) + (panel % in_group) * k.nr * c.rows
+                           + lo * panel_width(k, Kg, panel % in_group)) * size
+            kernel_gradient(c, job.x, job.x_sample, job.dy, job.y_sample, False, job.samples, panel, lo, hi, to, scratch)
+            tile += team
+    if job.dx != NULL:
+        input_gradient(c, job.dy, job.y_sample, c.flipped, job.dx, w.H * w.W * (c.K if c.depthwise else c.C), job.samples,
+                       False, part, team, scratch)
+    nn_restore_subnormals(mode)
+
+
+def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads):
+    """dx, dw, db of y = conv(x, w) + b given dy; None where one is not wanted."""
+    cdef Convolution c
+    cdef Window geometry
+    cdef const nn_kernels *k = kernels_for(x)
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], packed, flipped, each, total, sums, wide = 0, i
+    cdef char *memory
+    cdef char *scratch
+    cdef Backward job
+    read_window(&geometry, window)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups)
+    n_threads = team_for(2.0 * samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
+    packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size)
+    flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
+    sums = aligned(samples * round_up(c.K, k.vl) * size) if db is not None else 0
+    # A depthwise multiplier's dx, before its neighbours are added.
+    if dx is not None and c.depthwise and c.K != c.C:
+        wide = aligned(samples * geometry.H * geometry.W * c.K * size)
+    each = aligned(c.scratch)
+    total = packed + flipped + sums + wide + n_threads * each
+    memory = <char *>nn_allocate(total)
+    if memory == NULL:
+        raise MemoryError(f"{total} bytes for a convolution's gradients")
+    memset(&job, 0, sizeof(Backward))
+    job.c = &c
+    job.samples = samples
+    job.x, job.dy = address(x), address(dy)
+    job.x_sample = geometry.H * geometry.W * c.C
+    job.y_sample = geometry.OH * geometry.OW * c.K
+    scratch = memory + packed + flipped + sums + wide
+    if dx is not None:
+        c.flipped = memory + packed
+        pack_kernel(&c, address(w), memory)
+        flip(&c, memory, c.flipped, 0, 1)
+        job.dx = memory + packed + flipped + sums if wide else address(dx, True)
+    if dw is not None:
+        job.dw = memory     # the packed kernel is not needed any more
+    if db is not None:
+        job.sums = memory + packed + flipped
+    with nogil:
+        if n_threads == 1:
+            backward_share(&job, 0, 1, scratch)
+        else:
+            with parallel(num_threads=n_threads):
+                backward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
+    if dw is not None:
+        unpack_kernel(&c, job.dw, address(dw, True))
+    if wide:
+        add_neighbours(k, job.dx, samples * geometry.H * geometry.W * c.C, c.K // c.C, False, address(dx, True))
+    if db is not None:
+        k.column_sum(samples, c.K, job.sums, round_up(c.K, k.vl), address(db, True))
+    nn_release(memory, total)
+
+

@@ -1,0 +1,28 @@
+"""Sums over the taps of a window, for a range of output pixels: what convolution and its input gradient are made of."""
+from nnfast._core.kernels cimport nn_kernels
+
+cdef struct Correlation:
+    const nn_kernels *k
+    Py_ssize_t C, K                     # channels of a pixel of x and of y
+    Py_ssize_t groups                   # channels c of x and k of y meet only within a group
+    Py_ssize_t repeat                   # of each channel of x as it is read: 1, or more for a depthwise multiplier
+    bint depthwise                      # every channel by itself: K = C * repeat
+    const char *x                       # [sample][H][W][C]
+    Py_ssize_t x_sample, H, W
+    # Output pixel (i, j) reads x at (i * step_h + first_h + t * spacing_h, likewise w) for taps t; zeros outside.
+    Py_ssize_t step_h, step_w, first_h, first_w, spacing_h, spacing_w, taps_h, taps_w
+    char *y                             # pixel (i, j) of a sample at i * y_row + j * y_pixel
+    Py_ssize_t y_sample, y_row, y_pixel, OH, OW
+    const char *w                       # a packed matrix [taps_h * taps_w * C / groups][K / groups] for each group
+    const char *bias                    # K values with a vector of padding, or NULL
+    bint accumulate, relu
+    # by `prepare`
+    bint copied                         # x is copied to scratch, with its zeros around it
+    bint merged                         # the taps of a row are one run of numbers
+    Py_ssize_t segments                 # pieces of an output row
+    Py_ssize_t units                    # pieces of rows that are worked on together
+    Py_ssize_t scratch                  # bytes
+
+cdef void prepare(Correlation *x) noexcept nogil
+cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil
+cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t repeat, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, Py_ssize_t first, Py_ssize_t channels, char *to) noexcept nogil

@@ -1,0 +1,254 @@
+"""Sums over the taps of a window.
+
+    y[i, j, k] (+)= sum_t sum_c x[i * step + first + t * spacing, (likewise j), c] w[t, c, k]
+
+A convolution is one such sum; its input gradient is one for every phase of the stride, over dy with the taps reversed.
+
+    for a band of output rows:                  x's rows, copied with the zeros around them if there are any, stay in L2
+        for a block of taps and channels:
+            for a panel (NR channels of y):     the panel's block of w stays in L1
+                for a row, for a tile (MR pixels):   y's tile stays in registers
+
+With NHWC a tile's pixels are rows of A in place. The taps of one kernel row are one run of numbers where they are next
+to each other, so A_i is a kernel row and not a tap. The cuts along taps and channels depend on the shape alone: the bits
+do not depend on how the rows were shared out.
+"""
+from libc.stddef cimport ptrdiff_t
+from libc.string cimport memcpy, memset
+
+from nnfast._core.gemm cimport packed_size, panel_width, panels
+from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+
+cdef enum:
+    PANEL_BYTES = 20480     # one panel's block of w in L1
+    BAND_BYTES = 262144     # what a band reads and writes, in L2
+    LONG_ROW = 256          # pixels: longer rows are cut
+    SEGMENT = 96
+    MOST_UNITS = 64
+    LINE = 64
+
+
+cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    """Length of the pieces when n is cut evenly into as few as possible, none longer than `most`."""
+    cdef Py_ssize_t pieces = (n + most - 1) // most
+    return (n + pieces - 1) // pieces if pieces > 0 else 1
+
+
+cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
+    return PANEL_BYTES // (k.nr * k.real_size)
+
+
+cdef inline Py_ssize_t segment_start(const Correlation *x, Py_ssize_t segment) noexcept nogil:
+    return min(segment * SEGMENT, x.OW) if x.segments > 1 else segment * x.OW
+
+
+cdef inline Py_ssize_t span(Py_ssize_t outputs, Py_ssize_t step, Py_ssize_t taps, Py_ssize_t spacing) noexcept nogil:
+    """Inputs that a row of outputs covers."""
+    return (outputs - 1) * step + (taps - 1) * spacing + 1
+
+
+cdef void prepare(Correlation *x) noexcept nogil:
+    """Derive how to loop from the shape."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t last, run, width, rows
+    if x.taps_h == 0 or x.taps_w == 0 or x.OH <= 0 or x.OW <= 0:
+        x.copied = x.merged = False
+        x.segments = x.units = 1
+        x.scratch = 0
+        return
+    x.copied = x.repeat > 1 or x.first_h < 0 or x.first_w < 0
+    last = x.first_h + span(x.OH, x.step_h, x.taps_h, x.spacing_h)
+    x.copied |= last > x.H
+    last = x.first_w + span(x.OW, x.step_w, x.taps_w, x.spacing_w)
+    x.copied |= last > x.W
+    x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
+    x.segments = 1 if x.OW <= LONG_ROW else (x.OW + SEGMENT - 1) // SEGMENT
+    width = x.OW if x.segments == 1 else SEGMENT
+    run = min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
+    x.units = max(1, min(<Py_ssize_t>MOST_UNITS, BAND_BYTES // (width * (run + x.K) * k.real_size)))
+    x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, 4))
+    x.scratch = 2 * LINE + x.taps_h * x.taps_w * sizeof(ptrdiff_t)
+    if x.copied:
+        # Units of one row each may fall into several samples, each with rows of its own above and below.
+        rows = max(span(min(x.units, x.OH), x.step_h, x.taps_h, x.spacing_h) + (x.units - 1) * max(x.step_h, 1),
+                   x.units * span(1, x.step_h, x.taps_h, x.spacing_h))
+        x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.C * x.repeat * k.real_size
+
+
+cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t repeat,
+                      Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, Py_ssize_t first,
+                      Py_ssize_t channels, char *to) noexcept nogil:
+    """A rectangle of one sample's pixels, zeros where it reaches beyond the image: channels first.. of each, after
+    repeating every one of them."""
+    cdef Py_ssize_t size = k.real_size, pixel = channels * size, pitch = columns * pixel
+    cdef Py_ssize_t left = min(max(-column, 0), columns), right = max(min(W - column, columns), left), i, j, c
+    cdef const char *source
+    cdef char *at
+    for i in range(row, row + rows):
+        if i < 0 or i >= H or left == right:
+            memset(to, 0, pitch)
+            to += pitch
+            continue
+        if left > 0:
+            memset(to, 0, left * pixel)
+        if right < columns:
+            memset(to + right * pixel, 0, (columns - right) * pixel)
+        source = x + (i * W + column + left) * C * size
+        at = to + left * pixel
+        if repeat == 1 and channels == C:
+            memcpy(at, source, (right - left) * pixel)
+        elif repeat == 1:
+            for j in range(right - left):
+                memcpy(at + j * pixel, source + (j * C + first) * size, pixel)
+        else:
+            for j in range(right - left):
+                for c in range(channels):
+                    memcpy(at + (j * channels + c) * size, source + (j * C + (first + c) // repeat) * size, size)
+        to += pitch
+
+
+cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
+    """Output units lo..hi, counted through samples, rows and segments of rows, on this thread.
+
+    scratch: x.scratch bytes of this thread's own.
+    """
+    cdef const char *at[MOST_UNITS]
+    cdef char *to[MOST_UNITS]
+    cdef Py_ssize_t pixels[MOST_UNITS]
+    cdef Py_ssize_t size = x.k.real_size, pixel = x.C * x.repeat
+    cdef ptrdiff_t *offset = <ptrdiff_t *>scratch
+    cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
+    cdef char *band
+    cdef char *copy
+    if x.taps_h == 0 or x.taps_w == 0:
+        clear(x, lo, hi)
+        return
+    taps = x.taps_w if not x.merged else 1
+    band = scratch + (x.taps_h * taps * sizeof(ptrdiff_t) + LINE - 1) // LINE * LINE
+    row_pitch = x.W * x.C
+    if x.copied:
+        row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * pixel
+    for t in range(x.taps_h * taps):
+        offset[t] = t // taps * x.spacing_h * row_pitch + t % taps * x.spacing_w * pixel
+    while unit < hi:
+        n = min(x.units, hi - unit)
+        copy = band
+        i = 0
+        while i < n:
+            row = (unit + i) // x.segments
+            segment = (unit + i) - row * x.segments
+            sample = row // x.OH
+            row -= sample * x.OH
+            start = segment_start(x, segment)
+            columns = segment_start(x, segment + 1) - start
+            # Units that read the same rectangle: the rows of one sample.
+            run = 1
+            if x.segments == 1:
+                run = min(n - i, x.OH - row)
+            if x.copied:
+                rows = span(run, x.step_h, x.taps_h, x.spacing_h)
+                copy_pixels(x.k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, x.repeat,
+                            row * x.step_h + x.first_h, rows, start * x.step_w + x.first_w, row_pitch // pixel, 0, pixel,
+                            copy)
+            for j in range(run):
+                if x.copied:
+                    at[i + j] = copy + j * x.step_h * row_pitch * size
+                else:
+                    at[i + j] = x.x + (sample * x.x_sample + ((row + j) * x.step_h + x.first_h) * row_pitch
+                                       + (start * x.step_w + x.first_w) * x.C) * size
+                to[i + j] = x.y + (sample * x.y_sample + (row + j) * x.y_row + start * x.y_pixel) * size
+                pixels[i + j] = columns
+            if x.copied:
+                copy += rows * row_pitch * size
+            i += run
+        if x.depthwise:
+            depthwise_band(x, n, at, to, pixels, offset)
+        else:
+            band_of_tiles(x, n, at, to, pixels, offset)
+        unit += n
+
+
+cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *pixels,
+                        const ptrdiff_t *offset) noexcept nogil:
+    """y of n units, by blocks of taps and channels, panels, rows and tiles."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, Cg = x.C // x.groups, Kg = x.K // x.groups
+    cdef Py_ssize_t run = Cg * (x.taps_w if x.merged else 1), runs = x.taps_h * (1 if x.merged else x.taps_w)
+    cdef Py_ssize_t block = packed_size(k, runs * run, Kg), most_depth = depth(k), count
+    cdef Py_ssize_t piece = run if run <= most_depth else parts(run, most_depth)
+    cdef Py_ssize_t together = parts(runs, most_depth // run) if run <= most_depth else 1
+    cdef Py_ssize_t q = 0, p, g, j, width, columns, most, i, m, tiles, pixel, step = x.step_w * x.C * size
+    cdef Py_ssize_t pitch = x.y_pixel * size
+    cdef const char *a
+    cdef const char *b
+    cdef const char *bias
+    cdef char *c
+    cdef bint last
+    cdef nn_brgemm op
+    op.a_row = x.step_w * x.C
+    op.a_col = 1
+    op.ldc = x.y_pixel
+    while q < runs:
+        count = min(together, runs - q)
+        p = 0
+        while p < run:
+            op.k = min(piece, run - p)
+            op.count = count
+            op.a_offset = offset + q if count > 1 else NULL
+            op.accumulate = x.accumulate or q > 0 or p > 0
+            last = q + count == runs and p + op.k == run
+            op.relu = x.relu and last
+            for g in range(x.groups):
+                for j in range(panels(k, Kg)):
+                    width = panel_width(k, Kg, j)
+                    columns = min(Kg - j * k.nr, width)
+                    op.ldb = width
+                    op.b_step = run * width
+                    b = x.w + (g * block + j * k.nr * runs * run + (q * run + p) * width) * size
+                    bias = x.bias + (g * Kg + j * k.nr) * size if x.bias != NULL and last else NULL
+                    most = k.mr if columns > k.vl else k.mr_narrow
+                    for i in range(n):
+                        a = at[i] + ((0 if count > 1 else offset[q]) + g * Cg + p) * size
+                        c = to[i] + (g * Kg + j * k.nr) * size
+                        tiles = (pixels[i] + most - 1) // most
+                        pixel = 0
+                        while tiles > 0:
+                            m = (pixels[i] - pixel + tiles - 1) // tiles    # heights that differ by one at most
+                            tiles -= 1
+                            k.brgemm(&op, m, columns, a, b, bias, c)
+                            a += m * step
+                            c += m * pitch
+                            pixel += m
+            p += op.k
+        q += count
+
+
+cdef void depthwise_band(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *pixels,
+                         const ptrdiff_t *offset) noexcept nogil:
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, j, i, taps = x.taps_h * x.taps_w, c
+    cdef nn_depthwise op
+    op.taps = taps
+    op.x_offset = offset
+    op.x_step = x.step_w * x.K
+    op.y_step = x.y_pixel
+    op.accumulate = x.accumulate
+    op.relu = x.relu
+    for i in range(n):
+        for j in range(panels(k, x.K)):
+            c = j * k.nr
+            op.ldw = panel_width(k, x.K, j)
+            k.depthwise(&op, pixels[i], min(x.K - c, op.ldw), at[i] + c * size, x.w + c * taps * size,
+                        NULL if x.bias == NULL else x.bias + c * size, to[i] + c * size)
+
+
+cdef void clear(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """y where there are no taps: the pixels that a stride larger than the kernel leaves out."""
+    cdef Py_ssize_t size = x.k.real_size, unit, sample, row, j
+    if x.accumulate:
+        return
+    for unit in range(lo, hi):
+        sample = unit // x.OH
+        row = unit - sample * x.OH
+        for j in range(x.OW):
+            memset(x.y + (sample * x.y_sample + row * x.y_row + j * x.y_pixel) * size, 0, x.K * size)

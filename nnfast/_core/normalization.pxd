@@ -1,0 +1,32 @@
+"""Batch normalization: its buffers, and its functions for a plan."""
+from nnfast._core.node cimport Context, Node, Parameter, Tile
+
+cdef enum Row:              # of Normalization.rows
+    MEAN
+    VARIANCE
+    DEVIATION_INVERSE
+    SCALE                   # y = x * SCALE + SHIFT
+    SHIFT
+    DY_FACTOR               # dx = dy * DY_FACTOR + x * X_FACTOR + CONSTANT
+    X_FACTOR
+    CONSTANT
+    GAMMA_GRADIENT
+    BETA_GRADIENT
+    ROWS
+
+cdef struct Normalization:
+    Py_ssize_t channels, ld         # of a pixel; with its padding
+    Parameter *mean                 # running
+    Parameter *variance
+    double momentum, epsilon
+    char *sums                      # [batch][2][ld] over each sample's pixels
+    char *rows                      # [ROWS][ld]
+
+cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void combine_moments(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef void normalize_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void combine_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void normalize_gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
+cdef void update_running(const Node *node, const Context *ctx, int part, int team) noexcept nogil

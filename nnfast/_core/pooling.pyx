@@ -1,0 +1,234 @@
+"""Pooling over windows of pixels, 1-D and 2-D, and padding with zeros.
+
+    maximum   y = max of the window; dy goes to the first maximum. NaN counts as the greatest, padding is never chosen
+    average   y = sum of the window / number of taps (in the image, or all of them); dy is shared out likewise
+
+Layout: x [N][H][W][C], y [N][OH][OW][C].
+
+    for a row of windows:
+        for a run of windows with the same taps inside the image:   one kernel call
+"""
+from cython.parallel cimport parallel, threadid
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset
+
+from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, kernels, nn_kernels, nn_window
+from nnfast._core.memory cimport address, nn_allocate, nn_release
+from nnfast._core.node cimport Context, Node, Value
+from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
+from nnfast._core.window cimport Window, read_window
+
+cdef enum Direction:
+    MAX_FORWARD
+    MAX_BACKWARD
+    AVERAGE_FORWARD
+    AVERAGE_BACKWARD
+
+cdef double WORK_PER_THREAD = 1e5   # taps that pay for waking a thread
+
+
+cdef inline void clip(Py_ssize_t start, Py_ssize_t taps, Py_ssize_t dilation, Py_ssize_t length, Py_ssize_t *lo,
+                      Py_ssize_t *hi) noexcept nogil:
+    """Taps lo..hi of a window that begins at `start` lie inside 0..length."""
+    lo[0] = 0 if start >= 0 else min((-start + dilation - 1) // dilation, taps)
+    hi[0] = max(min((length - start + dilation - 1) // dilation if length > start else 0, taps), lo[0])
+
+
+cdef bint apart(const Window *w) noexcept nogil:
+    """No pixel is in two windows."""
+    return (w.stride_h >= (w.R - 1) * w.dilation_h + 1) and (w.stride_w >= (w.S - 1) * w.dilation_w + 1)
+
+
+cdef void pool(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, bint include_pad,
+               bint accumulate, char *x, char *y, char *code) noexcept nogil:
+    """One sample, forward: x to y and code; backward: y is dy and x is dx."""
+    cdef Py_ssize_t size = k.real_size, pixel = channels * size, i, j, end, r_lo, r_hi, lo, hi, next_lo, next_hi, at
+    cdef Py_ssize_t start
+    cdef double scale
+    cdef nn_window op
+    op.row_pitch = w.dilation_h * w.W * channels
+    op.column_pitch = w.dilation_w * channels
+    op.step = w.stride_w * channels
+    op.channels = channels
+    op.code_pitch = w.S
+    op.accumulate = accumulate or not apart(w)
+    if (direction == MAX_BACKWARD or direction == AVERAGE_BACKWARD) and not accumulate:
+        memset(x, 0, w.H * w.W * pixel)
+    for i in range(w.OH):
+        start = i * w.stride_h - w.pad_top
+        clip(start, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
+        op.rows = r_hi - r_lo
+        j = 0
+        while j < w.OW:
+            clip(j * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &lo, &hi)
+            end = j + 1
+            while end < w.OW:
+                clip(end * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &next_lo, &next_hi)
+                if next_lo != lo or next_hi != hi:
+                    break
+                end += 1
+            op.columns = hi - lo
+            op.first_code = r_lo * w.S + lo
+            at = ((start + r_lo * w.dilation_h) * w.W + j * w.stride_w - w.pad_left + lo * w.dilation_w) * pixel
+            scale = 1.0 / (w.R * w.S if include_pad else max(op.rows * op.columns, 1))
+            if direction == MAX_FORWARD:
+                k.max_pool(&op, end - j, x + at, y + (i * w.OW + j) * pixel,
+                           NULL if code == NULL else code + (i * w.OW + j) * pixel)
+            elif direction == MAX_BACKWARD:
+                k.max_pool_backward(&op, end - j, y + (i * w.OW + j) * pixel, code + (i * w.OW + j) * pixel, x + at)
+            elif direction == AVERAGE_FORWARD:
+                k.sum_pool(&op, end - j, x + at, scale, y + (i * w.OW + j) * pixel)
+            else:
+                k.sum_pool_backward(&op, end - j, y + (i * w.OW + j) * pixel, scale, x + at)
+            j = end
+
+
+cdef void pool_rows(const Node *node, Direction direction, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Pool *op = <const Pool *>node.extra
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = node.k.real_size, b
+    cdef bint backward = direction == MAX_BACKWARD or direction == AVERAGE_BACKWARD
+    if backward and x.dy == NULL:
+        return
+    for b in range(lo, hi):
+        pool(node.k, &op.window, op.channels, direction, op.include_pad, backward and node.adds[0],
+             (x.dy if backward else x.y) + b * x.ld * size, (y.dy if backward else y.y) + b * y.ld * size,
+             NULL if op.code == NULL else op.code + b * y.ld * size)
+
+
+cdef void max_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    pool_rows(node, MAX_FORWARD, lo, hi)
+
+
+cdef void max_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    pool_rows(node, MAX_BACKWARD, lo, hi)
+
+
+cdef void average_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    pool_rows(node, AVERAGE_FORWARD, lo, hi)
+
+
+cdef void average_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    pool_rows(node, AVERAGE_BACKWARD, lo, hi)
+
+
+cdef void pad_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Zeros around the image: of a window of one tap, pad_top, pad_left and the output's size say where it lies."""
+    cdef const Pool *op = <const Pool *>node.extra
+    cdef const Window *w = &op.window
+    cdef Py_ssize_t size = node.k.real_size, pixel = op.channels * size, b, i
+    cdef char *y
+    for b in range(lo, hi):
+        y = node.output.y + b * node.output.ld * size
+        memset(y, 0, w.OH * w.OW * pixel)
+        for i in range(w.H):
+            memcpy(y + ((i + w.pad_top) * w.OW + w.pad_left) * pixel,
+                   node.inputs[0].y + b * node.inputs[0].ld * size + i * w.W * pixel, w.W * pixel)
+
+
+cdef void pad_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Pool *op = <const Pool *>node.extra
+    cdef const Window *w = &op.window
+    cdef Py_ssize_t size = node.k.real_size, pixel = op.channels * size, b, i
+    cdef const char *dy
+    cdef char *dx
+    if node.inputs[0].dy == NULL:
+        return
+    for b in range(lo, hi):
+        for i in range(w.H):
+            dy = node.output.dy + b * node.output.ld * size + ((i + w.pad_top) * w.OW + w.pad_left) * pixel
+            dx = node.inputs[0].dy + b * node.inputs[0].ld * size + i * w.W * pixel
+            if node.adds[0]:
+                node.k.add(w.W * op.channels, dx, dy, dx)
+            else:
+                memcpy(dx, dy, w.W * pixel)
+
+
+# ---------------------------------------------------------------- stateless, for nnfast.functional, which has checked
+
+cdef struct Job:
+    const nn_kernels *k
+    Window window
+    Py_ssize_t samples, channels
+    Direction direction
+    bint include_pad
+    char *x                 # or dx
+    char *y                 # or dy
+    const char *source      # maximum, backward: x itself, of which the codes are made again
+    char *code              # a sample's, and its y, for each thread
+
+
+cdef void share(const Job *job, int part, int team) noexcept nogil:
+    cdef Py_ssize_t size = job.k.real_size, b
+    cdef Py_ssize_t x_bytes = job.window.H * job.window.W * job.channels * size
+    cdef Py_ssize_t y_bytes = job.window.OH * job.window.OW * job.channels * size
+    cdef char *code = NULL
+    cdef uint64_t mode = nn_flush_subnormals()
+    if job.code != NULL:
+        code = job.code + 2 * part * y_bytes
+    for b in range(job.samples * part // team, job.samples * (part + 1) // team):
+        if job.direction == MAX_BACKWARD:
+            pool(job.k, &job.window, job.channels, MAX_FORWARD, False, False, <char *>job.source + b * x_bytes,
+                 code + y_bytes, code)
+        pool(job.k, &job.window, job.channels, job.direction, job.include_pad, False, job.x + b * x_bytes,
+             job.y + b * y_bytes, code)
+    nn_restore_subnormals(mode)
+
+
+cdef int run(Job *job, array, window, int n_threads) except -1:
+    cdef Py_ssize_t bytes_held = 0
+    cdef double work
+    read_window(&job.window, window)
+    job.k = kernels(NN_FLOAT32 if array.itemsize == 4 else NN_FLOAT64)
+    job.samples, job.channels = array.shape[0], array.shape[3]
+    job.code = NULL
+    work = <double>job.samples * job.window.OH * job.window.OW * job.window.R * job.window.S * job.channels
+    if work < n_threads * WORK_PER_THREAD:
+        n_threads = max(1, <int>(work / WORK_PER_THREAD))
+    if job.direction == MAX_BACKWARD:
+        bytes_held = 2 * n_threads * job.window.OH * job.window.OW * job.channels * job.k.real_size
+        job.code = <char *>nn_allocate(bytes_held)
+        if job.code == NULL:
+            raise MemoryError(f"{bytes_held} bytes for pooling")
+    with nogil:
+        if n_threads == 1:
+            share(job, 0, 1)
+        else:
+            with parallel(num_threads=n_threads):
+                share(job, threadid(), nn_team_size())
+    if job.code != NULL:
+        nn_release(job.code, bytes_held)
+    return 0
+
+
+def max_pool_forward(x, y, window, int n_threads):
+    """y: each window's maximum."""
+    cdef Job job
+    job.direction, job.include_pad = MAX_FORWARD, False
+    job.x, job.y = address(x), address(y, True)
+    run(&job, x, window, n_threads)
+
+
+def max_pool_backward(x, dy, dx, window, int n_threads):
+    """dx: dy at the first maximum of each window of x."""
+    cdef Job job
+    job.direction, job.include_pad = MAX_BACKWARD, False
+    job.source, job.x, job.y = address(x), address(dx, True), address(dy)
+    run(&job, x, window, n_threads)
+
+
+def average_pool_forward(x, y, window, bint include_pad, int n_threads):
+    """y: each window's mean."""
+    cdef Job job
+    job.direction, job.include_pad = AVERAGE_FORWARD, include_pad
+    job.x, job.y = address(x), address(y, True)
+    run(&job, x, window, n_threads)
+
+
+def average_pool_backward(dy, dx, window, bint include_pad, int n_threads):
+    """dx: dy over the number of taps, for every tap."""
+    cdef Job job
+    job.direction, job.include_pad = AVERAGE_BACKWARD, include_pad
+    job.x, job.y = address(dx, True), address(dy)
+    run(&job, dx, window, n_threads)

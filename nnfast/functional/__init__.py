@@ -1,0 +1,72 @@
+"""The kernels of nnfast as stateless functions over NumPy arrays, for other programs to build on.
+
+Every function runs in the dtype of its first array, float32 or float64, and all other arrays must have it, too: nothing
+is converted behind your back. Inputs may be strided or read-only (an array that is not C-contiguous is copied first);
+they are not searched for nan or inf, which come out as in NumPy. Wrong types raise TypeError, wrong shapes and values
+ValueError, before any kernel runs.
+
+Common arguments
+    out : array (or a tuple of arrays where a function returns several) that receives the result, of exactly its shape
+        and dtype, C-contiguous, writable, and apart from all inputs. Nothing is allocated for it then.
+    n_threads : most threads this call may use; None means the default, see `nnfast.show_config`. Results have the same
+        bits for any number. The GIL is released, so calls with ``n_threads=1`` run side by side in your own threads.
+"""
+
+from .activation import (
+    elu,
+    elu_backward,
+    gelu,
+    gelu_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    softmax,
+    softmax_backward,
+    softplus,
+    softplus_backward,
+    tanh,
+    tanh_backward,
+)
+from .convolution import conv1d, conv1d_backward, conv2d, conv2d_backward
+from .fully_connected import dense, dense_backward
+from .loss import (
+    absolute_error,
+    binary_cross_entropy,
+    huber,
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    squared_error,
+)
+from .pooling import (
+    avg_pool1d,
+    avg_pool1d_backward,
+    avg_pool2d,
+    avg_pool2d_backward,
+    global_avg_pool,
+    global_avg_pool_backward,
+    global_max_pool,
+    global_max_pool_backward,
+    max_pool1d,
+    max_pool1d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
+from .toeplitz import conv_toeplitz
+
+__all__ = [
+    "dense", "dense_backward",
+    "conv1d", "conv1d_backward", "conv2d", "conv2d_backward", "conv_toeplitz",
+    "max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward",
+    "avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward",
+    "global_max_pool", "global_max_pool_backward", "global_avg_pool", "global_avg_pool_backward",
+    "sigmoid", "sigmoid_backward", "tanh", "tanh_backward", "relu", "relu_backward",
+    "leaky_relu", "leaky_relu_backward", "elu", "elu_backward", "gelu", "gelu_backward", "silu", "silu_backward",
+    "softplus", "softplus_backward", "softmax", "softmax_backward",
+    "softmax_cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy",
+    "squared_error", "absolute_error", "huber",
+]

@@ -1,0 +1,146 @@
+"""Elementwise activations and softmax, each with its gradient."""
+
+from .. import activations
+from .._core import elementwise as _elementwise
+from .._core.threads import resolve as _threads
+from .arguments import as_array, like, result_array
+
+
+def _forward(name, x, alpha, out, n_threads):
+    _, alpha = activations.resolve(name, alpha, name)
+    x = as_array(name, "x", x)
+    out = result_array(name, out, x.shape, x.dtype, (x,))
+    _elementwise.activation_forward(name, x, out, alpha, _threads(n_threads))
+    return out
+
+
+def _backward(name, dy, kept_name, kept, alpha, out, n_threads):
+    """kept: x or y, whichever the derivative is computed from."""
+    op = f"{name}_backward"
+    _, alpha = activations.resolve(name, alpha, op)
+    dy = as_array(op, "dy", dy)
+    kept = like(op, kept_name, kept, "dy", dy, dy.shape)
+    out = result_array(op, out, dy.shape, dy.dtype, (dy, kept))
+    x, y = (kept, None) if kept_name == "x" else (None, kept)
+    _elementwise.activation_backward(name, x, y, dy, out, alpha, _threads(n_threads))
+    return out
+
+
+def sigmoid(x, *, out=None, n_threads=None):
+    """y = 1 / (1 + exp(-x)), elementwise.
+
+    >>> import numpy as np
+    >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    return _forward("sigmoid", x, None, out, n_threads)
+
+
+def sigmoid_backward(dy, y, *, out=None, n_threads=None):
+    """dx = dy y (1 - y), from the output y = sigmoid(x).
+
+    >>> import numpy as np
+    >>> sigmoid_backward(np.array([1.0]), np.array([0.5]))
+    array([0.25])
+    """
+    return _backward("sigmoid", dy, "y", y, None, out, n_threads)
+
+
+def tanh(x, *, out=None, n_threads=None):
+    """y = tanh(x), elementwise."""
+    return _forward("tanh", x, None, out, n_threads)
+
+
+def tanh_backward(dy, y, *, out=None, n_threads=None):
+    """dx = dy (1 - y^2), from the output y = tanh(x)."""
+    return _backward("tanh", dy, "y", y, None, out, n_threads)
+
+
+def relu(x, *, out=None, n_threads=None):
+    """y = max(x, 0), elementwise."""
+    return _forward("relu", x, None, out, n_threads)
+
+
+def relu_backward(dy, y, *, out=None, n_threads=None):
+    """dx = dy where y > 0, else 0, from the output y = relu(x)."""
+    return _backward("relu", dy, "y", y, None, out, n_threads)
+
+
+def leaky_relu(x, *, alpha=0.01, out=None, n_threads=None):
+    """y = x where x > 0, else alpha x; alpha >= 0."""
+    return _forward("leaky_relu", x, alpha, out, n_threads)
+
+
+def leaky_relu_backward(dy, y, *, alpha=0.01, out=None, n_threads=None):
+    """dx = dy where y > 0, else alpha dy, from the output y = leaky_relu(x)."""
+    return _backward("leaky_relu", dy, "y", y, alpha, out, n_threads)
+
+
+def elu(x, *, alpha=1.0, out=None, n_threads=None):
+    """y = x where x > 0, else alpha (exp(x) - 1); alpha >= 0 (Clevert et al. 2015)."""
+    return _forward("elu", x, alpha, out, n_threads)
+
+
+def elu_backward(dy, y, *, alpha=1.0, out=None, n_threads=None):
+    """dx = dy where y > 0, else dy (y + alpha), from the output y = elu(x)."""
+    return _backward("elu", dy, "y", y, alpha, out, n_threads)
+
+
+def gelu(x, *, out=None, n_threads=None):
+    """y = x Phi(x) with the normal distribution's Phi, exact, not the tanh form (Hendrycks and Gimpel 2016)."""
+    return _forward("gelu", x, None, out, n_threads)
+
+
+def gelu_backward(dy, x, *, out=None, n_threads=None):
+    """dx = dy (Phi(x) + x phi(x)), from the input x."""
+    return _backward("gelu", dy, "x", x, None, out, n_threads)
+
+
+def silu(x, *, out=None, n_threads=None):
+    """y = x sigmoid(x), also called swish (Elfwing et al. 2017)."""
+    return _forward("silu", x, None, out, n_threads)
+
+
+def silu_backward(dy, x, *, out=None, n_threads=None):
+    """dx = dy s (1 + x (1 - s)) with s = sigmoid(x), from the input x."""
+    return _backward("silu", dy, "x", x, None, out, n_threads)
+
+
+def softplus(x, *, out=None, n_threads=None):
+    """y = log(1 + exp(x)), without overflow."""
+    return _forward("softplus", x, None, out, n_threads)
+
+
+def softplus_backward(dy, x, *, out=None, n_threads=None):
+    """dx = dy sigmoid(x), from the input x."""
+    return _backward("softplus", dy, "x", x, None, out, n_threads)
+
+
+def softmax(x, *, out=None, n_threads=None):
+    """y_j = exp(x_j) / sum_k exp(x_k) over the last axis, safe for any finite x.
+
+    >>> import numpy as np
+    >>> softmax(np.array([[0.0, 0.0], [1e4, -1e4]]))
+    array([[0.5, 0.5],
+           [1. , 0. ]])
+    """
+    x = as_array("softmax", "x", x)
+    _check_rows("softmax", "x", x)
+    out = result_array("softmax", out, x.shape, x.dtype, (x,))
+    _elementwise.softmax_forward(x, out, x.shape[-1], _threads(n_threads))
+    return out
+
+
+def softmax_backward(dy, y, *, out=None, n_threads=None):
+    """dx_j = y_j (dy_j - sum_k dy_k y_k) over the last axis, from the output y = softmax(x)."""
+    dy = as_array("softmax_backward", "dy", dy)
+    _check_rows("softmax_backward", "dy", dy)
+    y = like("softmax_backward", "y", y, "dy", dy, dy.shape)
+    out = result_array("softmax_backward", out, dy.shape, dy.dtype, (dy, y))
+    _elementwise.softmax_backward(y, dy, out, dy.shape[-1], _threads(n_threads))
+    return out
+
+
+def _check_rows(op, name, x):
+    if x.ndim < 1 or x.shape[-1] == 0:
+        raise ValueError(f"{op}: {name} must have a last axis of at least one element, got shape {x.shape}")

@@ -1,0 +1,158 @@
+"""Convolutions: y = act(x * w + b), a cross-correlation as in all frameworks, and the gradients.
+
+Layout: x (N, L, C) or (N, H, W, C), w (S, C / groups, K) or (R, S, C / groups, K), y (N, OL, K) or (N, OH, OW, K).
+"""
+
+from .. import activations
+from .._core import convolution as _convolution
+from .._core.threads import resolve as _threads
+from ..geometry import check_groups, window
+from .arguments import as_array, gradient_arrays, image, like, result_array
+
+
+def conv1d(x, w, b=None, stride=1, padding="valid", dilation=1, groups=1, activation="linear", *, alpha=None, out=None,
+           n_threads=None):
+    """Convolution of signals, (N, L, C) -> (N, OL, K); w (S, C / groups, K). For the arguments see `conv2d`.
+
+    `padding` is "valid", "same", an int or (left, right).
+
+    >>> import numpy as np
+    >>> x = np.array([1.0, 2.0, 4.0, 8.0]).reshape(1, 4, 1)
+    >>> conv1d(x, np.array([-1.0, 1.0]).reshape(2, 1, 1))[0, :, 0]      # not flipped
+    array([1., 2., 4.])
+    """
+    return _forward("conv1d", 1, x, w, b, stride, padding, dilation, groups, activation, alpha, out, n_threads)
+
+
+def conv1d_backward(x, w, dy, stride=1, padding="valid", dilation=1, groups=1, *, need_dx=True, need_dw=True,
+                    need_db=True, out=None, n_threads=None):
+    """Gradients (dx, dw, db) of `conv1d` without activation, given dy (N, OL, K). See `conv2d_backward`."""
+    return _backward("conv1d_backward", 1, x, w, dy, stride, padding, dilation, groups, (need_dx, need_dw, need_db),
+                     out, n_threads)
+
+
+def conv2d(x, w, b=None, stride=1, padding="valid", dilation=1, groups=1, activation="linear", *, alpha=None, out=None,
+           n_threads=None):
+    """Convolution of images.
+
+    y[n, i, j, k] = act(sum over r, s, c of x[n, i stride + r dilation - top, j stride + s dilation - left, c]
+    w[r, s, c, k], + b[k]), where x is zero outside. The kernel is not flipped (see `conv_toeplitz` for both).
+
+    Parameters
+    ----------
+    x : array (N, H, W, C)
+    w : array (R, S, C / groups, K)
+        Of K filters, the first K / groups see the first C / groups channels, and so on. A depthwise convolution has as
+        many groups as channels.
+    b : array (K,), optional
+    stride, dilation : int or (h, w)
+    padding : "valid", "same", int or ((top, bottom), (left, right))
+        "same" is TensorFlow's: ceil(H / stride) rows, the odd zero at the bottom or right.
+    groups : int
+        Divides C and K.
+    activation : str
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus" or "softmax" (over K).
+    alpha : float, optional
+        Slope of leaky_relu below zero (default 0.01) or depth of elu (1.0), at least 0; an error with the others.
+
+    Returns
+    -------
+    array (N, OH, OW, K)
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not fit, an empty batch, sizes out of range, or a kernel larger than the padded input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.ones((1, 3, 3, 2)), np.ones((2, 2, 2, 1))
+    >>> conv2d(x, w, padding="same")[0, :, :, 0]
+    array([[8., 8., 4.],
+           [8., 8., 4.],
+           [4., 4., 2.]])
+    """
+    return _forward("conv2d", 2, x, w, b, stride, padding, dilation, groups, activation, alpha, out, n_threads)
+
+
+def conv2d_backward(x, w, dy, stride=1, padding="valid", dilation=1, groups=1, *, need_dx=True, need_dw=True,
+                    need_db=True, out=None, n_threads=None):
+    """Gradients of `conv2d` without activation.
+
+    For a layer with an activation, pass dy through the activation's ``*_backward`` first.
+
+    Parameters
+    ----------
+    x : array (N, H, W, C)
+    w : array (R, S, C / groups, K)
+    dy : array (N, OH, OW, K)
+    stride, padding, dilation, groups
+        As in `conv2d`.
+    need_dx, need_dw, need_db : bool
+        A gradient that is not needed is not computed and comes back as None.
+    out : (dx, dw, db), optional
+        Each an array or None; None for those that are not needed.
+
+    Returns
+    -------
+    dx : array (N, H, W, C) or None
+    dw : array (R, S, C / groups, K) or None
+    db : array (K,) or None
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x, w = np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1))
+    >>> dx, dw, db = conv2d_backward(x, w, np.ones((1, 2, 2, 1)))
+    >>> dx[0, :, :, 0], dw.ravel(), db
+    (array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]]), array([4., 4., 4., 4.]), array([4.]))
+    """
+    return _backward("conv2d_backward", 2, x, w, dy, stride, padding, dilation, groups, (need_dx, need_dw, need_db),
+                     out, n_threads)
+
+
+def _forward(op, axes, x, w, b, stride, padding, dilation, groups, activation, alpha, out, n_threads):
+    activation, alpha = activations.resolve(activation, alpha, op)
+    x, w, groups, place, shape = _place(op, axes, x, w, stride, padding, dilation, groups)
+    if b is not None:
+        b = like(op, "b", b, "w", w, w.shape[-1:])
+    out = result_array(op, out, shape, x.dtype, (x, w, b))
+    n_threads = _threads(n_threads)
+    _convolution.conv_forward(image(x), _kernel(w), b, place.as_tuple(), groups, activation, alpha, image(out),
+                              n_threads)
+    return out
+
+
+def _backward(op, axes, x, w, dy, stride, padding, dilation, groups, needed, out, n_threads):
+    x, w, groups, place, shape = _place(op, axes, x, w, stride, padding, dilation, groups)
+    dy = like(op, "dy", dy, "x", x, shape)
+    dx, dw, db = gradient_arrays(op, out, needed, x, w, dy)
+    n_threads = _threads(n_threads)
+    _convolution.conv_backward(image(x), _kernel(w), image(dy), None if dx is None else image(dx),
+                               None if dw is None else _kernel(dw), db, place.as_tuple(), groups, n_threads)
+    return dx, dw, db
+
+
+def _place(op, axes, x, w, stride, padding, dilation, groups):
+    """Checked x, w and groups, where the kernel stands, and the shape of y."""
+    x = as_array(op, "x", x)
+    w = like(op, "w", w, "x", x)
+    form, kernel_form = ("(N, L, C)", "(S, C / groups, K)") if axes == 1 else ("(N, H, W, C)", "(R, S, C / groups, K)")
+    if x.ndim != axes + 2 or 0 in x.shape:
+        raise ValueError(f"{op}: x must have shape {form}, none of them 0, got {x.shape}")
+    if w.ndim != axes + 2 or 0 in w.shape:
+        raise ValueError(f"{op}: w must have shape {kernel_form}, none of them 0, got {w.shape}")
+    groups = check_groups(op, groups, x.shape[-1], w.shape[-1])
+    if w.shape[-2] * groups != x.shape[-1]:
+        raise ValueError(f"{op}: x has {x.shape[-1]} channels, w of shape {w.shape} with {groups} groups expects "
+                         f"{w.shape[-2] * groups}")
+    place = window(op, x.shape[1:-1], w.shape[0] if axes == 1 else w.shape[:2], stride, padding, dilation)
+    return x, w, groups, place, (x.shape[0], *place.output[2 - axes:], w.shape[-1])
+
+
+def _kernel(w):
+    """A kernel with two axes in space."""
+    return w if w.ndim == 4 else w[None]

@@ -1,0 +1,126 @@
+"""Losses: the mean over the batch, and its gradient with respect to the prediction, in one pass."""
+
+import math
+
+import numpy as np
+
+from .._core import elementwise as _elementwise
+from .._core.threads import resolve as _threads
+from ..configurable import number
+from .arguments import as_array, contiguous, like, result_array
+
+_INT32_MAX = np.iinfo(np.int32).max
+
+
+def softmax_cross_entropy(logits, y, *, sample_weight=None, out=None, n_threads=None):
+    """Cross-entropy of softmax(logits), and its gradient with respect to the logits, in one pass.
+
+    The loss is the mean over the batch of -sum_j y_j log p_j, p = softmax(logits); with weights, the weighted mean
+    sum_i w_i l_i / sum_i w_i. Its gradient is (p - y) / B. Both are safe for logits of any size.
+
+    Parameters
+    ----------
+    logits : array (B, K)
+    y : integer array (B,) of classes 0..K-1, or array (B, K) of probabilities
+    sample_weight : float array (B,), optional
+        Not negative, of positive sum.
+    out : array (B, K), optional
+        Receives the gradient.
+
+    Returns
+    -------
+    loss : float
+    dlogits : array (B, K)
+
+    Examples
+    --------
+    >>> loss, dlogits = softmax_cross_entropy(np.zeros((2, 4)), np.array([0, 3]))
+    >>> round(loss, 4), dlogits[0]
+    (1.3863, array([-0.375,  0.125,  0.125,  0.125]))
+    """
+    op = "softmax_cross_entropy"
+    logits = as_array(op, "logits", logits)
+    if logits.ndim != 2 or 0 in logits.shape:
+        raise ValueError(f"{op}: logits must have shape (batch, classes), none of them 0, got {logits.shape}")
+    if isinstance(y, np.ndarray) and y.dtype.kind in "iu":
+        labels, y = _labels(op, y, *logits.shape), None
+    else:
+        labels, y = None, like(op, "y", y, "logits", logits, logits.shape)
+    return _loss(op, logits, y, labels, sample_weight, 0.0, out, n_threads)
+
+
+def sigmoid_cross_entropy(logits, y, *, sample_weight=None, out=None, n_threads=None):
+    """Binary cross-entropy of p = sigmoid(logits), summed over the outputs; the gradient is (p - y) / B.
+
+    logits and y, the targets in [0, 1], have shape (B, ...). Returns (loss, dlogits), see `softmax_cross_entropy`.
+
+    >>> loss, dlogits = sigmoid_cross_entropy(np.array([[0.0], [1e4]]), np.array([[1.0], [1.0]]))
+    >>> round(loss, 4), dlogits[:, 0]
+    (0.3466, array([-0.25,  0.  ]))
+    """
+    return _regression("sigmoid_cross_entropy", "logits", logits, y, sample_weight, 0.0, out, n_threads)
+
+
+def binary_cross_entropy(p, y, *, sample_weight=None, out=None, n_threads=None):
+    """-sum_j (y_j log p_j + (1 - y_j) log(1 - p_j)), the mean over the batch, for probabilities p of shape (B, ...).
+
+    The logarithms are cut off at -100, as PyTorch's BCELoss does. Returns (loss, dp). Where p is a sigmoid's output,
+    `sigmoid_cross_entropy` on the logits is faster and exact.
+    """
+    return _regression("binary_cross_entropy", "p", p, y, sample_weight, 0.0, out, n_threads)
+
+
+def squared_error(y_hat, y, *, sample_weight=None, out=None, n_threads=None):
+    """sum_j (y_hat_j - y_j)^2, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat).
+
+    >>> squared_error(np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]]))
+    (10.0, array([[2., 6.]]))
+    """
+    return _regression("squared_error", "y_hat", y_hat, y, sample_weight, 0.0, out, n_threads)
+
+
+def absolute_error(y_hat, y, *, sample_weight=None, out=None, n_threads=None):
+    """sum_j |y_hat_j - y_j|, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat)."""
+    return _regression("absolute_error", "y_hat", y_hat, y, sample_weight, 0.0, out, n_threads)
+
+
+def huber(y_hat, y, *, delta=1.0, sample_weight=None, out=None, n_threads=None):
+    """Huber's loss, summed over the outputs: d^2 / 2 where d = |y_hat - y| <= delta, else delta (d - delta / 2).
+
+    Arrays have shape (B, ...), delta > 0. Returns (loss, dy_hat).
+    """
+    delta = number("huber", "delta", delta, above=0)
+    return _regression("huber", "y_hat", y_hat, y, sample_weight, delta, out, n_threads)
+
+
+def _regression(op, name, prediction, y, sample_weight, delta, out, n_threads):
+    prediction = as_array(op, name, prediction)
+    if prediction.ndim < 1 or prediction.size == 0:
+        raise ValueError(f"{op}: {name} must have shape (batch, ...) and not be empty, got {prediction.shape}")
+    y = like(op, "y", y, name, prediction, prediction.shape)
+    return _loss(op, prediction, y, None, sample_weight, delta, out, n_threads)
+
+
+def _labels(op, y, rows, classes):
+    if y.shape != (rows,):
+        raise ValueError(f"{op}: labels y have shape {y.shape}, expected ({rows},) "
+                         f"for logits of shape {(rows, classes)}")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= min(classes, _INT32_MAX):
+        raise ValueError(f"{op}: labels y must be from 0 to {classes - 1}, got {low if low < 0 else high}")
+    return contiguous(y.astype(np.int32, copy=False))
+
+
+def _loss(op, prediction, y, labels, sample_weight, delta, out, n_threads):
+    rows = prediction.shape[0]
+    weight, total = None, rows
+    if sample_weight is not None:
+        weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
+        if weight.shape != (rows,):
+            raise ValueError(f"{op}: sample_weight has shape {weight.shape}, expected ({rows},)")
+        total = float(weight.sum())
+        if not (weight.min() >= 0 and 0 < total < math.inf):
+            raise ValueError(f"{op}: sample_weight must be finite, not negative and of positive sum")
+    gradient = result_array(op, out, prediction.shape, prediction.dtype, (prediction, y, labels, weight))
+    loss = _elementwise.loss(op, prediction, y, labels, weight, 1.0 / total, delta, gradient, rows, _threads(n_threads))
+    return loss, gradient

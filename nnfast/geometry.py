@@ -1,0 +1,209 @@
+"""Where a kernel or pooling window stands: kernel, stride, padding and dilation, checked and resolved in one place.
+
+Everything that slides a window over (N, L, C) or (N, H, W, C) asks here: layers, `nnfast.functional`, `conv_toeplitz`.
+The core knows one form only, two axes and explicit padding; one-dimensional data are images of one row.
+
+==========  =========================================================  ================================
+argument    two axes (H, W)                                            one axis (L)
+==========  =========================================================  ================================
+kernel      int or (h, w)                                              int
+stride      int or (h, w)                                              int
+dilation    int or (h, w): distance of the kernel's elements           int
+padding     "valid", "same", int, or ((top, bottom), (left, right))    "valid", "same", int, or (left, right)
+==========  =========================================================  ================================
+
+"valid" is no padding. "same" is TensorFlow's: as many outputs as ceil(input / stride), with an odd element of padding
+at the bottom or right. An int is that much on each side.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .configurable import integer
+
+#: numbers the core computes positions from stay far below what its integers hold
+LARGEST = 2**31 - 1
+MOST_WINDOWS = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A window that slides over an image; pairs are (vertical, horizontal), padding ((top, bottom), (left, right))."""
+
+    input: tuple
+    output: tuple
+    kernel: tuple
+    stride: tuple
+    padding: tuple
+    dilation: tuple
+
+    def as_tuple(self):
+        """(H, W, OH, OW, R, S, stride_h, stride_w, top, left, bottom, right, dilation_h, dilation_w) for the core."""
+        (top, bottom), (left, right) = self.padding
+        return (*self.input, *self.output, *self.kernel, *self.stride, top, left, bottom, right, *self.dilation)
+
+
+def check_sizes(owner, name, value, axes, at_least=1):
+    """A kernel size, stride or dilation: an int for one axis, a pair of ints for two.
+
+    >>> check_sizes("conv2d", "stride", 2, 2), check_sizes("conv1d", "stride", 2, 1)
+    ((2, 2), 2)
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) != axes:
+            raise ValueError(f"{owner}: {name} must be {_form(axes)}, got {value!r}")
+        entries = [_bounded(owner, name, entry, at_least, value) for entry in value]
+    else:
+        entries = [_bounded(owner, name, value, at_least, value)] * axes
+    return entries[0] if axes == 1 else tuple(entries)
+
+
+def check_padding(owner, value, axes):
+    """Padding in one of its forms: "valid", "same", an int, (left, right), or ((top, bottom), (left, right)).
+
+    >>> check_padding("conv2d", [[1, 0], [2, 2]], 2), check_padding("conv2d", 1, 2)
+    (((1, 0), (2, 2)), 1)
+    """
+    if isinstance(value, str):
+        if value not in ("valid", "same"):
+            raise ValueError(f"{owner}: padding must be {_padding_form(axes)}, got {value!r}")
+        return value
+    if not isinstance(value, Sequence):
+        return _bounded(owner, "padding", value, 0, value)
+    pairs = [value] if axes == 1 else value
+    for pair in pairs:
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            raise ValueError(f"{owner}: padding must be {_padding_form(axes)}, got {value!r}")
+    if len(pairs) != axes:
+        raise ValueError(f"{owner}: padding must be {_padding_form(axes)}, got {value!r}")
+    pairs = tuple(tuple(_bounded(owner, "padding", entry, 0, value) for entry in pair) for pair in pairs)
+    return pairs[0] if axes == 1 else pairs
+
+
+def check_groups(owner, n_groups, channels, filters):
+    """The number of groups, which must divide the channels and the filters."""
+    n_groups = integer(owner, "groups", n_groups, at_least=1)
+    for what, count in (("channels", channels), ("filters", filters)):
+        if count % n_groups:
+            raise ValueError(f"{owner}: {count} {what} cannot be divided into {n_groups} groups")
+    return n_groups
+
+
+def window(owner, shape, kernel, stride=1, padding="valid", dilation=1):
+    """The `Window` of a kernel over spatial sizes `shape`, (L,) or (H, W).
+
+    Raises
+    ------
+    ValueError
+        If a size is out of range, or the kernel is larger than the padded input.
+
+    Examples
+    --------
+    >>> window("conv2d", (28, 28), 3, stride=2, padding="same").output
+    (14, 14)
+    >>> window("conv1d", (10,), 3, padding=(2, 0)).as_tuple()
+    (1, 10, 1, 10, 1, 3, 1, 1, 0, 2, 0, 0, 1, 1)
+    """
+    axes = len(shape)
+    kernel = _both(check_sizes(owner, "kernel_size", kernel, axes), 1)
+    stride = _both(check_sizes(owner, "stride", stride, axes), 1)
+    dilation = _both(check_sizes(owner, "dilation", dilation, axes), 1)
+    shape = shape if axes == 2 else (1, *shape)
+    extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation))
+    pairs = _pairs(owner, padding, axes, shape, extent, stride)
+    padded = [before + size + after for size, (before, after) in zip(shape, pairs)]
+    if any(span > size for span, size in zip(extent, padded)):
+        raise ValueError(f"{owner}: {_kernel_words(kernel, dilation, extent, axes)} is larger than the input "
+                         f"{_words(shape, axes)}{_padding_words(pairs, axes)}")
+    output = [(size - span) // step + 1 for size, span, step in zip(padded, extent, stride)]
+    if math.prod(output) > MOST_WINDOWS or max(padded) > LARGEST:
+        raise ValueError(f"{owner}: input {_words(shape, axes)}{_padding_words(pairs, axes)} makes "
+                         f"{math.prod(output):,} outputs, more than this library computes")
+    return Window(tuple(shape), tuple(output), kernel, stride, pairs, dilation)
+
+
+def pooling_window(owner, shape, kernel, stride=None, padding="valid"):
+    """The `Window` of a pooling over spatial sizes `shape`; the stride is the kernel's size unless given.
+
+    Raises
+    ------
+    ValueError
+        As `window`, and if the padding is not smaller than the kernel: some windows would then hold nothing.
+    """
+    result = window(owner, shape, kernel, kernel if stride is None else stride, padding)
+    for size, pair in zip(result.kernel, result.padding):
+        if max(pair) >= size:
+            axes = len(shape)
+            raise ValueError(f"{owner}: padding must be smaller than the kernel, got kernel "
+                             f"{_words(result.kernel, axes)}{_padding_words(result.padding, axes)}")
+    return result
+
+
+def global_window(owner, shape):
+    """The `Window` that covers all of (L, C) or (H, W, C) at once."""
+    if len(shape) not in (2, 3):
+        raise ValueError(f"{owner}: expected an input of shape (L, C) or (H, W, C), got {shape}")
+    return window(owner, shape[:-1], shape[:-1] if len(shape) == 3 else shape[0])
+
+
+def spatial(owner, shape, axes):
+    """The spatial sizes and the channels of a sample of shape (L, C) or (H, W, C)."""
+    if len(shape) != axes + 1:
+        expected = "(L, C)" if axes == 1 else "(H, W, C)"
+        raise ValueError(f"{owner}: expected an input of shape {expected}, channels last, got {shape}")
+    return shape[:-1], shape[-1]
+
+
+def _bounded(owner, name, entry, at_least, value):
+    entry = integer(owner, name if entry is value else f"{name} {value!r}: an entry", entry, at_least=at_least)
+    if entry > LARGEST:
+        raise ValueError(f"{owner}: {name} must be at most {LARGEST}, got {value!r}")
+    return entry
+
+
+def _both(value, first):
+    """A size for two axes from one in the form of `check_sizes`."""
+    return value if isinstance(value, tuple) else (first, value)
+
+
+def _pairs(owner, value, axes, shape, extent, stride):
+    value = check_padding(owner, value, axes)
+    if value == "valid":
+        return (0, 0), (0, 0)
+    if value == "same":
+        pairs = []
+        for size, span, step in zip(shape, extent, stride):
+            total = max((-(-size // step) - 1) * step + span - size, 0)
+            pairs.append((total // 2, total - total // 2))
+        return tuple(pairs)
+    if axes == 1:
+        return (0, 0), (value, value) if isinstance(value, int) else value
+    return ((value, value), (value, value)) if isinstance(value, int) else value
+
+
+# --- words for errors ------------------------------------------------------------------------------------------------
+
+def _form(axes):
+    return "an integer" if axes == 1 else "an integer or (h, w)"
+
+
+def _padding_form(axes):
+    return "'valid', 'same', an integer or " + ("(left, right)" if axes == 1 else "((top, bottom), (left, right))")
+
+
+def _words(pair, axes):
+    return str(pair[1]) if axes == 1 else f"{pair[0]} x {pair[1]}"
+
+
+def _kernel_words(kernel, dilation, extent, axes):
+    words = f"kernel {_words(kernel, axes)}"
+    if max(dilation) > 1:
+        words += f" with dilation {_words(dilation, axes)}, which spans {_words(extent, axes)},"
+    return words
+
+
+def _padding_words(pairs, axes):
+    if not any(map(any, pairs)):
+        return ""
+    return f" with padding {pairs[1] if axes == 1 else pairs}"

@@ -1,0 +1,77 @@
+"""Batch normalization: each channel shifted and scaled to mean 0 and variance 1 over the batch, then scaled again."""
+
+from .. import initializers
+from ..configurable import boolean, number
+from .base import Layer, ParameterSpec
+
+
+class BatchNorm(Layer):
+    """Normalise each channel over the batch and all spatial axes (Ioffe and Szegedy, 2015, algorithm 1).
+
+    Input (..., C), output of the same shape: ``y = gamma * (x - mean) / sqrt(variance + epsilon) + beta``. In training
+    mean and (biased) variance are those of the batch; otherwise they are running statistics, which each training step
+    moves towards the batch's: ``running = (1 - momentum) * running + momentum * batch``, with the unbiased variance.
+
+    Parameters
+    ----------
+    momentum : float
+        In [0, 1]. PyTorch's meaning: the weight of the new batch. Keras's momentum is one minus this.
+    epsilon : float
+        At least 1e-12, added to the variance.
+    center, scale : bool
+        False leaves out beta or gamma.
+    beta_initializer, gamma_initializer : str or initializer
+    name : str, optional
+    trainable : bool
+        A frozen layer keeps its statistics, too, and uses them in training (as in Keras): what fine-tuning wants.
+
+    Notes
+    -----
+    Parameters ``gamma``, ``beta``, ``running_mean`` and ``running_variance``, each (C,). The running ones get no
+    gradient; ``gradients(..., training=True)`` uses the batch's statistics without recording them. Regularizers leave
+    gamma and beta alone. One sample of one pixel has variance 0, so its output is beta.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Conv2D(8, 3, use_bias=False), nf.BatchNorm(), nf.Activation("relu")],
+    ...                       input_shape=(8, 8, 3))
+    >>> {name: w.shape for name, w in model.parameters.items() if "batch_norm" in name}
+    {'batch_norm/gamma': (8,), 'batch_norm/beta': (8,), 'batch_norm/running_mean': (8,),
+     'batch_norm/running_variance': (8,)}
+    """
+
+    kind = "batch_norm"
+    fields = ("momentum", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
+
+    def __init__(self, momentum=0.1, epsilon=1e-5, center=True, scale=True, beta_initializer="zeros",
+                 gamma_initializer="ones", name=None, trainable=True):
+        super().__init__(name, trainable)
+        self.momentum = number(self.label, "momentum", momentum, at_least=0, at_most=1)
+        self.epsilon = number(self.label, "epsilon", epsilon, at_least=1e-12)
+        self.center = boolean(self.label, "center", center)
+        self.scale = boolean(self.label, "scale", scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+
+    def build(self, input_shapes):
+        shape = self.one_input(input_shapes)
+        channels = shape[-1]
+
+        def spec(name, kind, initializer, minimum=None):
+            return ParameterSpec(name, (channels,), kind, initializer, channels, channels, minimum=minimum)
+
+        specs = []
+        if self.scale:
+            specs.append(spec("gamma", "bias", self.gamma_initializer))
+        if self.center:
+            specs.append(spec("beta", "bias", self.beta_initializer))
+        specs.append(spec("running_mean", "state", initializers.Zeros()))
+        specs.append(spec("running_variance", "state", initializers.Ones(), minimum=0.0))
+        return shape, specs
+
+    def node(self, input_shapes, parameters, seed):
+        return {"op": "batch_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
+                "mean": parameters["running_mean"], "variance": parameters["running_variance"],
+                "channels": input_shapes[0][-1], "momentum": self.momentum, "epsilon": self.epsilon,
+                "frozen": not self.trainable}
