@@ -78,11 +78,11 @@ def export_c(model, path, name=None, weights="auto"):
 
     Examples
     --------
-    >>> import tempfile
+    >>> import pathlib, tempfile
     >>> import nnfast as nf
     >>> model = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(4,))
-    >>> files = nf.export_c(model, tempfile.mkdtemp() + "/iris.c")
-    >>> "void iris_predict(const float *x, float *y, float *scratch);" in open(files[1]).read()
+    >>> source, header = nf.export_c(model, tempfile.mkdtemp() + "/iris.c")
+    >>> "void iris_predict(const float *x, float *y, float *scratch);" in pathlib.Path(header).read_text()
     True
     """
     path = os.fspath(path)
