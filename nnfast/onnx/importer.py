@@ -73,6 +73,13 @@ def read(path, input_shapes, seed):
         raise
     except Exception as error:      # of protobuf's and onnx's own classes, which differ between their versions
         raise FileFormatError(f"{path}: is not a valid ONNX file: {error}") from error
+    graph = proto.graph
+    named = [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]
+    texts = [entry.name for entry in named] + [text for node in graph.node for text in (
+        node.op_type, node.domain, *node.input, *node.output, *(attribute.name for attribute in node.attribute))]
+    for text in texts:
+        if not isinstance(text, str):       # what some versions of protobuf make of damaged texts
+            raise FileFormatError(f"{path}: is not a valid ONNX file: the name {text!r} is not UTF-8")
     return Importer(path, proto.graph, opset_of(path, proto), input_shapes or {}).model(seed)
 
 
@@ -91,7 +98,7 @@ class Importer:
         self.path, self.graph, self.opset = path, graph, opset
         self.constants, self.tensors = {}, {}
         self.weights = {}       # layer -> {parameter: array}
-        self.names = set()
+        self.names, self.made_outputs = set(), set()
         self.readers = {}
         for node in graph.node:
             for name in node.input:
@@ -200,19 +207,23 @@ class Importer:
         if tensor is None:
             raise UnsupportedError(f"{self.path}: the output {name!r} depends on no input")
         n = len(tensor.axes)
-        first = any(value.data_format == "channels_first" for value in self.inputs)
-        if n > 2 and tensor.axes != (first_axes(n) if first else last_axes(n)):
+        if n > 2 and tensor.axes != (first_axes(n) if self.channels_first else last_axes(n)):
             raise UnsupportedError(f"{self.path}: the output {name!r} has other axes than the inputs: a Transpose that is "
                                    "not at the edge")
         if tensor.order is not None:
             raise UnsupportedError(f"{self.path}: the output {name!r} is an image that was flattened channels first")
         value = tensor.value
-        taken = [other.value for other in self.tensors.values() if other is not tensor]
-        if isinstance(value, Input) or any(value is other for other in taken):
+        if isinstance(value, Input) or value.layer in self.made_outputs:
             value = Activation("linear")(value)     # an output needs a layer of its own
+        self.made_outputs.add(value.layer)
         return value
 
     # -- for operators -------------------------------------------------------------------------------------------
+
+    @property
+    def channels_first(self):
+        """Whether the graph's images come, and so go, channels first."""
+        return any(value.data_format == "channels_first" for value in self.inputs)
 
     def unsupported(self, why):
         """The error about the node being read."""

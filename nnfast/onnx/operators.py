@@ -203,8 +203,7 @@ def reduce_mean(importer, node):
     if n not in (3, 4) or own != set(range(1, n - 1)):
         raise importer.unsupported(f"axes {None if axes is None else [int(axis) for axis in axes]} of "
                                    f"{x.shape} are not those of space")
-    result = global_pool(importer, GlobalAvgPool(name=importer.name()), x, bool(a["keepdims"]))
-    return result
+    return global_pool(importer, GlobalAvgPool(name=importer.name()), x, bool(a["keepdims"]))
 
 
 # --- normalization, constants added and multiplied -------------------------------------------------------------------
@@ -241,8 +240,8 @@ def affine(importer, i, scale, shift):
     scale, shift = (per_channel(importer, value, x) for value in (scale, shift))
     layer = x.value.layer
     weights = importer.weights.get(layer, {})
-    linear = getattr(layer, "activation", None) is None or layer.activation.activation == "linear"
-    if is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and linear and importer.reads_alone(i):
+    # Layers made here have no activation of their own: in the file it is a node.
+    if is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and importer.reads_alone(i):
         gain, bias = ("gamma", "beta") if isinstance(layer, BatchNorm) else ("kernel", "bias")
         new = dict(weights)
         new[gain] = weights[gain] * scale
@@ -434,8 +433,6 @@ def cast(importer, node):
 def flatten(importer, node):
     axis = importer.attributes(axis=1)["axis"]
     x = importer.tensor()
-    if axis % len(x.axes) != 1 and not (axis == len(x.axes) == 2):
-        raise importer.unsupported(f"axis {axis} would join samples")
     if axis != 1 and axis % len(x.axes) != 1:
         raise importer.unsupported(f"axis {axis} would join samples")
     return flat(importer, x)
@@ -480,13 +477,13 @@ def reshaped(importer, x, sizes):
     if len(sizes) == 1:
         return flat(importer, x)
     n = len(sizes) + 1
+    if importer.channels_first and len(x.axes) == 2 and sizes[0] == x.shape[0]:
+        # (N, C) to (N, C, 1, 1), whatever the order of the features
+        return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n), x.order)
     if x.axes == last_axes(len(x.axes)) and x.order is None:
         return Tensor(importer.apply(Reshape(sizes, name=importer.name()), x), last_axes(n))
     if x.channels_first and x.order is None and sizes[0] == x.shape[0]:
         return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n))
-    if len(x.axes) == 2 and max(sizes) == x.shape[0] and sizes[0] == max(sizes):
-        # (N, C) to (N, C, 1, 1), whatever the order of the features
-        return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n), x.order)
     raise importer.unsupported(f"from {x.shape} to {sizes} in a graph whose images are channels first here")
 
 

@@ -21,7 +21,7 @@ class Net(nn.Module):
         self.depthwise = nn.Conv2d(8, 8, 3, padding=1, groups=8)
         self.point = nn.Conv2d(8, 8, 1)
         self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
-        self.hidden = nn.Linear(8 * 3 * 2, 12)
+        self.hidden = nn.Linear(8 * 2 * 2, 12)
         self.last = nn.BatchNorm1d(12)
         self.head = nn.Linear(12 + 8, 5)
 
