@@ -117,17 +117,14 @@ static void NAME(copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src_, ptrdiff
 {
     const real *src = src_;
     real *dst = dst_;
+    const ptrdiff_t whole = cols - cols % VL, rest = cols - whole;
+    if (cols == VL) {       /* short rows: their loop would cost more than they do */
+        for (ptrdiff_t i = 0; i < rows; i++) v_store(dst + i * dst_ld, v_load(src + i * src_ld));
+        return;
+    }
     for (ptrdiff_t i = 0; i < rows; i++, src += src_ld, dst += dst_ld) {
-        ptrdiff_t j = 0;
-        for (; j + 2 * VL <= cols; j += 2 * VL) {
-            const vec a = v_load(src + j), b = v_load(src + j + VL);
-            v_store(dst + j, a);
-            v_store(dst + j + VL, b);
-        }
-        for (; j < cols; j += VL) {
-            const ptrdiff_t n = cols - j < VL ? cols - j : VL;
-            v_store_n(dst + j, v_load_n(src + j, n), n);
-        }
+        for (ptrdiff_t j = 0; j < whole; j += VL) v_store(dst + j, v_load(src + j));
+        if (rest) v_store_n(dst + whole, v_load_n(src + whole, rest), rest);
     }
 }
 

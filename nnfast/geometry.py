@@ -17,7 +17,6 @@ at the bottom or right. An int is that much on each side.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .configurable import integer
@@ -50,7 +49,9 @@ def check_sizes(owner, name, value, axes, at_least=1):
     >>> check_sizes("conv2d", "stride", 2, 2), check_sizes("conv1d", "stride", 2, 1)
     ((2, 2), 2)
     """
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if type(value) is int and at_least <= value <= LARGEST:     # the usual case, for short calls
+        return value if axes == 1 else (value, value)
+    if isinstance(value, (tuple, list)):
         if len(value) != axes:
             raise ValueError(f"{owner}: {name} must be {_form(axes)}, got {value!r}")
         entries = [_bounded(owner, name, entry, at_least, value) for entry in value]
@@ -69,11 +70,11 @@ def check_padding(owner, value, axes):
         if value not in ("valid", "same"):
             raise ValueError(f"{owner}: padding must be {_padding_form(axes)}, got {value!r}")
         return value
-    if not isinstance(value, Sequence):
+    if not isinstance(value, (tuple, list)):
         return _bounded(owner, "padding", value, 0, value)
     pairs = [value] if axes == 1 else value
     for pair in pairs:
-        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ValueError(f"{owner}: padding must be {_padding_form(axes)}, got {value!r}")
     if len(pairs) != axes:
         raise ValueError(f"{owner}: padding must be {_padding_form(axes)}, got {value!r}")
@@ -83,7 +84,8 @@ def check_padding(owner, value, axes):
 
 def check_groups(owner, n_groups, channels, filters):
     """The number of groups, which must divide the channels and the filters."""
-    n_groups = integer(owner, "groups", n_groups, at_least=1)
+    if type(n_groups) is not int or n_groups < 1:
+        n_groups = integer(owner, "groups", n_groups, at_least=1)
     for what, count in (("channels", channels), ("filters", filters)):
         if count % n_groups:
             raise ValueError(f"{owner}: {count} {what} cannot be divided into {n_groups} groups")
@@ -156,6 +158,8 @@ def spatial(owner, shape, axes):
 
 
 def _bounded(owner, name, entry, at_least, value):
+    if type(entry) is int and at_least <= entry <= LARGEST:
+        return entry
     entry = integer(owner, name if entry is value else f"{name} {value!r}: an entry", entry, at_least=at_least)
     if entry > LARGEST:
         raise ValueError(f"{owner}: {name} must be at most {LARGEST}, got {value!r}")

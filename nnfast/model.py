@@ -579,6 +579,8 @@ class Sequential(Model):
         names = number_names([layer.given_name for layer in layers], [layer.kind for layer in layers], "layer")
         self._layers = layers
         if self._input is not None:
+            for layer, layer_name in zip(layers, names):
+                layer.announce(layer_name)
             self._build(self._input)
         else:
             for layer, layer_name in zip(layers, names):

@@ -472,7 +472,8 @@ class Training:
         x, y, sample_weight
             As in `fit`; all samples are one batch.
         training : bool
-            True draws dropout masks, as the next call of `train_on_batch` would.
+            True draws dropout masks, as the next call of `train_on_batch` would, and normalises with the batch's own
+            statistics (without recording them).
 
         Returns
         -------
@@ -538,7 +539,8 @@ class Training:
         dy : array, or list or dict of arrays for several outputs
             In the shape of the outputs.
         training : bool
-            True draws dropout masks, as the next call of `train_on_batch` would.
+            True draws dropout masks, as the next call of `train_on_batch` would, and normalises with the batch's own
+            statistics (without recording them).
 
         Returns
         -------

@@ -97,8 +97,10 @@ def scatter(parts, shape, stride, padding, dilation=ONE):
     """The transpose of `windows`: adds parts (N, OH, OW, R, S, C) up where they came from, an x of `shape`."""
     (top, bottom), (left, right) = padding
     dx = np.zeros((shape[0], shape[1] + top + bottom, shape[2] + left + right, shape[3]))
-    for i, j, r, s in np.ndindex(parts.shape[1:5]):
-        dx[:, i * stride[0] + r * dilation[0], j * stride[1] + s * dilation[1]] += parts[:, i, j, r, s]
+    for r, s in np.ndindex(parts.shape[3:5]):
+        rows, columns = [slice(at * d, at * d + (n - 1) * step + 1, step)
+                         for at, d, n, step in zip((r, s), dilation, parts.shape[1:3], stride)]
+        dx[:, rows, columns] += parts[:, :, :, r, s]
     return dx[:, top:top + shape[1], left:left + shape[2]]
 
 
@@ -122,11 +124,13 @@ def max_pool2d(x, kernel, stride, padding=NONE):
 
 
 def max_pool2d_backward(x, dy, kernel, stride, padding=NONE):
+    """To the first maximum row by row, or the first nan; never to the padding, not even where all is -inf."""
     v = windows(x, kernel, stride, padding, fill=-np.inf)
-    flat = v.reshape(*v.shape[:3], -1, v.shape[5])
-    first = flat.argmax(axis=3)                                                     # the first maximum, or first nan
-    hit = np.arange(flat.shape[3])[:, None] == first[:, :, :, None]
-    return scatter((hit * dy[:, :, :, None]).reshape(v.shape), x.shape, stride, padding)
+    inside = windows(np.ones_like(x), kernel, stride, padding) == 1
+    top = v.max(axis=(3, 4), keepdims=True)
+    equal = (((v == top) | (np.isnan(v) & np.isnan(top))) & inside).reshape(*v.shape[:3], -1, v.shape[5])
+    first = np.arange(equal.shape[3])[:, None] == equal.argmax(axis=3)[:, :, :, None]
+    return scatter((first * dy[:, :, :, None]).reshape(v.shape), x.shape, stride, padding)
 
 
 def window_counts(shape, kernel, stride, padding, include_pad):

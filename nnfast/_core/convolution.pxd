@@ -22,7 +22,6 @@ cdef struct Convolution:
 
 cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
-cdef Py_ssize_t tile_rows(const Convolution *c) noexcept nogil
 cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil
 cdef void prepare_kernel(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

@@ -9,8 +9,7 @@ group; depthwise: one of R * S rows), y [N][OH][OW][K].
               windows from a band of rows in scratch memory: what lies between is never stored
     backward  dz = dy * act'(y), through the pooling if there is one; sums of dz over a sample's pixels for db;
               dx = a sum over taps for each phase of the stride, with the kernel flipped
-    gradient  dw[r, s] = sum over pixels of x' dz, a product for each tap over the whole batch: a tile is a panel of
-              channels k and some rows of taps and channels c, and belongs to one thread
+    gradient  dw[r, s] = sum over pixels of x' dz, a product for each tap over the whole batch (kernel_gradient.pyx)
 """
 from cython.parallel cimport parallel, threadid
 from libc.stddef cimport ptrdiff_t
@@ -18,9 +17,10 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
-from nnfast._core.correlation cimport Correlation, copy_pixels, correlate, prepare
+from nnfast._core.correlation cimport Correlation, correlate, prepare
+from nnfast._core.kernel_gradient cimport TileShape, gradient_scratch, kernel_gradient, tile_room, tile_shape
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, unpack
-from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, NN_RELU, kernels, nn_brgemm, nn_depthwise, nn_kernels, nn_window
+from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, NN_RELU, kernels, nn_kernels, nn_window
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release
 from nnfast._core.node cimport Context, Node, Tile, Value
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
@@ -29,12 +29,7 @@ from nnfast._core.window cimport Window, read_window
 from nnfast._core.elementwise import activation_forward, softmax_forward
 
 cdef enum:
-    PIXELS = 128            # summed in one pass of the kernel's gradient: their dz in a panel, and x in a tile, stay in L1
-    MOST_PIXELS = 256       # of one row
     POOL_BYTES = 131072     # of rows that wait for their pooling, in L2
-    FEW_ROWS = 24           # of a gradient's tile: fewer do not pay for copying dz
-    TILE_ROWS = 192
-    FEW_PANELS = 8
 
 cdef double WORK_PER_THREAD = 4e5
 
@@ -45,7 +40,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
                    Py_ssize_t groups) noexcept:
     cdef Window *w = &c.window
     cdef Correlation x
-    cdef Py_ssize_t phase, rows, columns
+    cdef Py_ssize_t phase
     c.k = k
     c.window = window[0]
     c.C = C
@@ -66,12 +61,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
     for phase in range(phases(w)):
         backward_sum(c, phase, &x)
         c.scratch = max(c.scratch, x.scratch)
-    # The kernel's gradient: dz of a panel, and x with its padding.
-    rows = max(1, PIXELS // w.OW)
-    columns = min(w.OW, MOST_PIXELS)
-    c.scratch = max(c.scratch, round_up((rows * columns + 1) * k.nr * k.real_size, 64)
-                    + (rows * w.stride_h + w.R * w.dilation_h) * (columns * w.stride_w + w.S * w.dilation_w)
-                    * max(C if C < k.nr else 0, k.nr) * k.real_size)
+    c.scratch = max(c.scratch, gradient_scratch(c))
     if c.depthwise and K != C:      # a sample's dx for every channel of dz
         c.scratch = aligned(c.scratch) + w.H * w.W * K * k.real_size
 
@@ -379,170 +369,7 @@ cdef void add_neighbours(const nn_kernels *k, char *x, Py_ssize_t n, Py_ssize_t 
         k.add(n, x, y, y)
 
 
-# ---------------------------------------------------------------- the kernel's gradient
-
-cdef Py_ssize_t tile_rows(const Convolution *c) noexcept nogil:
-    """Rows of dw in a tile: whole kernel rows (r), as many as stay in L1 beside what they are summed from."""
-    cdef Py_ssize_t run = c.rows // c.window.R
-    if c.depthwise:
-        return c.rows
-    if run > TILE_ROWS:
-        run = c.rows // (c.window.R * c.window.S)
-        if run > TILE_ROWS:
-            return (run + (run + TILE_ROWS - 1) // TILE_ROWS - 1) // ((run + TILE_ROWS - 1) // TILE_ROWS)
-    # One kernel row where there are few panels to share out among threads.
-    return run if panels(c.k, c.K) < FEW_PANELS else TILE_ROWS // run * run
-
-
-cdef inline Py_ssize_t first_output(Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
-    """The first output whose tap (times dilation) lies inside the input."""
-    return 0 if tap >= pad else (pad - tap + stride - 1) // stride
-
-
-cdef inline Py_ssize_t last_output(Py_ssize_t length, Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
-    """One beyond the last."""
-    return 0 if length + pad - tap <= 0 else (length + pad - tap - 1) // stride + 1
-
-
-cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
-                          bint readable, Py_ssize_t batch, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi, char *to,
-                          char *scratch) noexcept nogil:
-    """Rows lo..hi of one panel of dw, the whole batch. readable: a vector may be read beyond dz."""
-    cdef const nn_kernels *k = c.k
-    cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, Cg = c.C // c.matrices, in_group = panels(k, Kg)
-    cdef Py_ssize_t g = panel // in_group, k0 = (panel % in_group) * k.nr, width = panel_width(k, Kg, panel % in_group)
-    cdef Py_ssize_t columns = min(Kg - k0, width), first = g * Kg + k0
-    cdef Py_ssize_t rows = max(1, PIXELS // w.OW), b, i, j, i_end, j_end, q
-    # Where padding would break a kernel row of few channels into short runs, x is copied with its zeros.
-    cdef bint padded = (w.pad_left > 0 or w.pad_right > 0) and c.groups == 1 and w.dilation_w == 1 and Cg < k.nr and w.S > 1
-    cdef bint merged = c.groups == 1 and w.dilation_w == 1 and (padded or (w.pad_left == 0 and w.pad_right == 0))
-    cdef bint copied = (not readable and columns % k.vl != 0) or (hi - lo >= FEW_ROWS and c.K > k.nr)
-    cdef const char *source
-    cdef Py_ssize_t pixel
-    cdef char *image = scratch + round_up((rows * min(w.OW, <Py_ssize_t>MOST_PIXELS) + 1) * k.nr * size, 64)
-    memset(to, 0, (hi - lo) * width * size)
-    if c.depthwise:
-        depthwise_kernel_gradient(c, x, x_ld, dz, dz_ld, batch, first, columns, width, to, image)
-        return
-    for b in range(batch):
-        i = 0
-        while i < w.OH:
-            i_end = min(i + rows, w.OH)
-            j = 0
-            while j < w.OW:
-                j_end = min(j + MOST_PIXELS, w.OW)
-                source = dz + (b * dz_ld + (i * w.OW + j) * c.K + first) * size
-                pixel = c.K
-                if copied:
-                    for q in range(i_end - i):
-                        k.copy(j_end - j, columns, source + q * w.OW * c.K * size, c.K,
-                               scratch + q * (j_end - j) * width * size, width)
-                    source = scratch
-                    pixel = width
-                band_gradient(c, x + b * x_ld * size, source, pixel,
-                              (j_end - j if copied else w.OW) * pixel, i, i_end, j, j_end, merged, padded,
-                              g * Cg, width, columns, lo, hi, to, image)
-                j = j_end
-            i = i_end
-
-
-cdef void band_gradient(const Convolution *c, const char *x, const char *dz, Py_ssize_t dz_pixel, Py_ssize_t dz_row,
-                        Py_ssize_t i0, Py_ssize_t i1, Py_ssize_t j0, Py_ssize_t j1, bint merged, bint padded,
-                        Py_ssize_t c0, Py_ssize_t width, Py_ssize_t columns, Py_ssize_t lo, Py_ssize_t hi, char *to,
-                        char *image) noexcept nogil:
-    """The same for the output pixels of rows i0..i1 and columns j0..j1 of one sample."""
-    cdef const nn_kernels *k = c.k
-    cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, Cg = c.C // c.matrices, run = Cg * (w.S if merged else 1)
-    cdef Py_ssize_t most = k.mr if columns > k.vl else k.mr_narrow, pitch = w.W, h0 = 0, w0 = 0
-    cdef Py_ssize_t t, r, s, a_lo, a_hi, b_lo, b_hi, row, end, m, tiles, q
-    cdef ptrdiff_t offset[PIXELS]
-    cdef const char *source
-    cdef nn_brgemm op
-    if padded:
-        w0 = j0 * w.stride_w - w.pad_left
-        h0 = i0 * w.stride_h - w.pad_top
-        pitch = (j1 - 1 - j0) * w.stride_w + w.S
-        copy_pixels(k, x, w.H, w.W, c.C, 1, h0, (i1 - 1 - i0) * w.stride_h + (w.R - 1) * w.dilation_h + 1, w0, pitch, 0,
-                    c.C, image)
-        x = image
-    op.a_row = 1
-    op.a_col = w.stride_w * c.C
-    op.b_step = dz_row
-    op.ldb = dz_pixel
-    op.ldc = width
-    op.accumulate = True
-    op.relu = False
-    for q in range(i1 - i0):
-        offset[q] = q * w.stride_h * pitch * c.C
-    for t in range(lo // run, (hi + run - 1) // run):
-        r = t if merged else t // w.S
-        s = 0 if merged else t % w.S
-        a_lo, a_hi, b_lo, b_hi = i0, i1, j0, j1
-        if not padded:
-            a_lo = max(a_lo, first_output(w.pad_top, r * w.dilation_h, w.stride_h))
-            a_hi = min(a_hi, last_output(w.H, w.pad_top, r * w.dilation_h, w.stride_h))
-            if not merged:
-                b_lo = max(b_lo, first_output(w.pad_left, s * w.dilation_w, w.stride_w))
-                b_hi = min(b_hi, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
-        if a_lo >= a_hi or b_lo >= b_hi:
-            continue
-        op.count = a_hi - a_lo
-        op.a_offset = offset if op.count > 1 else NULL
-        op.k = b_hi - b_lo
-        source = x + (((a_lo * w.stride_h + r * w.dilation_h - w.pad_top - h0) * pitch
-                       + b_lo * w.stride_w + s * w.dilation_w - w.pad_left - w0) * c.C + c0) * size
-        row = max(lo, t * run)
-        end = min(hi, (t + 1) * run)
-        tiles = (end - row + most - 1) // most
-        while tiles > 0:
-            m = (end - row + tiles - 1) // tiles
-            tiles -= 1
-            k.brgemm(&op, m, columns, source + (row - t * run) * size,
-                     dz + ((a_lo - i0) * dz_row + (b_lo - j0) * dz_pixel) * size, NULL, to + (row - lo) * width * size)
-            row += m
-
-
-cdef void depthwise_kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz,
-                                    Py_ssize_t dz_ld, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t columns,
-                                    Py_ssize_t width, char *to, char *image) noexcept nogil:
-    """A panel's channels, all taps: x is copied with its zeros, these channels only."""
-    cdef const nn_kernels *k = c.k
-    cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, rows = max(1, PIXELS // w.OW), b, i, i_end, j, j_end, q, r, s, pitch, t
-    cdef ptrdiff_t offset[16]
-    cdef nn_depthwise op
-    op.x_step = w.stride_w * columns
-    op.y_step = c.K
-    op.ldw = width
-    op.x_offset = offset
-    for b in range(batch):
-        i = 0
-        while i < w.OH:
-            i_end = min(i + rows, w.OH)
-            j = 0
-            while j < w.OW:
-                j_end = min(j + MOST_PIXELS, w.OW)
-                pitch = (j_end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1
-                copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, i * w.stride_h - w.pad_top,
-                            (i_end - 1 - i) * w.stride_h + (w.R - 1) * w.dilation_h + 1,
-                            j * w.stride_w - w.pad_left, pitch, first, columns, image)
-                for q in range(i, i_end):
-                    t = 0
-                    while t < w.R * w.S:
-                        op.taps = min(16, w.R * w.S - t)
-                        for r in range(op.taps):
-                            s = (t + r) % w.S
-                            offset[r] = ((((q - i) * w.stride_h + (t + r) // w.S * w.dilation_h) * pitch)
-                                         + s * w.dilation_w) * columns
-                        k.depthwise_gradient(&op, j_end - j, columns, image,
-                                             dz + (b * dz_ld + (q * w.OW + j) * c.K + first) * size,
-                                             to + t * width * size)
-                        t += op.taps
-                j = j_end
-            i = i_end
-
+# ---------------------------------------------------------------- the parameters' gradients
 
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
@@ -551,9 +378,9 @@ cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char 
     cdef const char *dz
     gradient_before_pool(node, &dz, &ld)
     if tile.parameter == node.bias:
-        c.k.column_sum(ctx.batch, bias_ld, c.bias_sums, bias_ld, to)
+        c.k.column_sum(ctx.batch, tile.size, c.bias_sums + tile.lo * c.k.real_size, bias_ld, to)
     else:
-        kernel_gradient(c, x.y, x.ld, dz, ld, True, ctx.batch, tile.panel, tile.lo, tile.hi, to, ctx.scratch)
+        kernel_gradient(c, x.y, x.ld, dz, ld, ctx.batch, tile.panel, tile.n_panels, tile.lo, tile.hi, to, ctx.scratch)
 
 
 # ---------------------------------------------------------------- stateless, for nnfast.functional, which has checked
@@ -650,23 +477,35 @@ cdef void backward_share(const Backward *job, int part, int team, char *scratch)
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), Kg = c.K // c.matrices, in_group = panels(k, Kg)
-    cdef Py_ssize_t blocks, step, tile, panel, lo, hi
+    cdef Py_ssize_t blocks, across, tile, panel, count, lo, hi, i, width
+    cdef TileShape shape
     cdef uint64_t mode = nn_flush_subnormals()
     cdef char *to
+    cdef const char *source
     if job.sums != NULL:
         for b in range(job.samples * part // team, job.samples * (part + 1) // team):
             k.column_sum(w.OH * w.OW, c.K, job.dy + b * job.y_sample * size, c.K, job.sums + b * bias_ld * size)
     if job.dw != NULL:
-        step = tile_rows(c)
-        blocks = (c.rows + step - 1) // step
+        shape = tile_shape(c)
+        blocks = (c.rows + shape.rows - 1) // shape.rows
+        across = (in_group + shape.panels - 1) // shape.panels
         tile = part
-        while tile < c.matrices * in_group * blocks:
-            panel = tile // blocks
-            lo = (tile % blocks) * step
-            hi = min(lo + step, c.rows)
-            to = job.dw + (panel // in_group * packed_size(k, c.rows, Kg) + (panel % in_group) * k.nr * c.rows
-                           + lo * panel_width(k, Kg, panel % in_group)) * size
-            kernel_gradient(c, job.x, job.x_sample, job.dy, job.y_sample, False, job.samples, panel, lo, hi, to, scratch)
+        while tile < c.matrices * across * blocks:
+            # As a plan has it: blocks of rows, then panels.
+            lo = tile // (c.matrices * across) * shape.rows
+            hi = min(lo + shape.rows, c.rows)
+            panel = tile % across * shape.panels
+            count = min(shape.panels, in_group - panel)
+            panel += tile // across % c.matrices * in_group
+            kernel_gradient(c, job.x, job.x_sample, job.dy, job.y_sample, job.samples, panel, count, lo, hi, scratch,
+                            scratch + aligned(tile_room(c) * size))
+            source = scratch
+            for i in range(count):
+                width = panel_width(k, Kg, panel % in_group + i)
+                to = job.dw + (panel // in_group * packed_size(k, c.rows, Kg)
+                               + (panel % in_group + i) * k.nr * c.rows + lo * width) * size
+                memcpy(to, source, (hi - lo) * width * size)
+                source += (hi - lo) * width * size
             tile += team
     if job.dx != NULL:
         input_gradient(c, job.dy, job.y_sample, c.flipped, job.dx, w.H * w.W * (c.K if c.depthwise else c.C), job.samples,
@@ -692,7 +531,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     # A depthwise multiplier's dx, before its neighbours are added.
     if dx is not None and c.depthwise and c.K != c.C:
         wide = aligned(samples * geometry.H * geometry.W * c.K * size)
-    each = aligned(c.scratch)
+    each = aligned(c.scratch) + aligned(tile_room(&c) * size)
     total = packed + flipped + sums + wide + n_threads * each
     memory = <char *>nn_allocate(total)
     if memory == NULL:

@@ -20,7 +20,7 @@ from nnfast._core.gemm cimport packed_size, panel_width, panels
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 
 cdef enum:
-    PANEL_BYTES = 20480     # one panel's block of w in L1
+    PANEL_BYTES = 98304     # one panel's block of w in L1
     BAND_BYTES = 262144     # what a band reads and writes, in L2
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
@@ -115,6 +115,8 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef const char *at[MOST_UNITS]
     cdef char *to[MOST_UNITS]
     cdef Py_ssize_t pixels[MOST_UNITS]
+    cdef Py_ssize_t inside[MOST_UNITS]          # taps_h of each unit that lie in the image: from
+    cdef Py_ssize_t outside[MOST_UNITS]         # to
     cdef Py_ssize_t size = x.k.real_size, pixel = x.C * x.repeat
     cdef ptrdiff_t *offset = <ptrdiff_t *>scratch
     cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
@@ -158,19 +160,36 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                                        + (start * x.step_w + x.first_w) * x.C) * size
                 to[i + j] = x.y + (sample * x.y_sample + (row + j) * x.y_row + start * x.y_pixel) * size
                 pixels[i + j] = columns
+                rows_inside(x, row + j, &inside[i + j], &outside[i + j])
             if x.copied:
                 copy += rows * row_pitch * size
             i += run
         if x.depthwise:
             depthwise_band(x, n, at, to, pixels, offset)
         else:
-            band_of_tiles(x, n, at, to, pixels, offset)
+            band_of_tiles(x, n, at, to, pixels, inside, outside, offset)
         unit += n
 
 
+cdef void rows_inside(const Correlation *x, Py_ssize_t row, Py_ssize_t *lo, Py_ssize_t *hi) noexcept nogil:
+    """Taps lo..hi of an output row lie inside the image; all of them if none does, so that there is a sum to make."""
+    cdef Py_ssize_t first = row * x.step_h + x.first_h
+    lo[0] = 0
+    hi[0] = x.taps_h
+    if not x.copied:
+        return
+    while lo[0] < x.taps_h and first + lo[0] * x.spacing_h < 0:
+        lo[0] += 1
+    while hi[0] > lo[0] and first + (hi[0] - 1) * x.spacing_h >= x.H:
+        hi[0] -= 1
+    if lo[0] == hi[0]:
+        lo[0] = 0
+        hi[0] = x.taps_h
+
+
 cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *pixels,
-                        const ptrdiff_t *offset) noexcept nogil:
-    """y of n units, by blocks of taps and channels, panels, rows and tiles."""
+                        const Py_ssize_t *inside, const Py_ssize_t *outside, const ptrdiff_t *offset) noexcept nogil:
+    """y of n units, by blocks of taps and channels, panels, rows and tiles. Rows of taps outside the image are left out."""
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size, Cg = x.C // x.groups, Kg = x.K // x.groups
     cdef Py_ssize_t run = Cg * (x.taps_w if x.merged else 1), runs = x.taps_h * (1 if x.merged else x.taps_w)
@@ -179,11 +198,11 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
     cdef Py_ssize_t together = parts(runs, most_depth // run) if run <= most_depth else 1
     cdef Py_ssize_t q = 0, p, g, j, width, columns, most, i, m, tiles, pixel, step = x.step_w * x.C * size
     cdef Py_ssize_t pitch = x.y_pixel * size
+    cdef Py_ssize_t runs_in_row = runs // x.taps_h, q0, q1
     cdef const char *a
     cdef const char *b
     cdef const char *bias
     cdef char *c
-    cdef bint last
     cdef nn_brgemm op
     op.a_row = x.step_w * x.C
     op.a_col = 1
@@ -193,22 +212,29 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
         p = 0
         while p < run:
             op.k = min(piece, run - p)
-            op.count = count
-            op.a_offset = offset + q if count > 1 else NULL
-            op.accumulate = x.accumulate or q > 0 or p > 0
-            last = q + count == runs and p + op.k == run
-            op.relu = x.relu and last
             for g in range(x.groups):
                 for j in range(panels(k, Kg)):
                     width = panel_width(k, Kg, j)
                     columns = min(Kg - j * k.nr, width)
                     op.ldb = width
                     op.b_step = run * width
-                    b = x.w + (g * block + j * k.nr * runs * run + (q * run + p) * width) * size
-                    bias = x.bias + (g * Kg + j * k.nr) * size if x.bias != NULL and last else NULL
                     most = k.mr if columns > k.vl else k.mr_narrow
                     for i in range(n):
-                        a = at[i] + ((0 if count > 1 else offset[q]) + g * Cg + p) * size
+                        q0 = max(q, inside[i] * runs_in_row)
+                        q1 = min(q + count, outside[i] * runs_in_row)
+                        if q0 >= q1:
+                            continue
+                        op.count = q1 - q0
+                        op.a_offset = offset + q0 if op.count > 1 else NULL
+                        op.accumulate = x.accumulate or q0 > inside[i] * runs_in_row or p > 0
+                        bias = NULL
+                        op.relu = False
+                        if q1 == outside[i] * runs_in_row and p + op.k == run:      # the last of this unit
+                            op.relu = x.relu
+                            if x.bias != NULL:
+                                bias = x.bias + (g * Kg + j * k.nr) * size
+                        a = at[i] + ((0 if op.count > 1 else offset[q0]) + g * Cg + p) * size
+                        b = x.w + (g * block + j * k.nr * runs * run + (q0 * run + p) * width) * size
                         c = to[i] + (g * Kg + j * k.nr) * size
                         tiles = (pixels[i] + most - 1) // most
                         pixel = 0

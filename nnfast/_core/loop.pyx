@@ -26,7 +26,7 @@ from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
-    LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, TILE_ROWS, Instruction, Job, Network, Report, Source, Status,
+    LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job, Network, Report, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
 from nnfast._core.optimizer cimport begin_step
@@ -163,7 +163,7 @@ cdef class Loop(Network):
         """What an applied step changes besides the trained parameters: running statistics."""
         cdef Py_ssize_t i
         for i in range(self.n_nodes):
-            if self.nodes[i].commit != NULL and self.nodes[i].output.dy != NULL:
+            if self.nodes[i].commit != NULL:
                 self.nodes[i].commit(&self.nodes[i], ctx, tid, team)
 
     cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil:
@@ -265,29 +265,41 @@ cdef class Loop(Network):
                 if not x <= report.bound:       # also when x is nan
                     report.bound = x
 
+    # A tile's gradient lies panel after panel in one piece, its parameters in a piece for each panel.
+
     cdef double _penalty(self, Tile *tile, char *g) noexcept nogil:
         cdef Parameter *p = tile.parameter
-        cdef Py_ssize_t size = self.k.real_size
+        cdef Py_ssize_t size = self.k.real_size, i, n
+        cdef double penalty = 0
         if p.l1 == 0 and p.l2 == 0:
             return 0
-        return self.k.penalty(tile.size, self.flat[0] + tile.offset * size, g, p.l1, p.l2)
+        for i in range(tile.n_panels):
+            n = tile.size if i + 1 < tile.n_panels else tile.last_size
+            penalty += self.k.penalty(n, self.flat[0] + (tile.offset + i * tile.step) * size,
+                                      NULL if g == NULL else g + i * tile.size * size, p.l1, p.l2)
+        return penalty
 
     cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Tiles lo..hi of the gradient, with penalties."""
-        cdef Py_ssize_t i
+        """Tiles lo..hi of the gradient, with penalties, into their places."""
+        cdef Py_ssize_t i, j, n, size = self.k.real_size
         cdef Tile *tile
-        cdef char *g
         for i in range(lo, hi):
             tile = &self.tiles[i]
-            g = self.flat[1] + tile.offset * self.k.real_size
-            tile.node.gradient(tile.node, ctx, tile, g)
-            self.penalties[i] = self._penalty(tile, g) if self.job.loss else 0
+            tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
+            self.penalties[i] = self._penalty(tile, ctx.gradient) if self.job.loss else 0
+            for j in range(tile.n_panels):
+                n = tile.size if j + 1 < tile.n_panels else tile.last_size
+                memcpy(self.flat[1] + (tile.offset + j * tile.step) * size, ctx.gradient + j * tile.size * size, n * size)
 
     cdef void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil:
-        cdef Py_ssize_t at = tile.offset * self.k.real_size
-        self.k.update[self.optimizer](
-            tile.size, self.flat[0] + at, g, NULL if self.n_slots < 1 else self.flat[2] + at,
-            NULL if self.n_slots < 2 else self.flat[3] + at, update)
+        """g: the tile's gradient, or NULL: it is in its place."""
+        cdef Py_ssize_t size = self.k.real_size, i, n, at
+        for i in range(tile.n_panels):
+            n = tile.size if i + 1 < tile.n_panels else tile.last_size
+            at = (tile.offset + i * tile.step) * size
+            self.k.update[self.optimizer](
+                n, self.flat[0] + at, self.flat[1] + at if g == NULL else g + i * tile.size * size,
+                NULL if self.n_slots < 1 else self.flat[2] + at, NULL if self.n_slots < 2 else self.flat[3] + at, update)
 
     cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi,
                         int team) noexcept nogil:
@@ -295,7 +307,6 @@ cdef class Loop(Network):
         cdef Py_ssize_t i
         cdef double bound = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
         cdef Tile *tile
-        cdef char *g
         cdef Status status
         for i in range(team):
             if not self.reports[i].finite:
@@ -310,28 +321,29 @@ cdef class Loop(Network):
         if self.clip_norm == 0 and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             for i in range(lo, hi):
                 tile = &self.tiles[i]
-                # A tile that fits stays in L1: written to the gradient's place it would be traffic to memory and back.
-                if tile.size <= self.k.nr * TILE_ROWS:
-                    g = ctx.gradient
-                else:
-                    g = self.flat[1] + tile.offset * self.k.real_size
-                tile.node.gradient(tile.node, ctx, tile, g)
-                self.penalties[i] = self._penalty(tile, g)
-                self._apply(update, tile, g)
+                # It stays in cache: written to the gradient's place it would be traffic to memory and back.
+                tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
+                self.penalties[i] = self._penalty(tile, ctx.gradient)
+                self._apply(update, tile, ctx.gradient)
             return OK
         self._gradients(ctx, lo, hi)
         status = self._measure(update, lo, hi, team)
         if status == OK:
             for i in range(lo, hi):
-                self._apply(update, &self.tiles[i], self.flat[1] + self.tiles[i].offset * self.k.real_size)
+                self._apply(update, &self.tiles[i], NULL)
         return status
 
     cdef Status _measure(self, nn_update *update, Py_ssize_t lo, Py_ssize_t hi, int team) noexcept nogil:
         """The whole gradient's norm: refuse it, or set the factor that clips it."""
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, j
+        cdef Tile *tile
         cdef double norm = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
         for i in range(lo, hi):
-            self.squares[i] = self.k.sum_squares(self.tiles[i].size, self.flat[1] + self.tiles[i].offset * self.k.real_size)
+            tile = &self.tiles[i]
+            self.squares[i] = 0
+            for j in range(tile.n_panels):
+                self.squares[i] += self.k.sum_squares(tile.size if j + 1 < tile.n_panels else tile.last_size,
+                                                      self.flat[1] + (tile.offset + j * tile.step) * self.k.real_size)
         nn_barrier_wait(&self.barrier, team)
         for i in range(self.n_tiles):
             norm += self.squares[i]

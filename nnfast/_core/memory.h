@@ -27,14 +27,13 @@ static inline void nn_release(void *p, size_t size) { (void)size; _aligned_free(
 static inline void *nn_allocate(size_t size)
 {
     if (size >= NN_LARGE) {
-        const size_t huge = (size_t)2 << 20;
-        char *p = (char *)mmap(NULL, size + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        const size_t huge = (size_t)2 << 20, kept = NN_ROUND(size);
+        char *p = (char *)mmap(NULL, kept + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == (char *)MAP_FAILED) return NULL;
         /* Begin at a huge page's border; give back what lies before it and what is left over behind. */
         const size_t skip = (huge - (size_t)p % huge) % huge;
-        const size_t kept = NN_ROUND(size);
         if (skip) munmap(p, skip);
-        if (huge > skip + (kept - size)) munmap(p + skip + kept, size + huge - skip - kept);
+        munmap(p + skip + kept, huge - skip);
 #ifdef MADV_HUGEPAGE
         madvise(p + skip, kept, MADV_HUGEPAGE);
 #endif

@@ -100,6 +100,7 @@ cdef class Network:
     cdef nn_barrier barrier
     cdef Report *reports
     cdef char *scratch
+    cdef Py_ssize_t tile_size           # elements of the largest tile
     cdef Py_ssize_t scratch_size        # bytes that the hungriest operation needs of a thread
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function
@@ -119,8 +120,9 @@ cdef class Network:
     cdef int _build_pool(self, Node *node, dict spec) except -1
     cdef int _build_normalization(self, Node *node, dict spec) except -1
     cdef char *_place_buffers(self, Py_ssize_t batch, char *at) noexcept
-    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi) noexcept
-    cdef Py_ssize_t _tile_rows(self, Node *node) noexcept
+    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
+    cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
+    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef int _write_program(self, Instruction **program, bint loss, bint backward) except -1
     cdef int _reserve(self, Py_ssize_t batch) except -1
     cdef void _free_head(self, Head *head) noexcept

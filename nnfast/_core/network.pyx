@@ -15,11 +15,12 @@ from libc.string cimport memcpy
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, needs_input
 from nnfast._core.convolution cimport (
     Convolution, backward as conv_backward, describe, flipped_size, forward as conv_forward, fuse_pool,
-    gradient as conv_gradient, prepare_kernel, tile_rows,
+    gradient as conv_gradient, prepare_kernel,
 )
 from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
+from nnfast._core.kernel_gradient cimport TileShape, tile_cost, tile_shape
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_LINEAR, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY,
     kernels, nn_kernels,
@@ -132,7 +133,7 @@ cdef class Network:
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil:
         """Scratch memory of a thread: for its operations, and for one tile of a gradient."""
-        return self.scratch_size + aligned(TILE_ROWS * self.k.nr * self.k.real_size)
+        return self.scratch_size + aligned(self.tile_size * self.k.real_size)
 
     cdef int _allocate_flat(self, int i) except -1:
         self._free_flat(i)
@@ -378,18 +379,9 @@ cdef class Network:
         node.commit = update_running
         return 0
 
-    cdef Py_ssize_t _tile_rows(self, Node *node) noexcept:
-        """Rows of a kernel in a tile of its gradient."""
-        cdef Py_ssize_t rows = node.kernel.rows, pieces = (rows + TILE_ROWS - 1) // TILE_ROWS
-        if node.forward == conv_forward:
-            return tile_rows(<Convolution *>node.extra)
-        return (rows + pieces - 1) // pieces
-
     def _build_tiles(self):
-        """All trainable parameters in pieces, a dense kernel's by blocks of rows, then panels."""
-        cdef Py_ssize_t i, count = 0, lo, step, panel, passes
-        cdef Node *node
-        cdef Parameter *p
+        """All trainable parameters in pieces: a kernel's by blocks of rows, then panels."""
+        cdef Py_ssize_t i, count = 0, passes
         cdef double cost = 0
         for passes in range(2):
             if passes == 1:
@@ -397,45 +389,81 @@ cdef class Network:
                 self.n_tiles = count
                 count = 0
             for i in range(self.n_nodes):
-                node = &self.nodes[i]
-                p = node.kernel
-                if p != NULL and p.trainable:
-                    step = self._tile_rows(node)
-                    for lo in range(0, p.rows, step):
-                        for panel in range(p.matrices * panels(self.k, p.columns)):
-                            if passes == 1:
-                                self._set_kernel_tile(&self.tiles[count], node, panel, lo, min(lo + step, p.rows))
-                            count += 1
-                p = node.bias
-                if p != NULL and p.trainable:
-                    if passes == 1:
-                        self.tiles[count].node = node
-                        self.tiles[count].parameter = p
-                        self.tiles[count].hi = p.columns
-                        self.tiles[count].offset = p.offset
-                        self.tiles[count].size = p.size
-                        self.tiles[count].cost = p.size
-                    count += 1
+                count = self._tiles_of_kernel(&self.nodes[i], passes == 1, count)
+                count = self._tiles_of_bias(&self.nodes[i], passes == 1, count)
         self.tile_cost = <double *>table(count + 1, sizeof(double))
         self.penalties = <double *>table(count, sizeof(double))
         self.squares = <double *>table(count, sizeof(double))
         for i in range(count):
             cost += self.tiles[i].cost
             self.tile_cost[i + 1] = cost
+            self.tile_size = max(self.tile_size, (self.tiles[i].n_panels - 1) * self.tiles[i].size
+                                 + self.tiles[i].last_size)
 
-    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t lo, Py_ssize_t hi) noexcept:
+    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept:
+        """Tiles from number `count` on; the next number."""
         cdef Parameter *p = node.kernel
-        cdef Py_ssize_t in_matrix = panels(self.k, p.columns), matrix = panel // in_matrix
-        cdef Py_ssize_t width = panel_width(self.k, p.columns, panel % in_matrix)
+        cdef TileShape shape
+        cdef Py_ssize_t lo, in_matrix, matrix, panel
+        if p == NULL or not p.trainable:
+            return count
+        if node.forward == conv_forward:
+            shape = tile_shape(<Convolution *>node.extra)
+        else:
+            shape.rows = (p.rows + TILE_ROWS - 1) // TILE_ROWS
+            shape.rows = (p.rows + shape.rows - 1) // shape.rows
+            shape.panels = 1
+        in_matrix = panels(self.k, p.columns)
+        lo = 0
+        while lo < p.rows:
+            for matrix in range(p.matrices):
+                panel = 0
+                while panel < in_matrix:
+                    if write:
+                        self._set_kernel_tile(&self.tiles[count], node, matrix * in_matrix + panel,
+                                              min(shape.panels, in_matrix - panel), lo, min(lo + shape.rows, p.rows))
+                    count += 1
+                    panel += shape.panels
+            lo += shape.rows
+        return count
+
+    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo,
+                               Py_ssize_t hi) noexcept:
+        cdef Parameter *p = node.kernel
+        cdef Py_ssize_t in_matrix = panels(self.k, p.columns), matrix = panel // in_matrix, at = panel % in_matrix
+        cdef Py_ssize_t width = panel_width(self.k, p.columns, at)
         tile.node = node
         tile.parameter = p
         tile.panel = panel
+        tile.n_panels = n_panels
         tile.lo = lo
         tile.hi = hi
-        tile.offset = (p.offset + matrix * packed_size(self.k, p.rows, p.columns)
-                       + panel % in_matrix * self.k.nr * p.rows + lo * width)
+        tile.offset = (p.offset + matrix * packed_size(self.k, p.rows, p.columns) + at * self.k.nr * p.rows + lo * width)
         tile.size = (hi - lo) * width
-        tile.cost = tile.size * node.outer
+        tile.step = self.k.nr * p.rows
+        tile.last_size = (hi - lo) * panel_width(self.k, p.columns, at + n_panels - 1)
+        tile.cost = <double>(hi - lo) * width * n_panels * node.outer
+        if node.forward == conv_forward:
+            tile.cost = tile_cost(<Convolution *>node.extra, hi - lo, width * n_panels)
+
+    cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept:
+        cdef Parameter *p = node.bias
+        cdef Py_ssize_t lo = 0, most = TILE_ROWS * self.k.nr
+        cdef Tile *tile
+        while p != NULL and p.trainable and lo < p.columns:
+            if write:
+                tile = &self.tiles[count]
+                tile.node = node
+                tile.parameter = p
+                tile.n_panels = 1
+                tile.lo = lo
+                tile.hi = min(lo + most, p.columns)
+                tile.offset = p.offset + lo
+                tile.size = tile.last_size = round_up(tile.hi - lo, self.k.vl)
+                tile.cost = tile.size
+            count += 1
+            lo += most
+        return count
 
     def _build_programs(self):
         self._write_program(&self.inference, False, False)

@@ -34,12 +34,16 @@ cdef struct Context:        # a thread's own
     Py_ssize_t first_sample
     uint64_t seed, step
 
-cdef struct Tile:           # a piece of a parameter's gradient, contiguous in memory
+cdef struct Tile:           # a block of a parameter's gradient
     Node *node
     Parameter *parameter
-    Py_ssize_t panel        # of a kernel
+    Py_ssize_t panel        # of a kernel, the first
+    Py_ssize_t n_panels     # panels, one after another in the tile: each [hi - lo][width]; 1 for a bias
     Py_ssize_t lo, hi       # rows of a kernel, elements of a bias
-    Py_ssize_t offset, size # in the plan's flat arrays
+    Py_ssize_t offset       # of the first panel's part, in the plan's flat arrays
+    Py_ssize_t size         # of that part
+    Py_ssize_t step         # from a panel's part to the next one's
+    Py_ssize_t last_size    # of the last panel's part
     double cost             # multiply-adds for one sample
 
 ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

@@ -155,7 +155,7 @@ cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo
 cdef void normalize_gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     cdef Py_ssize_t size = node.k.real_size
     if tile.parameter == node.bias:
-        memcpy(to, row(node, BETA_GRADIENT), tile.size * size)
+        memcpy(to, row(node, BETA_GRADIENT) + tile.lo * size, tile.size * size)
     else:
         memcpy(to, row(node, GAMMA_GRADIENT) + tile.panel * node.k.nr * size, tile.size * size)
 

@@ -333,7 +333,7 @@ cdef class Plan(Loop):
                 status = self._measure(&update, 0, self.n_tiles, 1)
                 if status == OK:
                     for i in range(self.n_tiles):
-                        self._apply(&update, &self.tiles[i], self.flat[1] + self.tiles[i].offset * self.k.real_size)
+                        self._apply(&update, &self.tiles[i], NULL)
                     self.iterations += 1
             return status == OK
         finally:

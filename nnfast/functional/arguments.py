@@ -59,7 +59,8 @@ def gradient_arrays(op, out, needed, x, w, dy):
     elif not isinstance(out, tuple) or len(out) != 3:
         raise TypeError(f"{op}: out must be a tuple (dx, dw, db) of arrays or None")
     gradients = []
-    for name, wanted, given, shape in zip(("dx", "dw", "db"), needed, out, (x.shape, w.shape, w.shape[-1:]), strict=True):
+    shapes = x.shape, w.shape, w.shape[-1:]
+    for name, wanted, given, shape in zip(("dx", "dw", "db"), needed, out, shapes, strict=True):
         if wanted:
             # The gradients may not overlap each other, either.
             gradients.append(result_array(op, given, shape, x.dtype, (x, w, dy, *gradients), f"out {name}"))

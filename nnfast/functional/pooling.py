@@ -175,8 +175,9 @@ def global_avg_pool_backward(dy, x_shape, *, out=None, n_threads=None):
     op = "global_avg_pool_backward"
     dy = as_array(op, "dy", dy)
     x_shape = _input_shape(op, x_shape, (3, 4))
-    if dy.shape != (x_shape[0], x_shape[-1]):
-        raise ValueError(f"{op}: dy has shape {dy.shape}, expected {(x_shape[0], x_shape[-1])} for x of shape {x_shape}")
+    shape = x_shape[0], x_shape[-1]
+    if dy.shape != shape:
+        raise ValueError(f"{op}: dy has shape {dy.shape}, expected {shape} for x of shape {x_shape}")
     place = global_window(op, x_shape[1:])
     out = result_array(op, out, x_shape, dy.dtype, (dy,))
     _pooling.average_pool_backward(_pixel(dy), image(out), place.as_tuple(), False, _threads(n_threads))

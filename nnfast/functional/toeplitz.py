@@ -23,8 +23,9 @@ def conv_toeplitz(w, input_shape, padding="valid", flip=False, stride=1, dilatio
         "full" puts zeros around x until every place has an output where the kernel touches x. The others are those of
         `conv1d` and `conv2d`.
     flip : bool
-        False: a cross-correlation, what layers compute. True: a convolution in the sense of mathematics, with the kernel
-        reversed along its spatial axes; ``conv_toeplitz(w, (n,), "full", flip=True) @ x`` is ``np.convolve(w, x)``.
+        False: a cross-correlation, what layers compute. True: a convolution in the sense of mathematics, with the
+        kernel reversed along its spatial axes; ``conv_toeplitz(w, (n,), "full", flip=True) @ x`` is
+        ``np.convolve(w, x)``.
     stride, dilation, groups
         As in `conv1d` and `conv2d`.
     sparse : bool
@@ -55,8 +56,8 @@ def conv_toeplitz(w, input_shape, padding="valid", flip=False, stride=1, dilatio
     boolean(op, "sparse", sparse)
     w = as_array(op, "w", w)
     if w.ndim not in (1, 2, 3, 4) or 0 in w.shape:
-        raise ValueError(f"{op}: w must have shape (S,), (R, S), (S, C / groups, K) or (R, S, C / groups, K), none of them "
-                         f"0, got {w.shape}")
+        raise ValueError(f"{op}: w must have shape (S,), (R, S), (S, C / groups, K) or (R, S, C / groups, K), none of "
+                         f"them 0, got {w.shape}")
     axes = 1 if w.ndim % 2 else 2
     single = w.ndim == axes
     if not isinstance(input_shape, (tuple, list)) or len(input_shape) != axes + (not single):
@@ -68,8 +69,8 @@ def conv_toeplitz(w, input_shape, padding="valid", flip=False, stride=1, dilatio
     channels, filters = input_shape[-1], w.shape[-1]
     groups = check_groups(op, groups, channels, filters)
     if w.shape[-2] * groups != channels:
-        raise ValueError(f"{op}: input_shape has {channels} channels, w of shape {w.shape} with {groups} groups expects "
-                         f"{w.shape[-2] * groups}")
+        raise ValueError(f"{op}: input_shape has {channels} channels, w of shape {w.shape} with {groups} groups "
+                         f"expects {w.shape[-2] * groups}")
     kernel = w.shape[0] if axes == 1 else w.shape[:2]
     if padding == "full":
         spread = check_sizes(op, "dilation", dilation, axes)
@@ -78,13 +79,15 @@ def conv_toeplitz(w, input_shape, padding="valid", flip=False, stride=1, dilatio
     place = window(op, input_shape[:-1], kernel, stride, padding, dilation)
     if flip:
         w = np.flip(w, axis=tuple(range(axes)))
-    rows, columns, values = _entries(w if axes == 2 else w[None], place, channels, groups)
+    w = w if axes == 2 else w[None]
     shape = place.output[0] * place.output[1] * filters, place.input[0] * place.input[1] * channels
     if sparse:
         from scipy.sparse import csr_array  # an optional dependency, loaded by those who ask for it
 
+        rows, columns, values = _entries(w, place, channels, groups)
         return csr_array((values, (rows, columns)), shape=shape)
     matrix = np.zeros(shape, w.dtype)
+    rows, columns, values = _entries(w, place, channels, groups)
     matrix[rows, columns] = values
     return matrix
 

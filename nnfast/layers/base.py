@@ -116,6 +116,10 @@ class Layer:
         """The model this layer belongs to, or None."""
         return None if self._model is None else self._model()
 
+    def announce(self, name):
+        """Name the layer for error messages while a model is built that will bind it."""
+        self._name = name
+
     def bind(self, model, name):
         """Hand the layer to `model` under `name`."""
         self._model = weakref.ref(model)

@@ -1,6 +1,7 @@
 """Convolutions of signals and images: every output is a weighted sum over a window of the input.
 
-    y[n, i, j, k] = f(sum_{r, s, c} x[n, i stride + r dilation - top, j stride + s dilation - left, c] w[r, s, c, k] + b[k])
+    y[n, i, j, k] = f(b[k] + sum_{r, s, c} w[r, s, c, k] x[n, i', j', c])
+    i' = i stride + r dilation - top,  j' = j stride + s dilation - left
 
 with x zero outside. As in all frameworks this is a cross-correlation: the kernel is not flipped (see
 `nnfast.functional.conv_toeplitz`, which has both).
@@ -165,8 +166,8 @@ class Conv2D(Convolution):
 class DepthwiseConv2D(Convolution):
     """Convolution of each channel of an image by itself.
 
-    Input (H, W, C), output (OH, OW, C * depth_multiplier), kernel (R, S, 1, C * depth_multiplier); channels last. Output
-    channel k reads input channel ``k // depth_multiplier``: a `Conv2D` with as many groups as channels.
+    Input (H, W, C), output (OH, OW, C * depth_multiplier), kernel (R, S, 1, C * depth_multiplier); channels last.
+    Output channel k reads input channel ``k // depth_multiplier``: a `Conv2D` with as many groups as channels.
 
     Parameters
     ----------

@@ -74,4 +74,4 @@ class BatchNorm(Layer):
         return {"op": "batch_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
                 "mean": parameters["running_mean"], "variance": parameters["running_variance"],
                 "channels": input_shapes[0][-1], "momentum": self.momentum, "epsilon": self.epsilon,
-                "frozen": not self.trainable}
+                "frozen": not self.trainable, "activation": "linear", "alpha": 0.0}

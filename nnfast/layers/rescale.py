@@ -19,9 +19,9 @@ class Rescale(Layer):
     --------
     >>> import numpy as np
     >>> import nnfast as nf
-    >>> model = nf.Sequential([nf.Rescale(1 / 255, offset=-0.5)], input_shape=(2,))
-    >>> model.predict(np.array([[0, 255]], dtype=np.uint8))
-    array([[-0.5,  0.5]], dtype=float32)
+    >>> model = nf.Sequential([nf.Rescale(1 / 128, offset=-1)], input_shape=(3,))
+    >>> model.predict(np.array([[0, 128, 192]], dtype=np.uint8))
+    array([[-1. ,  0. ,  0.5]], dtype=float32)
     """
 
     kind = "rescale"

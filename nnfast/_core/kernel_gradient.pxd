@@ -1,0 +1,12 @@
+"""The gradient of a convolution's kernel, tile by tile."""
+from nnfast._core.convolution cimport Convolution
+
+cdef struct TileShape:
+    Py_ssize_t rows         # of the kernel's matrix
+    Py_ssize_t panels
+
+cdef TileShape tile_shape(const Convolution *c) noexcept nogil
+cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil
+cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
+cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil
+cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld, Py_ssize_t batch, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo, Py_ssize_t hi, char *to, char *scratch) noexcept nogil

@@ -1,0 +1,281 @@
+"""The gradient of a convolution's kernel: dw[r, s, c, k] = sum over samples and pixels of x[.., c] dz[.., k].
+
+A tile is some rows (taps and channels c) by a few panels (channels k) of dw. It sums over the whole batch, so no partial
+sums exist and the bits do not depend on the number of threads.
+
+    for PIXELS pixels of dz, through rows and samples:
+        copy x at these pixels, the tile's rows of it, and dz, the tile's columns, side by side: both stay in L1 and L2
+        for a panel, for MR rows:   a product x' dz over the pixels, in registers
+
+A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. With few channels
+a tile takes in whole kernel rows, of which the taps lie side by side in an image that is copied once with its padding.
+"""
+from libc.stddef cimport ptrdiff_t
+from libc.string cimport memset
+
+from nnfast._core.convolution cimport Convolution
+from nnfast._core.correlation cimport copy_pixels
+from nnfast._core.gemm cimport panel_width, panels, round_up
+from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+from nnfast._core.window cimport Window
+
+cdef enum:
+    PIXELS = 192            # of one tap
+    BAND = 128              # of rows of an image
+    ROWS = 128              # most rows of a tile
+    PANELS = 8              # most panels
+    FEW_CHANNELS = 64
+    SHORT_RUN = 16          # numbers in a kernel row
+    LONG_RUN = 192
+    LONG_ROW = 256          # pixels: longer rows are cut
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    """A row's length in scratch: off the strides that fall into few sets of the L1 cache, with a vector to spare."""
+    return round_up(n, 16) + 16
+
+
+cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
+    """Tiles of whole kernel rows r."""
+    cdef Py_ssize_t run = c.window.S * c.C
+    return c.groups == 1 and c.window.dilation_w == 1 and c.C < FEW_CHANNELS and run <= LONG_RUN
+
+
+cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
+    cdef TileShape shape
+    cdef Py_ssize_t Cg = c.C // c.groups, pieces
+    shape.panels = PANELS
+    if c.depthwise:
+        shape.rows, shape.panels = c.rows, 1
+    elif whole_rows(c):
+        pieces = max(1, ROWS // (c.window.S * c.C))
+        pieces = (c.window.R + pieces - 1) // pieces
+        shape.rows = (c.window.R + pieces - 1) // pieces * c.window.S * c.C
+        if pieces < 4 and panels(c.k, c.K) >= 4:
+            shape.panels = min(PANELS, panels(c.k, c.K)) // 2      # few tiles: something for more threads
+    else:
+        pieces = (Cg + ROWS - 1) // ROWS
+        shape.rows = Cg if pieces == 1 else (Cg + pieces - 1) // pieces
+        while Cg % shape.rows != 0:     # a tile lies within one tap
+            shape.rows -= 1
+    return shape
+
+
+cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil:
+    """Elements of the largest tile."""
+    cdef TileShape shape = tile_shape(c)
+    return shape.rows * shape.panels * c.k.nr
+
+
+cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """For one sample, in multiply-adds; copying counts, too."""
+    return (<double>rows * columns + 4 * (rows + columns) + 64) * c.window.OH * c.window.OW
+
+
+cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
+    """Bytes of a thread."""
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = c.k.real_size, columns = min(w.OW, LONG_ROW), rows = max(1, BAND // columns)
+    cdef Py_ssize_t image = (((rows - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
+                             * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1))
+    if c.depthwise:
+        return image * c.k.nr * size
+    return (LONG_ROW * (padded(LONG_RUN) + padded(PANELS * c.k.nr)) + (image * c.C + 16 if whole_rows(c) else 0)) * size
+
+
+cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
+                          Py_ssize_t batch, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo, Py_ssize_t hi, char *to,
+                          char *scratch) noexcept nogil:
+    """Rows lo..hi of some panels of dw, each [hi - lo][width]. scratch: gradient_scratch bytes."""
+    cdef const nn_kernels *k = c.k
+    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), g = panel // in_group, j
+    cdef Py_ssize_t k0 = panel % in_group * k.nr, columns = min(Kg - k0, n_panels * k.nr)
+    memset(to, 0, (hi - lo) * round_up(columns, k.vl) * size)
+    cdef const char *dz_end = dz + ((batch - 1) * dz_ld + c.window.OH * c.window.OW * c.K) * size
+    dz += (g * Kg + k0) * size
+    if c.depthwise:
+        depthwise_gradient(c, x, x_ld, dz, dz_ld, batch, k0, columns, to, scratch)
+    elif whole_rows(c):
+        rows_gradient(c, x, x_ld, dz, dz_ld, batch, columns, lo, hi, to, scratch, dz_end)
+    else:
+        tap_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
+
+
+cdef void multiply(const nn_kernels *k, nn_brgemm *op, Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t rows, Py_ssize_t columns,
+                   const char *x, const char *dz, char *to) noexcept nogil:
+    """Rows lo..hi of a tile += x' dz over pixels; op says where these lie."""
+    cdef Py_ssize_t size = k.real_size, j = 0, i, m, tiles, most
+    op.a_row = 1
+    op.accumulate = True
+    op.relu = False
+    while j < columns:
+        op.ldc = min(k.nr, round_up(columns - j, k.vl))
+        most = k.mr if columns - j > k.vl else k.mr_narrow
+        tiles = (hi - lo + most - 1) // most
+        i = lo
+        while tiles > 0:
+            m = (hi - i + tiles - 1) // tiles           # heights that differ by one at most
+            tiles -= 1
+            k.brgemm(op, m, min(columns - j, <Py_ssize_t>k.nr), x + (i - lo) * size, dz + j * size, NULL,
+                     to + (j * rows + i * op.ldc) * size)
+            i += m
+        j += k.nr
+
+
+cdef void multiply_copies(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t rows, Py_ssize_t columns, const char *x,
+                          const char *dz, char *to) noexcept nogil:
+    """The whole tile += x' dz over pixels in scratch."""
+    cdef nn_brgemm op
+    op.k = pixels
+    op.count = 1
+    op.a_offset = NULL
+    op.b_step = 0
+    op.a_col = padded(rows)
+    op.ldb = padded(columns)
+    multiply(k, &op, 0, rows, rows, columns, x, dz, to)
+
+
+cdef void copy_vectors(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t n, const char *source, Py_ssize_t ld, char *to,
+                       Py_ssize_t to_ld, const char *end) noexcept nogil:
+    """n numbers of every pixel, as whole vectors where these do not reach beyond `end`."""
+    cdef Py_ssize_t size = k.real_size, whole = round_up(n, k.vl), safe = pixels
+    while safe > 0 and source + ((safe - 1) * ld + whole) * size > end:
+        safe -= 1
+    k.copy(safe, whole, source, ld, to, to_ld)
+    if safe < pixels:
+        k.copy(pixels - safe, n, source + safe * ld * size, ld, to + safe * to_ld * size, to_ld)
+
+
+cdef inline Py_ssize_t first_output(Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
+    """The first output whose tap (times dilation) lies inside the input."""
+    return 0 if tap >= pad else (pad - tap + stride - 1) // stride
+
+
+cdef inline Py_ssize_t last_output(Py_ssize_t length, Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
+    """One beyond the last."""
+    return 0 if length + pad - tap <= 0 else (length + pad - tap - 1) // stride + 1
+
+
+cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
+                       Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t c0, Py_ssize_t lo, Py_ssize_t hi, char *to,
+                       char *scratch, const char *dz_end) noexcept nogil:
+    """Rows of one tap, by the pixels for which it lies inside the image. c0: the group's first channel of x."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, Cg = c.C // c.groups, tap = lo // Cg, r = tap // w.S, s = tap % w.S
+    cdef Py_ssize_t i0 = first_output(w.pad_top, r * w.dilation_h, w.stride_h)
+    cdef Py_ssize_t i1 = min(w.OH, last_output(w.H, w.pad_top, r * w.dilation_h, w.stride_h))
+    cdef Py_ssize_t j0 = first_output(w.pad_left, s * w.dilation_w, w.stride_w)
+    cdef Py_ssize_t j1 = min(w.OW, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
+    cdef Py_ssize_t rows = hi - lo, x_pitch = padded(rows), dz_pitch = padded(columns), n = 0, b, i, j, m, at
+    cdef char *dz_copy = scratch + LONG_ROW * x_pitch * size
+    cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
+    c0 += lo - tap * Cg
+    for b in range(batch):
+        for i in range(i0, i1):
+            j = j0
+            while j < j1:
+                m = min(j1 - j, PIXELS - n)
+                at = ((i * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
+                      + j * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0
+                copy_vectors(k, m, rows, x + (b * x_ld + at) * size, w.stride_w * c.C, scratch + n * x_pitch * size, x_pitch,
+                             x_end)
+                copy_vectors(k, m, columns, dz + (b * dz_ld + (i * w.OW + j) * c.K) * size, c.K,
+                             dz_copy + n * dz_pitch * size, dz_pitch, dz_end)
+                n += m
+                j += m
+                if n == PIXELS:
+                    multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
+                    n = 0
+    if n > 0:
+        multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
+
+
+cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
+                        Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t lo, Py_ssize_t hi, char *to,
+                        char *scratch, const char *dz_end) noexcept nogil:
+    """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image. Short runs are copied
+    once more, side by side, as whole vectors: what is too much of one is overwritten by the next, or lies in the padding
+    of scratch."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, run = w.S * c.C, r0 = lo // run, r1 = hi // run, r, b, i, i_end, j, j_end, q
+    cdef Py_ssize_t rows = hi - lo, x_pitch = padded(rows), dz_pitch = padded(columns), pitch, m, n
+    cdef Py_ssize_t band = max(1, BAND // w.OW)
+    cdef ptrdiff_t offset[BAND]
+    cdef nn_brgemm op
+    cdef char *dz_copy = scratch + LONG_ROW * x_pitch * size
+    cdef char *image = dz_copy + LONG_ROW * dz_pitch * size
+    for b in range(batch):
+        i = 0
+        while i < w.OH:
+            i_end = min(i + band, w.OH)
+            j = 0
+            while j < w.OW:
+                j_end = min(j + LONG_ROW, w.OW)
+                m = j_end - j
+                pitch = ((m - 1) * w.stride_w + w.S) * c.C
+                copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, 1,
+                            i * w.stride_h + r0 * w.dilation_h - w.pad_top,
+                            (i_end - 1 - i) * w.stride_h + (r1 - 1 - r0) * w.dilation_h + 1, j * w.stride_w - w.pad_left,
+                            pitch // c.C, 0, c.C, image)
+                n = 0
+                for q in range(i_end - i):
+                    for r in range(r1 - r0 if run < SHORT_RUN else 0):
+                        k.copy(m, round_up(run, k.vl), image + (q * w.stride_h + r * w.dilation_h) * pitch * size,
+                               w.stride_w * c.C, scratch + (n * x_pitch + r * run) * size, x_pitch)
+                    offset[q] = q * w.stride_h * pitch
+                    copy_vectors(k, m, columns, dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, c.K,
+                                 dz_copy + n * dz_pitch * size, dz_pitch, dz_end)
+                    n += m
+                if run < SHORT_RUN:
+                    multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
+                else:
+                    op.k = m
+                    op.count = i_end - i
+                    op.a_offset = offset if op.count > 1 else NULL
+                    op.b_step = m * dz_pitch
+                    op.a_col = w.stride_w * c.C
+                    op.ldb = dz_pitch
+                    for r in range(r1 - r0):
+                        multiply(k, &op, r * run, (r + 1) * run, rows, columns,
+                                 image + r * w.dilation_h * pitch * size, dz_copy, to)
+                j = j_end
+            i = i_end
+
+
+cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
+                             Py_ssize_t batch, Py_ssize_t first, Py_ssize_t columns, char *to, char *image) noexcept nogil:
+    """A panel's channels, all taps: x is copied with its zeros, these channels only."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, rows = max(1, BAND // w.OW), b, i, i_end, j, j_end, q, t, n, pitch
+    cdef ptrdiff_t offset[16]
+    cdef nn_depthwise op
+    op.x_step = w.stride_w * columns
+    op.y_step = c.K
+    op.ldw = round_up(columns, k.vl)
+    op.x_offset = offset
+    for b in range(batch):
+        i = 0
+        while i < w.OH:
+            i_end = min(i + rows, w.OH)
+            j = 0
+            while j < w.OW:
+                j_end = min(j + LONG_ROW, w.OW)
+                pitch = (j_end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1
+                copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, i * w.stride_h - w.pad_top,
+                            (i_end - 1 - i) * w.stride_h + (w.R - 1) * w.dilation_h + 1,
+                            j * w.stride_w - w.pad_left, pitch, first, columns, image)
+                for q in range(i_end - i):
+                    t = 0
+                    while t < w.R * w.S:
+                        op.taps = min(16, w.R * w.S - t)
+                        for n in range(op.taps):
+                            offset[n] = ((q * w.stride_h + (t + n) // w.S * w.dilation_h) * pitch
+                                         + (t + n) % w.S * w.dilation_w) * columns
+                        k.depthwise_gradient(&op, j_end - j, columns, image,
+                                             dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, to + t * op.ldw * size)
+                        t += op.taps
+                j = j_end
+            i = i_end

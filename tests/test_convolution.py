@@ -1,0 +1,407 @@
+"""nnfast.functional's convolutions against the reference, for every kind of kernel; and the convolution's matrix."""
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference
+from check import assert_close, assert_same_bits, check_op
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import nnfast.functional as F
+from nnfast.geometry import window
+
+NAMES = ("dx", "dw", "db")
+
+# (C, K): one, and both sides of vectors and tiles of 4, 8, 16, 32, 48 and 64.
+CHANNELS = [(1, 1), (1, 6), (2, 3), (3, 32), (4, 5), (5, 4), (6, 16), (7, 8), (8, 7), (9, 9), (15, 17), (16, 16),
+            (17, 15), (20, 50), (24, 40), (31, 33), (32, 31), (33, 32), (48, 47), (64, 65), (65, 64), (130, 3)]
+
+KERNELS = [(1, 1), (1, 2), (2, 2), (3, 3), (3, 1), (2, 5), (5, 4)]
+STRIDES = [(1, 1), (2, 2), (1, 3), (3, 2)]
+PADDINGS = ["valid", "same", 1, ((2, 0), (1, 3))]
+DILATIONS = [(1, 1), (2, 1), (3, 2)]
+GROUPS = [(6, 4, 1), (6, 4, 2), (6, 6, 6), (6, 18, 6)]      # C, K, groups; the last two depthwise
+
+
+def scale(n):
+    """Error of a sum of n products of standard normals, relative to `length=n`: see test_functional.dense_case."""
+    return 4.0 * max(1.0, math.sqrt(n) / 4)
+
+
+def lengths(x, w, dy):
+    """How many products each of dx, dw and db sums at most."""
+    taps = w.shape[0] * w.shape[1]
+    return taps * w.shape[3], dy.shape[0] * dy.shape[1] * dy.shape[2], dy.shape[0] * dy.shape[1] * dy.shape[2]
+
+
+def place_of(x, w, stride=1, padding="valid", dilation=1):
+    """The reference's arguments for ours."""
+    at = window("test", x.shape[1:3], w.shape[:2], stride, padding, dilation)
+    return {"stride": at.stride, "padding": at.padding, "dilation": at.dilation}
+
+
+def conv_case(x, w, b, groups=1, activation="linear", alpha=None, **where):
+    """`conv2d` and its backward on float64 arrays, in every form, dtype and number of threads."""
+    how = place_of(x, w, **where) | {"groups": groups}
+    n = w[..., 0].size + 1
+    check_op(
+        lambda x, w, b, **k: F.conv2d(x, w, b, groups=groups, activation=activation, alpha=alpha, **where, **k),
+        lambda x, w, b: reference.activation(activation, reference.conv2d(x, w, b, **how), alpha or 0.0),
+        [x, w, b], [n], [scale(n)],
+    )
+    dy = np.random.default_rng(1).normal(size=reference.conv2d(x, w, **how).shape)
+    counts = lengths(x, w, dy)
+    check_op(lambda x, w, dy, **k: F.conv2d_backward(x, w, dy, groups=groups, **where, **k),
+             lambda x, w, dy: reference.conv2d_backward(x, w, dy, **how),
+             [x, w, dy], counts, [scale(n) for n in counts], NAMES)
+
+
+def quick_case(x, w, b, dy, groups, how, **where):
+    """Values only, for products of many parameters; three threads must not differ from one."""
+    expected = reference.conv2d(x, w, b, **how), *reference.conv2d_backward(x, w, dy, **how)
+    counts = w[..., 0].size + 1, *lengths(x, w, dy)
+    for dtype in (np.float32, np.float64):
+        a = [v.astype(dtype) for v in (x, w, b, dy)]
+        if dtype == np.float32:
+            expected32 = [v.astype(np.float64) for v in a]
+            expected_here = (reference.conv2d(*expected32[:3], **how),
+                             *reference.conv2d_backward(expected32[0], expected32[1], expected32[3], **how))
+        else:
+            expected_here = expected
+        results = []
+        for n_threads in (1, 3):
+            y = F.conv2d(*a[:3], groups=groups, n_threads=n_threads, **where)
+            results.append((y, *F.conv2d_backward(a[0], a[1], a[3], groups=groups, n_threads=n_threads, **where)))
+        for name, e, one, three, n in zip(("y", *NAMES), expected_here, *results, counts):
+            label = f"{name}, {np.dtype(dtype).name}, {where}, groups {groups}: "
+            assert_close(one, e, n, scale(n), label)
+            assert_same_bits(one, three, label)
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("c, k", CHANNELS)
+def test_channels(c, k, rng):
+    conv_case(rng.normal(size=(2, 5, 6, c)), rng.normal(size=(3, 3, c, k)), rng.normal(size=k), padding="same")
+
+
+@pytest.mark.parametrize("c, k", [(1, 1), (3, 16), (16, 33), (64, 64), (65, 31)])
+def test_one_by_one_kernels(c, k, rng):
+    conv_case(rng.normal(size=(3, 4, 5, c)), rng.normal(size=(1, 1, c, k)), rng.normal(size=k))
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 6, 7, 8, 13, 14, 15, 27, 28, 29, 30, 57])
+def test_widths_around_the_tiles(width, rng):
+    conv_case(rng.normal(size=(1, 3, width, 8)), rng.normal(size=(3, 3, 8, 17)), rng.normal(size=17), padding=1)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+def test_every_combination(kernel, rng):
+    for stride, padding, dilation, (c, k, groups) in itertools.product(STRIDES, PADDINGS, DILATIONS, GROUPS):
+        x, w, b = rng.normal(size=(2, 8, 9, c)), rng.normal(size=(*kernel, c // groups, k)), rng.normal(size=k)
+        where = {"stride": stride, "padding": padding, "dilation": dilation}
+        try:
+            how = place_of(x, w, **where) | {"groups": groups}
+        except ValueError:
+            with pytest.raises(ValueError, match="larger than the input"):
+                F.conv2d(x, w, b, groups=groups, **where)
+            continue
+        dy = rng.normal(size=reference.conv2d(x, w, **how).shape)
+        quick_case(x, w, b, dy, groups, how, **where)
+
+
+@pytest.mark.parametrize("c, multiplier", [(1, 3), (3, 1), (5, 2), (8, 1), (15, 3), (16, 1), (17, 1), (33, 2), (64, 1)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise(c, multiplier, stride, rng):
+    x, w, b = rng.normal(size=(2, 6, 7, c)), rng.normal(size=(3, 3, 1, c * multiplier)), rng.normal(size=c * multiplier)
+    conv_case(x, w, b, groups=c, stride=stride, padding="same")
+
+
+@pytest.mark.parametrize("c, k, groups", [(4, 4, 2), (6, 9, 3), (32, 64, 4), (34, 66, 2), (8, 16, 8)])
+def test_groups(c, k, groups, rng):
+    conv_case(rng.normal(size=(2, 5, 4, c)), rng.normal(size=(3, 2, c // groups, k)), rng.normal(size=k), groups=groups,
+              padding=1)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(
+    st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12)), st.integers(1, 9), st.integers(1, 20),
+    st.tuples(st.integers(1, 5), st.integers(1, 5)), st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(*[st.tuples(st.integers(0, 3), st.integers(0, 3))] * 2), st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.integers(0, 2**32 - 1),
+)
+def test_any_geometry(shape, c, k, kernel, stride, padding, dilation, seed):
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([g for g in range(1, c + 1) if c % g == 0 and k % g == 0]))
+    x, w, b = rng.normal(size=(*shape, c)), rng.normal(size=(*kernel, c // groups, k)), rng.normal(size=k)
+    where = {"stride": stride, "padding": padding, "dilation": dilation}
+    try:
+        how = place_of(x, w, **where) | {"groups": groups}
+    except ValueError:
+        return
+    dy = rng.normal(size=reference.conv2d(x, w, **how).shape)
+    quick_case(x, w, b, dy, groups, how, **where)
+
+
+def test_a_layer_large_enough_for_all_threads(rng):
+    conv_case(rng.normal(size=(5, 20, 21, 33)), rng.normal(size=(3, 3, 33, 40)), rng.normal(size=40), padding="same")
+
+
+def test_one_image_for_several_threads(rng):
+    conv_case(rng.normal(size=(1, 40, 37, 16)), rng.normal(size=(3, 3, 16, 24)), rng.normal(size=24), stride=2)
+
+
+def test_a_wide_first_layer(rng):
+    """ResNet's: 7 x 7, stride 2, three channels."""
+    conv_case(rng.normal(size=(1, 23, 22, 3)), rng.normal(size=(7, 7, 3, 20)), rng.normal(size=20), stride=2, padding=3)
+
+
+def test_a_kernel_over_the_whole_input(rng):
+    conv_case(rng.normal(size=(3, 4, 5, 6)), rng.normal(size=(4, 5, 6, 7)), rng.normal(size=7))
+
+
+def test_padding_beyond_the_kernel(rng):
+    """Outputs that see nothing but zeros are the bias."""
+    x, w, b = rng.normal(size=(1, 2, 3, 2)), rng.normal(size=(2, 2, 2, 3)), rng.normal(size=3)
+    conv_case(x, w, b, padding=((3, 4), (5, 2)))
+    assert_same_bits(F.conv2d(x, w, b, padding=3)[0, 0, 0], b)
+
+
+@pytest.mark.parametrize("activation, alpha", [("sigmoid", None), ("tanh", None), ("relu", None), ("leaky_relu", 0.2),
+                                               ("elu", 0.7), ("gelu", None), ("silu", None), ("softplus", None),
+                                               ("softmax", None)])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_activations(activation, alpha, groups, rng):
+    x, w, b = rng.normal(size=(2, 5, 6, 4)), rng.normal(size=(3, 3, 4 // groups, 36)) / 3, rng.normal(size=36)
+    conv_case(x, w, b, groups, activation, alpha, padding="same")
+
+
+def test_defaults_are_pytorchs_and_no_more(dtype):
+    x, w = np.array([[[[-3.0], [2.0]]]], dtype), np.ones((1, 1, 1, 1), dtype)
+    np.testing.assert_allclose(F.conv2d(x, w, activation="leaky_relu").ravel(), [-0.03, 2.0], rtol=1e-6)
+    np.testing.assert_allclose(F.conv2d(x, w, activation="elu").ravel(), [math.expm1(-3), 2.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("stride, padding, dilation, groups", [
+    (1, "valid", 1, 1), (2, "same", 1, 2), (3, (4, 0), 2, 1), (1, 2, 3, 4), (2, (0, 1), 1, 1),
+], ids=str)
+def test_conv1d(stride, padding, dilation, groups, rng):
+    x, w, b = rng.normal(size=(3, 14, 4)), rng.normal(size=(3, 4 // groups, 8)), rng.normal(size=8)
+    at = window("test", (14,), 3, stride, padding, dilation)
+    how = {"stride": at.stride, "padding": at.padding, "dilation": at.dilation, "groups": groups}
+    check_op(lambda x, w, b, **k: F.conv1d(x, w, b, stride, padding, dilation, groups, **k),
+             lambda x, w, b: reference.conv2d(x[:, None], w[None], b, **how)[:, 0], [x, w, b], [13], [scale(13)])
+    dy = rng.normal(size=(3, at.output[1], 8))
+
+    def backward(x, w, dy):
+        dx, dw, db = reference.conv2d_backward(x[:, None], w[None], dy[:, None], **how)
+        return dx[:, 0], dw[0], db
+
+    counts = 24, 42, 42
+    check_op(lambda x, w, dy, **k: F.conv1d_backward(x, w, dy, stride, padding, dilation, groups, **k), backward,
+             [x, w, dy], counts, [scale(n) for n in counts], NAMES)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_without_bias(groups, rng, dtype):
+    x, w = rng.normal(size=(2, 5, 5, 3)).astype(dtype), rng.normal(size=(3, 3, 3 // groups, 6)).astype(dtype)
+    assert_same_bits(F.conv2d(x, w, groups=groups), F.conv2d(x, w, np.zeros(6, dtype), groups=groups))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("needed", list(itertools.product((False, True), repeat=3)), ids=str)
+def test_backward_computes_what_is_needed(needed, groups, rng, dtype):
+    x, w, dy = (rng.normal(size=s).astype(dtype) for s in [(2, 5, 6, 4), (3, 2, 4 // groups, 8), (2, 3, 5, 8)])
+    everything = F.conv2d_backward(x, w, dy, groups=groups)
+    some = F.conv2d_backward(x, w, dy, groups=groups, **{f"need_{n}": v for n, v in zip(NAMES, needed)})
+    for wanted, whole, part in zip(needed, everything, some):
+        if wanted:
+            assert_same_bits(whole, part)
+        else:
+            assert part is None
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_nan_stays_within_the_windows_that_hold_it(groups, stride, rng, dtype):
+    x, w = rng.normal(size=(3, 9, 9, 4)).astype(dtype), rng.normal(size=(3, 3, 4 // groups, 8)).astype(dtype)
+    x[1, 4, 5, 1] = np.nan
+    expected = np.isnan(reference.conv2d(x.astype(np.float64), w.astype(np.float64), stride=(stride, stride),
+                                         padding=((1, 1), (1, 1)), groups=groups))
+    assert expected.any() and not expected.all()
+    np.testing.assert_array_equal(np.isnan(F.conv2d(x, w, stride=stride, padding=1, groups=groups)), expected)
+    y = F.conv2d(np.nan_to_num(x), w, stride=stride, padding=1, groups=groups)
+    dx, dw, _ = F.conv2d_backward(x, w, y, stride, 1, groups=groups)
+    assert np.isfinite(dx).all()
+    first = (groups // 4) * 8 // groups         # of the filters that see channel 1
+    row = dw[:, :, 1 % (4 // groups), first:first + 8 // groups]
+    assert np.isnan(row).any()
+    row[...] = 0
+    assert np.isfinite(dw).all()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_infinity_comes_through(value, dtype):
+    x = np.ones((1, 4, 4, 2), dtype)
+    x[0, 0, 0, 0] = value
+    y = F.conv2d(x, np.ones((2, 2, 2, 3), dtype), padding=1)
+    assert (y[0, :2, :2] == value).all() and np.isfinite(y[0, 2:]).all() and np.isfinite(y[0, :, 2:]).all()
+
+
+def test_zero_gradient_is_zero(dtype):
+    x, w = np.ones((2, 4, 4, 3), dtype), np.ones((3, 3, 3, 5), dtype)
+    for gradient in F.conv2d_backward(x, w, np.zeros((2, 2, 2, 5), dtype)):
+        assert not gradient.any()
+
+
+def test_pixels_no_window_reaches_get_no_gradient(rng, dtype):
+    """Stride beyond the kernel, and a rest at the edge: dx is zero there, whatever out held before."""
+    x, w = rng.normal(size=(2, 9, 9, 3)).astype(dtype), rng.normal(size=(2, 2, 3, 4)).astype(dtype)
+    out = np.full_like(x, np.nan)
+    dx, _, _ = F.conv2d_backward(x, w, np.ones((2, 3, 3, 4), dtype), stride=3, need_dw=False, need_db=False,
+                                 out=(out, None, None))
+    assert dx is out
+    reached = np.zeros((9, 9), bool)
+    for i, j in itertools.product((0, 3, 6), repeat=2):
+        reached[i:i + 2, j:j + 2] = True
+    assert (dx[:, ~reached] == 0).all() and (dx[:, reached] != 0).all()
+
+
+# --- arguments -------------------------------------------------------------------------------------------------------
+
+X, W, B = np.ones((2, 6, 7, 4), np.float32), np.ones((3, 3, 4, 8), np.float32), np.ones(8, np.float32)
+DY = np.ones((2, 4, 5, 8), np.float32)
+
+
+@pytest.mark.parametrize(("call", "error", "text"), [
+    (lambda: F.conv2d(X.tolist(), W), TypeError, "conv2d: x must be a NumPy array of float32 or float64, got list"),
+    (lambda: F.conv2d(X.astype(np.uint8), W), TypeError, "conv2d: x must be float32 or float64, got uint8"),
+    (lambda: F.conv2d(X, W.astype(float)), TypeError, "conv2d: w is float64, but x is float32"),
+    (lambda: F.conv2d(X, W, B.astype(float)), TypeError, "conv2d: b is float64"),
+    (lambda: F.conv2d(X, W, B[:3]), ValueError, r"conv2d: b has shape \(3,\), expected \(8,\)"),
+    (lambda: F.conv2d(X[0], W), ValueError, r"x must have shape \(N, H, W, C\), none of them 0, got \(6, 7, 4\)"),
+    (lambda: F.conv2d(X[:0], W), ValueError, r"none of them 0, got \(0, 6, 7, 4\)"),
+    (lambda: F.conv2d(X[..., :0], W[:, :, :0]), ValueError, "none of them 0"),
+    (lambda: F.conv2d(X, W[0]), ValueError,
+     r"w must have shape \(R, S, C / groups, K\), none of them 0, got \(3, 4, 8\)"),
+    (lambda: F.conv2d(X, W[..., :0]), ValueError, "w must have shape"),
+    (lambda: F.conv2d(X, W[:, :, :3]), ValueError,
+     r"conv2d: x has 4 channels, w of shape \(3, 3, 3, 8\) with 1 groups expects 3"),
+    (lambda: F.conv2d(X, W, groups=2), ValueError, "with 2 groups expects 8"),
+    (lambda: F.conv2d(X, W, groups=3), ValueError, "4 channels cannot be divided into 3 groups"),
+    (lambda: F.conv2d(X, W[:, :, :2, :3], groups=2), ValueError, "3 filters cannot be divided into 2 groups"),
+    (lambda: F.conv2d(X, W, groups=0), ValueError, "conv2d: groups must be at least 1"),
+    (lambda: F.conv2d(X, W, stride=0), ValueError, "conv2d: stride must be at least 1, got 0"),
+    (lambda: F.conv2d(X, W, stride=(1, -1)), ValueError, r"stride \(1, -1\)"),
+    (lambda: F.conv2d(X, W, dilation=0), ValueError, "dilation must be at least 1"),
+    (lambda: F.conv2d(X, W, dilation=4), ValueError, "spans 9 x 9, is larger than the input 6 x 7"),
+    (lambda: F.conv2d(X, W, padding=-1), ValueError, "padding must be at least 0"),
+    (lambda: F.conv2d(X, W, padding="SAME"), ValueError, "padding must be 'valid', 'same'"),
+    (lambda: F.conv2d(X[:, :2], W), ValueError, "conv2d: kernel 3 x 3 is larger than the input 2 x 7"),
+    (lambda: F.conv2d(X, W, activation="rellu"), ValueError, "did you mean 'relu'"),
+    (lambda: F.conv2d(X, W, activation="relu", alpha=0.1), ValueError, "conv2d: relu takes no alpha"),
+    (lambda: F.conv2d(X, W, n_threads=0), ValueError, "n_threads must be"),
+    (lambda: F.conv2d(X, W, padding=2**22), ValueError, "more than this library computes"),
+    (lambda: F.conv2d(X[..., :1], np.ones((1, 1, 1, 2**20), np.float32), padding=2**18), MemoryError,
+     "allocate"),
+    (lambda: F.conv2d_backward(X, W, DY[:, :3]), ValueError, r"conv2d_backward: dy has shape \(2, 3, 5, 8\), expected"),
+    (lambda: F.conv2d_backward(X, W, DY.astype(float)), TypeError, "dy is float64"),
+    (lambda: F.conv2d_backward(X, W, DY, out=[None] * 3), TypeError, "out must be a tuple"),
+    (lambda: F.conv2d_backward(X, W, DY, need_dw=False, out=(None, W.copy(), None)), ValueError, "need_dw is false"),
+    (lambda: F.conv2d_backward(X, W, DY, out=(X, None, None)), ValueError, "out dx overlaps another"),
+    (lambda: F.conv1d(X, W), ValueError, r"conv1d: x must have shape \(N, L, C\)"),
+    (lambda: F.conv1d(X[0], W), ValueError, r"conv1d: w must have shape \(S, C / groups, K\)"),
+    (lambda: F.conv1d(X[0], W[0], stride=(1, 1)), ValueError, r"conv1d: stride must be an integer, got \(1, 1\)"),
+    (lambda: F.conv1d_backward(X[0], W[0], DY[0]), ValueError, "conv1d_backward: dy has shape"),
+])
+def test_wrong_arguments(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+@pytest.mark.parametrize(("out", "error", "text"), [
+    (lambda: np.ones((2, 4, 5, 8)), TypeError, "out is float64, expected float32"),
+    (lambda: np.ones((2, 4, 5, 7), np.float32), ValueError, r"out has shape \(2, 4, 5, 7\), expected \(2, 4, 5, 8\)"),
+    (lambda: np.ones((2, 5, 4, 8), np.float32).transpose(0, 2, 1, 3), ValueError, "C-contiguous"),
+    (lambda: W.reshape(-1)[:1].repeat(320).reshape(2, 4, 5, 8).tolist(), TypeError, "must be a NumPy array"),
+    (lambda: np.broadcast_to(np.float32(1), (2, 4, 5, 8)), ValueError, "C-contiguous"),
+])
+def test_wrong_out(out, error, text):
+    with pytest.raises(error, match=text):
+        F.conv2d(X, W, out=out())
+
+
+# --- the convolution's matrix ----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("padding", ["valid", "same", 2, ((1, 0), (2, 3))], ids=str)
+@pytest.mark.parametrize("stride, dilation, groups", [(1, 1, 1), (2, 1, 2), ((1, 3), (2, 1), 1), (1, 1, 4)], ids=str)
+def test_the_matrix_is_the_convolution(padding, stride, dilation, groups, rng, dtype):
+    x, w = rng.normal(size=(1, 6, 7, 4)).astype(dtype), rng.normal(size=(3, 2, 4 // groups, 8)).astype(dtype)
+    matrix = F.conv_toeplitz(w, (6, 7, 4), padding, stride=stride, dilation=dilation, groups=groups)
+    assert matrix.dtype == dtype
+    y = F.conv2d(x, w, None, stride, padding, dilation, groups)
+    assert matrix.shape == (y.size, x.size)
+    np.testing.assert_allclose(matrix @ x.ravel(), y.ravel(), rtol=1e-4, atol=1e-4 if dtype == "f" else 1e-12)
+    dy = rng.normal(size=y.shape).astype(dtype)
+    dx, _, _ = F.conv2d_backward(x, w, dy, stride, padding, dilation, groups)
+    np.testing.assert_allclose(matrix.T @ dy.ravel(), dx.ravel(), rtol=1e-4, atol=1e-4 if dtype == "f" else 1e-12)
+
+
+def test_the_matrix_of_signals(rng):
+    x, w = rng.normal(size=(1, 9, 2)), rng.normal(size=(3, 2, 4))
+    for padding in ("valid", "same", (2, 0)):
+        matrix = F.conv_toeplitz(w, (9, 2), padding, dilation=2)
+        np.testing.assert_allclose(matrix @ x.ravel(), F.conv1d(x, w, padding=padding, dilation=2).ravel(), atol=1e-12)
+
+
+@pytest.mark.parametrize("n, s", [(7, 3), (3, 7), (5, 5), (6, 1), (1, 4)])
+def test_full_and_flipped_is_the_convolution_of_mathematics(n, s, rng):
+    x, w = rng.normal(size=n), rng.normal(size=s)
+    matrix = F.conv_toeplitz(w, (n,), "full", flip=True)
+    assert matrix.shape == (n + s - 1, n)
+    np.testing.assert_allclose(matrix @ x, np.convolve(w, x), atol=1e-12)
+    np.testing.assert_allclose(F.conv_toeplitz(w, (n,), "full") @ x, np.correlate(x, w, "full"), atol=1e-12)
+    for diagonal in range(-(s - 1), 1):        # a Toeplitz matrix: constant along each diagonal
+        assert len(set(np.diagonal(matrix, diagonal))) == 1
+
+
+def test_an_image_flipped(rng):
+    image, kernel = rng.normal(size=(4, 5)), rng.normal(size=(2, 3))
+    expected = np.zeros((5, 7))
+    for i, j in np.ndindex(kernel.shape):
+        expected[i:i + 4, j:j + 5] += kernel[i, j] * image
+    matrix = F.conv_toeplitz(kernel, (4, 5), "full", flip=True)
+    np.testing.assert_allclose((matrix @ image.ravel()).reshape(5, 7), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("w_shape, shape", [((3, 2, 4), (9, 2)), ((3, 2, 2, 4), (5, 6, 2)), ((3,), (4,))], ids=str)
+def test_the_sparse_matrix_is_the_dense_one(w_shape, shape, rng, dtype):
+    sparse = pytest.importorskip("scipy.sparse")
+    w = rng.normal(size=w_shape).astype(dtype)
+    for padding in ("valid", "same", "full"):
+        matrix = F.conv_toeplitz(w, shape, padding, sparse=True)
+        assert isinstance(matrix, sparse.csr_array) and matrix.dtype == dtype
+        assert matrix.nnz <= matrix.shape[0] * w.size // (w.shape[-1] if w.ndim > 2 else 1)
+        np.testing.assert_array_equal(matrix.toarray(), F.conv_toeplitz(w, shape, padding))
+
+
+@pytest.mark.parametrize(("call", "error", "text"), [
+    (lambda: F.conv_toeplitz([1.0], (3,)), TypeError, "conv_toeplitz: w must be a NumPy array"),
+    (lambda: F.conv_toeplitz(np.ones((2,) * 5), (3,)), ValueError, "w must have shape"),
+    (lambda: F.conv_toeplitz(np.ones(0), (3,)), ValueError, "w must have shape"),
+    (lambda: F.conv_toeplitz(np.ones(3), 5), ValueError, r"input_shape must be \(L,\) for a kernel of shape \(3,\)"),
+    (lambda: F.conv_toeplitz(np.ones((3, 3)), (5,)), ValueError, r"input_shape must be \(H, W\)"),
+    (lambda: F.conv_toeplitz(W, (5, 5)), ValueError, r"input_shape must be \(H, W, C\)"),
+    (lambda: F.conv_toeplitz(W, (5, 0, 4)), ValueError, "a size must be at least 1"),
+    (lambda: F.conv_toeplitz(W, (5, 5, 3)), ValueError, "input_shape has 3 channels, w of shape .* expects 4"),
+    (lambda: F.conv_toeplitz(W, (2, 5, 4)), ValueError, "kernel 3 x 3 is larger than the input 2 x 5"),
+    (lambda: F.conv_toeplitz(W, (5, 5, 4), "all"), ValueError, "padding must be"),
+    (lambda: F.conv_toeplitz(W, (5, 5, 4), flip=1), TypeError, "flip must be True or False"),
+    (lambda: F.conv_toeplitz(W, (5, 5, 4), groups=3), ValueError, "4 channels cannot be divided"),
+    (lambda: F.conv_toeplitz(np.ones(1), (2**22,)), MemoryError, "allocate"),
+])
+def test_wrong_arguments_of_the_matrix(call, error, text):
+    with pytest.raises(error, match=text):
+        call()

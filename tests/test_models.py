@@ -1,0 +1,125 @@
+"""The ready nets: their shapes and sizes as published, their arguments, and that they train."""
+import numpy as np
+import pytest
+
+import nnfast as nf
+from nnfast.graph import Graph
+
+
+@pytest.fixture
+def without_weights(monkeypatch):
+    """Models that allocate nothing, to count the parameters of large ones."""
+    monkeypatch.setattr(Graph, "initial_values", lambda self, seed, dtype: [])
+
+
+def test_lenet5():
+    model = nf.models.lenet5()
+    assert [node.shape for node in model._graph.nodes] == [
+        (28, 28, 6), (14, 14, 6), (10, 10, 16), (5, 5, 16), (400,), (120,), (84,), (10,)]
+    # LeCun et al. 1998: C1 156, C5 48,120, F6 10,164 parameters; C3 sees all six maps here.
+    sizes = [w.size for w in model.get_weights()]
+    assert [a + b for a, b in zip(sizes[::2], sizes[1::2])] == [156, 2416, 48120, 10164, 850]
+    assert model.name == "lenet5" and model.dtype == "float32"
+
+
+def test_mnist_cnn():
+    model = nf.models.mnist_cnn()
+    assert model.count_params() == 1_199_882        # as the example prints
+    assert not any(isinstance(layer, nf.Dropout) for layer in model.layers)
+    rates = [layer.rate for layer in nf.models.mnist_cnn(dropout=True).layers if isinstance(layer, nf.Dropout)]
+    assert rates == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("depth, parameters", [(11, 132_863_336), (13, 133_047_848), (16, 138_357_544),
+                                               (19, 143_667_240)])
+def test_vgg(depth, parameters, without_weights):
+    """The counts of torchvision's vgg11, vgg13, vgg16 and vgg19."""
+    model = nf.models.vgg(depth)
+    assert model.count_params() == parameters
+    assert sum(isinstance(layer, (nf.Conv2D, nf.Dense)) for layer in model.layers) == depth
+    assert model.output_shape == (1000,) and model.name == f"vgg{depth}"
+
+
+def test_vgg_with_batch_norm(without_weights):
+    """torchvision's vgg11_bn has 132,868,840 parameters; it keeps the biases, and does not count running statistics."""
+    model = nf.models.vgg(11, batch_norm=True)
+    filters = 64 + 128 + 2 * 256 + 4 * 512
+    assert model.count_params() == 132_868_840 - filters + 2 * filters
+    kinds = [type(layer).__name__ for layer in model.layers[:4]]
+    assert kinds == ["Conv2D", "BatchNorm", "Activation", "MaxPool2D"]
+
+
+@pytest.mark.parametrize("depth", [8, 20, 32, 44, 56, 110])
+def test_resnet(depth, without_weights):
+    """The published shapes; He et al. 2015 count 0.27, 0.46, 0.66, 0.85 and 1.7 million parameters (table 6), to which
+    option B adds 2,752 in the shortcuts."""
+    model = nf.models.resnet(depth)
+    convolutions = [layer for layer in model.layers if isinstance(layer, nf.Conv2D)]
+    assert sum(layer.kernel_size == (3, 3) for layer in convolutions) + 1 == depth
+    assert sum(layer.kernel_size == (1, 1) for layer in convolutions) == 2
+    shapes = [node.shape for node in model._graph.nodes if isinstance(node.layer, nf.Add)]
+    n = (depth - 2) // 6
+    assert shapes == [(32, 32, 16)] * n + [(16, 16, 32)] * n + [(8, 8, 64)] * n
+    published = {20: 0.27, 32: 0.46, 44: 0.66, 56: 0.85, 110: 1.7}
+    trained = sum(np.prod(p.spec.shape) for p in model._graph.parameters if p.trained)
+    if depth in published:
+        assert (trained - 2752) / 1e6 == pytest.approx(published[depth], abs=0.05 if depth == 110 else 0.008)
+
+
+SMALL = {
+    "lenet5": lambda **arguments: nf.models.lenet5(classes=4, activation="relu", **arguments),
+    "mnist_cnn": lambda **arguments: nf.models.mnist_cnn(classes=4, dropout=True, **arguments),
+    "vgg11": lambda **arguments: nf.models.vgg(11, (32, 33, 1), 4, width=0.03, dropout=0.1, **arguments),
+    "vgg13": lambda **arguments: nf.models.vgg(13, (32, 32, 1), 4, 0.03, batch_norm=True, dropout=0, **arguments),
+    "resnet8": lambda **arguments: nf.models.resnet(8, (9, 10, 1), 4, width=0.5, **arguments),
+    "resnet14": lambda **arguments: nf.models.resnet(14, (8, 8, 1), 4, width=0.25, **arguments),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_they_train(name):
+    """Four kinds of images, noise on a bright quarter: learned in a few steps."""
+    model = SMALL[name](seed=3)
+    assert model.name == name
+    height, width, _ = model.input_shape
+    rng = np.random.default_rng(0)
+    labels = np.arange(64) % 4
+    x = rng.normal(size=(64, height, width, 1)).astype("f") / 2
+    for image, label in zip(x, labels):
+        rows, columns = divmod(label, 2)
+        image[rows * height // 2:(rows + 1) * height // 2, columns * width // 2:(columns + 1) * width // 2] += 1
+    model.compile(nf.Adam(3e-3), "cross_entropy", metrics=["accuracy"])
+    history = model.fit(x, labels, batch_size=16, epochs=12, verbose=0).history
+    assert history["loss"][-1] < 0.5 * history["loss"][0]
+    assert np.isfinite(model.predict(x)).all()
+
+
+def test_arguments_of_the_model(tmp_path):
+    model = nf.models.resnet(8, (3, 16, 16), dtype="float64", seed=5, name="small", data_format="channels_first")
+    assert (model.name, model.dtype, model.seed, model.data_format) == ("small", "float64", 5, "channels_first")
+    x = np.random.default_rng(0).normal(size=(2, 3, 16, 16))
+    model.save(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(nf.load(tmp_path / "m.safetensors").predict(x), model.predict(x))
+    first = nf.models.lenet5((1, 28, 28), data_format="channels_first")
+    assert first.input_shape == (1, 28, 28) and first.output_shape == (10,)
+
+
+@pytest.mark.parametrize(("call", "error", "text"), [
+    (lambda: nf.models.vgg(12), ValueError, "vgg: depth must be 11, 13, 16 or 19, got 12"),
+    (lambda: nf.models.vgg("16"), TypeError, "vgg: depth must be an integer"),
+    (lambda: nf.models.vgg(11, width=0), ValueError, "vgg: width must be a finite number above 0"),
+    (lambda: nf.models.vgg(11, batch_norm=1), TypeError, "vgg: batch_norm must be True or False"),
+    (lambda: nf.models.vgg(11, dropout=1.0), ValueError, "vgg: dropout"),
+    (lambda: nf.models.vgg(11, input_shape=(16, 16, 3)), ValueError, "kernel 2 x 2 is larger than the input 1 x 1"),
+    (lambda: nf.models.resnet(18), ValueError, r"resnet: depth must be 6n \+ 2 .* got 18"),
+    (lambda: nf.models.resnet(2), ValueError, "resnet: depth must be at least 8"),
+    (lambda: nf.models.resnet(8, width=-1), ValueError, "resnet: width"),
+    (lambda: nf.models.resnet(8, (32, 32)), ValueError, r"conv2d: expected an input of shape \(H, W, C\)"),
+    (lambda: nf.models.lenet5((8, 8, 1)), ValueError, "conv2d_1: kernel 5 x 5 is larger than the input 4 x 4"),
+    (lambda: nf.models.lenet5(classes=0), ValueError, "dense: units must be at least 1"),
+    (lambda: nf.models.mnist_cnn(dropout=0.5), TypeError, "mnist_cnn: dropout must be True or False"),
+    (lambda: nf.models.lenet5(depth=3), TypeError, "depth"),
+])
+def test_bad_arguments(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
