@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from networks import IMAGES, READY, graph, image_net, mlp, residual, statistics
 
 import nnfast as nf
 from nnfast.activations import ACTIVATIONS
@@ -77,20 +78,6 @@ def equal(model, folder, rng, name="net", cc="cc", **options):
     return path.read_text()
 
 
-def mlp(**settings):
-    return nf.Sequential([nf.Dense(32, activation="relu"), nf.Dropout(0.5), nf.Dense(16, activation="tanh", use_bias=False),
-                          nf.Dense(10, activation="softmax")], **({"input_shape": (20,), "seed": 3} | settings))
-
-
-def graph(dtype="float32"):
-    a, b = nf.Input((6,), name="a"), nf.Input((2, 3), name="b * \u00e9")
-    h = nf.Add()([nf.Dense(6, activation="tanh")(a), nf.Flatten()(b), a])
-    g = nf.Concatenate(axis=0)([nf.Reshape((2, 3))(h), b, nf.Reshape((2, 3))(nf.Activation("elu", alpha=0.7)(a))])
-    c = nf.Concatenate()([h, nf.Activation("gelu")(a)])
-    return nf.Model([a, b], [nf.Dense(4, activation="softmax", name="policy")(g), nf.Dense(1, name="value")(c),
-                             nf.Flatten(name="copy")(h)], seed=4, dtype=dtype)
-
-
 @pytest.mark.parametrize("cc", compiler())
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weights", ["arrays", "file"])
@@ -113,46 +100,15 @@ def test_every_activation(activation, dtype, tmp_path, rng):
     equal(nf.Sequential(layers, input_shape=(5, 4), dtype=dtype), tmp_path, rng)
 
 
-def statistics(model, rng):
-    """Running statistics, gammas and biases that are not what they start as."""
-    new = {}
-    for name, value in model.parameters.items():
-        if not name.endswith("/kernel"):
-            new[name] = rng.uniform(0.5, 1.5, value.shape) - (0 if name.endswith("variance") else 0.5)
-    model.set_parameters(new)
-    return model
-
-
-IMAGES = {
-    "conv1d": ((30, 3), lambda: [nf.Conv1D(8, 5, stride=2, padding=(4, 0), activation="relu"), nf.MaxPool1D(3, 2, 1),
-                                 nf.Conv1D(6, 3, dilation=2, groups=2), nf.AvgPool1D(2, padding=(1, 0))]),
-    "conv2d": ((13, 11, 4), lambda: [nf.Conv2D(6, (3, 2), stride=(2, 1), padding="same", activation="elu"),
-                                     nf.Conv2D(8, 3, padding=((0, 2), (1, 0)), dilation=(1, 2), groups=2),
-                                     nf.ZeroPadding2D(((1, 0), (0, 2))), nf.MaxPool2D(2)]),
-    "depthwise": ((9, 9, 3), lambda: [nf.DepthwiseConv2D(3, padding="same", depth_multiplier=2, activation="silu"),
-                                      nf.Conv2D(5, 1, use_bias=False), nf.GlobalAvgPool()]),
-    "pools": ((12, 10, 2), lambda: [nf.AvgPool2D(3, 2, "same"), nf.AvgPool2D(2, 1, 1, count_include_pad=True),
-                                    nf.MaxPool2D((3, 2), (1, 2), "same"), nf.GlobalMaxPool()]),
-    "norm": ((8, 8, 3), lambda: [nf.Rescale(0.5, 0.1), nf.Conv2D(6, 3, use_bias=False), nf.BatchNorm(),
-                                 nf.Activation("relu"), nf.BatchNorm(scale=False), nf.Conv2D(4, 3, activation="tanh"),
-                                 nf.BatchNorm(center=False), nf.Flatten(), nf.Dense(5), nf.BatchNorm()]),
-}
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", IMAGES)
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_images(kind, dtype, data_format, tmp_path, rng):
-    shape, layers = IMAGES[kind]
-    if data_format == "channels_first":
-        shape = (shape[-1], *shape[:-1])
-    model = nf.Sequential(layers(), input_shape=shape, dtype=dtype, data_format=data_format, seed=1)
-    equal(statistics(model, rng), tmp_path, rng)
+    equal(statistics(image_net(kind, data_format, dtype), rng), tmp_path, rng)
 
 
 def test_batch_norm_is_folded_where_it_can_be(tmp_path, rng):
-    shape, layers = IMAGES["norm"]
-    text = equal(statistics(nf.Sequential(layers(), input_shape=shape), rng), tmp_path, rng)
+    text = equal(statistics(image_net("norm"), rng), tmp_path, rng)
     assert text.count("    net_batch_norm(") == 2       # after relu and after tanh
     x = nf.Input((4,))
     h = nf.Dense(4)(x)
@@ -160,26 +116,14 @@ def test_batch_norm_is_folded_where_it_can_be(tmp_path, rng):
     assert equal(statistics(model, rng), tmp_path, rng, name="two").count("    two_batch_norm(") == 1
 
 
-def test_a_residual_net(tmp_path, rng):
-    x = nf.Input((8, 8, 4))
-    h = nf.BatchNorm()(nf.Conv2D(4, 3, padding="same", use_bias=False)(x))
-    h = nf.Activation("relu")(nf.Add()([x, h]))
-    h = nf.Concatenate()([h, nf.Conv2D(3, 1)(h), nf.AvgPool2D(3, 1, "same")(h)])
-    h = nf.Concatenate(axis=0)([h, h])
-    model = nf.Model(x, [h, nf.GlobalAvgPool()(h)])
-    equal(statistics(model, rng), tmp_path, rng)
-    first = nf.Input((4, 8, 8), data_format="channels_first")
-    h = nf.Activation("relu")(nf.Conv2D(3, 3)(first))
-    equal(nf.Model(first, [nf.Dense(2)(nf.Flatten()(h)), nf.MaxPool2D(2)(h), nf.Dropout(0.1)(first)]), tmp_path, rng,
-          name="first")
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_a_residual_net(data_format, tmp_path, rng):
+    equal(statistics(residual(data_format=data_format), rng), tmp_path, rng)
 
 
-@pytest.mark.parametrize("make", [
-    nf.models.lenet5, nf.models.mnist_cnn, lambda: nf.models.vgg(11, (32, 32, 3), 10, width=0.125, batch_norm=True),
-    lambda: nf.models.resnet(8, width=0.5, data_format="channels_first", input_shape=(3, 16, 16)),
-], ids=["lenet5", "mnist_cnn", "vgg", "resnet"])
-def test_ready_nets(make, tmp_path, rng):
-    equal(statistics(make(), rng), tmp_path, rng)
+@pytest.mark.parametrize("name", READY)
+def test_ready_nets(name, tmp_path, rng):
+    equal(statistics(READY[name](), rng), tmp_path, rng)
 
 
 def test_only_what_is_used_is_written(tmp_path, rng):

@@ -8,7 +8,9 @@ import random
 import re
 import struct
 import time
+from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -16,6 +18,7 @@ import safetensors.numpy
 import nnfast as nf
 from nnfast import files, tensor_file
 
+ORACLES = Path(__file__).parent / "oracles"
 OPTIMIZERS = [
     nf.SGD(0.05), nf.SGD(0.05, momentum=0.9, nesterov=True), nf.Adam(1e-2, clip_norm=1.0), nf.AdamW(1e-2),
     nf.RMSprop(1e-2, momentum=0.5), nf.Adagrad(0.1), nf.Adam(nf.schedules.WarmUp(20, nf.schedules.Cosine(0.01, 500))),
@@ -50,6 +53,17 @@ def graph():
                   loss_weights={"policy": 1.0, "value": 0.25}, metrics={"policy": ["accuracy"]},
                   regularizer=nf.L2(1e-3), n_threads=2)
     return model
+
+
+def images():
+    model = networks.image_net("norm", "channels_first")
+    model.compile("adam", nf.CrossEntropy(from_logits=True))
+    return model
+
+
+def image_data():
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(40, 3, 8, 8)), rng.integers(0, 5, 40)
 
 
 def graph_data():
@@ -146,6 +160,20 @@ def test_graph(path):
     same_state(model, loaded)
     assert [p.tobytes() for p in model.predict(xs)] == [p.tobytes() for p in loaded.predict(xs)]
     assert loaded.output_names == ["policy", "value"] and loaded.input_names == ["a", "b"]
+
+
+def test_convolutions(path):
+    """Running statistics are among the weights, the order of axes in the architecture."""
+    model, (x, y) = images(), image_data()
+    model.fit(x, y, epochs=2, verbose=0)
+    model.save(path)
+    loaded = nf.load(path)
+    assert loaded.data_format == "channels_first"
+    for m in (model, loaded):
+        m.fit(x, y, epochs=2, verbose=0)
+    same_state(model, loaded)
+    assert model.predict(x).tobytes() == loaded.predict(x).tobytes()
+    same_state(model, pickle.loads(pickle.dumps(model)))
 
 
 def test_compiled_but_not_trained(path):
@@ -277,7 +305,7 @@ def test_class_names_are_checked():
     assert pickle.loads(pickle.dumps(two)).class_names == two.class_names
 
 
-@pytest.mark.parametrize("make", [sequential, graph, lambda: nf.Sequential([nf.Dense(2)])])
+@pytest.mark.parametrize("make", [sequential, graph, images, lambda: nf.Sequential([nf.Dense(2)])])
 def test_json(make):
     model = make()
     text = model.to_json()
@@ -289,7 +317,7 @@ def test_json(make):
     if model.built:
         same_state(model, other)    # the same seed draws the same weights
     if model.compiled:
-        x, y = graph_data() if len(model.input_names) > 1 else data()
+        x, y = {sequential: data, graph: graph_data, images: image_data}[make]()
         model.fit(x, y, verbose=0)
         assert model.to_json() == text
 
@@ -339,6 +367,28 @@ def test_models_with_functions_pickle_with_them():
     for m in (model, other):
         m.train_on_batch(np.ones((2, 2)), np.ones((2, 2)))
     assert all((a == b).all() for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("number", [1])
+def test_files_of_every_released_format(number):
+    """Architecture, weights, optimizer, history: later versions go on from a file of this one."""
+    with np.load(ORACLES / f"format{number}.npz") as stored:
+        for name in ("dense", "conv"):
+            model = nf.load(ORACLES / f"format{number}_{name}.safetensors")
+            x, labels = stored[f"{name}_x"] / 16, stored[f"{name}_labels"]
+            predicted = model.predict(x)
+            for i, y in enumerate(predicted if isinstance(predicted, list) else [predicted]):
+                np.testing.assert_allclose(y, stored[f"{name}_y{i}"], rtol=0, atol=1e-6)
+            assert model.compiled and model.iterations == 6 and model.epochs_trained == 2
+            assert len(model.history.history["loss"]) == 2
+            y = labels if name == "dense" else [labels, x[:, 0, 0, :1]]
+            loss = model.fit(x, y, epochs=1, batch_size=8, verbose=0).history["loss"]
+            np.testing.assert_allclose(loss, stored[f"{name}_loss"], rtol=1e-5)
+    first = nf.load(ORACLES / f"format{number}_dense.safetensors")
+    assert first.class_names == ["setosa", "versicolor", "virginica"] and first.input_names == ["petals"]
+    assert first.name == "iris" and first.optimizer.clip_norm == 1.0 and first.get_layer("species").units == 3
+    second = nf.load(ORACLES / f"format{number}_conv.safetensors")
+    assert second.data_format == "channels_first" and second.dtype == "float64" and second.input_shape == (2, 9, 8)
 
 
 # --- what cannot be saved --------------------------------------------------------------------------------------------
@@ -762,12 +812,12 @@ def same_or_refused(path, data):
     return True
 
 
-@pytest.mark.parametrize("kind, count", [("small", 8000), ("settings", 6000), ("graph", 6000)])
+@pytest.mark.parametrize("kind, count", [("small", 6000), ("settings", 5000), ("graph", 5000), ("images", 4000)])
 def test_random_damage(kind, count, saved):
     """20,000 files, in well under a minute."""
     if kind != "small":
-        x, y = data() if kind == "settings" else graph_data()
-        model = sequential() if kind == "settings" else graph()
+        x, y = {"settings": data, "graph": graph_data, "images": image_data}[kind]()
+        model = {"settings": sequential, "graph": graph, "images": images}[kind]()
         model.fit(x, y, epochs=1, verbose=0)
         model.save(saved)
     started = time.perf_counter()

@@ -139,7 +139,7 @@ class Importer:
                 raise UnsupportedError(f"{what}: its shape {tuple(dims)} must have a batch axis and fixed sizes after it; "
                                        f"give input_shapes={{{value.name!r}: (...)}}")
             self.batch = dims[0] if dims else None
-            first = len(shape) > 1 and self._is_image(value.name)
+            first = len(shape) > 1 and self._is_image(value.name, len(shape) + 1)
             name = self.layer_name(value.name)
             entry = Input(shape, name=name, data_format="channels_first" if first else "channels_last")
             self.inputs.append(entry)
@@ -151,20 +151,30 @@ class Importer:
         if len(several) > 1:
             raise UnsupportedError(f"{self.path}: some inputs are images channels first, others are not")
 
-    def _is_image(self, name):
-        """Whether an input is read as an image whose channels come first."""
+    def _is_image(self, name, n):
+        """Whether an input of n axes is read as an image whose channels come first: the first node that says where it
+        expects the channels decides."""
         spatial = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization", "Pad"}
-        seen, waiting = set(), [name]
+        waiting, seen = [(name, last_axes(n))], {name}
         while waiting:
-            name = waiting.pop()
+            name, axes = waiting.pop(0)     # axes: those of the input, in the order of this value's
             for node in self.graph.node:
-                if name in node.input and (node.op_type in spatial or self._averages_last_axis(node)):
-                    return True
-                # Whatever leaves the axes where they are.
-                if name in node.input and node.op_type not in ("Transpose", "Reshape", "Flatten", "Gemm", "MatMul"):
-                    new = [output for output in node.output if output not in seen]
-                    seen.update(new)
-                    waiting.extend(new)
+                if name not in node.input:
+                    continue
+                if node.op_type in spatial or self._averages_last_axis(node):
+                    return axes[1] == 1
+                if node.op_type == "MatMul":
+                    return axes[-1] == 1
+                after = axes
+                if node.op_type == "Transpose":
+                    perm = [list(attribute.ints) for attribute in node.attribute] or [list(reversed(range(n)))]
+                    if sorted(perm[0]) != list(range(n)):
+                        continue
+                    after = tuple(axes[i] for i in perm[0])
+                elif node.op_type in ("Reshape", "Flatten", "Gemm"):
+                    continue
+                waiting.extend((output, after) for output in node.output if output not in seen)
+                seen.update(node.output)
         return False
 
     def _averages_last_axis(self, node):

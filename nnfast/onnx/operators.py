@@ -234,24 +234,24 @@ def affine(importer, i, scale, shift):
     """Tensor i of the node times `scale` plus `shift`: numbers, or constants with one number for each channel."""
     x = importer.tensor(i)
     scale, shift = (np.asarray(value, np.float64) for value in (scale, shift))
-    if scale.size == shift.size == 1 and max(scale.ndim, shift.ndim) <= len(x.axes):
-        return importer.same(Rescale(scale.item(), shift.item(), name=importer.name()), x)
-    channels = x.value.shape[-1]
-    scale, shift = (per_channel(importer, value, x) for value in (scale, shift))
-    layer = x.value.layer
-    weights = importer.weights.get(layer, {})
+    layer, channels = x.value.layer, x.value.shape[-1]
     # Layers made here have no activation of their own: in the file it is a node.
-    if is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and importer.reads_alone(i):
+    foldable = is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and importer.reads_alone(i)
+    if not foldable and scale.size == shift.size == 1 and max(scale.ndim, shift.ndim) <= len(x.axes):
+        return importer.same(Rescale(scale.item(), shift.item(), name=importer.name()), x)
+    has_shift = shift.ndim > 0 or shift != 0
+    scale, shift = (per_channel(importer, value, x) for value in (scale, shift))
+    weights = importer.weights.get(layer, {})
+    if foldable:
         gain, bias = ("gamma", "beta") if isinstance(layer, BatchNorm) else ("kernel", "bias")
         new = dict(weights)
         new[gain] = weights[gain] * scale
         new[bias] = weights.get(bias, 0) * scale + shift
-        if "bias" in new and not isinstance(layer, BatchNorm) and "bias" not in weights:
-            if not shift.any():
-                del new["bias"]
+        if bias not in weights:
+            if has_shift:
+                layer = type(layer).from_config(layer.get_config() | {"use_bias": True})
             else:
-                config = layer.get_config() | {"use_bias": True}
-                layer = type(layer).from_config(config)
+                del new[bias]
         return replace(x, value=importer.apply(layer, *(Tensor(v, ()) for v in x.value.inputs), weights=new))
     layer = BatchNorm(epsilon=1e-12, name=importer.name())
     statistics = {"running_mean": np.zeros(channels), "running_variance": np.ones(channels)}
