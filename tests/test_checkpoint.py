@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 
@@ -120,6 +121,23 @@ def test_weights_and_several_outputs_mid_epoch(tmp_path):
     with pytest.raises(Killed):
         run(callbacks=[Checkpoint(tmp_path / "b", every=4), KillAfter(7)])
     same(run(callbacks=Checkpoint(tmp_path / "b", every=4), resume=tmp_path / "b"), expected)
+
+
+def test_running_statistics(tmp_path):
+    """What batch normalization has learnt of the batches so far is part of the state."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(60, 8, 8, 3)), rng.integers(0, 5, 60)
+
+    def run(folder, *callbacks, **settings):
+        model = networks.image_net("norm")
+        model.compile("adam", nf.CrossEntropy(from_logits=True))
+        return model, model.fit(x, y, batch_size=8, epochs=3, verbose=0, callbacks=[Checkpoint(folder, every=3), *callbacks],
+                                **settings)
+
+    expected = run(tmp_path / "a")
+    with pytest.raises(Killed):
+        run(tmp_path / "b", KillAfter(12))
+    same(run(tmp_path / "b", resume=tmp_path / "b"), expected)
 
 
 def test_early_stopping_goes_on_where_it_was(tmp_path):
