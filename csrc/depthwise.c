@@ -7,8 +7,8 @@
 #define PIXELS 4
 
 /* pixels and vectors are constants wherever this is inlined; n: channels in the last vector. */
-nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const nn_depthwise *op, ptrdiff_t n,
-                                     const real *x, const real *w, const real *bias, real *y)
+nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const int ldw, const nn_depthwise *op,
+                                     ptrdiff_t n, const real *x, const real *w, const real *bias, real *y)
 {
     vec sum[PIXELS][2];
     const ptrdiff_t step = op->x_step;
@@ -22,7 +22,7 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
         const real *at = x + op->x_offset[t];
         NN_UNROLL
         for (int v = 0; v < vectors; v++) {
-            const vec tap = v_load(w + t * op->ldw + v * VL);
+            const vec tap = v_load(w + t * ldw + v * VL);
             NN_UNROLL
             for (int i = 0; i < pixels; i++) {
                 const real *p = at + i * step + v * VL;
@@ -44,14 +44,17 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
         }
 }
 
-nn_inline void NAME(depthwise_row)(const int vectors, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t n,
-                                   const real *x, const real *w, const real *bias, real *y)
+/* All channels of a few pixels, panel by panel: their lines of x are next to each other. */
+nn_inline void NAME(depthwise_pixels)(const int pixels, const nn_depthwise *op, ptrdiff_t channels, const real *x,
+                                      const real *w, const real *bias, real *y)
 {
-    ptrdiff_t i = 0;
-    for (; i + PIXELS <= pixels; i += PIXELS)
-        NAME(depthwise_block)(PIXELS, vectors, op, n, x + i * op->x_step, w, bias, y + i * op->y_step);
-    for (; i < pixels; i++)
-        NAME(depthwise_block)(1, vectors, op, n, x + i * op->x_step, w, bias, y + i * op->y_step);
+    ptrdiff_t c = 0;
+    for (; c + NR <= channels; c += NR)
+        NAME(depthwise_block)(pixels, 2, NR, op, VL, x + c, w + c * op->taps, bias ? bias + c : NULL, y + c);
+    if (channels - c > VL)
+        NAME(depthwise_block)(pixels, 2, NR, op, channels - c - VL, x + c, w + c * op->taps, bias ? bias + c : NULL, y + c);
+    else if (channels > c)
+        NAME(depthwise_block)(pixels, 1, VL, op, channels - c, x + c, w + c * op->taps, bias ? bias + c : NULL, y + c);
 }
 
 static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x_,
@@ -59,13 +62,11 @@ static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t 
 {
     const real *x = x_, *w = w_, *bias = bias_;
     real *y = y_;
-    ptrdiff_t j = 0;
-    for (; j + 2 * VL <= channels; j += 2 * VL)
-        NAME(depthwise_row)(2, op, pixels, VL, x + j, w + j, bias ? bias + j : NULL, y + j);
-    for (; j + VL <= channels; j += VL)
-        NAME(depthwise_row)(1, op, pixels, VL, x + j, w + j, bias ? bias + j : NULL, y + j);
-    if (j < channels)
-        NAME(depthwise_row)(1, op, pixels, channels - j, x + j, w + j, bias ? bias + j : NULL, y + j);
+    ptrdiff_t i = 0;
+    for (; i + PIXELS <= pixels; i += PIXELS)
+        NAME(depthwise_pixels)(PIXELS, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
+    for (; i < pixels; i++)
+        NAME(depthwise_pixels)(1, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
 }
 
 /* A few taps at a time, their sums in registers over all the pixels: nine, as of a 3 x 3 kernel. */

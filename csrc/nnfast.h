@@ -63,7 +63,7 @@ typedef struct nn_depthwise {
     ptrdiff_t taps;
     const ptrdiff_t *x_offset;  /* of each tap in x */
     ptrdiff_t x_step, y_step;   /* from pixel to pixel */
-    ptrdiff_t ldw;              /* w[t, c] = w[t * ldw + c]; readable up to the next multiple of vl */
+    ptrdiff_t ldw;              /* gradient: dw[t, c] = dw[t * ldw + c] */
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
 } nn_depthwise;
@@ -122,7 +122,8 @@ typedef struct nn_kernels {
     /* y = scale * sum of the window; backward: every tap of dx gets scale * dy. */
     void (*sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y);
     void (*sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx);
-    /* y[i, c] (+)= sum_t x[x_offset[t] + i * x_step + c] w[t, c] + bias[c]. bias: padded to vl, or NULL. */
+    /* y[i, c] (+)= sum_t x[x_offset[t] + i * x_step + c] w[t, c] + bias[c]. w: packed in panels of nr channels (the last
+     * of vl or nr), each [taps][width]. bias: padded to vl, or NULL. */
     void (*depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
                       const void *bias, void *y);
     /* dw[t, c] += sum_i x[x_offset[t] + i * x_step + c] dy[i * y_step + c]. */

@@ -7,7 +7,9 @@
 <Sequential 'sequential': 131 parameters, float32>
 """
 
-from . import datasets, functional, initializers, losses, metrics, models, optimizers, regularizers, schedules
+import importlib
+
+from . import callbacks, datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
 from .files import FileFormatError, from_json, load, save, to_json
@@ -41,20 +43,6 @@ from .model import Model, Sequential
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .regularizers import L1, L1L2, L2
 from .training import TrainingError
-
-#: what is imported when first used
-_LATER = {"export_c": "c_source", "interop": None, "onnx": None}
-
-
-def __getattr__(name):
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    module = import_module(f"{__name__}.{_LATER[name] or name}")
-    value = globals()[name] = module if _LATER[name] is None else getattr(module, name)
-    return value
-
 
 __all__ = [
     "L1",
@@ -105,6 +93,7 @@ __all__ = [
     "TrainingError",
     "ZeroPadding2D",
     "__version__",
+    "callbacks",
     "datasets",
     "export_c",
     "from_json",
@@ -116,10 +105,28 @@ __all__ = [
     "metrics",
     "models",
     "onnx",
+    "optimize",
     "optimizers",
+    "plot",
     "regularizers",
     "save",
     "schedules",
     "show_config",
+    "solvers",
     "to_json",
 ]
+
+# What training and prediction do without is imported when first asked for: by name, the module; its function, if it is one.
+_LATER = {"export_c": "c_source", "interop": None, "models": None, "onnx": None, "optimize": None, "plot": None,
+          "solvers": None}
+
+
+def __getattr__(name):
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_LATER[name] or name}")
+    return getattr(module, name) if _LATER[name] else module
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER})

@@ -1,4 +1,4 @@
-"""The command line: ``python -m nnfast demo`` and ``python -m nnfast info``."""
+"""The command line: ``python -m nnfast demo``, ``python -m nnfast examples`` and ``python -m nnfast info``."""
 
 import argparse
 import os
@@ -48,6 +48,12 @@ def parser():
     demo.add_argument("--seed", type=natural, default=0, metavar="N", help="default: 0")
     demo.add_argument("--threads", type=positive, metavar="N", help="for nnfast and for NumPy's BLAS; default: all")
     demo.add_argument("--no-numpy", action="store_true", help="leave out the race")
+    examples = commands.add_parser(
+        "examples", help="the mathematics of neural networks, one short program per idea",
+        description="List the examples, or run one: it prints what it shows, and draws it with --plot.",
+    )
+    examples.add_argument("name", nargs="?", help="which one to run; without it all are listed")
+    examples.add_argument("--plot", metavar="FILE", help="draw to this file (.png, .pdf, .svg); needs matplotlib")
     commands.add_parser("info", help="show version, instruction sets and threads")
     return p
 
@@ -74,6 +80,22 @@ def run_demo(args):
     return demo.run(args.data, args.path, args.epochs, args.batch_size, args.seed, args.threads, not args.no_numpy)
 
 
+def run_examples(args):
+    from . import examples  # only now: nothing else needs it
+
+    if args.name is not None:
+        examples.run(args.name, args.plot)
+        return 0
+    if args.plot is not None:
+        raise ValueError("--plot goes with the name of an example")
+    width = max(map(len, examples.NAMES))
+    for name in examples.NAMES:
+        print(f"{name:{width}}  {examples.title(name)}")
+    print(f"\nRun one with: python -m nnfast examples {examples.NAMES[0]} --plot picture.png")
+    print(f"The programs are in {Path(examples.__file__).parent}")
+    return 0
+
+
 def main(argv=None):
     """Run a command; returns the exit code: 0, 1 after an error, 2 for wrong arguments, 130 after Ctrl-C."""
     args = parser().parse_args(argv)
@@ -81,11 +103,13 @@ def main(argv=None):
         if args.command == "info":
             show_config()
             return 0
+        if args.command == "examples":
+            return run_examples(args)
         return run_demo(args)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         print(f"nnfast {args.command}: {error}", file=sys.stderr)
         return 1
 

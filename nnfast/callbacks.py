@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from .configurable import boolean, choose, integer, number
 
 
@@ -138,6 +140,7 @@ class CallbackList:
             callback.set_model(model)
             callback.set_params(params)
             callback.set_run(self)
+        self.params = params
         self.batch_interval = math.gcd(*(callback.batch_interval for callback in self.callbacks))
         self.wants_batches = self.batch_interval > 0
         self.position = Position((params or {}).get("initial_epoch", 0))
@@ -321,6 +324,82 @@ class EarlyStopping(Callback):
 def more_is_better(monitor, mode):
     """Whether a figure of this name improves by growing."""
     return mode == "max" or (mode == "auto" and ("accuracy" in monitor or "r2" in monitor))
+
+
+class GradientNorms(Callback):
+    """Records how large the gradient of each layer is while `fit` runs; training goes on as if it were not there.
+
+    The gradient is that of the mean loss over (x, y), penalties included, dropout off. Where it shrinks from layer to
+    layer towards the input, the first layers hardly learn: Hochreiter 1991; Glorot and Bengio 2010, fig. 7.
+
+    Parameters
+    ----------
+    x, y
+        Data to take the gradient on, as in `fit`: some of the training data.
+    every : int or None
+        Number of steps from one record to the next; each returns to Python after every batch. None: once an epoch.
+
+    Attributes
+    ----------
+    norms : dict of str to list of float
+        By layer, in the network's order: the Euclidean norm over all trainable parameters of the layer.
+    steps : list of int
+        The steps of this `fit` that came before each record; the first is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> x, y = np.eye(4), np.arange(4)
+    >>> model = nf.Sequential([nf.Dense(8, activation="sigmoid"), nf.Dense(4, activation="softmax")])
+    >>> model.compile("sgd", "cross_entropy")
+    >>> record = nf.callbacks.GradientNorms(x, y)
+    >>> history = model.fit(x, y, batch_size=2, epochs=3, callbacks=record, verbose=0)
+    >>> record.steps, list(record.norms)
+    ([0, 2, 4, 6], ['dense', 'dense_1'])
+    """
+
+    def __init__(self, x, y, every=None):
+        self.x = x
+        self.y = y
+        self.every = None if every is None else integer("GradientNorms", "every", every, at_least=1)
+        self.norms = {}
+        self.steps = []
+
+    @property
+    def wants_batches(self):
+        return self.every is not None
+
+    def on_train_begin(self, logs=None):
+        self.norms, self.steps = {}, []
+        self._record(0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._done = (epoch - self.params["initial_epoch"]) * self.params["steps"]
+
+    def on_batch_end(self, batch, logs=None):
+        if self.every is not None and (self._done + batch + 1) % self.every == 0:
+            self._record(self._done + batch + 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.every is None:
+            self._record(self._done + self.params["steps"])
+
+    def get_state(self):
+        return {"steps": list(self.steps), "norms": {layer: list(values) for layer, values in self.norms.items()}}
+
+    def set_state(self, state):
+        self.steps, self.norms = state["steps"], state["norms"]
+
+    def _record(self, step):
+        _, grads = self.model.gradients(self.x, self.y)
+        squares = {}
+        for name, grad in grads.items():
+            layer = name.partition("/")[0]
+            squares[layer] = squares.get(layer, 0.0) + float(np.square(grad, dtype=np.float64).sum())
+        for layer, square in squares.items():
+            self.norms.setdefault(layer, []).append(math.sqrt(square))
+        self.steps.append(step)
 
 
 class ProgressBar(Callback):

@@ -185,6 +185,21 @@ class Graph:
         nodes = [(other[node.layer], node.inputs) for node in self.nodes]
         return call_nodes(inputs, nodes, self.output_ids)
 
+    def part(self, name):
+        """Inputs and output of a copy of the graph up to the layer called `name`, with copied layers of equal names."""
+        n = len(self.inputs)
+        end = next(i for i, node in enumerate(self.nodes) if self.names[node.layer] == name)
+        wanted = {n + end}
+        for i in range(end, -1, -1):
+            if n + i in wanted:
+                wanted.update(self.nodes[i].inputs)
+        kept = sorted(wanted)
+        place = {value: i for i, value in enumerate(kept)}
+        inputs = [Input(self.inputs[i].data_shape, name=self.input_names[i], data_format=self.inputs[i].data_format)
+                  for i in kept if i < n]
+        nodes = [(self.nodes[i - n].layer.copy(), [place[v] for v in self.nodes[i - n].inputs]) for i in kept if i >= n]
+        return call_nodes(inputs, nodes, [len(kept) - 1])
+
 
 def layer_config(layer):
     """A layer as ``{"class": ..., "config": ...}``."""

@@ -77,10 +77,7 @@ class Model(Training):
         self.seed = integer(type(self).__name__, "seed", seed, at_least=0)
         if self.seed >= 2**63:
             raise ValueError(f"{type(self).__name__}: seed must be below 2**63, got {seed}")
-        try:
-            self._dtype = DTYPES[dtype if isinstance(dtype, str) else np.dtype(dtype).name]
-        except (KeyError, TypeError):
-            raise ValueError(f"{type(self).__name__}: dtype must be 'float32' or 'float64', got {dtype!r}") from None
+        self._dtype = model_dtype(type(self).__name__, dtype)
         if name is not None and (not isinstance(name, str) or not name):
             raise ValueError(f"{type(self).__name__}: name must be a non-empty string, got {name!r}")
         self.name = name or type(self).__name__.lower()
@@ -425,8 +422,13 @@ class Model(Training):
 
         return from_json(text)
 
-    def clone(self):
+    def clone(self, dtype=None):
         """An independent copy: layers, weights, compile settings, optimizer state.
+
+        Parameters
+        ----------
+        dtype : "float32" or "float64", optional
+            The copy's precision, to which weights and optimizer state are converted; by default this model's.
 
         Examples
         --------
@@ -438,9 +440,41 @@ class Model(Training):
         """
         new = object.__new__(type(self))
         new.__dict__.update(self.__getstate__())
+        if dtype is not None:
+            new._dtype = model_dtype(type(self).__name__, dtype)
+            new._slots = {name: value.astype(new._dtype) for name, value in new._slots.items()}
+            if self.built:
+                new._values = [value.astype(new._dtype) for value in new._values]
         new._copy_layers(self)
         new._set_fast_path()
         return new
+
+    def submodel(self, layer):
+        """A copy of the part of the network that ends with a layer: what that layer makes of the data.
+
+        Parameters
+        ----------
+        layer : str
+            Name of the last layer.
+
+        Returns
+        -------
+        Model
+            With the same weights and no compile settings; the inputs are those that the layer depends on.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(5, activation="tanh"), nf.Dense(2)], input_shape=(3,))
+        >>> model.submodel("dense").predict([[1.0, 2.0, 3.0]]).shape
+        (1, 5)
+        """
+        self.get_layer(layer)
+        inputs, outputs = self._built().part(layer)
+        part = Model(inputs, outputs, self.seed, self.dtype, self.name)
+        mine = self.parameters
+        part.set_parameters({name: mine[name] for name in part.parameters})
+        return part
 
     def _copy_layers(self, other):
         graph = other._graph
@@ -652,6 +686,14 @@ def check_class_names(names, graph):
         size = shapes[output][-1]
         if len(own) != size and not (size == 1 and len(own) == 2):
             raise ValueError(f"class_names: output {output!r} has {size} values, got {len(own)} names")
+
+
+def model_dtype(owner, dtype):
+    """The NumPy dtype for "float32" or "float64"."""
+    try:
+        return DTYPES[dtype if isinstance(dtype, str) else np.dtype(dtype).name]
+    except (KeyError, TypeError):
+        raise ValueError(f"{owner}: dtype must be 'float32' or 'float64', got {dtype!r}") from None
 
 
 def difference(got, expected):

@@ -169,8 +169,8 @@ class Training:
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
-    def fit(self, x, y, batch_size=32, epochs=1, shuffle=True, validation_split=0.0, validation_data=None,
-            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None):
+    def fit(self, x, y, batch_size=None, epochs=None, shuffle=None, validation_split=0.0, validation_data=None,
+            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None, solver=None):
         """Train for a number of epochs.
 
         Parameters
@@ -180,12 +180,12 @@ class Training:
         y : array, or list or dict of arrays for several outputs
             Targets in the output's shape; for cross_entropy also integer labels (N,).
         batch_size : int
-            Samples in a step; the last batch of an epoch may be smaller.
+            Samples in a step, 32 by default; the last batch of an epoch may be smaller.
         epochs : int
-            Number of the last epoch, counted from 1: ``epochs - initial_epoch`` are trained.
+            Number of the last epoch, counted from 1: ``epochs - initial_epoch`` are trained. 1 by default.
         shuffle : bool
-            Draw the samples in a new order in each epoch. The order depends on the model's seed and on how many epochs
-            it has been trained for, in all calls.
+            Draw the samples in a new order in each epoch, which is the default. The order depends on the model's seed
+            and on how many epochs it has been trained for, in all calls.
         validation_split : float
             In [0, 1): this share of the rows, the last ones, is kept for validation.
         validation_data : tuple (x, y) or (x, y, sample_weight), optional
@@ -203,6 +203,13 @@ class Training:
             A folder of `nf.callbacks.Checkpoint`: go on from its newest whole checkpoint, to the same bits as without
             the interruption; from the beginning if it holds none. Model, settings and data must be the same, `epochs`
             may be larger. A damaged newest checkpoint is passed over with a RuntimeWarning.
+        solver : None, "lbfgs" or nf.solvers.LBFGS
+            "lbfgs" looks for the minimum over all samples at once and stops where the gradient vanishes: for
+            regressions and other small problems without dropout; needs SciPy. Kernels with an L1 penalty get exact
+            zeros. An epoch is then an iteration, at most 1000 by default, the figures are those after it, and
+            ``history.converged`` and ``history.message`` tell how it ended. The optimizer given to `compile` is not
+            used; batch_size below the number of samples, shuffle=True, initial_epoch, resume and checkpoints are
+            errors.
 
         Returns
         -------
@@ -219,6 +226,8 @@ class Training:
             If a loss or gradient is not finite; the model keeps the last finite weights.
         KeyboardInterrupt
             After Ctrl-C, within a batch or two; the model keeps the weights reached.
+        ImportError
+            If a solver is asked for and SciPy is not installed.
 
         Examples
         --------
@@ -231,10 +240,17 @@ class Training:
         >>> history.history["loss"][-1] < 0.1 * history.history["loss"][0]
         True
         """
-        batch_size = integer("fit", "batch_size", batch_size, at_least=1)
-        epochs = integer("fit", "epochs", epochs, at_least=0)
+        if batch_size is not None:
+            batch_size = integer("fit", "batch_size", batch_size, at_least=1)
+        if epochs is not None:
+            epochs = integer("fit", "epochs", epochs, at_least=0)
         initial_epoch = integer("fit", "initial_epoch", initial_epoch, at_least=0)
-        boolean("fit", "shuffle", shuffle)
+        if shuffle is not None:
+            boolean("fit", "shuffle", shuffle)
+        if solver is not None:
+            from . import solvers  # here, because few need it
+
+            solver = solvers.get(solver)
         with Unbuild(self):
             plan, objective = self._with_loss(x)
             xs, ys, weight, n = self._data(x, y, sample_weight, class_weight)
@@ -248,27 +264,49 @@ class Training:
             check_weight(weight, "fit: sample_weight")
             if validation is not None:
                 check_weight(validation[2], "fit: sample_weight of the validation data")
-            batch_size = min(batch_size, n)
-            n_steps = -(-n // batch_size)
             history = History()
             history.seconds = []
-            run = CallbackList([history, *as_list(callbacks), *([ProgressBar(verbose)] if verbose else [])], self,
-                               params := {"epochs": epochs, "steps": n_steps, "initial_epoch": initial_epoch})
+            every = [history, *as_list(callbacks), *([ProgressBar(verbose)] if verbose else [])]
+            if solver is None:
+                batch_size, epochs = min(batch_size or 32, n), 1 if epochs is None else epochs
+                params = {"epochs": epochs, "steps": -(-n // batch_size), "initial_epoch": initial_epoch}
+            else:
+                solvers.check_options(self.layers, every, batch_size, shuffle, initial_epoch, n)
+                params = {"epochs": solvers.MOST_ITERATIONS if epochs is None else epochs, "steps": 1,
+                          "initial_epoch": 0}
+            run = CallbackList(every, self, params)
             if resume is not None or any(callback.comes_last for callback in run.callbacks):
                 from . import checkpoint
 
-                run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle)
+                if solver is not None:
+                    raise ValueError("fit: a solver's search cannot be gone on with; resume and Checkpoint are for training "
+                                     "without one")
+                run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
                 if resume is not None:
                     checkpoint.resume(self, resume, run, history)
-                    params["initial_epoch"] = run.position.epoch
 
+        self.history = history
+        self.stop_training = run.stopped
+        try:
+            run.on_train_begin()
+            if solver is None:
+                self._train(run, history, xs, ys, weight, validation, batch_size, shuffle is not False)
+            else:
+                solvers.search(self, solver, run, history, xs, ys, weight, validation, epochs)
+            run.on_train_end()
+        finally:
+            history.model = None  # else the two hold each other, and a dropped model waits for the garbage collector
+            run.close()
+        return history
+
+    def _train(self, run, history, xs, ys, weight, validation, batch_size, shuffle):
+        """The epochs of `fit` in mini-batches."""
+        objective, n, n_steps = self._objective, len(xs[0]), run.params["steps"]
         progress = None
         if run.wants_progress:
             def progress(step, totals):
                 run.on_progress(step, objective.figures(totals))
 
-        self.history = history
-        self.stop_training = run.stopped
         natural = order = None
         if shuffle:
             natural = np.arange(n, dtype=np.intp)
@@ -276,33 +314,26 @@ class Training:
         validation_batch = max(batch_size, INFERENCE_BATCH)
         if validation is not None:
             validation_batch = min(validation_batch, len(validation[0][0]))
-        try:
-            run.on_train_begin()
-            for epoch in range(run.position.epoch, epochs):
-                if self.stop_training:
-                    break
-                begun = time.perf_counter()
-                run.on_epoch_begin(epoch)
+        for epoch in range(run.position.epoch, run.params["epochs"]):
+            if self.stop_training:
+                break
+            begun = time.perf_counter()
+            run.on_epoch_begin(epoch)
+            plan = self._plan_for(objective)
+            if order is not None:
+                order[:] = natural
+                permute(order, self.seed, self._epochs)
+            self._epochs += 1
+            totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, n_steps, progress, run)
+            if totals["status"] != "ok":
+                raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {n_steps}")
+            logs = objective.figures(totals)
+            if validation is not None:
                 plan = self._plan_for(objective)
-                if order is not None:
-                    order[:] = natural
-                    permute(order, self.seed, self._epochs)
-                self._epochs += 1
-                totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, n_steps, progress, run)
-                if totals["status"] != "ok":
-                    raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {n_steps}")
-                logs = objective.figures(totals)
-                if validation is not None:
-                    plan = self._plan_for(objective)
-                    logs.update(objective.figures(plan.evaluate(*validation, validation_batch), "val_"))
-                history.seconds.append(time.perf_counter() - begun)
-                run.position = Position(epoch + 1)
-                run.on_epoch_end(epoch, logs)
-            run.on_train_end()
-        finally:
-            history.model = None  # else the two hold each other, and a dropped model waits for the garbage collector
-            run.close()
-        return history
+                logs.update(objective.figures(plan.evaluate(*validation, validation_batch), "val_"))
+            history.seconds.append(time.perf_counter() - begun)
+            run.position = Position(epoch + 1)
+            run.on_epoch_end(epoch, logs)
 
     def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run):
         """The rest of an epoch: in one call, or in one for each stretch between batches that callbacks want to see."""
@@ -526,6 +557,47 @@ class Training:
             plan, _ = self._with_loss(x)
             xs, ys, _, _ = self._data(x, y)
         return plan.per_sample_loss(xs, ys)
+
+    def check_gradients(self, x, y, sample_weight=None, entries=100):
+        """Compare `gradients` and `input_gradient` with finite differences, on a copy of the model in float64.
+
+        Dropout is off. See `nnfast.optimize.check_gradient` for how kinks, such as relu's, are treated. Data that lies
+        on several at once, such as equal pixels in a window of a max-pooling, shows an error of the input; a little
+        noise moves it off them.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`; a few samples are enough.
+        entries : int or None
+            How many entries of each array are checked, drawn at random; None checks all. Each takes four passes.
+
+        Returns
+        -------
+        dict of str to float
+            By parameter and by input: the largest difference, divided by the largest entry of the gradient (or by
+            loss / 1000 if that is more). About 1e-9 if all is well.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(3, activation="tanh"), nf.Dense(1)], input_shape=(2,))
+        >>> model.compile("sgd", "squared_error")
+        >>> errors = model.check_gradients([[1.0, -2.0]], [[0.5]])
+        >>> list(errors)
+        ['dense/kernel', 'dense/bias', 'dense_1/kernel', 'dense_1/bias', 'input']
+        >>> max(errors.values()) < 1e-7
+        True
+        """
+        from .optimize import check_model
+
+        if entries is not None:
+            entries = integer("check_gradients", "entries", entries, at_least=1)
+        with Unbuild(self):
+            self._with_loss(x)
+            self._data(x, y, sample_weight)
+        xs = per_name(x, self._graph.input_names, "x")
+        return check_model(self.clone(dtype="float64"), xs, y, sample_weight, entries)
 
     def vjp(self, x, dy, training=False):
         """Vector-Jacobian product: parameter and input gradients for any gradient of the outputs. Needs no `compile`.

@@ -265,7 +265,6 @@ def test_data_frames():
     ({"batch_size": -3}, ValueError, "got -3"),
     ({"batch_size": 2.5}, TypeError, "batch_size must be an integer"),
     ({"batch_size": True}, TypeError, "bool"),
-    ({"batch_size": None}, TypeError, "NoneType"),
     ({"epochs": -1}, ValueError, "epochs"),
     ({"epochs": "3"}, TypeError, "epochs"),
     ({"initial_epoch": -1}, ValueError, "initial_epoch"),

@@ -19,11 +19,13 @@ from libc.string cimport memcpy, memset
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.correlation cimport Correlation, correlate, prepare
 from nnfast._core.kernel_gradient cimport TileShape, gradient_scratch, kernel_gradient, tile_room, tile_shape
-from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, unpack
+from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up, unpack
 from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, NN_RELU, kernels, nn_kernels, nn_window
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release
 from nnfast._core.node cimport Context, Node, Tile, Value
-from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
+from nnfast._core.threads cimport (
+    nn_barrier, nn_barrier_wait, nn_flush_subnormals, nn_restore_subnormals, nn_team_size,
+)
 from nnfast._core.window cimport Window, read_window
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
@@ -390,12 +392,22 @@ cdef const nn_kernels *kernels_for(object array):
     return kernels(NN_FLOAT32 if array.itemsize == 4 else NN_FLOAT64)
 
 
-cdef void pack_kernel(const Convolution *c, const char *w, char *packed) noexcept nogil:
-    """[R][S][C / groups][K] as a packed matrix for each group."""
-    cdef Py_ssize_t Kg = c.K // c.matrices, g
-    for g in range(c.matrices):
-        pack(c.k, c.rows, Kg, c.K, w + g * Kg * c.k.real_size,
-             packed + g * packed_size(c.k, c.rows, Kg) * c.k.real_size)
+cdef void pack_kernel(const Convolution *c, const char *w, char *packed, int part, int team) noexcept nogil:
+    """[R][S][C / groups][K] as a packed matrix for each group; every team-th panel of it."""
+    cdef const nn_kernels *k = c.k
+    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), panel = part, j, g
+    cdef Product x
+    x.k = k
+    x.K = c.rows
+    x.N = Kg
+    x.storage = ROWS
+    x.ldb = c.K
+    while panel < c.matrices * in_group:
+        g = panel // in_group
+        j = panel % in_group
+        x.b = w + g * Kg * size
+        pack_panel(&x, j, 0, c.rows, packed + (g * packed_size(k, c.rows, Kg) + j * k.nr * c.rows) * size)
+        panel += team
 
 
 cdef void unpack_kernel(const Convolution *c, const char *packed, char *w) noexcept nogil:
@@ -411,10 +423,21 @@ cdef int team_for(double work, int n_threads) noexcept:
     return n_threads
 
 
-cdef void forward_share(const Correlation *x, Py_ssize_t samples, int part, int team, char *scratch) noexcept nogil:
+cdef struct Forward:        # what the threads of conv_forward share
+    Convolution *c
+    Correlation *sum
+    const char *w
+    char *packed
+    Py_ssize_t samples
+    nn_barrier barrier
+
+
+cdef void forward_share(Forward *job, int part, int team, char *scratch) noexcept nogil:
     cdef uint64_t mode = nn_flush_subnormals()
-    cdef Py_ssize_t units = samples * x.OH * x.segments
-    correlate(x, units * part // team, units * (part + 1) // team, scratch)
+    cdef Py_ssize_t units = job.samples * job.sum.OH * job.sum.segments
+    pack_kernel(job.c, job.w, job.packed, part, team)
+    nn_barrier_wait(&job.barrier, team)
+    correlate(job.sum, units * part // team, units * (part + 1) // team, scratch)
     nn_restore_subnormals(mode)
 
 
@@ -422,6 +445,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     """out = act(conv(x, w) + b)."""
     cdef Convolution c
     cdef Correlation sum
+    cdef Forward job
     cdef Window geometry
     cdef const nn_kernels *k = kernels_for(x)
     cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, each, total
@@ -441,7 +465,12 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     if b is not None:       # tiles read whole vectors of it
         memcpy(memory, address(b), c.K * size)
         sum.bias = memory
-    pack_kernel(&c, address(w), memory + bias_size)
+    memset(&job, 0, sizeof(Forward))
+    job.c = &c
+    job.sum = &sum
+    job.w = address(w)
+    job.packed = memory + bias_size
+    job.samples = samples
     sum.x = address(x)
     sum.x_sample = geometry.H * geometry.W * c.C
     sum.y = address(out, True)
@@ -451,10 +480,10 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     scratch = memory + bias_size + packed
     with nogil:
         if n_threads == 1:
-            forward_share(&sum, samples, 0, 1, scratch)
+            forward_share(&job, 0, 1, scratch)
         else:
             with parallel(num_threads=n_threads):
-                forward_share(&sum, samples, threadid(), nn_team_size(), scratch + threadid() * each)
+                forward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
     nn_release(memory, total)
     if activation == "softmax":
         softmax_forward(out, out, c.K, n_threads)
@@ -465,14 +494,17 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
 cdef struct Backward:       # what the threads of conv_backward share
     Convolution *c
     const char *x
+    const char *w
     const char *dy
     char *dx
-    char *dw                # packed
+    char *dw
+    char *packed            # w, later dw
     char *sums              # [N][K padded]
     Py_ssize_t samples, x_sample, y_sample
+    nn_barrier barrier
 
 
-cdef void backward_share(const Backward *job, int part, int team, char *scratch) noexcept nogil:
+cdef void backward_share(Backward *job, int part, int team, char *scratch) noexcept nogil:
     cdef Convolution *c = job.c
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
@@ -482,6 +514,11 @@ cdef void backward_share(const Backward *job, int part, int team, char *scratch)
     cdef uint64_t mode = nn_flush_subnormals()
     cdef char *to
     cdef const char *source
+    if job.dx != NULL:
+        pack_kernel(c, job.w, job.packed, part, team)
+        nn_barrier_wait(&job.barrier, team)
+        flip(c, job.packed, c.flipped, part, team)
+        nn_barrier_wait(&job.barrier, team)
     if job.sums != NULL:
         for b in range(job.samples * part // team, job.samples * (part + 1) // team):
             k.column_sum(w.OH * w.OW, c.K, job.dy + b * job.y_sample * size, c.K, job.sums + b * bias_ld * size)
@@ -502,8 +539,8 @@ cdef void backward_share(const Backward *job, int part, int team, char *scratch)
             source = scratch
             for i in range(count):
                 width = panel_width(k, Kg, panel % in_group + i)
-                to = job.dw + (panel // in_group * packed_size(k, c.rows, Kg)
-                               + (panel % in_group + i) * k.nr * c.rows + lo * width) * size
+                to = job.packed + (panel // in_group * packed_size(k, c.rows, Kg)
+                                   + (panel % in_group + i) * k.nr * c.rows + lo * width) * size
                 memcpy(to, source, (hi - lo) * width * size)
                 source += (hi - lo) * width * size
             tile += team
@@ -539,17 +576,17 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     memset(&job, 0, sizeof(Backward))
     job.c = &c
     job.samples = samples
+    job.packed = memory
     job.x, job.dy = address(x), address(dy)
     job.x_sample = geometry.H * geometry.W * c.C
     job.y_sample = geometry.OH * geometry.OW * c.K
     scratch = memory + packed + flipped + sums + wide
     if dx is not None:
         c.flipped = memory + packed
-        pack_kernel(&c, address(w), memory)
-        flip(&c, memory, c.flipped, 0, 1)
+        job.w = address(w)
         job.dx = memory + packed + flipped + sums if wide else address(dx, True)
     if dw is not None:
-        job.dw = memory     # the packed kernel is not needed any more
+        job.dw = address(dw, True)
     if db is not None:
         job.sums = memory + packed + flipped
     with nogil:
@@ -559,7 +596,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
             with parallel(num_threads=n_threads):
                 backward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
     if dw is not None:
-        unpack_kernel(&c, job.dw, address(dw, True))
+        unpack_kernel(&c, job.packed, job.dw)
     if wide:
         add_neighbours(k, job.dx, samples * geometry.H * geometry.W * c.C, c.K // c.C, False, address(dx, True))
     if db is not None:

@@ -64,7 +64,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
     x.segments = 1 if x.OW <= LONG_ROW else (x.OW + SEGMENT - 1) // SEGMENT
     width = x.OW if x.segments == 1 else SEGMENT
-    run = min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
+    run = x.K if x.depthwise else min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
     x.units = max(1, min(<Py_ssize_t>MOST_UNITS, BAND_BYTES // (width * (run + x.K) * k.real_size)))
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, 4))
     x.scratch = 2 * LINE + x.taps_h * x.taps_w * sizeof(ptrdiff_t)
@@ -98,8 +98,7 @@ cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize
         if repeat == 1 and channels == C:
             memcpy(at, source, (right - left) * pixel)
         elif repeat == 1:
-            for j in range(right - left):
-                memcpy(at + j * pixel, source + (j * C + first) * size, pixel)
+            k.copy(right - left, channels, source + first * size, C, at, channels)
         else:
             for j in range(right - left):
                 for c in range(channels):
@@ -251,21 +250,16 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
 
 cdef void depthwise_band(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *pixels,
                          const ptrdiff_t *offset) noexcept nogil:
-    cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t size = k.real_size, j, i, taps = x.taps_h * x.taps_w, c
+    cdef Py_ssize_t i
     cdef nn_depthwise op
-    op.taps = taps
+    op.taps = x.taps_h * x.taps_w
     op.x_offset = offset
     op.x_step = x.step_w * x.K
     op.y_step = x.y_pixel
     op.accumulate = x.accumulate
     op.relu = x.relu
     for i in range(n):
-        for j in range(panels(k, x.K)):
-            c = j * k.nr
-            op.ldw = panel_width(k, x.K, j)
-            k.depthwise(&op, pixels[i], min(x.K - c, op.ldw), at[i] + c * size, x.w + c * taps * size,
-                        NULL if x.bias == NULL else x.bias + c * size, to[i] + c * size)
+        x.k.depthwise(&op, pixels[i], x.K, at[i], x.w, x.bias, to[i])
 
 
 cdef void clear(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:

@@ -28,7 +28,7 @@ from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
     LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job, Network, Report, Source, Status,
 )
-from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
+from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_offset, piece_size
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size, resolve_threads,
@@ -269,36 +269,34 @@ cdef class Loop(Network):
 
     cdef double _penalty(self, Tile *tile, char *g) noexcept nogil:
         cdef Parameter *p = tile.parameter
-        cdef Py_ssize_t size = self.k.real_size, i, n
+        cdef Py_ssize_t size = self.k.real_size, i
         cdef double penalty = 0
         if p.l1 == 0 and p.l2 == 0:
             return 0
         for i in range(tile.n_panels):
-            n = tile.size if i + 1 < tile.n_panels else tile.last_size
-            penalty += self.k.penalty(n, self.flat[0] + (tile.offset + i * tile.step) * size,
+            penalty += self.k.penalty(piece_size(tile, i), self.flat[0] + piece_offset(tile, i) * size,
                                       NULL if g == NULL else g + i * tile.size * size, p.l1, p.l2)
         return penalty
 
     cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
         """Tiles lo..hi of the gradient, with penalties, into their places."""
-        cdef Py_ssize_t i, j, n, size = self.k.real_size
+        cdef Py_ssize_t i, j, size = self.k.real_size
         cdef Tile *tile
         for i in range(lo, hi):
             tile = &self.tiles[i]
             tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
             self.penalties[i] = self._penalty(tile, ctx.gradient) if self.job.loss else 0
             for j in range(tile.n_panels):
-                n = tile.size if j + 1 < tile.n_panels else tile.last_size
-                memcpy(self.flat[1] + (tile.offset + j * tile.step) * size, ctx.gradient + j * tile.size * size, n * size)
+                memcpy(self.flat[1] + piece_offset(tile, j) * size, ctx.gradient + j * tile.size * size,
+                       piece_size(tile, j) * size)
 
     cdef void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil:
         """g: the tile's gradient, or NULL: it is in its place."""
-        cdef Py_ssize_t size = self.k.real_size, i, n, at
+        cdef Py_ssize_t size = self.k.real_size, i, at
         for i in range(tile.n_panels):
-            n = tile.size if i + 1 < tile.n_panels else tile.last_size
-            at = (tile.offset + i * tile.step) * size
+            at = piece_offset(tile, i) * size
             self.k.update[self.optimizer](
-                n, self.flat[0] + at, self.flat[1] + at if g == NULL else g + i * tile.size * size,
+                piece_size(tile, i), self.flat[0] + at, self.flat[1] + at if g == NULL else g + i * tile.size * size,
                 NULL if self.n_slots < 1 else self.flat[2] + at, NULL if self.n_slots < 2 else self.flat[3] + at, update)
 
     cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi,
@@ -342,8 +340,8 @@ cdef class Loop(Network):
             tile = &self.tiles[i]
             self.squares[i] = 0
             for j in range(tile.n_panels):
-                self.squares[i] += self.k.sum_squares(tile.size if j + 1 < tile.n_panels else tile.last_size,
-                                                      self.flat[1] + (tile.offset + j * tile.step) * self.k.real_size)
+                self.squares[i] += self.k.sum_squares(piece_size(tile, j),
+                                                      self.flat[1] + piece_offset(tile, j) * self.k.real_size)
         nn_barrier_wait(&self.barrier, team)
         for i in range(self.n_tiles):
             norm += self.squares[i]

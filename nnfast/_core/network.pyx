@@ -376,7 +376,9 @@ cdef class Network:
         node.forward, node.backward, node.gradient = normalize_forward, normalize_backward, normalize_gradient
         node.before_forward, node.combine_forward = sample_moments, combine_moments
         node.before_backward, node.combine_backward = sample_gradients, combine_gradients
-        node.commit = update_running
+        n.frozen = spec["frozen"]
+        if not n.frozen:
+            node.commit = update_running
         return 0
 
     def _build_tiles(self):
@@ -431,7 +433,7 @@ cdef class Network:
                                Py_ssize_t hi) noexcept:
         cdef Parameter *p = node.kernel
         cdef Py_ssize_t in_matrix = panels(self.k, p.columns), matrix = panel // in_matrix, at = panel % in_matrix
-        cdef Py_ssize_t width = panel_width(self.k, p.columns, at)
+        cdef Py_ssize_t width = panel_width(self.k, p.columns, at), last
         tile.node = node
         tile.parameter = p
         tile.panel = panel
@@ -441,7 +443,9 @@ cdef class Network:
         tile.offset = (p.offset + matrix * packed_size(self.k, p.rows, p.columns) + at * self.k.nr * p.rows + lo * width)
         tile.size = (hi - lo) * width
         tile.step = self.k.nr * p.rows
-        tile.last_size = (hi - lo) * panel_width(self.k, p.columns, at + n_panels - 1)
+        last = panel_width(self.k, p.columns, at + n_panels - 1)
+        tile.last_offset = tile.offset + (n_panels - 1) * tile.step - lo * (width - last)
+        tile.last_size = (hi - lo) * last
         tile.cost = <double>(hi - lo) * width * n_panels * node.outer
         if node.forward == conv_forward:
             tile.cost = tile_cost(<Convolution *>node.extra, hi - lo, width * n_panels)
@@ -458,7 +462,7 @@ cdef class Network:
                 tile.n_panels = 1
                 tile.lo = lo
                 tile.hi = min(lo + most, p.columns)
-                tile.offset = p.offset + lo
+                tile.offset = tile.last_offset = p.offset + lo
                 tile.size = tile.last_size = round_up(tile.hi - lo, self.k.vl)
                 tile.cost = tile.size
             count += 1

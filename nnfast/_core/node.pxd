@@ -40,11 +40,19 @@ cdef struct Tile:           # a block of a parameter's gradient
     Py_ssize_t panel        # of a kernel, the first
     Py_ssize_t n_panels     # panels, one after another in the tile: each [hi - lo][width]; 1 for a bias
     Py_ssize_t lo, hi       # rows of a kernel, elements of a bias
-    Py_ssize_t offset       # of the first panel's part, in the plan's flat arrays
-    Py_ssize_t size         # of that part
-    Py_ssize_t step         # from a panel's part to the next one's
-    Py_ssize_t last_size    # of the last panel's part
+    # A panel's part of the tile is one piece of the plan's flat arrays; the last panel may be narrower.
+    Py_ssize_t offset, size # of the first piece
+    Py_ssize_t step         # from piece to piece
+    Py_ssize_t last_offset, last_size
     double cost             # multiply-adds for one sample
+
+cdef inline Py_ssize_t piece_offset(const Tile *tile, Py_ssize_t i) noexcept nogil:
+    return tile.offset + i * tile.step if i + 1 < tile.n_panels else tile.last_offset
+
+
+cdef inline Py_ssize_t piece_size(const Tile *tile, Py_ssize_t i) noexcept nogil:
+    return tile.size if i + 1 < tile.n_panels else tile.last_size
+
 
 ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil

@@ -19,6 +19,7 @@ cdef struct Normalization:
     Parameter *mean                 # running
     Parameter *variance
     double momentum, epsilon
+    bint frozen                     # uses and keeps the running statistics even in training
     char *sums                      # [batch][2][ld] over each sample's pixels
     char *rows                      # [ROWS][ld]
 

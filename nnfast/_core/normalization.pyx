@@ -47,7 +47,7 @@ cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py
     cdef const Value *x = node.inputs[0]
     cdef Py_ssize_t size = node.k.real_size, b, pixels = x.size // n.channels, c
     cdef char *sums
-    if not ctx.training:
+    if not ctx.training or n.frozen:
         return
     for b in range(lo, hi):
         sums = n.sums + 2 * b * n.ld * size
@@ -63,7 +63,7 @@ cdef void combine_moments(const Node *node, const Context *ctx, int part, int te
     cdef double mean, squares, delta, inverse, scale, count
     cdef const char *sums
     for c in range(border(node, part, team), border(node, part + 1, team)):
-        if ctx.training:
+        if ctx.training and not n.frozen:
             mean = squares = count = 0
             for b in range(ctx.batch):
                 sums = n.sums + 2 * b * n.ld * size
@@ -130,7 +130,7 @@ cdef void combine_gradients(const Node *node, const Context *ctx, int part, int 
         put(k, row(node, GAMMA_GRADIENT), c, t * h)
         put(k, row(node, BETA_GRADIENT), c, s)
         put(k, row(node, DY_FACTOR), c, scale)
-        if ctx.training:
+        if ctx.training and not n.frozen:
             factor = -scale * h * h * t / pixels
             put(k, row(node, X_FACTOR), c, factor)
             put(k, row(node, CONSTANT), c, -scale * s / pixels - factor * get(k, row(node, MEAN), c))

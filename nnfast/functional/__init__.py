@@ -33,6 +33,7 @@ from .activation import (
     tanh_backward,
 )
 from .convolution import conv1d, conv1d_backward, conv2d, conv2d_backward
+from .distribution import cross_entropy, entropy
 from .fully_connected import dense, dense_backward
 from .loss import (
     absolute_error,
@@ -69,4 +70,5 @@ __all__ = [
     "softplus", "softplus_backward", "softmax", "softmax_backward",
     "softmax_cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy",
     "squared_error", "absolute_error", "huber",
+    "entropy", "cross_entropy",
 ]

@@ -1,0 +1,484 @@
+"""Pictures of training, of what a network has learned and of how it decides; needs matplotlib (``nnfast[plot]``).
+
+Every function draws on one Axes and returns it. Common arguments:
+
+    ax : matplotlib Axes to draw on; None makes a new figure through pyplot, which works without a display, too.
+    save : path of a file to write the figure to (.png, .pdf, .svg); None writes none.
+
+matplotlib is imported when the first picture is drawn.
+"""
+
+import numpy as np
+
+from . import activations, functional
+from .arrays import as_numbers
+from .callbacks import GradientNorms, History
+from .configurable import boolean, integer
+from .layout import to_model
+
+__all__ = [
+    "activation", "confusion_matrix", "decision_boundary", "descent_path", "feature_maps", "filters", "gradient_norms",
+    "history", "images", "saliency",
+]
+
+# Points along a curve, pixels along a side of a plane.
+CURVE = 401
+PLANE = 200
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+def history(record, keys=("loss",), *, ax=None, save=None):
+    """Figures of training by epoch, those of validation as dashed lines.
+
+    Parameters
+    ----------
+    record : History, Model or dict of str to list
+        What `fit` returned, the model it trained, or ``history.history``.
+    keys : sequence of str
+        Which figures; "val_" + key is drawn with it where there is one.
+    """
+    if isinstance(record, History):
+        epochs, figures = record.epoch, record.history
+    elif isinstance(record, dict):
+        epochs, figures = None, record
+    elif getattr(record, "history", None) is not None:
+        epochs, figures = record.history.epoch, record.history.history
+    else:
+        raise TypeError(f"plot.history: expected what fit returned, got {type(record).__name__} without a history")
+    keys = [keys] if isinstance(keys, str) else list(keys)
+    for key in keys:
+        if key not in figures:
+            raise ValueError(f"plot.history: no {key!r} among {', '.join(figures) or 'no figures'}")
+    ax = _axes(ax)
+    for key in keys:
+        numbers = np.arange(1, len(figures[key]) + 1) if epochs is None else np.array(epochs) + 1
+        marker = "o" if len(numbers) == 1 else None
+        (line,) = ax.plot(numbers, figures[key], marker=marker, label=key)
+        if f"val_{key}" in figures:
+            ax.plot(numbers, figures[f"val_{key}"], "--", marker=marker, color=line.get_color(), label=f"val_{key}")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel="epoch", ylabel=", ".join(keys))
+    if len(ax.lines) > 1:
+        ax.legend()
+    return _done(ax, save)
+
+
+def gradient_norms(record, at=None, *, ax=None, save=None, **style):
+    """How large the gradient of each layer is: over the steps of training, or at one moment from layer to layer.
+
+    Parameters
+    ----------
+    record : nf.callbacks.GradientNorms
+        After training.
+    at : int, optional
+        Number of a record, 0 for the one before training, -1 for the last: the norms are drawn over the layers.
+        None: one line per layer over all records.
+    style
+        Of the line over the layers: label, color, linestyle, ... as in matplotlib's plot.
+    """
+    if not isinstance(record, GradientNorms) or not record.steps:
+        raise TypeError("plot.gradient_norms: expected a GradientNorms callback that fit has used")
+    if at is None and style:
+        raise TypeError(f"plot.gradient_norms: {', '.join(style)} is for the line over the layers; name a record, at=0")
+    ax = _axes(ax)
+    if at is None:
+        colours = _colours(len(record.norms))
+        for colour, (layer, norms) in zip(colours, record.norms.items()):
+            ax.plot(record.steps, norms, color=colour, label=layer)
+        ax.set(xlabel="training step", ylabel="gradient norm", yscale="log")
+        ax.legend(fontsize="small")
+        return _done(ax, save)
+    if not -len(record.steps) <= at < len(record.steps):
+        raise ValueError(f"plot.gradient_norms: at={at}, but there are {len(record.steps)} records")
+    norms = [values[at] for values in record.norms.values()]
+    ax.plot(np.arange(1, len(norms) + 1), norms, **{"marker": "o", **style})
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.set(xlabel="layer, from the input", ylabel="gradient norm", yscale="log")
+    if "label" in style:
+        ax.legend()
+    return _done(ax, save)
+
+
+def descent_path(result, f=None, *, margin=0.3, ax=None, save=None):
+    """The path of a descent: on the curve of f for one variable, over its contours for two, else f by step.
+
+    Parameters
+    ----------
+    result : nf.optimize.Descent
+    f : callable, optional
+        The function, for the curve or the contours: ``f(x)`` of one point.
+    margin : float
+        How far to draw around the path, as a part of its extent.
+    """
+    path = np.asarray(getattr(result, "path", None), np.float64)
+    if path.ndim == 0 or not hasattr(result, "values"):
+        raise TypeError(f"plot.descent_path: expected what gradient_descent returned, got {type(result).__name__}")
+    points = path.reshape(len(path), -1)
+    low, high = points.min(axis=0), points.max(axis=0)
+    extent = np.where(high > low, high - low, 1.0)
+    low, high = low - margin * extent, high + margin * extent
+
+    def value(point):
+        return float(np.ravel(f(point[0] if path.ndim == 1 else point.reshape(path.shape[1:])))[0])
+
+    ax = _axes(ax)
+    if points.shape[1] > 2 or (points.shape[1] == 2 and f is None):
+        ax.plot(np.arange(len(points)), result.values, ".-")
+        ax.set(xlabel="step", ylabel="f(x)")
+    elif points.shape[1] == 1:
+        if f is not None:
+            x = np.linspace(low[0], high[0], CURVE)
+            ax.plot(x, [value(point) for point in x[:, None]], color="0.6", label="f")
+        (line,) = ax.plot(points[:, 0], result.values, "o-", markersize=4, linewidth=1, label="path")
+        ax.plot(points[-1:, 0], result.values[-1:], "s", color=line.get_color(), markersize=8)
+        ax.set(xlabel="x", ylabel="f(x)")
+    else:
+        a, b = (np.linspace(low[i], high[i], PLANE // 2) for i in (0, 1))
+        heights = np.array([[value(np.array([u, v])) for u in a] for v in b])
+        contours = ax.contour(a, b, heights, levels=15, cmap="viridis_r", linewidths=0.8)
+        ax.clabel(contours, contours.levels[::2], fontsize="small")
+        (line,) = ax.plot(*points.T, "o-", color="C3", markersize=4, linewidth=1.2, label="path")
+        ax.plot(*points[-1], "s", color=line.get_color(), markersize=8)
+        ax.set(xlabel="$x_1$", ylabel="$x_2$")
+    return _done(ax, save)
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+def confusion_matrix(y_true, y_pred, class_names=None, normalize=False, *, ax=None, save=None):
+    """How often samples of each true class (rows) were taken for each class (columns).
+
+    Parameters
+    ----------
+    y_true : integer array (N,)
+    y_pred : integer array (N,), or array (N, classes) of a network's outputs, whose largest counts
+    class_names : sequence of str, optional
+        By default 0, 1, ...
+    normalize : bool
+        Parts of each row instead of counts.
+    """
+    boolean("plot.confusion_matrix", "normalize", normalize)
+    y_true, y_pred = (as_numbers(y, f"plot.confusion_matrix: {name}") for name, y in
+                      (("y_true", y_true), ("y_pred", y_pred)))
+    if y_pred.ndim == 2:
+        y_pred = (y_pred[:, 0] > 0.5).astype(int) if y_pred.shape[1] == 1 else y_pred.argmax(axis=1)
+    if y_true.ndim != 1 or y_true.shape != y_pred.shape or y_true.size == 0:
+        raise ValueError(f"plot.confusion_matrix: y_true and y_pred must be labels (N,), got {y_true.shape} and "
+                         f"{y_pred.shape}")
+    for y in (y_true, y_pred):
+        if (y < 0).any() or (y != np.floor(y)).any():
+            raise ValueError("plot.confusion_matrix: labels must be integers, 0 or more")
+    n = int(max(y_true.max(), y_pred.max())) + 1
+    names = [str(i) for i in range(n)] if class_names is None else list(class_names)
+    if len(names) < n:
+        raise ValueError(f"plot.confusion_matrix: {len(names)} class names for {n} classes")
+    n = len(names)
+    counts = np.bincount(y_true.astype(int) * n + y_pred.astype(int), minlength=n * n).reshape(n, n)
+    shown = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
+    ax = _axes(ax)
+    ax.imshow(shown, cmap="Blues", vmin=0)
+    for i, j in np.ndindex(n, n):
+        if counts[i, j]:
+            text = f"{shown[i, j]:.2f}" if normalize else str(counts[i, j])
+            ax.text(j, i, text, ha="center", va="center", fontsize="small" if n <= 10 else "x-small",
+                    color="white" if shown[i, j] > 0.6 * shown.max() else "black")
+    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 3 else {}
+    ax.set_xticks(range(n), names, **turned)
+    ax.set_yticks(range(n), names)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    return _done(ax, save)
+
+
+def decision_boundary(model, x, y=None, margin=0.1, *, ax=None, save=None):
+    """What a network with two inputs says over the plane: p = 0.5 of a yes/no output, the classes of a softmax.
+
+    Parameters
+    ----------
+    model : Model
+        With input shape (2,) and one output of shape (n,).
+    x : array (N, 2)
+        Drawn as points; the plane is drawn as far as they go.
+    y : array (N,) or (N, 1), optional
+        Their labels, shown as colours.
+    margin : float
+        How far to draw around the points, as a part of their extent.
+    """
+    x = as_numbers(x, "plot.decision_boundary: x")
+    if model.input_shapes != [(2,)] or len(model.output_shapes) != 1 or len(model.output_shape) != 1:
+        raise ValueError(f"plot.decision_boundary: needs a model with input shape (2,) and one output, this one has "
+                         f"{model.input_shapes} and {model.output_shapes}")
+    if x.ndim != 2 or x.shape[1] != 2 or len(x) == 0:
+        raise ValueError(f"plot.decision_boundary: x must have shape (N, 2), got {x.shape}")
+    low, high = x.min(axis=0), x.max(axis=0)
+    low, high = low - margin * (high - low), high + margin * (high - low)
+    a, b = (np.linspace(low[i], high[i], PLANE) for i in (0, 1))
+    grid = np.stack(np.meshgrid(a, b), axis=-1).reshape(-1, 2)
+    output = model.predict(grid.astype(model.dtype))
+    ax = _axes(ax)
+    n = output.shape[1]
+    if n == 1:
+        # Half-way: between the classes for a probability, at 0 for logits.
+        half = 0.5 if output.min() >= 0 and output.max() <= 1 else 0.0
+        spread = max(abs(output.min() - half), abs(output.max() - half))
+        values = output.reshape(PLANE, PLANE)
+        shades = ax.pcolormesh(a, b, values, cmap="coolwarm", alpha=0.6, vmin=half - spread, vmax=half + spread,
+                               rasterized=True)
+        if output.min() < half < output.max():
+            ax.contour(a, b, values, levels=[half], colors="black", linewidths=1)
+        ax.figure.colorbar(shades, ax=ax, label="output")
+        colours = _pyplot().get_cmap("coolwarm")([0.0, 1.0])
+    else:
+        classes = output.argmax(axis=1).reshape(PLANE, PLANE)
+        colours = _class_colours(n)
+        ax.imshow(colours[classes], extent=(low[0], high[0], low[1], high[1]), origin="lower", aspect="auto", alpha=0.4)
+    if y is None:
+        ax.plot(*x.T, "k.", markersize=4)
+    else:
+        y = np.ravel(as_numbers(y, "plot.decision_boundary: y")).astype(int)
+        if len(y) != len(x):
+            raise ValueError(f"plot.decision_boundary: {len(x)} points, but {len(y)} labels")
+        for label in np.unique(y):
+            ax.scatter(*x[y == label].T, s=18, color=colours[label % len(colours)], edgecolor="black", linewidth=0.5,
+                       label=f"class {label}")
+        ax.legend(fontsize="small")
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    return _done(ax, save)
+
+
+def activation(name, alpha=None, low=-6.0, high=6.0, *, ax=None, save=None):
+    """An activation function and its derivative, as the kernels compute them.
+
+    Parameters
+    ----------
+    name : str
+        Any of `nnfast.activations` but softmax, which has no curve.
+    alpha : float, optional
+        For leaky_relu and elu.
+    low, high : float
+        The range of z.
+    """
+    name, alpha = activations.resolve(name, alpha, "plot.activation")
+    if not activations.ACTIVATIONS[name].elementwise:
+        raise ValueError(f"plot.activation: {name} acts on whole rows, it has no curve")
+    if not low < high:
+        raise ValueError(f"plot.activation: low must be below high, got {low} and {high}")
+    z = np.linspace(low, high, CURVE)
+    y, slope = z, np.ones_like(z)
+    if name != "linear":
+        options = {"alpha": alpha} if activations.ACTIVATIONS[name].alpha is not None else {}
+        y = getattr(functional, name)(z, **options)
+        kept = z if activations.ACTIVATIONS[name].backward == "z" else y
+        slope = getattr(functional, f"{name}_backward")(np.ones_like(z), kept, **options)
+    ax = _axes(ax)
+    ax.axhline(0, color="0.8", linewidth=0.8)
+    ax.axvline(0, color="0.8", linewidth=0.8)
+    (line,) = ax.plot(z, y, label=name)
+    ax.plot(z, slope, "--", color=line.get_color(), label=f"its derivative, at most {slope.max():.4g}")
+    ax.set(xlabel="z", ylabel=f"{name}(z)")
+    ax.legend()
+    return _done(ax, save)
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+def images(x, columns=None, titles=None, *, ax=None, save=None):
+    """Images side by side, each scaled to its own darkest and brightest pixel.
+
+    Parameters
+    ----------
+    x : array (N, H, W), (N, H, W, 1), or (N, H, W, 3) for colours
+    columns : int, optional
+        Images in a row; by default such that the whole is about square.
+    titles : sequence of str, optional
+        Written over the images.
+    """
+    x = as_numbers(x, "plot.images: x")
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.size == 0:
+        raise ValueError(f"plot.images: x must have shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), got {x.shape}")
+    low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
+    x = (x - low) / np.where(high > low, high - low, 1)
+    return _tiles(x, columns, titles, "gray", 0, 1, ax, save)
+
+
+def filters(model, layer=None, shape=None, channel=None, columns=None, titles=None, *, ax=None, save=None):
+    """The weights of a layer, one image per unit or filter: blue below zero, red above, on one scale.
+
+    Parameters
+    ----------
+    model : Model, or array
+        Or a kernel itself: (H, W, C, K), or (inputs, K) with `shape`.
+    layer : str, optional
+        By default the first layer with a kernel.
+    shape : (H, W), optional
+        How the inputs of a dense kernel are arranged.
+    channel : int, optional
+        Of a kernel with several input channels: the one to show; by default their sum.
+    columns, titles
+        See `images`.
+    """
+    kernel = _kernel(model, layer)
+    if kernel.ndim == 2:
+        if shape is None or np.prod(shape) != kernel.shape[0]:
+            raise ValueError(f"plot.filters: the kernel {kernel.shape} is not of a convolution; shape=(H, W) must say "
+                             f"how its {kernel.shape[0]} inputs are arranged, got {shape}")
+        kernel = kernel.reshape(*shape, 1, kernel.shape[1])
+    if kernel.ndim != 4:
+        raise ValueError(f"plot.filters: a kernel must have shape (H, W, C, K) or (inputs, K), got {kernel.shape}")
+    if channel is None:
+        kernel = kernel.sum(axis=2)
+    else:
+        channel = integer("plot.filters", "channel", channel, at_least=0)
+        if channel >= kernel.shape[2]:
+            raise ValueError(f"plot.filters: channel {channel}, but there are {kernel.shape[2]}")
+        kernel = kernel[:, :, channel]
+    largest = float(np.abs(kernel).max()) or 1.0
+    kernel = np.moveaxis(kernel, -1, 0)[..., None]
+    return _tiles(kernel, columns, titles, "RdBu_r", -largest, largest, ax, save, "weight")
+
+
+def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=None):
+    """What a layer makes of one sample: an image per channel, on one scale.
+
+    Parameters
+    ----------
+    model : Model
+        With one input.
+    x : array
+        One sample, of the model's input shape.
+    layer : str
+        A layer whose output has shape (H, W, K); one of shape (K,) is drawn as single pixels.
+    columns, titles
+        See `images`.
+    """
+    part = model.submodel(layer)
+    maps = to_model(part.predict(_one_sample("plot.feature_maps", part, x)), part.data_format)[0]
+    if maps.ndim not in (1, 3):
+        raise ValueError(f"plot.feature_maps: {layer} has output {maps.shape}, expected (H, W, K) or (K,)")
+    maps = maps.reshape((1, 1, -1) if maps.ndim == 1 else maps.shape)
+    maps = np.moveaxis(maps, -1, 0)[..., None]
+    return _tiles(maps, columns, titles, "viridis", float(maps.min()), float(maps.max()), ax, save, "activation")
+
+
+def saliency(model, x, y, shape=None, colorbar=True, *, ax=None, save=None):
+    """Which pixels cause the error: the gradient of one sample's loss over its image.
+
+    Red pixels raise the loss where they get brighter, blue ones lower it (Simonyan, Vedaldi, Zisserman 2013, section 3,
+    for the loss instead of the score). Of several channels the gradients are added.
+
+    Parameters
+    ----------
+    model : Model
+        Compiled, with one input.
+    x, y : array
+        One sample, of the model's input shape, and its target as in `fit`, without the batch axis.
+    shape : (H, W), optional
+        How the pixels of a flat sample are arranged.
+    colorbar : bool
+    """
+    op = "plot.saliency"
+    batch = _one_sample(op, model, x)
+    gradient = to_model(model.input_gradient(batch, np.asarray(y)[None]), model.data_format)[0].astype(np.float64)
+    image = to_model(batch, model.data_format)[0].astype(np.float64)
+    if shape is not None:
+        if np.prod(shape) != image.size:
+            raise ValueError(f"{op}: shape {tuple(shape)} does not fit a sample of {image.size} numbers")
+        image, gradient = image.reshape(shape), gradient.reshape(shape)
+    if image.ndim == 3:
+        image = image.mean(axis=2) if image.shape[2] != 3 else image
+        gradient = gradient.sum(axis=2)
+    if gradient.ndim != 2:
+        raise ValueError(f"{op}: a sample has shape {image.shape}; shape=(H, W) must say how its pixels are arranged")
+    ax = _axes(ax)
+    low, high = image.min(), image.max()
+    ax.imshow((image - low) / ((high - low) or 1.0), cmap="gray_r")
+    largest = float(np.abs(gradient).max()) or 1.0
+    # As opaque as the gradient is large: where there is none the image shows.
+    overlay = ax.imshow(gradient, cmap="coolwarm", vmin=-largest, vmax=largest, alpha=0.85 * np.abs(gradient) / largest)
+    if colorbar:
+        overlay = _pyplot().cm.ScalarMappable(norm=overlay.norm, cmap=overlay.cmap)
+        ax.figure.colorbar(overlay, ax=ax, label="d loss / d pixel")
+    ax.set(xticks=[], yticks=[])
+    return _done(ax, save)
+
+
+# --- what they share -------------------------------------------------------------------------------------------------
+
+def _pyplot():
+    try:
+        import matplotlib.pyplot
+    except ImportError:
+        raise ImportError("nnfast.plot needs matplotlib; pip install 'nnfast[plot]'") from None
+    return matplotlib.pyplot
+
+
+def _axes(ax):
+    return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
+
+
+def _done(ax, save):
+    if save is not None:
+        ax.figure.savefig(save, dpi=150)
+    return ax
+
+
+def _colours(n):
+    """From dark to bright, for things in an order."""
+    return _pyplot().get_cmap("viridis")(np.linspace(0.0, 0.9, max(n, 1)))
+
+
+def _class_colours(n):
+    return _pyplot().get_cmap("tab10" if n <= 10 else "tab20")(np.arange(n) % 20)[:, :3]
+
+
+def _kernel(model, layer):
+    if isinstance(model, np.ndarray):
+        if layer is not None:
+            raise ValueError("plot.filters: layer names a part of a model, but a kernel was given")
+        return model
+    kernels = {name.partition("/")[0]: w for name, w in model.parameters.items() if name.endswith("/kernel")}
+    if layer is None:
+        if not kernels:
+            raise ValueError("plot.filters: the model has no kernel")
+        return next(iter(kernels.values()))
+    if layer not in kernels:
+        raise ValueError(f"plot.filters: no layer {layer!r} with a kernel; this model has {', '.join(kernels)}")
+    return kernels[layer]
+
+
+def _one_sample(op, model, x):
+    x = as_numbers(x, f"{op}: x")
+    if x.shape != model.input_shape:
+        hint = "; pass one sample, x[i]" if x.shape[1:] == model.input_shape else ""
+        raise ValueError(f"{op}: x has shape {x.shape}, one sample has {model.input_shape}{hint}")
+    return x[None]
+
+
+def _tiles(x, columns, titles, cmap, low, high, ax, save, label=None):
+    """Images (N, H, W, 1 or 3) on one Axes, with a gap between them."""
+    n, height, width, _ = x.shape
+    if columns is None:
+        columns = int(np.ceil(np.sqrt(n * height / width)))
+    columns = min(integer("plot", "columns", columns, at_least=1), n)
+    if titles is not None and len(titles) != n:
+        raise ValueError(f"plot: {len(titles)} titles for {n} images")
+    rows = -(-n // columns)
+    ax = _axes(ax)
+    gap = 0.1
+    # Room for a line of text above each image.
+    room = gap + (0.25 if titles is not None else 0.0)
+    shown = None
+    for i, image in enumerate(x):
+        row, column = divmod(i, columns)
+        left, top = column * (1 + gap), row * (height / width + room)
+        shown = ax.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap=cmap, vmin=low, vmax=high,
+                          extent=(left, left + 1, top + height / width, top))
+        if titles is not None:
+            ax.text(left + 0.5, top - 0.05, titles[i], ha="center", va="bottom", fontsize="small")
+    ax.set(xlim=(-gap, columns * (1 + gap)), ylim=(rows * (height / width + room), -room), aspect="equal")
+    ax.set_axis_off()
+    if label is not None:
+        ax.figure.colorbar(shown, ax=ax, label=label, shrink=0.7)
+    return _done(ax, save)

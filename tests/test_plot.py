@@ -1,0 +1,304 @@
+"""Pictures: what is drawn is what was given, on the axes asked for, without a display."""
+import os
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from child import evaluate
+
+import nnfast as nf
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def cnn():
+    (x, y), _ = nf.datasets.digits(flatten=False)
+    model = nf.Sequential([nf.Conv2D(6, 3, activation="relu"), nf.MaxPool2D(2), nf.Conv2D(4, 2), nf.Flatten(),
+                           nf.Dense(10, activation="softmax")], input_shape=(8, 8, 1))
+    model.compile("adam", "cross_entropy", metrics=["accuracy"])
+    record = nf.callbacks.GradientNorms(x[:50], y[:50])
+    history = model.fit(x[:200], y[:200], epochs=3, validation_split=0.2, callbacks=record, verbose=0)
+    return model, x, y, history, record
+
+
+@pytest.fixture(scope="module")
+def plane():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((40, 2))
+    return x, (x[:, 0] > 0).astype(int)
+
+
+def half_plane(activation="sigmoid", slope=9.0):
+    """A model whose boundary is x_1 = 0.25."""
+    model = nf.Sequential([nf.Dense(1, activation=activation)], input_shape=(2,))
+    model.set_weights([np.array([[slope], [0.0]]), np.array([-0.25 * slope])])
+    return model
+
+
+def calls(cnn, plane):
+    """Every function with arguments that draw something."""
+    model, x, y, history, record = cnn
+    descent = nf.optimize.gradient_descent(lambda v: (v**2).sum(), None, [1.0, 2.0], lr=0.2)
+    return {
+        "history": lambda **o: nf.plot.history(history, **o),
+        "gradient_norms": lambda **o: nf.plot.gradient_norms(record, **o),
+        "descent_path": lambda **o: nf.plot.descent_path(descent, lambda v: (v**2).sum(), **o),
+        "confusion_matrix": lambda **o: nf.plot.confusion_matrix(y[:50], model.predict(x[:50]), **o),
+        "decision_boundary": lambda **o: nf.plot.decision_boundary(half_plane(), *plane, **o),
+        "activation": lambda **o: nf.plot.activation("sigmoid", **o),
+        "images": lambda **o: nf.plot.images(x[:5], titles=list("abcde"), **o),
+        "filters": lambda **o: nf.plot.filters(model, **o),
+        "feature_maps": lambda **o: nf.plot.feature_maps(model, x[0], "conv2d", **o),
+        "saliency": lambda **o: nf.plot.saliency(model, x[0], y[0], **o),
+    }
+
+
+def test_all_functions_are_tested(cnn, plane):
+    assert sorted(calls(cnn, plane)) == nf.plot.__all__
+
+
+@pytest.mark.parametrize("name", nf.plot.__all__)
+def test_axes_and_files(cnn, plane, name, tmp_path):
+    draw = calls(cnn, plane)[name]
+    ax = draw()
+    assert isinstance(ax, matplotlib.axes.Axes) and plt.get_fignums() == [1]
+    # On axes that were given, and no new figure.
+    figure, given = plt.subplots(1, 2)
+    numbers = plt.get_fignums()
+    path = tmp_path / "picture.png"
+    assert draw(ax=given[1], save=path) is given[1] and plt.get_fignums() == numbers
+    assert not given[0].has_data() and given[1].has_data()
+    image = plt.imread(path)
+    assert image.shape[0] > 100 and image.std() > 0.01
+    # Pictures have words for their axes, images have none.
+    if name not in ("images", "filters", "feature_maps", "saliency"):
+        assert ax.get_xlabel() and ax.get_ylabel()
+
+
+def test_works_without_a_display(tmp_path):
+    code = f"""
+import nnfast as nf
+ax = nf.plot.activation("tanh", save={str(tmp_path / 'x.svg')!r})
+import matplotlib
+print(matplotlib.get_backend())
+"""
+    assert evaluate(code, DISPLAY=None, WAYLAND_DISPLAY=None, MPLBACKEND=None).strip().lower() in ("agg", "macosx")
+    assert "<svg" in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
+def test_importing_nnfast_does_not_import_matplotlib():
+    for code in ("import nnfast", "import nnfast; nnfast.plot", "import nnfast.examples.worst_digits"):
+        assert evaluate(f"{code}; import sys; print('matplotlib' in sys.modules)").strip() == "False"
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"nnfast.plot needs matplotlib; pip install 'nnfast\[plot\]'"):
+        nf.plot.activation("relu")
+
+
+# --- what is drawn ---------------------------------------------------------------------------------------------------
+
+def test_history(cnn):
+    model, _, _, history, _ = cnn
+    for record in (history, model, history.history):
+        ax = nf.plot.history(record, keys=["loss", "accuracy"])
+        assert [line.get_label() for line in ax.lines] == ["loss", "val_loss", "accuracy", "val_accuracy"]
+        for line in ax.lines:
+            assert line.get_xdata().tolist() == [1, 2, 3]
+            assert list(line.get_ydata()) == history.history[line.get_label()]
+    with pytest.raises(ValueError, match="no 'mse' among loss, accuracy, val_loss, val_accuracy"):
+        nf.plot.history(history, "mse")
+    with pytest.raises(TypeError, match="expected what fit returned, got Sequential without a history"):
+        nf.plot.history(half_plane())
+
+
+def test_gradient_norms(cnn):
+    record = cnn[-1]
+    ax = nf.plot.gradient_norms(record)
+    assert [line.get_label() for line in ax.lines] == ["conv2d", "conv2d_1", "dense"]
+    assert all(list(line.get_xdata()) == record.steps for line in ax.lines)
+    ax = nf.plot.gradient_norms(record, at=-1, label="last", color="red")
+    assert list(ax.lines[0].get_ydata()) == [values[-1] for values in record.norms.values()]
+    assert ax.lines[0].get_color() == "red" and ax.get_legend() is not None and ax.get_yscale() == "log"
+    with pytest.raises(ValueError, match="at=4, but there are 4 records"):
+        nf.plot.gradient_norms(record, at=4)
+    with pytest.raises(TypeError, match="label is for the line over the layers"):
+        nf.plot.gradient_norms(record, label="x")
+    with pytest.raises(TypeError, match="that fit has used"):
+        nf.plot.gradient_norms(nf.callbacks.GradientNorms([[1.0]], [[1.0]]))
+
+
+def test_descent_path():
+    one = nf.optimize.gradient_descent(lambda x: x**2, None, -2.0, lr=0.1)
+    ax = nf.plot.descent_path(one, lambda x: x**2)
+    curve, path = ax.lines[:2]
+    np.testing.assert_allclose(curve.get_ydata(), curve.get_xdata() ** 2)
+    assert (path.get_xdata() == one.path).all() and (path.get_ydata() == one.values).all()
+    two = nf.optimize.gradient_descent(lambda x: (x**2).sum(), None, [[-2.0], [1.0]], lr=0.1)
+    ax = nf.plot.descent_path(two, lambda x: (x**2).sum())
+    assert (np.stack(ax.lines[0].get_data(), axis=1) == two.path[..., 0]).all()
+    many = nf.optimize.gradient_descent(lambda x: (x**2).sum(), None, np.ones(5), lr=0.1)
+    for result, f in ((many, lambda x: (x**2).sum()), (two, None)):
+        ax = nf.plot.descent_path(result, f)
+        assert (ax.lines[0].get_ydata() == result.values).all() and ax.get_xlabel() == "step"
+    # A descent that never moved still has an extent to draw.
+    nf.plot.descent_path(nf.optimize.gradient_descent(lambda x: x**2, None, 0.0), lambda x: x**2)
+    with pytest.raises(TypeError, match="expected what gradient_descent returned"):
+        nf.plot.descent_path([1.0, 2.0])
+
+
+def test_confusion_matrix():
+    true, predicted = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 2, 0])
+    ax = nf.plot.confusion_matrix(true, predicted, class_names=["a", "b", "c"])
+    assert ax.images[0].get_array().tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+    assert sorted(text.get_text() for text in ax.texts) == ["1", "1", "1", "1", "2"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["a", "b", "c"]
+    parts = nf.plot.confusion_matrix(true, np.eye(3)[predicted], normalize=True).images[0].get_array()
+    np.testing.assert_allclose(parts, [[0.5, 0.5, 0], [0, 1, 0], [1 / 3, 0, 2 / 3]])
+    # One output is a probability; a class that does not occur has an empty row.
+    yes_no = nf.plot.confusion_matrix([0, 1, 3], [[0.2], [0.9], [0.6]], normalize=True).images[0].get_array()
+    assert yes_no.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 1, 0, 0]]
+    for bad, text in (((true, predicted[:5]), r"got \(6,\) and \(5,\)"), ((true - 1, predicted), "integers, 0 or more"),
+                      ((true + 0.5, predicted), "integers"), ((true, predicted, ["a"]), "1 class names for 3 classes"),
+                      (([], []), "got")):
+        with pytest.raises(ValueError, match=text):
+            nf.plot.confusion_matrix(*bad)
+
+
+def test_decision_boundary_lies_where_the_model_changes_its_mind(plane):
+    x, y = plane
+    for activation in ("sigmoid", "linear"):
+        ax = nf.plot.decision_boundary(half_plane(activation), x, y)
+        line = np.concatenate([path.vertices for c in ax.collections if hasattr(c, "levels") for path in c.get_paths()])
+        np.testing.assert_allclose(line[:, 0], 0.25, atol=0.02)
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == ["class 0", "class 1"]
+    three = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(2,))
+    three.set_weights([np.array([[-9.0, 0, 9], [0, 0, 0]]), np.array([0, 4.5, 0])])
+    ax = nf.plot.decision_boundary(three, x)
+    columns = ax.images[0].get_array()[0]
+    edges = np.flatnonzero((np.diff(columns, axis=0) != 0).any(axis=1))
+    low, high = ax.get_xlim()
+    np.testing.assert_allclose(low + (edges + 1) / len(columns) * (high - low), [-0.5, 0.5], atol=0.04)
+    for bad, text in ((lambda: nf.plot.decision_boundary(three, x[:, :1]), r"x must have shape \(N, 2\), got"),
+                      (lambda: nf.plot.decision_boundary(three, x, y[:3]), "40 points, but 3 labels"),
+                      (lambda: nf.plot.decision_boundary(nf.Sequential([nf.Dense(1)], input_shape=(3,)), x),
+                       r"needs a model with input shape \(2,\)")):
+        with pytest.raises(ValueError, match=text):
+            bad()
+
+
+@pytest.mark.parametrize("name", [name for name in nf.functional.__all__ if f"{name}_backward" in nf.functional.__all__
+                                  and name in ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu",
+                                               "softplus")] + ["linear"])
+def test_activation_and_its_derivative(name):
+    ax = nf.plot.activation(name, low=-3, high=4)
+    z, y = ax.lines[2].get_data()
+    _, slope = ax.lines[3].get_data()
+    assert z[0] == -3 and z[-1] == 4
+    smooth = np.abs(z[1:-1]) > 0.02     # away from the kinks
+    np.testing.assert_allclose(slope[1:-1][smooth], ((y[2:] - y[:-2]) / (z[2:] - z[:-2]))[smooth], atol=1e-3)
+
+
+def test_activation_bad_input():
+    for bad, text in ((("softmax",), "softmax acts on whole rows"), (("rellu",), "did you mean 'relu'"),
+                      (("tanh", 0.5), "takes no alpha"), (("elu", 1.0, 2, 1), "low must be below high")):
+        with pytest.raises(ValueError, match=text):
+            nf.plot.activation(*bad)
+    assert nf.plot.activation("leaky_relu", 0.5).lines[2].get_ydata()[0] == -3.0
+
+
+def drawn(ax):
+    """The arrays of all images on the axes, in their order."""
+    return [image.get_array() for image in ax.images]
+
+
+def test_images_are_scaled_one_by_one(rng):
+    x = rng.standard_normal((5, 4, 3)) * np.array([1, 10, 100, 1, 0])[:, None, None]
+    ax = nf.plot.images(x, columns=2)
+    for image, shown in zip(x[:4], drawn(ax)):
+        np.testing.assert_allclose(shown, (image - image.min()) / (image.max() - image.min()))
+    assert not drawn(ax)[4].any()
+    places = [tuple(image.get_extent()[::2]) for image in ax.images]
+    assert len(set(places)) == 5 and len({left for left, _ in places}) == 2
+    assert drawn(nf.plot.images(rng.random((2, 4, 4, 3))))[0].shape == (4, 4, 3)
+    for bad, text in ((x[0], r"got \(4, 3\)"), (rng.random((2, 4, 4, 2)), r"got \(2, 4, 4, 2\)"), (x[:0], "got")):
+        with pytest.raises(ValueError, match=text):
+            nf.plot.images(bad)
+    with pytest.raises(ValueError, match="1 titles for 5 images"):
+        nf.plot.images(x, titles=["a"])
+    with pytest.raises(ValueError, match="columns must be at least 1"):
+        nf.plot.images(x, columns=0)
+
+
+def test_filters(cnn, rng):
+    model = cnn[0]
+    w = model.parameters
+    for layer, kernel in ((None, w["conv2d/kernel"]), ("conv2d_1", w["conv2d_1/kernel"])):
+        ax = nf.plot.filters(model, layer)
+        np.testing.assert_allclose(np.stack(drawn(ax), axis=-1), kernel.sum(axis=2))
+        assert ax.images[0].norm.vmax == -ax.images[0].norm.vmin == pytest.approx(np.abs(kernel.sum(axis=2)).max())
+    ax = nf.plot.filters(w["conv2d_1/kernel"], channel=2)
+    np.testing.assert_allclose(np.stack(drawn(ax), axis=-1), w["conv2d_1/kernel"][:, :, 2])
+    dense = rng.standard_normal((12, 3))
+    np.testing.assert_allclose(np.stack(drawn(nf.plot.filters(dense, shape=(3, 4))), axis=-1), dense.reshape(3, 4, 3))
+    for bad, text in ((lambda: nf.plot.filters(model, "dense"), r"is not of a convolution; shape=\(H, W\)"),
+                      (lambda: nf.plot.filters(dense, shape=(3, 5)), "12 inputs are arranged"),
+                      (lambda: nf.plot.filters(model, "flatten"), "no layer 'flatten' with a kernel; this model has"),
+                      (lambda: nf.plot.filters(model, "conv2d_1", channel=6), "channel 6, but there are 6"),
+                      (lambda: nf.plot.filters(dense, "a"), "a kernel was given"),
+                      (lambda: nf.plot.filters(dense[0]), r"got \(3,\)")):
+        with pytest.raises(ValueError, match=text):
+            bad()
+
+
+def test_feature_maps(cnn):
+    model, x, _, _, _ = cnn
+    for layer, shape in (("conv2d", (6, 6)), ("max_pool2d", (3, 3)), ("dense", (1, 1))):
+        maps = np.stack(drawn(nf.plot.feature_maps(model, x[3], layer)), axis=-1)
+        assert maps.shape[:2] == shape
+        np.testing.assert_array_equal(maps.squeeze(), model.submodel(layer).predict(x[3:4])[0])
+    with pytest.raises(ValueError, match=r"one sample has \(8, 8, 1\); pass one sample, x\[i\]"):
+        nf.plot.feature_maps(model, x[:3], "conv2d")
+    with pytest.raises(ValueError, match="unknown layer 'conv'"):
+        nf.plot.feature_maps(model, x[3], "conv")
+
+
+def test_saliency_is_the_input_gradient(cnn, rng):
+    model, x, y, _, _ = cnn
+    image, gradient = drawn(nf.plot.saliency(model, x[7], y[7]))[:2]
+    expected = model.input_gradient(x[7:8], y[7:8])[0, :, :, 0]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-6)
+    np.testing.assert_allclose(image, x[7, :, :, 0] / x[7].max(), rtol=1e-6)
+    # Flat samples, several channels, and axes in another order.
+    flat = nf.Sequential([nf.Dense(2)], input_shape=(6,))
+    flat.compile("sgd", "squared_error")
+    sample, target = rng.random(6).astype(np.float32), [1.0, 2.0]
+    expected = flat.input_gradient(sample[None], [target])[0]
+    np.testing.assert_allclose(drawn(nf.plot.saliency(flat, sample, target, shape=(2, 3)))[1], expected.reshape(2, 3))
+    first = nf.Sequential([nf.Flatten(), nf.Dense(2)], input_shape=(3, 4, 5), data_format="channels_first")
+    first.compile("sgd", "squared_error")
+    sample = rng.random((3, 4, 5)).astype(np.float32)
+    expected = first.input_gradient(sample[None], [target])[0].sum(axis=0)
+    np.testing.assert_allclose(drawn(nf.plot.saliency(first, sample, target, colorbar=False))[1], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"shape=\(H, W\) must say how its pixels"):
+        nf.plot.saliency(flat, np.zeros(6), target)
+    with pytest.raises(ValueError, match=r"shape \(2, 2\) does not fit a sample of 6"):
+        nf.plot.saliency(flat, np.zeros(6), target, shape=(2, 2))
+    with pytest.raises(ValueError, match=r"x has shape \(5,\), one sample has \(6,\)"):
+        nf.plot.saliency(flat, np.zeros(5), target)
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        nf.plot.activation("relu", save=os.path.join(tmp_path, "no", "such.png"))
