@@ -116,7 +116,8 @@ __all__ = [
     "to_json",
 ]
 
-# What training and prediction do without is imported when first asked for: by name, the module; its function, if it is one.
+# What training and prediction do without is imported when first asked for. By name: where a function is, None for a
+# module.
 _LATER = {"export_c": "c_source", "interop": None, "models": None, "onnx": None, "optimize": None, "plot": None,
           "solvers": None}
 

@@ -27,7 +27,7 @@ static void NET_dense(const REAL *x, REAL *restrict y, const REAL *w, const REAL
 }
 """,
     "conv": """
-/* y[i][j][k] = b[k] + sum over r, s, c of x[i * down - top + r * dilation_h][...][c] * w[r][s][c][k], zero outside of x */
+/* y[i][j][k] = b[k] + sum over r, s, c of w[r][s][c][k] * x[i * down - top + r * dilation_h][...][c]; 0 outside of x */
 static void NET_conv(const REAL *x, REAL *restrict y, const REAL *w, const REAL *b, const NET_window *at,
                      ptrdiff_t channels, ptrdiff_t outputs, ptrdiff_t groups)
 {

@@ -184,7 +184,8 @@ class Source:
                 continue
             scale, shift = (step.arrays[what].astype(np.float64) for what in ("scale", "shift"))
             kernel, bias = before.arrays["w"], before.arrays.get("b", 0)
-            before.arrays = {"w": (kernel * scale).astype(kernel.dtype), "b": (bias * scale + shift).astype(kernel.dtype)}
+            before.arrays = {"w": (kernel * scale).astype(kernel.dtype),
+                             "b": (bias * scale + shift).astype(kernel.dtype)}
             before.output = step.output
             before.name += " and " + step.name
             made[step.output] = before
@@ -267,7 +268,8 @@ class Source:
         """The text of the .h file."""
         graph, upper, real = self.graph, self.name.upper(), self.real
         lines = [
-            f"/* {base}.c computes what the model {comment(self.model.name)} of nnfast {__version__} predicts for one sample.",
+            f"/* {base}.c computes what the model {comment(self.model.name)} predicts for one sample. Made by nnfast "
+            f"{__version__}.",
             " *",
         ]
         names = [*zip(self.x, graph.input_names, data_shapes(graph, "input")),
@@ -296,7 +298,8 @@ class Source:
         names = self.model.class_names
         if not isinstance(names, dict):
             return [] if names is None else [(f"{self.name}_class_names", names)]
-        return [(f"{self.name}_class_names_{self.graph.output_names.index(output)}", own) for output, own in names.items()]
+        number = self.graph.output_names.index
+        return [(f"{self.name}_class_names_{number(output)}", own) for output, own in names.items()]
 
     def text(self, separate, header):
         """The text of the .c file."""
@@ -370,7 +373,8 @@ class Source:
                 width = size // outer
                 for value, source in zip(step.inputs, x):
                     own = int(np.prod(self.shapes[value])) // outer
-                    calls.append(f"    {self.name}_put({source}, {y}{f' + {at}' if at else ''}, {outer}, {own}, {width});")
+                    to = f"{y} + {at}" if at else y
+                    calls.append(f"    {self.name}_put({source}, {to}, {outer}, {own}, {width});")
                     at += own
                 used.add("concatenate")
                 continue
@@ -383,9 +387,8 @@ class Source:
         return calls, used
 
     def _window(self, window):
-        height, width, out_height, out_width, rows, columns, down, right, top, left, _, _, dilation_h, dilation_w = window
-        return (f"&(const {self.name}_window){{{height}, {width}, {out_height}, {out_width}, {rows}, {columns}, {down}, "
-                f"{right}, {top}, {left}, {dilation_h}, {dilation_w}}}")
+        numbers = [*window[:10], *window[12:]]      # without the padding at the bottom and right, which follows
+        return f"&(const {self.name}_window){{{', '.join(map(str, numbers))}}}"
 
 
 def data_shapes(graph, what):

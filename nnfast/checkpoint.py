@@ -290,8 +290,8 @@ def resume(model, folder, run, history):
 def check_fit(fit):
     """The entry ``fit`` of a file is one."""
     if not isinstance(fit, dict) or set(fit) != ENTRIES:
-        raise Problem("is a model, not a checkpoint" if fit is None else f"fit must have the entries {sorted(ENTRIES)}, "
-                      f"got {short(fit)}")
+        raise Problem("is a model, not a checkpoint" if fit is None
+                      else f"fit must have the entries {sorted(ENTRIES)}, got {short(fit)}")
     if not all(is_integer(fit[name]) and fit[name] >= 0 for name in ("epoch", "step")) or not isinstance(
             fit["stopped"], bool) or not isinstance(fit["data"], dict):
         raise Problem(f"fit says no position: {short(fit)}")
@@ -315,8 +315,8 @@ def _check_same(model, description, data, path):
         there |= {"model": _comparable_model(description["model"]), "compile": _comparable(description["compile"])}
     found = first_difference(there, here)
     if found:
-        raise ValueError(f"fit: {path} is of another run: {found}; give the same model, settings and data, or begin anew "
-                         "without resume")
+        raise ValueError(f"fit: {path} is of another run: {found}; give the same model, settings and data, or begin "
+                         "anew without resume")
 
 
 def _comparable_model(config):

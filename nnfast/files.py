@@ -13,9 +13,9 @@ order of their names. The object's entries are
     training     {"iterations", "epochs_trained", "history"}, from which training goes on; null without optimizer state
     fit          in checkpoints, where `fit` stood (nnfast/checkpoint.py); else null
 
-Nothing in a file is code, and nothing is believed: tensor_file.py accounts for every byte of it, its tensors are compared
-with the architecture before a weight is allocated, and whatever is wrong raises FileFormatError. The same representation
-serves `to_json`, which has no tensors, and pickle.
+Nothing in a file is code, and nothing is believed: tensor_file.py accounts for every byte of it, its tensors are
+compared with the architecture before a weight is allocated, and whatever is wrong raises FileFormatError. The same
+representation serves `to_json`, which has no tensors, and pickle.
 """
 
 import contextlib
@@ -156,7 +156,7 @@ def check_portable(model, needs_weights=True):
         # A subclass would come back as its base class, without its own code.
         raise TypeError(f"save: expected a Model or Sequential, got {type(model).__name__}")
     if needs_weights:
-        model.parameters    # raises if there are none yet
+        model._built()
     model.get_config()
     model.get_compile_config()
     for layer in model.layers:

@@ -1,8 +1,8 @@
 """Weights of other libraries: into a model, and back.
 
-PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), data as (N, C, H, W), and so flattens channels
-slowest; here they are (in, out), (R, S, C / groups, K), (N, H, W, C), and channels are flattened fastest. Keras has our
-order of everything. What a layer's parameters are called:
+PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), data as (N, C, H, W), and so flattens
+channels slowest; here they are (in, out), (R, S, C / groups, K), (N, H, W, C), and channels are flattened fastest.
+Keras has our order of everything. What a layer's parameters are called:
 
 ==================  =========================================  =================================================
 layer               PyTorch                                    Keras

@@ -63,7 +63,8 @@ def encode(tensors, metadata):
     header, pieces, end = {METADATA: metadata}, [], 0
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("<"))
-        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [end, end + array.nbytes]}
+        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape),
+                        "data_offsets": [end, end + array.nbytes]}
         end += array.nbytes
         pieces.append(array)
     text = json.dumps(header, separators=(",", ":")).encode()

@@ -170,7 +170,8 @@ class Training:
     # -- fit -----------------------------------------------------------------------------------------------------
 
     def fit(self, x, y, batch_size=None, epochs=None, shuffle=None, validation_split=0.0, validation_data=None,
-            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None, solver=None):
+            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None,
+            solver=None):
         """Train for a number of epochs.
 
         Parameters
@@ -279,8 +280,8 @@ class Training:
                 from . import checkpoint
 
                 if solver is not None:
-                    raise ValueError("fit: a solver's search cannot be gone on with; resume and Checkpoint are for training "
-                                     "without one")
+                    raise ValueError("fit: a solver's search cannot be gone on with; resume and Checkpoint are for "
+                                     "training without one")
                 run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
                 if resume is not None:
                     checkpoint.resume(self, resume, run, history)

@@ -88,10 +88,10 @@ def layers_of_an_image(draw, shape):
         height, width, channels = shape
         kernel = (draw(st.integers(1, min(3, height))), draw(st.integers(1, min(3, width))))
         stride = (draw(st.integers(1, 3)), draw(st.integers(1, 2)))
-        padding = draw(st.sampled_from(["valid", "same", tuple((draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1)))
-                                                                for k in kernel)]))
-        kind = draw(st.sampled_from(["conv", "depthwise", "max", "average", "norm", "activation", "pad", "rescale", "dense",
-                                     "dropout"]))
+        pairs = tuple((draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1))) for k in kernel)
+        padding = draw(st.sampled_from(["valid", "same", pairs]))
+        kind = draw(st.sampled_from(["conv", "depthwise", "max", "average", "norm", "activation", "pad", "rescale",
+                                     "dense", "dropout"]))
         if kind == "conv":
             groups = draw(st.sampled_from([g for g in (1, 2, 3) if channels % g == 0]))
             layer = nf.Conv2D(groups * draw(st.integers(1, 3)), kernel, stride, padding, groups=groups,

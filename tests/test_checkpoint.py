@@ -30,7 +30,8 @@ def data():
 def make(optimizer=None, **settings):
     layers = [nf.Dense(16, activation="relu", name="first"), nf.Dropout(0.3), nf.Dense(3, activation="softmax")]
     model = nf.Sequential(layers, input_shape=(6,), seed=11)
-    model.compile(optimizer or nf.Adam(nf.schedules.Cosine(0.01, 200)), "cross_entropy", metrics=["accuracy"], **settings)
+    optimizer = optimizer or nf.Adam(nf.schedules.Cosine(0.01, 200))
+    model.compile(optimizer, "cross_entropy", metrics=["accuracy"], **settings)
     return model
 
 
@@ -102,7 +103,8 @@ def test_at_any_number_of_threads(threads, tmp_path):
     expected = train(callbacks=[Checkpoint(tmp_path / "a", every=5)])
     with pytest.raises(Killed):
         train(make(n_threads=4 - threads), callbacks=[Checkpoint(tmp_path / "b", every=5), KillAfter(5)])
-    same(train(make(n_threads=threads), callbacks=[Checkpoint(tmp_path / "b", every=5)], resume=tmp_path / "b"), expected)
+    again = train(make(n_threads=threads), callbacks=[Checkpoint(tmp_path / "b", every=5)], resume=tmp_path / "b")
+    same(again, expected)
 
 
 def test_weights_and_several_outputs_mid_epoch(tmp_path):
@@ -131,13 +133,35 @@ def test_running_statistics(tmp_path):
     def run(folder, *callbacks, **settings):
         model = networks.image_net("norm")
         model.compile("adam", nf.CrossEntropy(from_logits=True))
-        return model, model.fit(x, y, batch_size=8, epochs=3, verbose=0, callbacks=[Checkpoint(folder, every=3), *callbacks],
-                                **settings)
+        callbacks = [Checkpoint(folder, every=3), *callbacks]
+        return model, model.fit(x, y, batch_size=8, epochs=3, verbose=0, callbacks=callbacks, **settings)
 
     expected = run(tmp_path / "a")
     with pytest.raises(Killed):
         run(tmp_path / "b", KillAfter(12))
     same(run(tmp_path / "b", resume=tmp_path / "b"), expected)
+
+
+def test_recorded_norms_go_on(tmp_path):
+    def run(folder, *callbacks, **settings):
+        record = nf.callbacks.GradientNorms(*data(), every=4)
+        train(callbacks=[record, Checkpoint(folder, every=4), *callbacks], **settings)
+        return record
+
+    expected = run(tmp_path / "a")
+    with pytest.raises(Killed):
+        run(tmp_path / "b", KillAfter(18))
+    record = run(tmp_path / "b", resume=tmp_path / "b")
+    assert record.steps == expected.steps and record.norms == expected.norms
+
+
+def test_a_solver_cannot_be_gone_on_with(tmp_path):
+    model = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(6,))
+    model.compile("sgd", "cross_entropy")
+    for settings in ({"resume": tmp_path}, {"callbacks": Checkpoint(tmp_path)}):
+        with pytest.raises(ValueError, match="fit: .*solver"):
+            model.fit(*data(), solver="lbfgs", verbose=0, **settings)
+    assert os.listdir(tmp_path) == []
 
 
 def test_early_stopping_goes_on_where_it_was(tmp_path):
@@ -251,7 +275,7 @@ def test_kill_9_at_random_moments(tmp_path):
     assert kills >= 8
     assert len(checkpoints(folder)) == 2
     for name in os.listdir(folder):
-        assert name.endswith(".safetensors") or name.endswith(".tmp")
+        assert name.endswith((".safetensors", ".tmp"))
     best = nf.load(folder / "best.safetensors")
     same((best, best.history), (loaded := nf.load(tmp_path / "whole" / "best.safetensors"), loaded.history))
 

@@ -133,6 +133,13 @@ def test_only_what_is_used_is_written(tmp_path, rng):
     assert re.findall(r"^static void (\w+)", text, re.M) == ["nothing_copy"]
 
 
+def test_a_value_that_is_read_again_is_kept(tmp_path, rng):
+    x = nf.Input((5,))
+    h = nf.Dense(5)(x)
+    g = nf.Activation("relu")(h)
+    equal(statistics(nf.Model(x, nf.Dense(2)(nf.Add()([g, nf.Activation("tanh")(h), h]))), rng), tmp_path, rng)
+
+
 def test_memory_is_used_again(tmp_path, rng):
     model = nf.Sequential([nf.Dense(64, activation="relu") for _ in range(12)], input_shape=(64,))
     equal(model, tmp_path, rng)

@@ -289,7 +289,8 @@ def test_class_names_are_checked():
     model.class_names = None
     model.predict(np.ones((1, 2)))
     for names, error, text in [("abc", TypeError, "expected a list of non-empty texts, got 'abc'"),
-                               (["a", "b", 3], TypeError, "got \\['a', 'b', 3\\]"), (["a", "b", ""], TypeError, "non-empty"),
+                               (["a", "b", 3], TypeError, "got \\['a', 'b', 3\\]"),
+                               (["a", "b", ""], TypeError, "non-empty"),
                                (["a", "b", "a"], ValueError, "'a' appears twice"),
                                ({"other": ["a"]}, ValueError, "unknown output 'other'; this model has dense"),
                                (["a"], ValueError, "has 3 values, got 1 names")]:
@@ -323,7 +324,8 @@ def test_json(make):
 
 
 @pytest.mark.parametrize("text, message", [
-    ("", "the text is not valid JSON"), ("[]", "not a JSON object"), ("{}", "has format None"), ("[" * 99, "more than 32"),
+    ("", "the text is not valid JSON"), ("[]", "not a JSON object"), ("{}", "has format None"),
+    ("[" * 99, "more than 32"),
     (json.dumps({"format": 1}), "must have the entries"), ("\ud800", "not valid JSON"), ("NaN", "not a JSON number"),
 ])
 def test_bad_json(text, message):

@@ -1,4 +1,4 @@
-"""Exported ONNX files: onnx's checker, onnxruntime and onnx's reference evaluator agree with predict, as does the way back."""
+"""Exported ONNX files: onnx's checker, onnxruntime, onnx's reference evaluator and the way back agree with predict."""
 import json
 import os
 
@@ -30,7 +30,8 @@ def equal(model, path, rng, data_format=None, back=True, runtime=True):
     nf.onnx.export(model, path, data_format=data_format)
     proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
-    assert all(value.type.tensor_type.shape.dim[0].dim_param == "N" for value in (*proto.graph.input, *proto.graph.output))
+    for value in (*proto.graph.input, *proto.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "N"
     names = [value.name for value in proto.graph.input]
     assert names == model.input_names and [value.name for value in proto.graph.output] == model.output_names
     own, theirs = model.data_format, data_format or model.data_format
@@ -39,7 +40,8 @@ def equal(model, path, rng, data_format=None, back=True, runtime=True):
         expected = model.predict(xs if len(xs) > 1 else xs[0])
         expected = expected if isinstance(expected, list) else [expected]
         expected = [to_data(to_model(y, own), theirs) for y in expected]
-        feed = {name: np.ascontiguousarray(to_data(to_model(x, own), theirs)) for name, x in zip(names, xs, strict=True)}
+        feed = {name: np.ascontiguousarray(to_data(to_model(x, own), theirs))
+                for name, x in zip(names, xs, strict=True)}
         if not misread(proto):
             for y, got in zip(expected, ReferenceEvaluator(proto).run(None, feed), strict=True):
                 close(got, y, model.dtype)
@@ -58,8 +60,8 @@ def equal(model, path, rng, data_format=None, back=True, runtime=True):
 
 
 def misread(proto):
-    """Whether onnx's reference evaluator takes the pads of a graph for others: it reads those of a MaxPool with strides of
-    1 as (top, bottom, left, right), where the standard has (top, left, bottom, right)."""
+    """Whether onnx's reference evaluator takes the pads of a graph for others: it reads those of a MaxPool with strides
+    of 1 as (top, bottom, left, right), where the standard has (top, left, bottom, right)."""
     for node in proto.graph.node:
         attributes = {attribute.name: list(attribute.ints) for attribute in node.attribute}
         if node.op_type == "MaxPool" and set(attributes["strides"]) == {1} and len(attributes["pads"]) == 4:
@@ -119,7 +121,8 @@ def test_every_activation(activation, shape, tmp_path, rng):
     equal(alone, tmp_path / "a.onnx", rng, "channels_first" if len(shape) > 1 else None, back=False)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None,
+          suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(model=networks.networks(), data_format=st.sampled_from(FORMATS))
 def test_random_networks(model, data_format, tmp_path):
     equal(model, tmp_path / "a.onnx", np.random.default_rng(0), data_format)

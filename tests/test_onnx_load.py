@@ -193,7 +193,8 @@ def test_channels_last_at_the_edges(tmp_path, rng):
 def test_features_of_an_image_in_all_ways(tmp_path, rng):
     """Flattened channels first: products, normalizations, sums and concatenations see them in that order."""
     nodes = [node("Conv", "x w", "c"), node("Flatten", "c", "f"), node("Reshape", "c s", "g"),
-             node("BatchNormalization", "f gamma beta mean var", "n"), node("Mul", "g scale", "m"), node("Add", "m shift", "p"),
+             node("BatchNormalization", "f gamma beta mean var", "n"), node("Mul", "g scale", "m"),
+             node("Add", "m shift", "p"),
              node("Add", "n p", "a"), node("Concat", "a f u", "k", axis=1), node("Gemm", "k b", "y", transB=1),
              node("MatMul", "a d", "z"), node("Add", "z e", "o")]
     size = 4 * 4 * 3
@@ -210,8 +211,8 @@ def test_an_mlp_over_an_image_is_left_in_its_order(tmp_path, rng):
     assert model.data_format == "channels_last" and model.input_shape == (2, 3, 4)
 
 
-@pytest.mark.parametrize("op, shape", [("Mul", (4, 1, 1)), ("Add", (1, 4, 1, 1)), ("Sub", (4, 1, 1)), ("Div", (4, 1, 1)),
-                                       ("Mul", ()), ("Add", (1,)), ("Sub", ()), ("Div", (1, 1))])
+@pytest.mark.parametrize("op, shape", [("Mul", (4, 1, 1)), ("Add", (1, 4, 1, 1)), ("Sub", (4, 1, 1)),
+                                       ("Div", (4, 1, 1)), ("Mul", ()), ("Add", (1,)), ("Sub", ()), ("Div", (1, 1))])
 @pytest.mark.parametrize("before", ["Conv", "BatchNormalization", "Relu", "read twice"])
 def test_constants_for_each_channel(op, shape, before, tmp_path, rng):
     constants = draw(rng, w=(4, 2, 3, 3), gamma=4, beta=4, mean=4, k=shape)
@@ -254,7 +255,8 @@ def test_pooling(ceil, include, pads, strides, tmp_path, rng):
 @pytest.mark.parametrize("axes", [1, 2])
 def test_convolutions(auto_pad, axes, tmp_path, rng):
     kernel, shape = (3, 2)[:axes], (8, 9)[:axes]
-    settings = {"strides": [2] * axes, "dilations": [1] * axes, "auto_pad": auto_pad, "group": 2, "kernel_shape": kernel}
+    settings = {"strides": [2] * axes, "dilations": [1] * axes, "auto_pad": auto_pad, "group": 2,
+                "kernel_shape": kernel}
     if auto_pad == "NOTSET":
         settings |= {"pads": [1, 0, 2, 1][:2 * axes], "dilations": [2] * axes}
     nodes = [node("Conv", "x w b", "y", **settings)]
@@ -264,7 +266,8 @@ def test_convolutions(auto_pad, axes, tmp_path, rng):
 
 def test_constants_that_nodes_make(tmp_path, rng):
     value = helper.make_tensor("v", TensorProto.FLOAT, [1], [0.25])
-    nodes = [node("ConstantOfShape", "shape", "a", value=value), helper.make_node("Constant", [], ["t"], value_floats=[1.0, 2.0]),
+    nodes = [node("ConstantOfShape", "shape", "a", value=value),
+             helper.make_node("Constant", [], ["t"], value_floats=[1.0, 2.0]),
              node("Unsqueeze", "t axes", "u"), node("Mul", "a u", "b"), node("Transpose", "b", "w", perm=[1, 0]),
              node("Cast", "w", "d", to=TensorProto.DOUBLE), node("Cast", "d", "e", to=TensorProto.FLOAT),
              node("Concat", "e e", "k", axis=1), node("MatMul", "x k", "y")]
@@ -276,9 +279,9 @@ def test_constants_that_nodes_make(tmp_path, rng):
 def test_a_network_with_all_the_rest(tmp_path, rng):
     nodes = [
         node("Pad", "x pads", "p"), node("Conv", "p w", "c"), node("Sigmoid", "c", "s"), node("Mul", "s c", "silu"),
-        node("Elu", "silu", "e", alpha=0.5), node("GlobalMaxPool", "e", "gm"), node("ReduceMean", "e", "ga", axes=[2, 3],
-                                                                                              keepdims=0),
-        node("Squeeze", "gm a23", "g"), node("Add", "g ga", "h"), node("Dropout", "h", "d"), node("Softplus", "d", "sp"),
+        node("Elu", "silu", "e", alpha=0.5), node("GlobalMaxPool", "e", "gm"),
+        node("ReduceMean", "e", "ga", axes=[2, 3], keepdims=0), node("Squeeze", "gm a23", "g"),
+        node("Add", "g ga", "h"), node("Dropout", "h", "d"), node("Softplus", "d", "sp"),
         node("Unsqueeze", "sp a23", "back"), node("Identity", "back", "i"), node("Softmax", "i", "y", axis=1),
         node("Sum", "h ga d", "z"), node("LeakyRelu", "z", "o", alpha=0.3)]
     constants = draw(rng, w=(4, 2, 3, 3)) | {"pads": np.array([0, 0, 1, 0, 0, 0, 2, 1]), "a23": np.array([2, 3])}

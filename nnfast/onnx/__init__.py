@@ -18,8 +18,8 @@ def export(model, path, data_format=None, dtype=None):
     model : Model
     path : str or os.PathLike
     data_format : "channels_last" or "channels_first", optional
-        Order of the axes of inputs and outputs with more than one axis: (N, H, W, C) or (N, C, H, W). The model's own if
-        left out.
+        Order of the axes of inputs and outputs with more than one axis: (N, H, W, C) or (N, C, H, W). The model's own
+        if left out.
     dtype : "float32" or "float64", optional
         Of inputs, weights and outputs; the model's own if left out. Many runtimes compute convolutions in float32 only.
 

@@ -1,9 +1,9 @@
 """From a model's graph to ONNX nodes.
 
 Inside the model everything is channels last; ONNX's convolutions and poolings want channels first. So each value is
-written down in one of two orders of its axes, and turned (Transpose) only where a node needs the other one: convolutions,
-poolings, padding and batch normalization want channels first, dense layers over several axes and reshapes channels last,
-all else takes what comes. Nodes are those of the compiled plan (`Graph.plan_spec`); dropout is left out.
+written down in one of two orders of its axes, and turned (Transpose) only where a node needs the other one:
+convolutions, poolings, padding and batch normalization want channels first, dense layers over several axes and reshapes
+channels last, all else takes what comes. Nodes are those of the compiled plan (`Graph.plan_spec`); dropout is left out.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from ..config import __version__
 from ..configurable import choose
@@ -175,8 +175,8 @@ class Exporter:
     def _pad(self, node, name):
         place = window(node["window"], 2)["pads"]
         pads = self._constant(f"{name}/pads", np.array([0, 0, *place[:2], 0, 0, *place[2:]]))
-        # onnxruntime merges a Pad with zeros into the pooling after it, whose own padding counts otherwise. The smallest
-        # number there is stops it from that.
+        # onnxruntime merges a Pad with zeros into the pooling after it, whose own padding counts otherwise. The
+        # smallest number there is stops it from that.
         value = self._real(f"{name}/value", np.finfo(self.dtype).smallest_subnormal)
         return self._node("Pad", [self._turned(node["inputs"][0], True), pads, value], name), True
 

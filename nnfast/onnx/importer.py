@@ -136,8 +136,8 @@ class Importer:
             else:
                 shape = tuple(dims[1:])
             if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
-                raise UnsupportedError(f"{what}: its shape {tuple(dims)} must have a batch axis and fixed sizes after it; "
-                                       f"give input_shapes={{{value.name!r}: (...)}}")
+                raise UnsupportedError(f"{what}: its shape {tuple(dims)} must have a batch axis and fixed sizes after "
+                                       f"it; give input_shapes={{{value.name!r}: (...)}}")
             self.batch = dims[0] if dims else None
             first = len(shape) > 1 and self._is_image(value.name, len(shape) + 1)
             name = self.layer_name(value.name)
@@ -207,7 +207,8 @@ class Importer:
                 raise self.unsupported(str(error)) from error
             (self.tensors if isinstance(result, Tensor) else self.constants)[node.output[0]] = result
         outputs = [self._output(output.name) for output in self.graph.output]
-        model = Model(self.inputs, outputs, seed=seed, dtype=self.dtype, name=self.layer_name(self.graph.name) or "onnx")
+        name = self.layer_name(self.graph.name) or "onnx"
+        model = Model(self.inputs, outputs, seed=seed, dtype=self.dtype, name=name)
         model.set_parameters({f"{layer.name}/{name}": array for layer, arrays in self.weights.items()
                               for name, array in arrays.items() if layer in model._graph.names})
         return model
@@ -218,8 +219,8 @@ class Importer:
             raise UnsupportedError(f"{self.path}: the output {name!r} depends on no input")
         n = len(tensor.axes)
         if n > 2 and tensor.axes != (first_axes(n) if self.channels_first else last_axes(n)):
-            raise UnsupportedError(f"{self.path}: the output {name!r} has other axes than the inputs: a Transpose that is "
-                                   "not at the edge")
+            raise UnsupportedError(f"{self.path}: the output {name!r} has other axes than the inputs: a Transpose that "
+                                   "is not at the edge")
         if tensor.order is not None:
             raise UnsupportedError(f"{self.path}: the output {name!r} is an image that was flattened channels first")
         value = tensor.value
@@ -269,9 +270,10 @@ class Importer:
         """Input i as an image or signal, channels first."""
         tensor = self.tensor(i)
         if len(tensor.axes) not in (3, 4):
-            raise self.unsupported(f"expected an image (N, C, H, W) or a signal (N, C, L), got {tensor.shape} without N")
+            raise self.unsupported("expected an image (N, C, H, W) or a signal (N, C, L), "
+                                   f"got {tensor.shape} without N")
         if not tensor.channels_first:
-            raise self.unsupported("its input is not channels first: an axis was moved by a Transpose or Reshape before")
+            raise self.unsupported("its input is not channels first: a Transpose or Reshape has moved an axis before")
         return tensor
 
     def attributes(self, **defaults):

@@ -1,7 +1,7 @@
 """What each ONNX operator becomes. Functions take the importer and the node, and return a Tensor or a constant array.
 
-Formulas and defaults: https://onnx.ai/onnx/operators. The rules for the last window of a pooling with ceil_mode are those
-of PyTorch and of ONNX from 19 on: a window that would begin in the padding behind the input is left out.
+Formulas and defaults: https://onnx.ai/onnx/operators. The rules for the last window of a pooling with ceil_mode are
+those of PyTorch and of ONNX from 19 on: a window that would begin in the padding behind the input is left out.
 """
 
 import math
@@ -263,7 +263,8 @@ def per_channel(importer, value, x):
     n, channels = len(x.axes), x.value.shape[-1]
     axis = x.axes.index(n - 1)
     if value.ndim > n or value.size not in (1, channels):
-        raise importer.unsupported(f"a constant of shape {value.shape} is not one number for each of {channels} channels")
+        raise importer.unsupported(f"a constant of shape {value.shape} is not one number for each of {channels} "
+                                   "channels")
     shape = (1,) * (n - value.ndim) + value.shape
     if value.size > 1 and shape[axis] != channels:
         raise importer.unsupported(f"a constant of shape {value.shape} does not lie along the {channels} channels")
@@ -572,8 +573,8 @@ def pad(importer, node):
     pairs = dict(zip(axes, zip(pads[:len(axes)], pads[len(axes):])))
     # The exporter writes the smallest number for zero (see its comment).
     if a["mode"] != "constant" or abs(value) > 1e-37 or min(pads) < 0:
-        raise importer.unsupported(f"mode {a['mode']!r} with value {value} and pads {pads}; only zeros around an image are "
-                                   "supported")
+        raise importer.unsupported(f"mode {a['mode']!r} with value {value} and pads {pads}; only zeros around an image "
+                                   "are supported")
     if n != 4 or any(any(pairs.get(axis, (0, 0))) for axis in (0, 1)):
         raise importer.unsupported(f"pads {pads} on other axes than height and width of an image")
     return importer.same(ZeroPadding2D((pairs.get(2, (0, 0)), pairs.get(3, (0, 0))), name=importer.name()), x)

@@ -1,4 +1,4 @@
-"""Writes keras_cnn.weights.h5, keras_cnn.keras and keras_mlp.weights.h5 with Keras, and keras_nets.npz: what it predicts.
+"""Writes keras_cnn.weights.h5, keras_cnn.keras and keras_mlp.weights.h5, and what Keras predicts, keras_nets.npz.
 
 Run: python tests/oracles/make_keras_nets.py
 """
@@ -14,7 +14,8 @@ def main():
     cnn = keras.Sequential([
         keras.Input((10, 8, 3)), layers.Conv2D(4, 3, activation="relu"), layers.DepthwiseConv2D(3, depth_multiplier=2),
         layers.BatchNormalization(), layers.MaxPooling2D(2), layers.Conv2D(6, 1, use_bias=False), layers.Flatten(),
-        layers.Dense(12, activation="tanh"), layers.BatchNormalization(scale=False), layers.Dense(4, activation="softmax"),
+        layers.Dense(12, activation="tanh"), layers.BatchNormalization(scale=False),
+        layers.Dense(4, activation="softmax"),
     ])
     # Two digits in the names of layers: their order is not that of the alphabet.
     mlp = keras.Sequential([keras.Input((5,)), *(layers.Dense(5, activation="tanh") for _ in range(12))])

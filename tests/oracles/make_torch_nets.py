@@ -12,7 +12,8 @@ import numpy as np
 
 def weights(net, shapes):
     """The state dict of a network by name, {name: shape} -> {name: array}; also its input, under the name "input"."""
-    random = np.random.RandomState(zlib.crc32(net.encode()))  # noqa: NPY002: the one generator whose stream never changes
+    # The one generator whose stream never changes.
+    random = np.random.RandomState(zlib.crc32(net.encode()))  # noqa: NPY002
     state = {}
     for name, shape in shapes.items():
         if name.endswith("running_var"):
@@ -52,15 +53,15 @@ def networks():
         channels = filters
     return {
         "mlp": (nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 16), nn.Tanh(), nn.Linear(16, 10)), (20,)),
-        "lenet": (nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(),
-                                nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 84),
-                                nn.Tanh(), nn.Linear(84, 10)), (1, 28, 28)),
+        "lenet": (nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5),
+                                nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Tanh(),
+                                nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10)), (1, 28, 28)),
         # VGG-11 with an eighth of the filters, on 64 x 64 pixels: 2 x 2 are left where it is flattened.
         "vgg11": (nn.Sequential(*vgg, nn.Flatten(), nn.Linear(256, 512), nn.ReLU(), nn.Dropout(), nn.Linear(512, 512),
                                 nn.ReLU(), nn.Dropout(), nn.Linear(512, 10)), (3, 64, 64)),
         "residual": (Residual(), (3, 8, 8)),
-        "signal": (nn.Sequential(nn.Conv1d(4, 6, 5, dilation=2, padding=4), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2),
-                                 nn.Flatten(), nn.Linear(6 * 15, 3)), (4, 30)),
+        "signal": (nn.Sequential(nn.Conv1d(4, 6, 5, dilation=2, padding=4), nn.BatchNorm1d(6), nn.ReLU(),
+                                 nn.MaxPool1d(2), nn.Flatten(), nn.Linear(6 * 15, 3)), (4, 30)),
     }
 
 
