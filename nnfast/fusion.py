@@ -21,6 +21,18 @@ from collections import Counter
 POOLED_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "leaky_relu", "elu")
 
 
+def operations(spec):
+    """The description of a compiled plan from that of a graph (`Graph.plan_spec`)."""
+    inputs, nodes, outputs = spec["inputs"], spec["nodes"], spec["outputs"]
+    gathered, training = fuse(inputs, nodes, outputs)
+    return {
+        "dtype": spec["dtype"], "channels_first": spec["channels_first"], "parameters": spec["parameters"],
+        "shapes": [entry["shape"] for entry in inputs + nodes], "inputs": gathered, "training": training,
+        "inference": fuse(inputs, nodes, outputs, inference=True)[1], "outputs": outputs,
+        "output_names": spec["output_names"],
+    }
+
+
 def fuse(inputs, nodes, outputs, inference=False):
     """The operations of a network.
 
@@ -48,7 +60,7 @@ def fuse(inputs, nodes, outputs, inference=False):
     uses.update(outputs)
     holder = list(range(len(shapes)))       # the value where each value's numbers are
     gathered = [dict(entry, value=i, scale=1.0, offset=0.0, members=[entry["name"]]) for i, entry in enumerate(inputs)]
-    producer, operations = {}, []
+    producer, result = {}, []
     for made, node in enumerate(nodes, start=len(inputs)):
         source = node["inputs"][0]
         before = holder[source]
@@ -75,8 +87,8 @@ def fuse(inputs, nodes, outputs, inference=False):
         if node["op"] != "activation" and node.get("activation", "linear") != "linear":
             operation["fused"].append(node["activation"])
         producer[made] = operation
-        operations.append(operation)
-    return gathered, operations
+        result.append(operation)
+    return gathered, result
 
 
 def join(operation, node, inference):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import layout
-from .fusion import fuse
 from .layers import LAYERS, Input, Layer, ParameterSpec, Value
 
 
@@ -142,7 +141,7 @@ class Graph:
         return values
 
     def plan_spec(self, dtype, seed, regularizer):
-        """The dict the compiled plan is made from."""
+        """The dict the compiled plan is made from, by `nnfast.fusion`: a node for each layer, and parameters."""
         parameters = []
         for parameter in self.parameters:
             spec = parameter.spec
@@ -161,12 +160,10 @@ class Graph:
                 # In the plan a reshape is only another name, but each output needs a shape and a gradient of its own.
                 operation = {"op": "activation", "activation": "linear", "alpha": 0.0}
             nodes.append({"name": name, "inputs": list(node.inputs), "shape": node.shape, **operation})
-        inputs = [{"name": n, "shape": s} for n, s in zip(self.input_names, self.input_shapes)]
-        gathered, training = fuse(inputs, nodes, self.output_ids)
         return {
-            "dtype": dtype.name, "channels_first": self.data_format == "channels_first", "parameters": parameters,
-            "shapes": [entry["shape"] for entry in inputs + nodes], "inputs": gathered, "training": training,
-            "inference": fuse(inputs, nodes, self.output_ids, inference=True)[1], "outputs": list(self.output_ids),
+            "dtype": dtype.name, "channels_first": self.data_format == "channels_first",
+            "inputs": [{"name": n, "shape": s} for n, s in zip(self.input_names, self.input_shapes)],
+            "parameters": parameters, "nodes": nodes, "outputs": list(self.output_ids),
             "output_names": list(self.output_names),
         }
 

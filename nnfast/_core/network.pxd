@@ -128,7 +128,7 @@ cdef class Network:
     cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
-    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo, Py_ssize_t hi) noexcept
+    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef int _write_program(self, Instruction **program, object name, list actions) except -1
     cdef int _reserve(self, Py_ssize_t batch, bint inference, bint all_gradients) except -1
     cdef Arena _arena_for(self, bint inference)

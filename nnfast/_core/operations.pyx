@@ -8,7 +8,7 @@ from libc.stdlib cimport free
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport (
-    Convolution, backward as conv_backward, describe, flipped_size, forward as conv_forward, fuse_pool,
+    Convolution, allocate_kernels, backward as conv_backward, describe, forward as conv_forward, free_kernels, fuse_pool,
     gradient as conv_gradient, prepare_kernel,
 )
 from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
@@ -142,7 +142,7 @@ cdef int build_folding(Node *node, dict spec, Parameter *parameters) except -1:
         raise MemoryError(f"{f.bytes_held} bytes for the weights of {spec['name']}")
     f.folded_bias.w = f.folded_kernel.w + kernel_bytes
     node.kernel, node.bias = &f.folded_kernel, &f.folded_bias
-    node.prepare = fold
+    node.prepare = prepare_folded
     return 0
 
 
@@ -161,10 +161,8 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
         node.late_gradient = False      # but dz
         c.dz_sample = row_length(node.k, c.window.OH * c.window.OW * c.K)
     spec["work"] = node.outer * c.rows * c.K
-    if not inference:
-        c.flipped = <char *>nn_allocate(flipped_size(c) * node.k.real_size)
-        if c.flipped == NULL:
-            raise MemoryError(f"{flipped_size(c) * node.k.real_size} bytes for {spec['name']}")
+    allocate_kernels(c, not inference)
+    if node.folding == NULL:
         node.prepare = prepare_kernel
     return 0
 
@@ -198,7 +196,7 @@ cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint 
     node.outer = node.output.size // n.channels
     node.rereads_input = True
     if inference:
-        node.prepare = combine_moments
+        node.prepare = prepare_statistics
         return 0
     node.before_forward, node.combine_forward = sample_moments, combine_moments
     node.before_backward, node.combine_backward = sample_gradients, combine_gradients
@@ -212,8 +210,8 @@ cdef void release_node(Node *node) noexcept:
     cdef Convolution *c = <Convolution *>node.extra
     cdef Normalization *n = <Normalization *>node.extra
     cdef Folding *f = <Folding *>node.folding
-    if node.forward == conv_forward and c != NULL and c.flipped != NULL:
-        nn_release(c.flipped, flipped_size(c) * node.k.real_size)
+    if node.forward == conv_forward and c != NULL:
+        free_kernels(c)
     if node.forward == normalize_forward and n != NULL and n.rows != NULL:
         nn_release(n.rows, ROWS * n.ld * node.k.real_size)
     if f != NULL and f.folded_kernel.w != NULL:
@@ -249,6 +247,16 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
         n = <Normalization *>node.extra
         arena.want(&n.sums, 2 * n.ld * size, owner, "sums")
     return 0
+
+
+cdef void prepare_folded(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
+    fold(node, ctx, part, team)
+    if node.forward == conv_forward:    # of the panels that this thread has folded
+        prepare_kernel(node, ctx, False, part, team)
+
+
+cdef void prepare_statistics(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
+    combine_moments(node, ctx, part, team)
 
 
 cdef double product_bound(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
