@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from .layout import channel_axis, data_shape
+from .layout import data_shape
 
 #: types of input the gather reads without a conversion here
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
@@ -173,7 +173,7 @@ def batch_shape(shape):
     return f"(N, {', '.join(map(str, shape))})"
 
 
-def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
+def as_targets(y, names, shapes, losses, dtype, n):
     """Check and convert the targets of a model; one array per output, shapes as the data have them.
 
     A cross-entropy's integer labels become int32 (N,), all other targets the model's dtype in the output's shape.
@@ -199,7 +199,7 @@ def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
         check_finite(a, dtype, what)
         a = contiguous(a, dtype)
         if loss.name == "cross_entropy":
-            check_distributions(a, channel_axis(data_format), what)
+            check_distributions(a, what)
         elif loss.name == "binary_cross_entropy" and (a.min() < 0 or a.max() > 1):
             place = np.unravel_index(int(np.argmax((a < 0) | (a > 1))), a.shape)
             raise ValueError(f"{what}: binary_cross_entropy needs targets in [0, 1], got {a[place]} at {locate(place)}")
@@ -228,12 +228,12 @@ def as_labels(a, shape, what):
     return contiguous(a, np.int32)
 
 
-def check_distributions(a, axis, what):
-    """A cross-entropy's targets are probabilities that sum to 1 along an axis."""
+def check_distributions(a, what):
+    """Rows of a cross-entropy's targets are probabilities that sum to 1."""
     if a.min() < 0:
         place = np.unravel_index(int(np.argmax(a < 0)), a.shape)
         raise ValueError(f"{what}: probabilities must not be negative, got {a[place]} at {locate(place)}")
-    sums = a.sum(axis=axis)
+    sums = a.sum(axis=-1)
     bad = np.abs(sums - 1) > 1e-3
     if bad.any():
         place = np.unravel_index(int(np.argmax(bad)), sums.shape)
@@ -258,7 +258,7 @@ def as_sample_weight(sample_weight, n):
 
 def class_ids(y, loss, what):
     """The class of each sample of a checked target, for class weights."""
-    if loss.integer_labels and y.ndim <= 2:
+    if loss.integer_labels:
         return y if y.ndim == 1 else y.argmax(axis=-1)
     if loss.name == "binary_cross_entropy" and y.shape[1:] == (1,):
         if not np.isin(y, (0, 1)).all():

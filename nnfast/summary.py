@@ -38,7 +38,7 @@ def plan_text(model):
     for entry in plan.gathered:
         if len(entry["members"]) > 1:
             lines.append(f"{entry['name']}: {', '.join(entry['members'][1:])} while a batch is gathered")
-    programs = [("inference", "inference", True)]
+    programs = [("predict and evaluate", "inference", True)]
     if model.compiled:
         programs.insert(0, ("a training step", "training", False))
     for title, program, inference in programs:

@@ -162,7 +162,7 @@ class Training:
         """Checked arrays: inputs, targets, weights, number of samples."""
         graph, losses = self._graph, self._objective.losses
         xs, n = self._inputs(x)
-        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n, graph.data_format)
+        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n)
         weight = as_sample_weight(sample_weight, n)
         return xs, ys, apply_class_weight(class_weight, weight, ys, graph.output_shapes, losses), n
 
