@@ -255,9 +255,10 @@ def branched(seed, dtype="float64", n_threads=None):
                 made = nf.BatchNorm()(made)
         values.append(made)
     used = [value for value in values[1:] if rng.random() < 0.5] or [values[-1]]
-    joined = nf.Add()([*used, values[-1]])
-    model = nf.Model(x, [nf.Dense(CLASSES, activation="softmax", name="out")(nf.Flatten()(joined)),
-                         nf.Activation("tanh", name="map")(values[-1])], dtype=dtype, seed=seed)
+    shown = nf.Activation("tanh", name="map")(nf.Add()([*used, values[-1]]))
+    joined = nf.Dropout(0.2)(nf.Rescale(2.0)(nf.Rescale(0.5)(shown)))     # an output that others read
+    model = nf.Model(x, [nf.Dense(CLASSES, activation="softmax", name="out")(nf.Flatten()(joined)), shown], dtype=dtype,
+                     seed=seed)
     disturb(model, seed)
     model.compile(nf.SGD(0.01), ["cross_entropy", "squared_error"], n_threads=n_threads)
     return model
