@@ -108,11 +108,12 @@ __all__ = [
     "save",
     "schedules",
     "show_config",
+    "sklearn",
     "solvers",
 ]
 
 # What training and prediction do without is imported when first asked for.
-_LATER = ("models", "optimize", "plot", "solvers")
+_LATER = ("models", "optimize", "plot", "sklearn", "solvers")
 
 
 def __getattr__(name):

@@ -445,7 +445,8 @@ class Model(Training):
 
     def __getstate__(self):
         # The plan is addresses and code; what it holds goes as arrays, and a new one is made when needed.
-        state = self.__dict__ | {"_plan": None, "_slots": self.optimizer_state(), "_steps": self.iterations}
+        state = self.__dict__ | {"_plan": None, "_train_fast": None, "_slots": self.optimizer_state(),
+                                 "_steps": self.iterations}
         if self.built:
             state["_values"] = self.get_weights()
         return state
