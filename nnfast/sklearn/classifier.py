@@ -43,7 +43,8 @@ class NNClassifier(ClassifierMixin, Network):
     warm_start : bool, default=False
         `fit` goes on with the weights of the last call.
     momentum, nesterovs_momentum : float, bool, default=0.9, True
-        For "sgd".
+        For "sgd". Where the rate changes, what has been gathered counts at the new rate, as in PyTorch; scikit-learn's
+        counts at the old one.
     early_stopping : bool, default=False
         Stop by the score on validation data, and keep the best weights.
     validation_fraction : float, default=0.1

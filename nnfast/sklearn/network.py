@@ -104,7 +104,8 @@ class Network(BaseEstimator):
         lbfgs = self.solver == "lbfgs" and self.optimizer is None
         watch = Watch(self, validation, len(X), incremental, lbfgs)
         callbacks = self.callbacks
-        callbacks = [] if callbacks is None else list(callbacks) if isinstance(callbacks, (list, tuple)) else [callbacks]
+        if not isinstance(callbacks, (list, tuple)):
+            callbacks = [] if callbacks is None else [callbacks]
         options = {"solver": LBFGS(tolerance=self.tol or 1e-12)} if lbfgs else {
             "batch_size": batch, "shuffle": self.shuffle}
         self.n_iter_ = 0
@@ -227,12 +228,14 @@ class Network(BaseEstimator):
     def _new_model(self, X, seed):
         dtype = X.dtype.name
         if self.model is None:
-            layers = []
+            # Biases start as in scikit-learn, not at zero.
+            layers, activation = [], ACTIVATIONS.get(self.activation, self.activation)
             for size in self._hidden_sizes():
-                layers.append(Dense(int(size), activation=ACTIVATIONS.get(self.activation, self.activation)))
+                layers.append(Dense(int(size), activation=activation, bias_initializer="glorot_uniform"))
                 if self.dropout:
                     layers.append(Dropout(self.dropout))
-            layers.append(Dense(self._n_outputs(), activation=self._output_activation()))
+            layers.append(Dense(self._n_outputs(), activation=self._output_activation(),
+                                bias_initializer="glorot_uniform"))
             return Sequential(layers, input_shape=(X.shape[1],), seed=seed, dtype=dtype)
         if isinstance(self.model, Model):
             model = self.model.clone(dtype)
