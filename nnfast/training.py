@@ -275,10 +275,14 @@ class Training:
         self.stop_training = False
         try:
             run.on_train_begin()
-            if solver is None:
-                self._train(run, history, xs, ys, weight, validation, batch_size, shuffle is not False)
-            else:
-                solvers.search(self, solver, run, history, xs, ys, weight, validation, epochs)
+            try:
+                if solver is None:
+                    self._train(run, history, xs, ys, weight, validation, batch_size, shuffle is not False)
+                else:
+                    solvers.search(self, solver, run, history, xs, ys, weight, validation, epochs)
+            except TrainingError as error:
+                if not run.on_training_error(error):
+                    raise
             run.on_train_end()
         finally:
             history.model = None  # else the two hold each other, and a dropped model waits for the garbage collector

@@ -6,8 +6,8 @@ meanings and defaults, and more. `LinearRegression`, `LogisticRegression` and `S
 
 >>> import nnfast as nf
 >>> (x, y), (x_test, y_test) = nf.datasets.digits()
->>> net = nf.sklearn.NNClassifier((32,), max_iter=30, tol=0, n_iter_no_change=30, random_state=0)
->>> net.set_params(learning_rate_init=0.01).fit(x[:, :], y).score(x_test, y_test) > 0.9
+>>> net = nf.sklearn.NNClassifier((32,), learning_rate_init=0.01, early_stopping=True, random_state=0)
+>>> net.fit(x, y).score(x_test, y_test) > 0.9
 True
 """
 

@@ -1,10 +1,11 @@
-"""What Python does between epochs, and only if asked between batches, while `fit` runs."""
+"""The base of the callbacks, and those that most trainings use."""
 
 import math
+import sys
 
 import numpy as np
 
-from .configurable import boolean, choose, integer, number
+from ..configurable import boolean, choose, integer, number
 
 
 class Callback:
@@ -49,6 +50,10 @@ class Callback:
 
     def on_train_end(self, logs=None):
         """After the last epoch."""
+
+    def on_training_error(self, error):
+        """After a step whose loss or gradient was not finite; True ends training without raising the error."""
+        return False
 
     def close(self):
         """Last of all, also where training ended with an exception; gives back what is held outside of Python."""
@@ -121,9 +126,19 @@ class CallbackList:
         for callback in self.callbacks:
             callback.on_train_end(logs)
 
+    def on_training_error(self, error):
+        return any([callback.on_training_error(error) for callback in self.callbacks])
+
     def close(self):
+        """Close every callback, whatever one of them raises; the first error is raised when all are closed."""
+        first = None
         for callback in self.callbacks:
-            callback.close()
+            try:
+                callback.close()
+            except Exception as error:
+                first = first or error
+        if first is not None:
+            raise first
 
 
 class History(Callback):
@@ -235,14 +250,19 @@ class EarlyStopping(Callback):
         more = self.mode == "max" or (self.mode == "auto" and ("accuracy" in self.monitor or "r2" in self.monitor))
         return value > self.best + self.min_delta if more else value < self.best - self.min_delta
 
-    def on_epoch_end(self, epoch, logs=None):
+    def improves(self, who, epoch, logs):
+        """Whether the epoch's figure is the best so far, which it then is remembered as."""
         logs = logs or {}
         if self.monitor not in logs:
             hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
-            raise ValueError(f"EarlyStopping: no {self.monitor!r} among {', '.join(logs) or 'no figures'}{hint}")
-        if self._improved(logs[self.monitor]):
-            self.best = logs[self.monitor]
-            self.best_epoch = epoch
+            raise ValueError(f"{who}: no {self.monitor!r} among {', '.join(logs) or 'no figures'}{hint}")
+        improved = self._improved(logs[self.monitor])
+        if improved:
+            self.best, self.best_epoch = logs[self.monitor], epoch
+        return improved
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.improves("EarlyStopping", epoch, logs):
             self._waited = 0
             if self.restore_best:
                 self._weights = self.model.get_weights()
@@ -336,7 +356,8 @@ class ProgressBar(Callback):
     verbose : {0, 1, 2}
         0: nothing. 1: one bar over all epochs. 2: one line after each epoch.
     file : file object, optional
-        Where to write; by default the bar goes to stderr, the lines to stdout.
+        Where to write; by default the bar goes to stderr if that is a terminal (or a notebook), and nowhere if it is
+        not; the lines go to stdout.
     """
 
     def __init__(self, verbose=1, file=None):
@@ -354,8 +375,13 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, logs=None):
         self._first = self.params.get("initial_epoch", 0)
-        if self.verbose == 1:
-            from tqdm import tqdm  # here, because importing it takes longer than importing all of nnfast
+        notebook = "ipykernel" in sys.modules
+        if self.verbose == 1 and (self.file is not None or notebook or sys.stderr.isatty()):
+            # Here, because importing it takes longer than importing all of nnfast.
+            if notebook:
+                from tqdm.auto import tqdm
+            else:
+                from tqdm import tqdm
 
             epochs = self.params["epochs"] - self._first
             self._bar = tqdm(
