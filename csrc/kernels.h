@@ -9,6 +9,7 @@
 #include "normalization.c"
 #include "pool.c"
 #include "depthwise.c"
+#include "winograd.c"
 #include "elementwise.c"
 #include "activation.c"
 #include "softmax.c"
@@ -36,6 +37,11 @@ static const nn_kernels NAME(table) = {
     .sum_pool_backward = NAME(sum_pool_backward),
     .depthwise = NAME(depthwise),
     .depthwise_gradient = NAME(depthwise_gradient),
+    .winograd_input = NAME(winograd_input),
+    .winograd_output = NAME(winograd_output),
+    .winograd_output_backward = NAME(winograd_output_backward),
+    .winograd_kernel = NAME(winograd_kernel),
+    .winograd_kernel_backward = NAME(winograd_kernel_backward),
 
     .exp = NAME(exp_run),
     .log = NAME(log_run),

@@ -68,6 +68,14 @@ typedef struct nn_depthwise {
     int relu;                   /* max(0, .) after the bias */
 } nn_depthwise;
 
+/* A 2 x 2 tile of an image (csrc/winograd.c). */
+typedef struct nn_winograd {
+    ptrdiff_t rows, columns;    /* of the tile that lie inside the image: 1 or 2 */
+    ptrdiff_t row_pitch, pixel_pitch;
+    int accumulate;             /* y += instead of y = */
+    int relu;                   /* max(0, .) after the bias */
+} nn_winograd;
+
 /* One optimizer step on a run of parameters. Formulas as PyTorch's; see csrc/optimizer.c. */
 typedef struct nn_update {
     double lr;
@@ -129,6 +137,19 @@ typedef struct nn_kernels {
     /* dw[t, c] += sum_i x[x_offset[t] + i * x_step + c] dy[i * y_step + c]. */
     void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                const void *dy, void *dw);
+
+    /* Winograd's transforms, of whole vectors: channels and n are multiples of vl. */
+
+    /* The 16 positions of a 4 x 4 tile of x, v[p * step + c]. */
+    void (*winograd_input)(ptrdiff_t channels, const void *x, ptrdiff_t row_pitch, ptrdiff_t pixel_pitch, void *v,
+                           ptrdiff_t step);
+    /* A 2 x 2 tile of y from m[p * step + c], with bias or NULL; and of m from dy. */
+    void (*winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step, const void *bias,
+                            void *y);
+    void (*winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy, void *m, ptrdiff_t step);
+    /* u[p * u_step + i] from w[tap * w_step + i]; and the gradient of w from that of u. */
+    void (*winograd_kernel)(ptrdiff_t n, const void *w, ptrdiff_t w_step, void *u, ptrdiff_t u_step);
+    void (*winograd_kernel_backward)(ptrdiff_t n, const void *u, ptrdiff_t u_step, void *w, ptrdiff_t w_step);
 
     /* runs of n numbers, n >= 0 */
 

@@ -12,7 +12,7 @@ import importlib
 from . import callbacks, datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
-from .files import FileFormatError, load, save
+from .files import FileFormatError, from_json, load, save, to_json
 from .layers import (
     Activation,
     Add,
@@ -95,12 +95,16 @@ __all__ = [
     "__version__",
     "callbacks",
     "datasets",
+    "export_c",
+    "from_json",
     "functional",
     "initializers",
+    "interop",
     "load",
     "losses",
     "metrics",
     "models",
+    "onnx",
     "optimize",
     "optimizers",
     "plot",
@@ -110,16 +114,20 @@ __all__ = [
     "show_config",
     "sklearn",
     "solvers",
+    "to_json",
 ]
 
-# What training and prediction do without is imported when first asked for.
-_LATER = ("models", "optimize", "plot", "sklearn", "solvers")
+# What training and prediction do without is imported when first asked for. By name: where a function is, None for a
+# module.
+_LATER = {"export_c": "c_source", "interop": None, "models": None, "onnx": None, "optimize": None, "plot": None,
+          "solvers": None}
 
 
 def __getattr__(name):
-    if name in _LATER:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_LATER[name] or name}")
+    return getattr(module, name) if _LATER[name] else module
 
 
 def __dir__():

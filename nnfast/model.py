@@ -85,12 +85,15 @@ class Model(Training):
         self._settings = self._objective = None
         self._slots, self._steps = {}, 0
         self._epochs = 0
+        self._class_names = None
         self._set_fast_path()
         self.history = None
         self.stop_training = False
 
     def _set_graph(self, graph):
         """Take over a new graph with fresh weights; nothing changes if one of its parts refuses."""
+        if self._class_names is not None:
+            check_class_names(self._class_names, graph)
         values = graph.initial_values(self.seed, self._dtype)
         objective = None
         if self._settings is not None and self._settings.objective is not None:
@@ -167,6 +170,35 @@ class Model(Training):
             raise ValueError(f"{self.name} is not built: its input shape is not known yet; pass input_shape=(...), or "
                              "call fit or predict with data first")
         return self._graph
+
+    @property
+    def class_names(self):
+        """What the values of the output mean, a list of texts, saved with the model; None if not set.
+
+        With several outputs a dict of lists by output name. A single yes/no output may have two names, for 0 and 1.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=(3,))
+        >>> model.class_names = ["cat", "dog"]
+        >>> model.class_names[int(model.predict([[1, 2, 3]]).argmax())] in ("cat", "dog")
+        True
+        """
+        names = self._class_names
+        if isinstance(names, dict):
+            return {output: list(own) for output, own in names.items()}
+        return None if names is None else list(names)
+
+    @class_names.setter
+    def class_names(self, names):
+        if isinstance(names, dict):
+            names = {output: text_list(own) for output, own in names.items()}
+        elif names is not None:
+            names = text_list(names)
+        if names is not None and self.built:
+            check_class_names(names, self._graph)
+        self._class_names = names
 
     def count_params(self):
         """The number of parameters, frozen ones and running statistics included."""
@@ -377,6 +409,19 @@ class Model(Training):
 
         save(self, path, include_optimizer)
 
+    def to_json(self, indent=None):
+        """The model without its weights as JSON text; see `nnfast.to_json`."""
+        from .files import to_json
+
+        return to_json(self, indent)
+
+    @staticmethod
+    def from_json(text):
+        """A new model from what `to_json` returned; see `nnfast.from_json`."""
+        from .files import from_json
+
+        return from_json(text)
+
     def clone(self, dtype=None):
         """An independent copy: layers, weights, compile settings, optimizer state.
 
@@ -443,6 +488,15 @@ class Model(Training):
     def __deepcopy__(self, memo):
         return self.clone()
 
+    def __reduce_ex__(self, protocol):
+        # A pickle holds the bytes of a file, so it lives as long as files do. Models that files cannot hold, because
+        # functions or classes of the user's own are part of them, go as their attributes.
+        from .files import from_bytes, is_portable, to_bytes
+
+        if is_portable(self):
+            return from_bytes, (to_bytes(self),)
+        return super().__reduce_ex__(protocol)
+
     def __getstate__(self):
         # The plan is addresses and code; what it holds goes as arrays, and a new one is made when needed.
         state = self.__dict__ | {"_plan": None, "_train_fast": None, "_slots": self.optimizer_state(),
@@ -476,7 +530,8 @@ class Model(Training):
         if not isinstance(config, dict):
             raise TypeError(f"model configuration: expected a dict, got {type(config).__name__}")
         cls = config.get("class")
-        keys = {"Model": {"inputs", "layers", "nodes", "outputs"}, "Sequential": {"input_shape", "layers"}}
+        keys = {"Model": {"inputs", "layers", "nodes", "outputs"},
+                "Sequential": {"input_shape", "input_name", "layers"}}
         if not isinstance(cls, str) or cls not in keys:
             raise ValueError(f"model configuration: unknown class {cls!r}; known: {', '.join(keys)}")
         expected = keys[cls] | {"class", "name", "seed", "dtype"}
@@ -487,8 +542,11 @@ class Model(Training):
             inputs, outputs = values_from_config(config)
             return Model(inputs, outputs, **common)
         layers = [layer_from_config(entry) for entry in config_list(config, "layers")]
-        return Sequential(layers, input_shape=config["input_shape"], **common,
-                          data_format=config.get("data_format", "channels_last"))
+        data_format = config.get("data_format", "channels_last")
+        if config["input_name"] is not None:
+            value = Input(config["input_shape"], name=config["input_name"], data_format=data_format)
+            return Sequential([value, *layers], **common)
+        return Sequential(layers, input_shape=config["input_shape"], data_format=data_format, **common)
 
 
 class Sequential(Model):
@@ -598,9 +656,36 @@ class Sequential(Model):
 
     def get_config(self):
         shape = list(self.input_shapes[0]) if self.built else None
-        return {"class": "Sequential", **self._common_config(), "input_shape": shape,
+        name = self._graph.inputs[0].name if self.built else None
+        return {"class": "Sequential", **self._common_config(), "input_shape": shape, "input_name": name,
                 **format_config(self._data_format),
                 "layers": [layer_config(layer) for layer in self._layers]}
+
+
+def text_list(names):
+    """Class names as a list of distinct texts."""
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"class_names: expected a list of non-empty texts, got {names!r}")
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"class_names: {twice!r} appears twice")
+    return list(names)
+
+
+def check_class_names(names, graph):
+    """Each output named has as many values as names."""
+    shapes = dict(zip(graph.output_names, graph.output_shapes))
+    if not isinstance(names, dict):
+        if len(shapes) > 1:
+            raise ValueError(f"class_names: the model has {len(shapes)} outputs ({', '.join(shapes)}); expected a dict "
+                             "of lists by output name")
+        names = {next(iter(shapes)): names}
+    for output, own in names.items():
+        if output not in shapes:
+            raise ValueError(f"class_names: unknown output {output!r}; this model has {', '.join(shapes)}")
+        size = shapes[output][-1]
+        if len(own) != size and not (size == 1 and len(own) == 2):
+            raise ValueError(f"class_names: output {output!r} has {size} values, got {len(own)} names")
 
 
 def model_dtype(owner, dtype):

@@ -26,7 +26,7 @@ from .arrays import (
     contiguous,
     per_name,
 )
-from .callbacks import CallbackList, History, ProgressBar
+from .callbacks import CallbackList, History, Position, ProgressBar
 from .configurable import boolean, integer, number
 from .layout import to_data, to_model
 from .objective import Objective
@@ -170,7 +170,8 @@ class Training:
     # -- fit -----------------------------------------------------------------------------------------------------
 
     def fit(self, x, y, batch_size=None, epochs=None, shuffle=None, validation_split=0.0, validation_data=None,
-            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, solver=None):
+            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None,
+            solver=None):
         """Train for a number of epochs.
 
         Parameters
@@ -199,12 +200,17 @@ class Training:
             0: silent, 1: a progress bar, 2: a line per epoch.
         initial_epoch : int
             Where to start counting, to go on with an earlier run.
+        resume : str or os.PathLike, optional
+            A folder of `nf.callbacks.Checkpoint`: go on from its newest whole checkpoint, to the same bits as without
+            the interruption; from the beginning if it holds none. Model, settings and data must be the same, `epochs`
+            may be larger. A damaged newest checkpoint is passed over with a RuntimeWarning.
         solver : None, "lbfgs" or nf.solvers.LBFGS
             "lbfgs" looks for the minimum over all samples at once and stops where the gradient vanishes: for
             regressions and other small problems without dropout; needs SciPy. Kernels with an L1 penalty get exact
             zeros. An epoch is then an iteration, at most 1000 by default, the figures are those after it, and
             ``history.converged`` and ``history.message`` tell how it ended. The optimizer given to `compile` is not
-            used; batch_size below the number of samples, shuffle=True and initial_epoch are errors.
+            used; batch_size below the number of samples, shuffle=True, initial_epoch, resume and checkpoints are
+            errors.
 
         Returns
         -------
@@ -270,9 +276,18 @@ class Training:
                 params = {"epochs": solvers.MOST_ITERATIONS if epochs is None else epochs, "steps": 1,
                           "initial_epoch": 0}
             run = CallbackList(every, self, params)
+            if resume is not None or any(callback.comes_last for callback in run.callbacks):
+                from . import checkpoint
+
+                if solver is not None:
+                    raise ValueError("fit: a solver's search cannot be gone on with; resume and Checkpoint are for "
+                                     "training without one")
+                run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
+                if resume is not None:
+                    checkpoint.resume(self, resume, run, history)
 
         self.history = history
-        self.stop_training = False
+        self.stop_training = run.stopped
         try:
             run.on_train_begin()
             try:
@@ -304,8 +319,9 @@ class Training:
         validation_batch = max(batch_size, INFERENCE_BATCH)
         if validation is not None:
             validation_batch = min(validation_batch, len(validation[0][0]))
-        train = self._train_batches if run.wants_batches else self._train_epoch
-        for epoch in range(run.params["initial_epoch"], run.params["epochs"]):
+        for epoch in range(run.position.epoch, run.params["epochs"]):
+            if self.stop_training:
+                break
             begun = time.perf_counter()
             run.on_epoch_begin(epoch)
             plan = self._plan_for(objective)
@@ -313,7 +329,7 @@ class Training:
                 order[:] = natural
                 permute(order, self.seed, self._epochs)
             self._epochs += 1
-            totals = train(plan, xs, ys, weight, order, batch_size, n_steps, progress, run)
+            totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, n_steps, progress, run)
             if totals["status"] != "ok":
                 raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {n_steps}")
             logs = objective.figures(totals)
@@ -321,28 +337,32 @@ class Training:
                 plan = self._plan_for(objective)
                 logs.update(objective.figures(plan.evaluate(*validation, validation_batch), "val_"))
             history.seconds.append(time.perf_counter() - begun)
+            run.position = Position(epoch + 1)
             run.on_epoch_end(epoch, logs)
-            if self.stop_training:
-                break
 
     def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run):
-        """An epoch in one call."""
-        rates = self._settings.optimizer.learning_rates(plan.iterations, n_steps)
-        return plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, 0, n_steps, progress)
-
-    def _train_batches(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run):
-        """An epoch in one call per batch, for callbacks that want to see each."""
-        sums, objective = None, self._objective
-        for step in range(n_steps):
-            rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
-            totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, step, 1, None)
-            sums = totals if sums is None else add_totals(sums, totals)
-            if totals["status"] != "ok":
-                return sums | {"status": totals["status"], "step": step}
-            run.on_batch_end(step, objective.figures(sums))
+        """The rest of an epoch: in one call, or in one for each stretch between batches that callbacks want to see."""
+        objective, position, interval = self._objective, run.position, run.batch_interval
+        step, sums, report = position.step, position.totals, None
+        while step < n_steps:
+            count = n_steps - step
+            if interval:
+                count = min(count, interval - (position.epoch * n_steps + step) % interval)
             if progress is not None:
-                progress(step + 1, sums)
-            plan = self._plan_for(objective)
+                def report(done, totals, first=step, before=sums):
+                    progress(first + done, add_totals(before, totals))
+            rates = self._settings.optimizer.learning_rates(plan.iterations, count)
+            totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, step, count, report)
+            sums = add_totals(sums, totals)
+            if totals["status"] != "ok":
+                return sums
+            step += count
+            if interval:
+                run.position = Position(position.epoch, step, sums)
+                run.on_batch_end(step - 1, objective.figures(sums))
+                if progress is not None:
+                    progress(step, sums)
+                plan = self._plan_for(objective)
         return sums
 
     def _plan_for(self, objective):
@@ -705,7 +725,9 @@ def check_weight(weight, what):
 
 
 def add_totals(a, b):
-    """The totals of two calls of the plan as those of one."""
+    """The totals of two calls of the plan as those of one; `a` may be None."""
+    if a is None:
+        return b
     return {
         "loss": a["loss"] + b["loss"], "weight": a["weight"] + b["weight"], "steps": a["steps"] + b["steps"],
         "count": a["count"] + b["count"], "status": b["status"], "step": b["step"],

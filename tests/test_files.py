@@ -1,18 +1,24 @@
 """Model files: what is saved comes back with the same bits and trains on; what is damaged is refused by name."""
-import contextlib
+import copy
 import json
+import math
 import os
+import pickle
 import random
 import re
 import struct
+import time
+from pathlib import Path
 
+import networks
 import numpy as np
 import pytest
 import safetensors.numpy
 
 import nnfast as nf
-from nnfast import files
+from nnfast import files, tensor_file
 
+ORACLES = Path(__file__).parent / "oracles"
 OPTIMIZERS = [
     nf.SGD(0.05), nf.SGD(0.05, momentum=0.9, nesterov=True), nf.Adam(1e-2, clip_norm=1.0), nf.AdamW(1e-2),
     nf.RMSprop(1e-2, momentum=0.5), nf.Adagrad(0.1), nf.Adam(nf.schedules.WarmUp(20, nf.schedules.Cosine(0.01, 500))),
@@ -47,6 +53,17 @@ def graph():
                   loss_weights={"policy": 1.0, "value": 0.25}, metrics={"policy": ["accuracy"]},
                   regularizer=nf.L2(1e-3), n_threads=2)
     return model
+
+
+def images():
+    model = networks.image_net("norm", "channels_first")
+    model.compile("adam", nf.CrossEntropy(from_logits=True))
+    return model
+
+
+def image_data():
+    rng = np.random.default_rng(3)
+    return rng.normal(size=(40, 3, 8, 8)), rng.integers(0, 5, 40)
 
 
 def graph_data():
@@ -93,12 +110,17 @@ def join(path, header, body):
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
 
+def sealed(text, tensors):
+    """The metadata of a file with this text of ours and these tensors: its checksum is right."""
+    return {"nnfast": text, "checksum": files.checksum(text, tensors)}
+
+
 def edit(path, change):
-    """Rewrites the file after `change(metadata)` of our own JSON."""
+    """Rewrites the file after `change(metadata)` of our own JSON, with a checksum that fits."""
     header, body = split(path)
     inner = json.loads(header["__metadata__"]["nnfast"])
     change(inner)
-    header["__metadata__"]["nnfast"] = json.dumps(inner)
+    header["__metadata__"] = sealed(json.dumps(inner), safetensors.numpy.load_file(path))
     join(path, header, body)
 
 
@@ -138,6 +160,20 @@ def test_graph(path):
     same_state(model, loaded)
     assert [p.tobytes() for p in model.predict(xs)] == [p.tobytes() for p in loaded.predict(xs)]
     assert loaded.output_names == ["policy", "value"] and loaded.input_names == ["a", "b"]
+
+
+def test_convolutions(path):
+    """Running statistics are among the weights, the order of axes in the architecture."""
+    model, (x, y) = images(), image_data()
+    model.fit(x, y, epochs=2, verbose=0)
+    model.save(path)
+    loaded = nf.load(path)
+    assert loaded.data_format == "channels_first"
+    for m in (model, loaded):
+        m.fit(x, y, epochs=2, verbose=0)
+    same_state(model, loaded)
+    assert model.predict(x).tobytes() == loaded.predict(x).tobytes()
+    same_state(model, pickle.loads(pickle.dumps(model)))
 
 
 def test_compiled_but_not_trained(path):
@@ -224,6 +260,137 @@ def test_path_may_be_a_string(saved):
     for wrong in (None, 3):
         with pytest.raises(TypeError):
             nf.load(wrong)
+
+
+def test_history_class_names_and_the_name_of_the_input(path):
+    x, y = data()
+    model = nf.Sequential([nf.Input((6,), name="petals"), nf.Dense(3, activation="softmax")])
+    model.compile("adam", "cross_entropy", metrics=["accuracy"])
+    model.class_names = ["a", "b", "\u00e7"]
+    first = model.fit(x, y, epochs=2, verbose=0, validation_split=0.1)
+    first.history["odd"] = [math.nan, -math.inf]
+    model.save(path)
+    for other in (nf.load(path), pickle.loads(pickle.dumps(model))):
+        same_state(model, other)
+        assert other.input_names == ["petals"] and other.class_names == ["a", "b", "\u00e7"]
+        assert repr(other.history.history) == repr(first.history) and other.history.epoch == [0, 1]
+        assert other.history.seconds == first.seconds
+        other.class_names[0] = "a copy"
+        assert other.class_names[0] == "a"
+    assert model.clone().class_names == copy.deepcopy(model).class_names == model.class_names
+
+
+def test_class_names_are_checked():
+    model = nf.Sequential([nf.Dense(3)])
+    model.class_names = ["a", "b"]
+    with pytest.raises(ValueError, match="output 'dense' has 3 values, got 2 names"):
+        model.predict(np.ones((1, 2)))
+    assert not model.built
+    model.class_names = None
+    model.predict(np.ones((1, 2)))
+    for names, error, text in [("abc", TypeError, "expected a list of non-empty texts, got 'abc'"),
+                               (["a", "b", 3], TypeError, "got \\['a', 'b', 3\\]"),
+                               (["a", "b", ""], TypeError, "non-empty"),
+                               (["a", "b", "a"], ValueError, "'a' appears twice"),
+                               ({"other": ["a"]}, ValueError, "unknown output 'other'; this model has dense"),
+                               (["a"], ValueError, "has 3 values, got 1 names")]:
+        with pytest.raises(error, match=text):
+            model.class_names = names
+        assert model.class_names is None
+    yes_no = nf.Sequential([nf.Dense(1, activation="sigmoid")], input_shape=(2,))
+    yes_no.class_names = ["no", "yes"]
+    two = graph()
+    with pytest.raises(ValueError, match="expected a dict of lists by output name"):
+        two.class_names = ["a", "b", "c"]
+    two.class_names = {"policy": ["left", "right", "stay"]}
+    assert pickle.loads(pickle.dumps(two)).class_names == two.class_names
+
+
+@pytest.mark.parametrize("make", [sequential, graph, images, lambda: nf.Sequential([nf.Dense(2)])])
+def test_json(make):
+    model = make()
+    text = model.to_json()
+    assert json.loads(text)["model"]["class"] == type(model).__name__
+    other = nf.Model.from_json(text)
+    assert other.to_json() == text and nf.from_json(text.encode()).to_json() == text
+    assert nf.from_json(nf.to_json(model, indent=2)).to_json() == text
+    assert other.built == model.built and other.compiled == model.compiled
+    if model.built:
+        same_state(model, other)    # the same seed draws the same weights
+    if model.compiled:
+        x, y = {sequential: data, graph: graph_data, images: image_data}[make]()
+        model.fit(x, y, verbose=0)
+        assert model.to_json() == text
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "the text is not valid JSON"), ("[]", "not a JSON object"), ("{}", "has format None"),
+    ("[" * 99, "more than 32"),
+    (json.dumps({"format": 1}), "must have the entries"), ("\ud800", "not valid JSON"), ("NaN", "not a JSON number"),
+])
+def test_bad_json(text, message):
+    with pytest.raises(nf.FileFormatError, match=f"from_json: .*{message}"):
+        nf.from_json(text)
+    with pytest.raises(TypeError, match="expected a text, got dict"):
+        nf.from_json({})
+
+
+def test_json_of_the_wrong_kind(saved):
+    inner = json.loads(split(saved)[0]["__metadata__"]["nnfast"])
+    with pytest.raises(nf.FileFormatError, match="a model without tensors has no training state"):
+        nf.from_json(json.dumps(inner))
+    inner["training"] = None
+    inner["model"]["layers"][0]["config"]["units"] = 2**60
+    with pytest.raises(nf.FileFormatError, match="dense: an output of .* elements"):
+        nf.from_json(json.dumps(inner))
+
+
+def test_a_pickle_holds_a_file(saved):
+    model = nf.load(saved)
+    assert saved.read_bytes() in pickle.dumps(model)
+    text = pickle.dumps(model).replace(b"dense/kernel", b"dense/kernal")
+    with pytest.raises(nf.FileFormatError, match="pickled model: "):
+        pickle.loads(text)
+
+
+def absolute(x):
+    return abs(x)
+
+
+def absolute_backward(dy, x, y):
+    return dy * np.sign(x)
+
+
+def test_models_with_functions_pickle_with_them():
+    model = nf.Sequential([nf.Lambda(absolute, absolute_backward), nf.Dense(2)], input_shape=(2,))
+    model.compile("adam", "squared_error")
+    model.train_on_batch(np.ones((2, 2)), np.ones((2, 2)))
+    other = pickle.loads(pickle.dumps(model))
+    for m in (model, other):
+        m.train_on_batch(np.ones((2, 2)), np.ones((2, 2)))
+    assert all((a == b).all() for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("number", [1])
+def test_files_of_every_released_format(number):
+    """Architecture, weights, optimizer, history: later versions go on from a file of this one."""
+    with np.load(ORACLES / f"format{number}.npz") as stored:
+        for name in ("dense", "conv"):
+            model = nf.load(ORACLES / f"format{number}_{name}.safetensors")
+            x, labels = stored[f"{name}_x"] / 16, stored[f"{name}_labels"]
+            predicted = model.predict(x)
+            for i, y in enumerate(predicted if isinstance(predicted, list) else [predicted]):
+                np.testing.assert_allclose(y, stored[f"{name}_y{i}"], rtol=0, atol=1e-6)
+            assert model.compiled and model.iterations == 6 and model.epochs_trained == 2
+            assert len(model.history.history["loss"]) == 2
+            y = labels if name == "dense" else [labels, x[:, 0, 0, :1]]
+            loss = model.fit(x, y, epochs=1, batch_size=8, verbose=0).history["loss"]
+            np.testing.assert_allclose(loss, stored[f"{name}_loss"], rtol=1e-5)
+    first = nf.load(ORACLES / f"format{number}_dense.safetensors")
+    assert first.class_names == ["setosa", "versicolor", "virginica"] and first.input_names == ["petals"]
+    assert first.name == "iris" and first.optimizer.clip_norm == 1.0 and first.get_layer("species").units == 3
+    second = nf.load(ORACLES / f"format{number}_conv.safetensors")
+    assert second.data_format == "channels_first" and second.dtype == "float64" and second.input_shape == (2, 9, 8)
 
 
 # --- what cannot be saved --------------------------------------------------------------------------------------------
@@ -365,10 +532,10 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
 
 def test_weights_that_are_not_finite(saved):
     model = nf.load(saved)
-    header, body = split(saved)
-    start, _ = header["dense/kernel"]["data_offsets"]
+    text, tensors = split(saved)[0]["__metadata__"]["nnfast"], safetensors.numpy.load_file(saved)
     for bad in (np.nan, np.inf):
-        join(saved, header, body[:start] + np.float32(bad).tobytes() + body[start + 4:])
+        tensors["dense/kernel"][0, 0] = bad
+        safetensors.numpy.save_file(tensors, saved, sealed(text, tensors))
         refused(saved, "tensor dense/kernel holds values that are not finite")
     assert np.isfinite(model.get_weights()[0]).all()
 
@@ -400,7 +567,7 @@ def test_huge_header(saved, monkeypatch):
     for length in (2**64 - 1, 2**63, 2**40, len(body) + 1):
         saved.write_bytes(struct.pack("<Q", length) + body)
         refused(saved, f"says its header has {length} bytes")
-    monkeypatch.setattr(files, "MAX_HEADER", 10)
+    monkeypatch.setattr(tensor_file, "MAX_HEADER", 10)
     saved.write_bytes(struct.pack("<Q", len(body)) + body)
     refused(saved, "more than 10")
 
@@ -425,9 +592,12 @@ def test_huge_header(saved, monkeypatch):
     (lambda h: h.update({"dense/bias": 3}), "expected dtype, shape and data_offsets"),
     (lambda h: h.pop("dense/bias"), "a gap|its tensors|safetensors"),
     (lambda h: h.pop("__metadata__"), "not a model file of nnfast"),
+    (lambda h: h["__metadata__"].pop("checksum"), "is damaged: its checksum is None"),
+    (lambda h: h["__metadata__"].update(checksum="00000000"), "is damaged: its checksum is '00000000'"),
+    (lambda h: h["__metadata__"].update(nnfast=h["__metadata__"]["nnfast"].replace("0.001", "0.002")), "is damaged"),
     (lambda h: h["__metadata__"].update(more=3), "metadata entry 'more' is not a string"),
-    (lambda h: h["__metadata__"].update(nnfast=3), "not a model file of nnfast"),
-    (lambda h: h.update(__metadata__=[]), "not a model file of nnfast"),
+    (lambda h: h["__metadata__"].update(nnfast=3), "metadata entry 'nnfast' is not a string"),
+    (lambda h: h.update(__metadata__=[]), "__metadata__ is not a JSON object"),
     (lambda h: h["__metadata__"].update(nnfast="{"), "the metadata is not valid JSON"),
     (lambda h: h["__metadata__"].update(nnfast="3"), "the metadata is not a JSON object"),
     (lambda h: h["__metadata__"].update(nnfast='{"format": NaN}'), "NaN is not a JSON number"),
@@ -450,7 +620,7 @@ def test_tampered_header(saved, change, text):
     (b'{"a": 1, "a": 2}', "the key 'a' appears twice"),
     (b'{"\xff": 1}', "not valid JSON"),
     (b"[" * 100_000, "more than 32 objects or lists"),
-    (b'{"__metadata__": {"nnfast": "{}"}}', "has format None; this version of nnfast, .*, reads 1"),
+    (b'{"__metadata__": {"nnfast": "{}", "checksum": ""}}', "has format None; this version of nnfast, .*, reads 1"),
 ])
 def test_header_text(path, text, message):
     join(path, text, b"")
@@ -473,13 +643,19 @@ def layer(description, i=0):
     (lambda d: d.update(format="1"), "has format '1'"),
     (lambda d: d.pop("compile"), "must have the entries"),
     (lambda d: d.update(extra=1), "must have the entries"),
+    (lambda d: d.update(class_names="ab"), "class_names: expected a list"),
+    (lambda d: d.update(class_names=["a", "b", "c"]), "class_names: output 'dense_1' has 2 values, got 3 names"),
+    (lambda d: d["training"].update(history=[]), "history must be lists by name"),
+    (lambda d: d["training"]["history"]["history"].update(loss=["much"]), "expected a number, got 'much'"),
+    (lambda d: d["training"]["history"].update(epoch=[None]), "epochs must be integers"),
     (lambda d: layer(d).update({"class": "Conv9D"}), "unknown layer 'Conv9D'"),
     (lambda d: layer(d).update({"class": "Lambda"}), "unknown layer 'Lambda'"),
     (lambda d: layer(d).update({"class": ["Dense"]}), "unknown layer"),
     (lambda d: layer(d).pop("config"), "layer"),
     (lambda d: layer(d)["config"].update(units=4),
      r"tensor dense/kernel has shape \(2, 3\), the architecture expects \(2, 4\)"),
-    (lambda d: layer(d)["config"].update(units=10**12), "the architecture expects"),
+    (lambda d: layer(d)["config"].update(units=10**9), "the architecture expects"),
+    (lambda d: layer(d)["config"].update(units=10**12), "dense/kernel: 2,000,000,000,000 elements"),
     (lambda d: layer(d)["config"].update(units=10**30), "architecture"),
     (lambda d: layer(d)["config"].update(units="3"), "units"),
     (lambda d: layer(d)["config"].update(units=True), "units"),
@@ -549,81 +725,104 @@ def test_doubling_shapes_are_refused(tmp_path):
 ])
 def test_missing_and_unknown_tensors(saved, remove, text):
     tensors = safetensors.numpy.load_file(saved)
-    metadata = split(saved)[0]["__metadata__"]
-    safetensors.numpy.save_file({k: v for k, v in tensors.items() if k != remove}, saved, metadata)
-    refused(saved, text)
-    safetensors.numpy.save_file(tensors | {remove + "_": tensors[remove]}, saved, metadata)
-    refused(saved, f"unknown {re.escape(text.split()[-1])}_")
-    safetensors.numpy.save_file(tensors | {remove: np.ones((7, 7), np.float32)}, saved, metadata)
-    refused(saved, r"\(7, 7\)")
-    safetensors.numpy.save_file(tensors | {remove: tensors[remove].astype(np.float64)}, saved, metadata)
-    refused(saved, "is float64, the model is 'float32'")
+    inner = split(saved)[0]["__metadata__"]["nnfast"]
+
+    def refuse(changed, text):
+        safetensors.numpy.save_file(changed, saved, sealed(inner, changed))
+        refused(saved, text)
+
+    refuse({k: v for k, v in tensors.items() if k != remove}, text)
+    refuse(tensors | {remove + "_": tensors[remove]}, f"unknown {re.escape(text.split()[-1])}_")
+    refuse(tensors | {remove: np.ones((7, 7), np.float32)}, r"\(7, 7\)")
+    refuse(tensors | {remove: tensors[remove].astype(np.float64)}, "is float64, the model is 'float32'")
+    safetensors.numpy.save_file(tensors, saved, sealed(inner, tensors))     # in another order of the tensors
+    nf.load(saved)
 
 
 # --- random damage ---------------------------------------------------------------------------------------------------
 
+NUMBERS = (b"0", b"-1", b"1", b"999", b"4294967296", b"18446744073709551615", b"1e999", b"0.5", b"null", b"true", b"[]",
+           b"{}", b'"x"')
+
+
+def damaged(whole, end, random_):
+    """A copy with bits, bytes, numbers and words changed, pieces removed and doubled, mostly before `end`."""
+    data = bytearray(whole)
+    for _ in range(random_.choice((1, 1, 1, 2, 5))):
+        at = random_.randrange(min(end if random_.random() < 0.9 else len(data), len(data)) or 1)
+        kind = random_.randrange(6)
+        if kind == 0:
+            data[at] ^= 1 << random_.randrange(8)
+        elif kind == 1:
+            data[at] = random_.choice(b'{}[]",:0123456789-eE.\\ntf\x00\xff ')
+        elif kind == 2:
+            del data[at:at + random_.choice((1, 2, 10, 100))]
+        elif kind == 3:
+            data[at:at] = data[at:at + random_.choice((1, 2, 10, 100))]
+        else:
+            # A number, or a word, in place of another.
+            pattern = rb"\d+" if kind == 4 else rb"[A-Za-z_]{3,}"
+            places = [match.span() for match in re.finditer(pattern, data[:end])]
+            if places:
+                start, stop = random_.choice(places)
+                other = slice(*random_.choice(places))
+                data[start:stop] = random_.choice(NUMBERS) if kind == 4 else data[other]
+        if not data:
+            break
+    return bytes(data)
+
+
 def mutations(whole, count, seed):
-    """Damaged copies: bits, bytes and numbers changed, pieces removed, doubled and swapped; mostly in the header."""
+    """Damaged files: the bytes as they lie there, or our own text or the header with all around it put right."""
     random_ = random.Random(seed)
     (length,) = struct.unpack("<Q", whole[:8])
-    digits = [m.span() for m in re.finditer(rb"\d+", whole[8:8 + length])]
-    words = [m.span() for m in re.finditer(rb'[a-z_]{3,}', whole[8:8 + length])]
+    header, body = whole[8:8 + length], whole[8 + length:]
+    text = json.loads(header)["__metadata__"]["nnfast"].encode()
+    tensors = safetensors.numpy.load(whole)
     for _ in range(count):
-        data = bytearray(whole)
-        for _ in range(random_.choice((1, 1, 1, 2, 5))):
-            end = 8 + length if random_.random() < 0.9 else len(data)
-            at = random_.randrange(min(end, len(data)))
-            kind = random_.randrange(7)
-            if kind == 0:
-                data[at] ^= 1 << random_.randrange(8)
-            elif kind == 1:
-                data[at] = random_.choice(b'{}[]",:0123456789-eE.\\ntf\x00\xff ')
-            elif kind == 2:
-                del data[at:at + random_.choice((1, 2, 10, 100))]
-            elif kind == 3:
-                piece = data[at:at + random_.choice((1, 2, 10, 100))]
-                data[at:at] = piece
-            elif kind == 4 and data == whole:
-                start, stop = random_.choice(digits)
-                new = random_.choice((b"0", b"-1", b"1", b"999", b"4294967296", b"18446744073709551615", b"1e999",
-                                      b"0.5", b"null", b"true", b"[]", b"{}", b'"x"'))
-                data[8 + start:8 + stop] = new
-                data[:8] = struct.pack("<Q", max(0, length + len(new) - (stop - start)))
-            elif kind == 5 and data == whole:
-                start, stop = random_.choice(words)
-                new = whole[8:8 + length][slice(*random_.choice(words))]
-                data[8 + start:8 + stop] = new
-                data[:8] = struct.pack("<Q", max(0, length + len(new) - (stop - start)))
-            else:
+        kind = random_.random()
+        if kind < 0.25:
+            data = bytearray(damaged(whole, 8 + length, random_))
+            if random_.random() < 0.2:
                 wrong = random_.choice((0, 1, 8, length - 1, length + 1, len(whole), 2**32, 2**63))
                 data[:8] = struct.pack("<Q", wrong)
-        yield bytes(data)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_random_damage(saved, seed):
-    """Only two things may happen: FileFormatError, or a model that predicts."""
-    x = np.ones((1, 2))
-    loaded = 0
-    for number, data in enumerate(mutations(saved.read_bytes(), 1000, seed)):
-        saved.write_bytes(data)
-        try:
-            model = nf.load(saved)
-        except nf.FileFormatError as error:
-            assert str(saved) in str(error)
-        except BaseException as error:
-            error.add_note(f"mutation {number} of seed {seed}: {data!r}")
-            raise
+            yield bytes(data)
+        elif kind < 0.5:
+            new = damaged(header, length, random_)
+            yield struct.pack("<Q", len(new)) + new + body
         else:
-            loaded += 1
-            with contextlib.suppress(ValueError):   # damage may have changed the input's shape
-                model.predict(x)
-    assert loaded < 500
+            new = damaged(text, len(text), random_).decode("utf-8", "replace")
+            yield safetensors.numpy.save(tensors, sealed(new, tensors))
 
 
-def test_random_damage_to_a_graph(path):
-    graph().save(path)
-    for data in mutations(path.read_bytes(), 500, 9):
-        path.write_bytes(data)
-        with contextlib.suppress(nf.FileFormatError):
-            nf.load(path)
+def same_or_refused(path, data):
+    """Only two things may happen: FileFormatError, or a model that predicts. True if it loads."""
+    with open(path, "r+b") as file:     # writing a new file each time takes longer than all the rest
+        file.write(data)
+        file.truncate()
+    try:
+        model = nf.load(path)
+    except nf.FileFormatError as error:
+        assert str(path) in str(error)
+        return False
+    except BaseException as error:
+        error.add_note(f"the file was {data!r}")
+        raise
+    if model.built and math.prod(model.input_shapes[0]) < 1e6:
+        # The damage may have changed names and shapes of the inputs, but this is a whole model.
+        model.predict(dict(zip(model.input_names, [np.ones((1, *shape)) for shape in model.input_shapes])))
+    return True
+
+
+@pytest.mark.parametrize("kind, count", [("small", 6000), ("settings", 5000), ("graph", 5000), ("images", 4000)])
+def test_random_damage(kind, count, saved):
+    """20,000 files, in well under a minute."""
+    if kind != "small":
+        x, y = {"settings": data, "graph": graph_data, "images": image_data}[kind]()
+        model = {"settings": sequential, "graph": graph, "images": images}[kind]()
+        model.fit(x, y, epochs=1, verbose=0)
+        model.save(saved)
+    started = time.perf_counter()
+    loaded = sum(same_or_refused(saved, mutated) for mutated in mutations(saved.read_bytes(), count, len(kind)))
+    assert count * 0.01 < loaded < count * 0.5      # both ways are tested: what is harmless still loads
+    assert time.perf_counter() - started < 60

@@ -1,5 +1,6 @@
 """Threads, processes and signals: the same bits for any number of threads, side by side, after fork; Ctrl-C."""
 import concurrent.futures
+import gc
 import multiprocessing
 import os
 import signal
@@ -206,6 +207,7 @@ def count_python_events(function):
         nonlocal count
         count += 1
 
+    gc.disable()    # collections come when they like, and Python functions watch them (hypothesis's does)
     threading.setprofile(hook)
     sys.setprofile(hook)
     try:
@@ -213,6 +215,7 @@ def count_python_events(function):
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
+        gc.enable()
     return count
 
 

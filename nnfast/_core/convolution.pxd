@@ -12,7 +12,10 @@ cdef struct Convolution:
     Py_ssize_t rows             # of a group's kernel matrix: R * S * C / groups (depthwise: R * S)
     Py_ssize_t matrices         # how many such matrices the packed kernel holds: groups (depthwise: 1)
     Py_ssize_t scratch          # bytes of a thread
-    char *flipped               # the kernel as the input gradient needs it; NULL: not needed
+    bint winograd               # 3 x 3 by winograd.pyx
+    char *flipped               # the kernel as the input gradient needs it
+    char *transformed           # both as Winograd's sums need them: u of the kernel
+    char *transformed_flipped   # and of the flipped kernel
     char *bias_sums             # sum of dz over each sample's pixels
     bint pooled                 # a max-pooling layer follows in the same node
     Window pool
@@ -22,8 +25,9 @@ cdef struct Convolution:
 
 cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
-cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil
-cdef void prepare_kernel(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef int allocate_kernels(Convolution *c) except -1
+cdef void free_kernels(Convolution *c) noexcept
+cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil

@@ -27,6 +27,7 @@ from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_flush_subnormals, nn_restore_subnormals, nn_team_size,
 )
 from nnfast._core.window cimport Window, read_window
+from nnfast._core cimport winograd
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
 
@@ -52,12 +53,14 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
     c.rows = w.R * w.S * (1 if c.depthwise else C // groups)
     c.matrices = 1 if c.depthwise else groups
     c.pooled = False
+    c.flipped = c.transformed = c.transformed_flipped = NULL
     if (w.R == w.S == w.stride_h == w.stride_w == 1 and w.pad_top == w.pad_left == w.pad_bottom == w.pad_right == 0):
         # A pixel by itself: all of a sample's are one row.
         w.W *= w.H
         w.H = 1
         w.OW *= w.OH
         w.OH = 1
+    c.winograd = winograd.suits(k, w, C, K, groups)
     forward_sum(c, &x)
     c.scratch = x.scratch
     for phase in range(phases(w)):
@@ -78,7 +81,8 @@ cdef void fuse_pool(Convolution *c, const Window *pool) noexcept:
 cdef Py_ssize_t pool_rows(const Convolution *c) noexcept nogil:
     """Rows of the convolution that are pooled together."""
     cdef Py_ssize_t windows = POOL_BYTES // (c.pool.R * c.window.OW * c.K * c.k.real_size)
-    return max(1, min(windows, c.pool.OH)) * c.pool.R
+    windows = max(1, min(windows, c.pool.OH))
+    return (windows + windows * c.pool.R % 2) * c.pool.R    # an even number: whole rows of Winograd's tiles
 
 
 cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
@@ -98,6 +102,8 @@ cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
     x.taps_h, x.taps_w = w.R, w.S
     x.y_pixel = c.K
     x.y_row = w.OW * c.K
+    x.winograd = c.winograd
+    x.u = c.transformed
     prepare(x)
 
 
@@ -148,6 +154,8 @@ cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) n
     phase_taps(v, w.stride_w, w.pad_left, w.dilation_w, w.S, &unused[0], &unused[1], &x.taps_w, &x.first_w, &x.spacing_w)
     x.y_pixel = w.stride_w * x.K
     x.y_row = w.stride_h * w.W * x.K
+    x.winograd = c.winograd
+    x.u = c.transformed_flipped
     prepare(x)
 
 
@@ -159,6 +167,30 @@ cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil:
     if c.depthwise:
         return packed_size(c.k, c.rows, c.K)
     return c.groups * packed_size(c.k, w.R * w.S * (c.K // c.groups), c.C // c.groups)
+
+
+cdef inline Py_ssize_t transformed_bytes(const Convolution *c) noexcept nogil:
+    return winograd.transformed_size(c.k, c.C, c.K) * c.k.real_size if c.winograd else 0
+
+
+cdef int allocate_kernels(Convolution *c) except -1:
+    """Room for the forms that a plan's kernel takes besides its own."""
+    c.flipped = <char *>nn_allocate(flipped_size(c) * c.k.real_size)
+    if c.winograd:
+        c.transformed = <char *>nn_allocate(transformed_bytes(c))
+        c.transformed_flipped = <char *>nn_allocate(transformed_bytes(c))
+    if c.flipped == NULL or c.winograd and (c.transformed == NULL or c.transformed_flipped == NULL):
+        raise MemoryError(f"{flipped_size(c) * c.k.real_size + 2 * transformed_bytes(c)} bytes for a kernel")
+    return 0
+
+
+cdef void free_kernels(Convolution *c) noexcept:
+    if c.flipped != NULL:
+        nn_release(c.flipped, flipped_size(c) * c.k.real_size)
+    if c.transformed != NULL:
+        nn_release(c.transformed, transformed_bytes(c))
+    if c.transformed_flipped != NULL:
+        nn_release(c.transformed_flipped, transformed_bytes(c))
 
 
 cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part, int team) noexcept nogil:
@@ -178,8 +210,7 @@ cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part
             continue
         if c.depthwise:
             for j in range(panels(k, K)):
-                panel += 1
-                if panel % team != part:
+                if (panel + j) % team != part:
                     continue
                 width = panel_width(k, K, j)
                 to = flipped + j * k.nr * n_r * n_s * size
@@ -189,13 +220,13 @@ cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part
                         memcpy(to, kernel + (j * k.nr * c.rows + tap * width) * size, width * size)
                         to += width * size
             flipped += packed_size(k, n_r * n_s, K) * size
+            panel += panels(k, K)
             continue
         rows = n_r * n_s * Kg
         for g in range(c.groups):
             source = kernel + g * packed_size(k, c.rows, Kg) * size
             for j in range(panels(k, Cg)):
-                panel += 1
-                if panel % team != part:
+                if (panel + j) % team != part:
                     continue
                 width = panel_width(k, Cg, j)
                 columns = min(Cg - j * k.nr, width)
@@ -214,12 +245,17 @@ cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part
                             kk += inner
                         to += Kg * width * size
             flipped += packed_size(k, rows, Cg) * size
+            panel += panels(k, Cg)
 
 
-cdef void prepare_kernel(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
-    if node.inputs[0].dy != NULL and c.flipped != NULL:
+    if c.winograd:
+        winograd.transform_kernel(c.k, c.C, c.K, node.kernel.w, c.transformed, part, team)
+    if gradient and node.inputs[0].dy != NULL:
         flip(c, node.kernel.w, c.flipped, part, team)
+        if c.winograd:
+            winograd.transform_kernel(c.k, c.K, c.C, c.flipped, c.transformed_flipped, part, team)
 
 
 # ---------------------------------------------------------------- forward
@@ -241,7 +277,7 @@ cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_
         return
     x.y = (out.y if out.z == NULL else out.z) + lo * out.ld * size
     x.y_sample = out.ld
-    correlate(&x, 0, (hi - lo) * x.OH * x.segments, ctx.scratch)
+    correlate(&x, 0, (hi - lo) * x.per_sample, ctx.scratch)
     if node.activation != NN_RELU:
         apply(node, ctx, lo, hi)
 
@@ -251,7 +287,7 @@ cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssi
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef const nn_kernels *k = c.k
     cdef const Value *out = node.output
-    cdef Py_ssize_t size = k.real_size, most = pool_rows(c), b, i, rows, j, at
+    cdef Py_ssize_t size = k.real_size, most = pool_rows(c), b, i, rows, j, at, first
     cdef Py_ssize_t band = most * c.window.OW * c.K * size
     cdef char *pixels = scratch
     cdef nn_window w
@@ -263,7 +299,11 @@ cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssi
             rows = min(most, c.pool.OH * c.pool.R - i)
             # The rows' places in an output that begins `i` rows before the band.
             x.y = pixels - (i * x.y_row + (b - lo) * x.y_sample) * size
-            correlate(x, ((b - lo) * x.OH + i) * x.segments, ((b - lo) * x.OH + i + rows) * x.segments, scratch)
+            first = (b - lo) * x.per_sample
+            if x.winograd:
+                correlate(x, first + i // 2, first + (i + rows + 1) // 2, scratch)
+            else:
+                correlate(x, first + i * x.segments, first + (i + rows) * x.segments, scratch)
             if node.activation != NN_RELU and node.activation != 0:
                 k.activation[node.activation](rows * c.window.OW * c.K, pixels, pixels, node.alpha)
             for j in range(rows // c.pool.R):
@@ -350,7 +390,7 @@ cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, co
         x.y_sample = dx_ld
         x.w = flipped
         x.accumulate = accumulate
-        units = samples * x.OH * x.segments
+        units = samples * x.per_sample
         correlate(&x, units * part // team, units * (part + 1) // team, scratch)
         if c.depthwise:
             flipped += packed_size(c.k, x.taps_h * x.taps_w, c.K) * size
@@ -380,7 +420,7 @@ cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char 
     cdef const char *dz
     gradient_before_pool(node, &dz, &ld)
     if tile.parameter == node.bias:
-        c.k.column_sum(ctx.batch, tile.size, c.bias_sums + tile.lo * c.k.real_size, bias_ld, to)
+        c.k.column_sum(ctx.batch, tile.rows, c.bias_sums + tile.lo * c.k.real_size, bias_ld, to)
     else:
         kernel_gradient(c, x.y, x.ld, dz, ld, ctx.batch, tile.panel, tile.n_panels, tile.lo, tile.hi, to, ctx.scratch)
 
@@ -434,8 +474,10 @@ cdef struct Forward:        # what the threads of conv_forward share
 
 cdef void forward_share(Forward *job, int part, int team, char *scratch) noexcept nogil:
     cdef uint64_t mode = nn_flush_subnormals()
-    cdef Py_ssize_t units = job.samples * job.sum.OH * job.sum.segments
+    cdef Py_ssize_t units = job.samples * job.sum.per_sample
     pack_kernel(job.c, job.w, job.packed, part, team)
+    if job.c.winograd:      # of the panels that this thread has packed
+        winograd.transform_kernel(job.c.k, job.c.C, job.c.K, job.packed, job.c.transformed, part, team)
     nn_barrier_wait(&job.barrier, team)
     correlate(job.sum, units * part // team, units * (part + 1) // team, scratch)
     nn_restore_subnormals(mode)
@@ -448,7 +490,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     cdef Forward job
     cdef Window geometry
     cdef const nn_kernels *k = kernels_for(x)
-    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, each, total
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, transformed, each, total
     cdef char *memory
     cdef char *scratch
     read_window(&geometry, window)
@@ -457,8 +499,9 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     n_threads = team_for(<double>samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     bias_size = aligned((round_up(c.K, k.vl) + k.nr) * size)
     packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size)
+    transformed = aligned(transformed_bytes(&c))
     each = aligned(c.scratch)
-    total = bias_size + packed + n_threads * each
+    total = bias_size + packed + transformed + n_threads * each
     memory = <char *>nn_allocate(total)
     if memory == NULL:
         raise MemoryError(f"{total} bytes for a convolution")
@@ -477,7 +520,8 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     sum.y_sample = geometry.OH * geometry.OW * c.K
     sum.w = memory + bias_size
     sum.relu = activation == "relu"
-    scratch = memory + bias_size + packed
+    sum.u = c.transformed = memory + bias_size + packed
+    scratch = memory + bias_size + packed + transformed
     with nogil:
         if n_threads == 1:
             forward_share(&job, 0, 1, scratch)
@@ -509,7 +553,7 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), Kg = c.K // c.matrices, in_group = panels(k, Kg)
-    cdef Py_ssize_t blocks, across, tile, panel, count, lo, hi, i, width
+    cdef Py_ssize_t blocks, across, tile, panel, count, lo, hi, i, width, rows, tap
     cdef TileShape shape
     cdef uint64_t mode = nn_flush_subnormals()
     cdef char *to
@@ -518,31 +562,36 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
         pack_kernel(c, job.w, job.packed, part, team)
         nn_barrier_wait(&job.barrier, team)
         flip(c, job.packed, c.flipped, part, team)
+        if c.winograd:
+            winograd.transform_kernel(k, c.K, c.C, c.flipped, c.transformed_flipped, part, team)
         nn_barrier_wait(&job.barrier, team)
     if job.sums != NULL:
         for b in range(job.samples * part // team, job.samples * (part + 1) // team):
             k.column_sum(w.OH * w.OW, c.K, job.dy + b * job.y_sample * size, c.K, job.sums + b * bias_ld * size)
     if job.dw != NULL:
         shape = tile_shape(c)
-        blocks = (c.rows + shape.rows - 1) // shape.rows
+        rows = c.rows // shape.taps
+        blocks = (rows + shape.rows - 1) // shape.rows
         across = (in_group + shape.panels - 1) // shape.panels
         tile = part
         while tile < c.matrices * across * blocks:
             # As a plan has it: blocks of rows, then panels.
             lo = tile // (c.matrices * across) * shape.rows
-            hi = min(lo + shape.rows, c.rows)
+            hi = min(lo + shape.rows, rows)
             panel = tile % across * shape.panels
             count = min(shape.panels, in_group - panel)
             panel += tile // across % c.matrices * in_group
             kernel_gradient(c, job.x, job.x_sample, job.dy, job.y_sample, job.samples, panel, count, lo, hi, scratch,
                             scratch + aligned(tile_room(c) * size))
             source = scratch
-            for i in range(count):
-                width = panel_width(k, Kg, panel % in_group + i)
-                to = job.packed + (panel // in_group * packed_size(k, c.rows, Kg)
-                                   + (panel % in_group + i) * k.nr * c.rows + lo * width) * size
-                memcpy(to, source, (hi - lo) * width * size)
-                source += (hi - lo) * width * size
+            for tap in range(shape.taps):
+                for i in range(count):
+                    width = panel_width(k, Kg, panel % in_group + i)
+                    to = job.packed + (panel // in_group * packed_size(k, c.rows, Kg)
+                                       + (panel % in_group + i) * k.nr * c.rows
+                                       + (tap * rows + lo) * width) * size
+                    memcpy(to, source, (hi - lo) * width * size)
+                    source += (hi - lo) * width * size
             tile += team
     if job.dx != NULL:
         input_gradient(c, job.dy, job.y_sample, c.flipped, job.dx, w.H * w.W * (c.K if c.depthwise else c.C), job.samples,
@@ -555,8 +604,10 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef Convolution c
     cdef Window geometry
     cdef const nn_kernels *k = kernels_for(x)
-    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], packed, flipped, each, total, sums, wide = 0, i
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], packed, flipped, each, total, sums, wide = 0
+    cdef Py_ssize_t transformed = 0
     cdef char *memory
+    cdef char *after
     cdef char *scratch
     cdef Backward job
     read_window(&geometry, window)
@@ -569,7 +620,9 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     if dx is not None and c.depthwise and c.K != c.C:
         wide = aligned(samples * geometry.H * geometry.W * c.K * size)
     each = aligned(c.scratch) + aligned(tile_room(&c) * size)
-    total = packed + flipped + sums + wide + n_threads * each
+    if dx is not None and c.winograd:
+        transformed = aligned(transformed_bytes(&c))
+    total = packed + flipped + transformed + sums + wide + n_threads * each
     memory = <char *>nn_allocate(total)
     if memory == NULL:
         raise MemoryError(f"{total} bytes for a convolution's gradients")
@@ -580,15 +633,17 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     job.x, job.dy = address(x), address(dy)
     job.x_sample = geometry.H * geometry.W * c.C
     job.y_sample = geometry.OH * geometry.OW * c.K
-    scratch = memory + packed + flipped + sums + wide
+    c.transformed_flipped = memory + packed + flipped
+    after = c.transformed_flipped + transformed     # what the kernels need not
+    scratch = after + sums + wide
     if dx is not None:
         c.flipped = memory + packed
         job.w = address(w)
-        job.dx = memory + packed + flipped + sums if wide else address(dx, True)
+        job.dx = after + sums if wide else address(dx, True)
     if dw is not None:
         job.dw = address(dw, True)
     if db is not None:
-        job.sums = memory + packed + flipped
+        job.sums = after
     with nogil:
         if n_threads == 1:
             backward_share(&job, 0, 1, scratch)

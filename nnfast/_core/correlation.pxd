@@ -13,6 +13,8 @@ cdef struct Correlation:
     Py_ssize_t step_h, step_w, first_h, first_w, spacing_h, spacing_w, taps_h, taps_w
     char *y                             # pixel (i, j) of a sample at i * y_row + j * y_pixel
     Py_ssize_t y_sample, y_row, y_pixel, OH, OW
+    bint winograd                       # by winograd.pyx
+    const char *u                       # then: the transformed kernel
     const char *w                       # a packed matrix [taps_h * taps_w * C / groups][K / groups] for each group
     const char *bias                    # K values with a vector of padding, or NULL
     bint accumulate, relu
@@ -20,7 +22,8 @@ cdef struct Correlation:
     bint copied                         # x is copied to scratch, with its zeros around it
     bint merged                         # the taps of a row are one run of numbers
     Py_ssize_t segments                 # pieces of an output row
-    Py_ssize_t units                    # pieces of rows that are worked on together
+    Py_ssize_t per_sample               # units of work in a sample: pieces of rows, or rows of tiles
+    Py_ssize_t units                    # of them that are worked on together
     Py_ssize_t scratch                  # bytes
 
 cdef void prepare(Correlation *x) noexcept nogil

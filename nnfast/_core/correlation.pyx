@@ -18,6 +18,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport packed_size, panel_width, panels
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+from nnfast._core.winograd cimport sum_scratch, sum_tiles
 
 cdef enum:
     PANEL_BYTES = 98304     # one panel's block of w in L1
@@ -52,9 +53,14 @@ cdef void prepare(Correlation *x) noexcept nogil:
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t last, run, width, rows
     if x.taps_h == 0 or x.taps_w == 0 or x.OH <= 0 or x.OW <= 0:
-        x.copied = x.merged = False
+        x.copied = x.merged = x.winograd = False
         x.segments = x.units = 1
+        x.per_sample = max(x.OH, 0)
         x.scratch = 0
+        return
+    if x.winograd:
+        x.per_sample = (x.OH + 1) // 2
+        x.scratch = sum_scratch(x)
         return
     x.copied = x.repeat > 1 or x.first_h < 0 or x.first_w < 0
     last = x.first_h + span(x.OH, x.step_h, x.taps_h, x.spacing_h)
@@ -63,6 +69,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.copied |= last > x.W
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
     x.segments = 1 if x.OW <= LONG_ROW else (x.OW + SEGMENT - 1) // SEGMENT
+    x.per_sample = x.OH * x.segments
     width = x.OW if x.segments == 1 else SEGMENT
     run = x.K if x.depthwise else min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
     x.units = max(1, min(<Py_ssize_t>MOST_UNITS, BAND_BYTES // (width * (run + x.K) * k.real_size)))
@@ -107,7 +114,7 @@ cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize
 
 
 cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
-    """Output units lo..hi, counted through samples, rows and segments of rows, on this thread.
+    """Output units lo..hi, x.per_sample of every sample, on this thread.
 
     scratch: x.scratch bytes of this thread's own.
     """
@@ -121,6 +128,9 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
     cdef char *band
     cdef char *copy
+    if x.winograd:
+        sum_tiles(x, lo, hi, scratch)
+        return
     if x.taps_h == 0 or x.taps_w == 0:
         clear(x, lo, hi)
         return

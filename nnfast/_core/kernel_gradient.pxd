@@ -2,8 +2,9 @@
 from nnfast._core.convolution cimport Convolution
 
 cdef struct TileShape:
-    Py_ssize_t rows         # of the kernel's matrix
+    Py_ssize_t rows         # of the kernel's matrix, or of every tap if `taps` are together
     Py_ssize_t panels
+    Py_ssize_t taps         # 9: a tile has some channels' rows of all taps; 1: rows one after another
 
 cdef TileShape tile_shape(const Convolution *c) noexcept nogil
 cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil

@@ -18,6 +18,7 @@ from nnfast._core.correlation cimport copy_pixels
 from nnfast._core.gemm cimport panel_width, panels, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport Window
+from nnfast._core cimport winograd
 
 cdef enum:
     PIXELS = 192            # of one tap
@@ -45,7 +46,10 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
     cdef TileShape shape
     cdef Py_ssize_t Cg = c.C // c.groups, pieces
     shape.panels = PANELS
-    if c.depthwise:
+    shape.taps = 1
+    if c.winograd:
+        shape.rows, shape.panels, shape.taps = winograd.gradient_rows(c), 4, 9
+    elif c.depthwise:
         shape.rows, shape.panels = c.rows, 1
     elif whole_rows(c):
         pieces = max(1, ROWS // (c.window.S * c.C))
@@ -64,7 +68,7 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
 cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil:
     """Elements of the largest tile."""
     cdef TileShape shape = tile_shape(c)
-    return shape.rows * shape.panels * c.k.nr
+    return shape.taps * shape.rows * shape.panels * c.k.nr
 
 
 cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
@@ -78,6 +82,8 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     cdef Py_ssize_t size = c.k.real_size, columns = min(w.OW, LONG_ROW), rows = max(1, BAND // columns)
     cdef Py_ssize_t image = (((rows - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
                              * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1))
+    if c.winograd:
+        return winograd.gradient_scratch(c)
     if c.depthwise:
         return image * c.k.nr * size
     return (LONG_ROW * (padded(LONG_RUN) + padded(PANELS * c.k.nr)) + (image * c.C + 16 if whole_rows(c) else 0)) * size
@@ -86,12 +92,16 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
 cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                           Py_ssize_t batch, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo, Py_ssize_t hi, char *to,
                           char *scratch) noexcept nogil:
-    """Rows lo..hi of some panels of dw, each [hi - lo][width]. scratch: gradient_scratch bytes."""
+    """Rows lo..hi of some panels of dw, each [hi - lo][width], for every one of tile_shape's taps. scratch:
+    gradient_scratch bytes."""
     cdef const nn_kernels *k = c.k
-    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), g = panel // in_group, j
+    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), g = panel // in_group
     cdef Py_ssize_t k0 = panel % in_group * k.nr, columns = min(Kg - k0, n_panels * k.nr)
-    memset(to, 0, (hi - lo) * round_up(columns, k.vl) * size)
     cdef const char *dz_end = dz + ((batch - 1) * dz_ld + c.window.OH * c.window.OW * c.K) * size
+    if c.winograd:
+        winograd.gradient(c, x, x_ld, dz, dz_ld, batch, panel, n_panels, lo, hi, to, scratch)
+        return
+    memset(to, 0, (hi - lo) * round_up(columns, k.vl) * size)
     dz += (g * Kg + k0) * size
     if c.depthwise:
         depthwise_gradient(c, x, x_ld, dz, dz_ld, batch, k0, columns, to, scratch)

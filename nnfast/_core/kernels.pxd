@@ -72,6 +72,14 @@ cdef extern from "nnfast.h":
         int accumulate
         int relu
 
+    ctypedef struct nn_winograd:
+        ptrdiff_t rows
+        ptrdiff_t columns
+        ptrdiff_t row_pitch
+        ptrdiff_t pixel_pitch
+        int accumulate
+        int relu
+
     ctypedef struct nn_update:
         double lr
         double scale
@@ -121,6 +129,15 @@ cdef extern from "nnfast.h":
                           const void *bias, void *y) noexcept nogil
         void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                    const void *dy, void *dw) noexcept nogil
+        void (*winograd_input)(ptrdiff_t channels, const void *x, ptrdiff_t row_pitch, ptrdiff_t pixel_pitch, void *v,
+                               ptrdiff_t step) noexcept nogil
+        void (*winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step,
+                                const void *bias, void *y) noexcept nogil
+        void (*winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy, void *m,
+                                         ptrdiff_t step) noexcept nogil
+        void (*winograd_kernel)(ptrdiff_t n, const void *w, ptrdiff_t w_step, void *u, ptrdiff_t u_step) noexcept nogil
+        void (*winograd_kernel_backward)(ptrdiff_t n, const void *u, ptrdiff_t u_step, void *w,
+                                         ptrdiff_t w_step) noexcept nogil
         void (*exp)(ptrdiff_t n, const void *x, void *y) noexcept nogil
         void (*log)(ptrdiff_t n, const void *x, void *y) noexcept nogil
         void (*activation[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, void *y, double alpha) noexcept nogil

@@ -28,7 +28,7 @@ from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
     LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job, Network, Report, Source, Status,
 )
-from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_offset, piece_size
+from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size, resolve_threads,
@@ -79,9 +79,8 @@ cdef class Loop(Network):
                 if self.failed:
                     return
             elif instruction.action == PREPARE:
-                if self.job.gradient:
-                    node = &self.nodes[instruction.at]
-                    node.prepare(node, ctx, tid, team)
+                node = &self.nodes[instruction.at]
+                node.prepare(node, ctx, self.job.gradient, tid, team)
             elif instruction.action == BEFORE_FORWARD:
                 node = &self.nodes[instruction.at]
                 node.before_forward(node, ctx, lo, hi)
@@ -265,7 +264,6 @@ cdef class Loop(Network):
                 if not x <= report.bound:       # also when x is nan
                     report.bound = x
 
-    # A tile's gradient lies panel after panel in one piece, its parameters in a piece for each panel.
 
     cdef double _penalty(self, Tile *tile, char *g) noexcept nogil:
         cdef Parameter *p = tile.parameter
@@ -273,9 +271,9 @@ cdef class Loop(Network):
         cdef double penalty = 0
         if p.l1 == 0 and p.l2 == 0:
             return 0
-        for i in range(tile.n_panels):
+        for i in range(pieces(tile)):
             penalty += self.k.penalty(piece_size(tile, i), self.flat[0] + piece_offset(tile, i) * size,
-                                      NULL if g == NULL else g + i * tile.size * size, p.l1, p.l2)
+                                      NULL if g == NULL else g + piece_start(tile, i) * size, p.l1, p.l2)
         return penalty
 
     cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -286,17 +284,17 @@ cdef class Loop(Network):
             tile = &self.tiles[i]
             tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
             self.penalties[i] = self._penalty(tile, ctx.gradient) if self.job.loss else 0
-            for j in range(tile.n_panels):
-                memcpy(self.flat[1] + piece_offset(tile, j) * size, ctx.gradient + j * tile.size * size,
+            for j in range(pieces(tile)):
+                memcpy(self.flat[1] + piece_offset(tile, j) * size, ctx.gradient + piece_start(tile, j) * size,
                        piece_size(tile, j) * size)
 
     cdef void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil:
         """g: the tile's gradient, or NULL: it is in its place."""
         cdef Py_ssize_t size = self.k.real_size, i, at
-        for i in range(tile.n_panels):
+        for i in range(pieces(tile)):
             at = piece_offset(tile, i) * size
             self.k.update[self.optimizer](
-                piece_size(tile, i), self.flat[0] + at, self.flat[1] + at if g == NULL else g + i * tile.size * size,
+                piece_size(tile, i), self.flat[0] + at, self.flat[1] + at if g == NULL else g + piece_start(tile, i) * size,
                 NULL if self.n_slots < 1 else self.flat[2] + at, NULL if self.n_slots < 2 else self.flat[3] + at, update)
 
     cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi,
@@ -339,7 +337,7 @@ cdef class Loop(Network):
         for i in range(lo, hi):
             tile = &self.tiles[i]
             self.squares[i] = 0
-            for j in range(tile.n_panels):
+            for j in range(pieces(tile)):
                 self.squares[i] += self.k.sum_squares(piece_size(tile, j),
                                                       self.flat[1] + piece_offset(tile, j) * self.k.real_size)
         nn_barrier_wait(&self.barrier, team)

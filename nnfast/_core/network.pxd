@@ -122,7 +122,7 @@ cdef class Network:
     cdef char *_place_buffers(self, Py_ssize_t batch, char *at) noexcept
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
-    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo, Py_ssize_t hi) noexcept
+    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef int _write_program(self, Instruction **program, bint loss, bint backward) except -1
     cdef int _reserve(self, Py_ssize_t batch) except -1
     cdef void _free_head(self, Head *head) noexcept

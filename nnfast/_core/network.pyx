@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, needs_input
 from nnfast._core.convolution cimport (
-    Convolution, backward as conv_backward, describe, flipped_size, forward as conv_forward, fuse_pool,
+    Convolution, allocate_kernels, backward as conv_backward, describe, forward as conv_forward, free_kernels, fuse_pool,
     gradient as conv_gradient, prepare_kernel,
 )
 from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
@@ -30,7 +30,7 @@ from nnfast._core.loss cimport (
 )
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
-from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value
+from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value, piece_start, pieces
 from nnfast._core.normalization cimport (
     ROWS, Normalization, combine_gradients, combine_moments, normalize_backward, normalize_forward, normalize_gradient,
     sample_gradients, sample_moments, update_running,
@@ -100,9 +100,8 @@ cdef class Network:
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(self.n_nodes):
-            if self.nodes[i].forward == conv_forward and self.nodes[i].extra != NULL:
-                nn_release((<Convolution *>self.nodes[i].extra).flipped,
-                           flipped_size(<Convolution *>self.nodes[i].extra) * self.k.real_size)
+            if self.nodes[i].forward == conv_forward:
+                free_kernels(<Convolution *>self.nodes[i].extra)
             free(self.nodes[i].extra)
             free(self.nodes[i].inputs)
             free(self.nodes[i].adds)
@@ -340,11 +339,9 @@ cdef class Network:
         if "pool" in spec:
             read_window(&window, spec["pool"])
             fuse_pool(c, &window)
-        c.flipped = <char *>nn_allocate(flipped_size(c) * self.k.real_size)
         node.forward, node.backward, node.gradient = conv_forward, conv_backward, conv_gradient
         node.prepare = prepare_kernel
-        if c.flipped == NULL:
-            raise MemoryError(f"{flipped_size(c) * self.k.real_size} bytes for {spec['name']}")
+        allocate_kernels(c)
         self.scratch_size = max(self.scratch_size, aligned(c.scratch))
         spec["work"] = node.outer * c.rows * c.K
         return 0
@@ -399,14 +396,13 @@ cdef class Network:
         for i in range(count):
             cost += self.tiles[i].cost
             self.tile_cost[i + 1] = cost
-            self.tile_size = max(self.tile_size, (self.tiles[i].n_panels - 1) * self.tiles[i].size
-                                 + self.tiles[i].last_size)
+            self.tile_size = max(self.tile_size, piece_start(&self.tiles[i], pieces(&self.tiles[i])))
 
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept:
         """Tiles from number `count` on; the next number."""
         cdef Parameter *p = node.kernel
         cdef TileShape shape
-        cdef Py_ssize_t lo, in_matrix, matrix, panel
+        cdef Py_ssize_t lo, in_matrix, matrix, panel, rows
         if p == NULL or not p.trainable:
             return count
         if node.forward == conv_forward:
@@ -414,41 +410,43 @@ cdef class Network:
         else:
             shape.rows = (p.rows + TILE_ROWS - 1) // TILE_ROWS
             shape.rows = (p.rows + shape.rows - 1) // shape.rows
-            shape.panels = 1
+            shape.panels = shape.taps = 1
         in_matrix = panels(self.k, p.columns)
+        rows = p.rows // shape.taps
         lo = 0
-        while lo < p.rows:
+        while lo < rows:
             for matrix in range(p.matrices):
                 panel = 0
                 while panel < in_matrix:
                     if write:
                         self._set_kernel_tile(&self.tiles[count], node, matrix * in_matrix + panel,
-                                              min(shape.panels, in_matrix - panel), lo, min(lo + shape.rows, p.rows))
+                                              min(shape.panels, in_matrix - panel), shape.taps, lo,
+                                              min(lo + shape.rows, rows))
                     count += 1
                     panel += shape.panels
             lo += shape.rows
         return count
 
-    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo,
-                               Py_ssize_t hi) noexcept:
+    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps,
+                               Py_ssize_t lo, Py_ssize_t hi) noexcept:
         cdef Parameter *p = node.kernel
         cdef Py_ssize_t in_matrix = panels(self.k, p.columns), matrix = panel // in_matrix, at = panel % in_matrix
-        cdef Py_ssize_t width = panel_width(self.k, p.columns, at), last
         tile.node = node
         tile.parameter = p
         tile.panel = panel
         tile.n_panels = n_panels
+        tile.n_taps = n_taps
         tile.lo = lo
         tile.hi = hi
-        tile.offset = (p.offset + matrix * packed_size(self.k, p.rows, p.columns) + at * self.k.nr * p.rows + lo * width)
-        tile.size = (hi - lo) * width
-        tile.step = self.k.nr * p.rows
-        last = panel_width(self.k, p.columns, at + n_panels - 1)
-        tile.last_offset = tile.offset + (n_panels - 1) * tile.step - lo * (width - last)
-        tile.last_size = (hi - lo) * last
-        tile.cost = <double>(hi - lo) * width * n_panels * node.outer
+        tile.rows = hi - lo
+        tile.base = p.offset + matrix * packed_size(self.k, p.rows, p.columns) + at * self.k.nr * p.rows
+        tile.panel_step = self.k.nr * p.rows
+        tile.tap_rows = p.rows // n_taps
+        tile.width = panel_width(self.k, p.columns, at)
+        tile.last_width = panel_width(self.k, p.columns, at + n_panels - 1)
+        tile.cost = <double>tile.rows * tile.width * n_panels * node.outer
         if node.forward == conv_forward:
-            tile.cost = tile_cost(<Convolution *>node.extra, hi - lo, width * n_panels)
+            tile.cost = tile_cost(<Convolution *>node.extra, tile.rows, tile.width * n_panels)
 
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept:
         cdef Parameter *p = node.bias
@@ -459,12 +457,12 @@ cdef class Network:
                 tile = &self.tiles[count]
                 tile.node = node
                 tile.parameter = p
-                tile.n_panels = 1
+                tile.n_panels = tile.n_taps = tile.width = tile.last_width = 1
                 tile.lo = lo
                 tile.hi = min(lo + most, p.columns)
-                tile.offset = tile.last_offset = p.offset + lo
-                tile.size = tile.last_size = round_up(tile.hi - lo, self.k.vl)
-                tile.cost = tile.size
+                tile.rows = round_up(tile.hi - lo, self.k.vl)
+                tile.base = p.offset
+                tile.cost = tile.rows
             count += 1
             lo += most
         return count
@@ -483,12 +481,11 @@ cdef class Network:
         def across(before, combine, at):
             actions.extend([(before, at), (BARRIER, 0), (combine, at), (BARRIER, 0)])
 
-        if backward:
-            for i in range(self.n_nodes):
-                if self.nodes[i].prepare != NULL:
-                    actions.append((PREPARE, i))
-            if actions:
-                actions.append((BARRIER, 0))
+        for i in range(self.n_nodes):
+            if self.nodes[i].prepare != NULL:
+                actions.append((PREPARE, i))
+        if actions:
+            actions.append((BARRIER, 0))
         for i in range(self.n_nodes):
             if self.nodes[i].forward == NULL:
                 python(PYTHON_FORWARD, i)

@@ -34,35 +34,55 @@ cdef struct Context:        # a thread's own
     Py_ssize_t first_sample
     uint64_t seed, step
 
-cdef struct Tile:           # a block of a parameter's gradient
+cdef struct Tile:           # a block of a parameter's gradient: pieces of its flat array
     Node *node
     Parameter *parameter
     Py_ssize_t panel        # of a kernel, the first
-    Py_ssize_t n_panels     # panels, one after another in the tile: each [hi - lo][width]; 1 for a bias
-    Py_ssize_t lo, hi       # rows of a kernel, elements of a bias
-    # A panel's part of the tile is one piece of the plan's flat arrays; the last panel may be narrower.
-    Py_ssize_t offset, size # of the first piece
-    Py_ssize_t step         # from piece to piece
-    Py_ssize_t last_offset, last_size
+    Py_ssize_t n_panels     # 1 for a bias
+    Py_ssize_t n_taps       # a piece for each tap and panel: [tap][panel][hi - lo][width]; 1: the rows are all one tap's
+    Py_ssize_t lo, hi       # rows (of a tap) of a kernel, elements of a bias
+    Py_ssize_t rows         # hi - lo, for a bias with its padding
+    Py_ssize_t base         # where the first panel begins in the flat array
+    Py_ssize_t panel_step, tap_rows     # from panel to panel; rows from tap to tap
+    Py_ssize_t width, last_width        # of the panels, of the last one; 1 for a bias
     double cost             # multiply-adds for one sample
 
-cdef inline Py_ssize_t piece_offset(const Tile *tile, Py_ssize_t i) noexcept nogil:
-    return tile.offset + i * tile.step if i + 1 < tile.n_panels else tile.last_offset
+
+cdef inline Py_ssize_t pieces(const Tile *tile) noexcept nogil:
+    return tile.n_taps * tile.n_panels
+
+
+cdef inline Py_ssize_t piece_width(const Tile *tile, Py_ssize_t i) noexcept nogil:
+    return tile.last_width if i % tile.n_panels + 1 == tile.n_panels else tile.width
 
 
 cdef inline Py_ssize_t piece_size(const Tile *tile, Py_ssize_t i) noexcept nogil:
-    return tile.size if i + 1 < tile.n_panels else tile.last_size
+    return tile.rows * piece_width(tile, i)
+
+
+cdef inline Py_ssize_t piece_offset(const Tile *tile, Py_ssize_t i) noexcept nogil:
+    """In the plan's flat arrays."""
+    cdef Py_ssize_t panel = i % tile.n_panels
+    return tile.base + panel * tile.panel_step + (i // tile.n_panels * tile.tap_rows + tile.lo) * piece_width(tile, i)
+
+
+cdef inline Py_ssize_t piece_start(const Tile *tile, Py_ssize_t i) noexcept nogil:
+    """In the tile."""
+    cdef Py_ssize_t tap = i // tile.n_panels, panel = i - tap * tile.n_panels
+    return tile.rows * (tap * ((tile.n_panels - 1) * tile.width + tile.last_width) + panel * tile.width)
 
 
 ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
+ctypedef void (*prepare_function)(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 ctypedef void (*team_function)(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 
 cdef struct Node:
     const nn_kernels *k
     row_function forward, backward
     tile_function gradient  # NULL without parameters
-    team_function prepare   # a thread's part of what a step needs of the parameters; NULL: nothing
+    # A thread's part of what a step needs of the parameters, with its gradients or without; NULL: nothing.
+    prepare_function prepare
     # For an operation that looks across the batch: sums of a thread's own rows, then their combination, each with a
     # barrier behind it; what a step that is applied changes besides the parameters. NULL for the others.
     row_function before_forward, before_backward

@@ -18,7 +18,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.kernels cimport nn_kernels
-from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
+from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_size
 
 
 cdef inline double get(const nn_kernels *k, const char *x, Py_ssize_t i) noexcept nogil:
@@ -155,9 +155,9 @@ cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo
 cdef void normalize_gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     cdef Py_ssize_t size = node.k.real_size
     if tile.parameter == node.bias:
-        memcpy(to, row(node, BETA_GRADIENT) + tile.lo * size, tile.size * size)
+        memcpy(to, row(node, BETA_GRADIENT) + tile.lo * size, piece_size(tile, 0) * size)
     else:
-        memcpy(to, row(node, GAMMA_GRADIENT) + tile.panel * node.k.nr * size, tile.size * size)
+        memcpy(to, row(node, GAMMA_GRADIENT) + tile.panel * node.k.nr * size, piece_size(tile, 0) * size)
 
 
 cdef void update_running(const Node *node, const Context *ctx, int part, int team) noexcept nogil:

@@ -2,10 +2,20 @@
 
 import math
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..configurable import boolean, choose, integer, number
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where `fit` stands: epochs done, batches done of the next one, and what these have added up."""
+
+    epoch: int
+    step: int = 0
+    totals: dict | None = None
 
 
 class Callback:
@@ -26,6 +36,8 @@ class Callback:
 
     model = None
     params = None
+    #: whether this one is called after all others, to see what they have done
+    comes_last = False
 
     def set_model(self, model):
         self.model = model
@@ -55,6 +67,16 @@ class Callback:
         """After a step whose loss or gradient was not finite; True ends training without raising the error."""
         return False
 
+    def set_run(self, run):
+        """Given the `CallbackList` before training, by a callback that looks at the others."""
+
+    def get_state(self):
+        """What a checkpoint must hold for this callback to go on: a new dict of numbers, texts and arrays; or None."""
+        return None
+
+    def set_state(self, state):
+        """Take back what `get_state` gave, after `on_train_begin`."""
+
     def close(self):
         """Last of all, also where training ended with an exception; gives back what is held outside of Python."""
 
@@ -62,6 +84,11 @@ class Callback:
     def wants_batches(self):
         """Whether `on_batch_end` does anything."""
         return type(self).on_batch_end is not Callback.on_batch_end
+
+    @property
+    def batch_interval(self):
+        """`on_batch_end` is called at least after each so many batches, counted over all epochs; 0: never."""
+        return 1 if self.wants_batches else 0
 
     @property
     def wants_progress(self):
@@ -79,6 +106,16 @@ class CallbackList:
     params : dict
         See `Callback.params`.
 
+    Attributes
+    ----------
+    position : Position
+        Where training stands; `fit` keeps it up to date.
+    batch_interval : int
+        After how many batches `on_batch_end` is due, 0 for never.
+    signature, resumed, stopped, states
+        For checkpoints: what tells this run from others, the folder it goes on from, whether it had been ended there,
+        and the states of callbacks found there.
+
     Raises
     ------
     TypeError
@@ -95,16 +132,24 @@ class CallbackList:
             if not isinstance(callback, Callback):
                 hint = "; make an instance of it" if isinstance(callback, type) else ""
                 raise TypeError(f"callbacks must be nf.Callback objects, got {callback!r}{hint}")
+        self.callbacks.sort(key=lambda callback: callback.comes_last)
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params)
+            callback.set_run(self)
         self.params = params
-        self.wants_batches = any(callback.wants_batches for callback in self.callbacks)
+        self.batch_interval = math.gcd(*(callback.batch_interval for callback in self.callbacks))
+        self.wants_batches = self.batch_interval > 0
+        self.position = Position((params or {}).get("initial_epoch", 0))
+        self.signature = self.resumed = None
+        self.stopped, self.states = False, []
         self.wants_progress = any(callback.wants_progress for callback in self.callbacks)
 
     def on_train_begin(self, logs=None):
         for callback in self.callbacks:
             callback.on_train_begin(logs)
+        for callback, state in self.states:
+            callback.set_state(state)
 
     def on_epoch_begin(self, epoch, logs=None):
         for callback in self.callbacks:
@@ -244,10 +289,20 @@ class EarlyStopping(Callback):
     def on_train_begin(self, logs=None):
         self._forget()
 
+    def get_state(self):
+        best = None if self.best_epoch is None else self.best
+        weights = {f"weights/{i}": array for i, array in enumerate(self._weights or [])}
+        return {"best": best, "best_epoch": self.best_epoch, "waited": self._waited, **weights}
+
+    def set_state(self, state):
+        weights = [state[f"weights/{i}"] for i in range(len(state) - 3)]
+        self.best = math.nan if state["best"] is None else state["best"]
+        self.best_epoch, self._waited, self._weights = state["best_epoch"], state["waited"], weights or None
+
     def _improved(self, value):
         if self.best_epoch is None:
             return not math.isnan(value)
-        more = self.mode == "max" or (self.mode == "auto" and ("accuracy" in self.monitor or "r2" in self.monitor))
+        more = more_is_better(self.monitor, self.mode)
         return value > self.best + self.min_delta if more else value < self.best - self.min_delta
 
     def improves(self, who, epoch, logs):
@@ -276,6 +331,11 @@ class EarlyStopping(Callback):
         if self._weights is not None:
             self.model.set_weights(self._weights)
             self._weights = None
+
+
+def more_is_better(monitor, mode):
+    """Whether a figure of this name improves by growing."""
+    return mode == "max" or (mode == "auto" and ("accuracy" in monitor or "r2" in monitor))
 
 
 class GradientNorms(Callback):
@@ -336,6 +396,12 @@ class GradientNorms(Callback):
     def on_epoch_end(self, epoch, logs=None):
         if self.every is None:
             self._record(self._done + self.params["steps"])
+
+    def get_state(self):
+        return {"steps": list(self.steps), "norms": {layer: list(values) for layer, values in self.norms.items()}}
+
+    def set_state(self, state):
+        self.steps, self.norms = state["steps"], state["norms"]
 
     def _record(self, step):
         _, grads = self.model.gradients(self.x, self.y)

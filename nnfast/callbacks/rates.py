@@ -5,6 +5,8 @@ For a rate that depends on the step alone give the optimizer a schedule (`nnfast
 
 import math
 
+import numpy as np
+
 from ..configurable import integer, number
 from .base import Callback, EarlyStopping
 
@@ -58,6 +60,14 @@ class LearningRateScheduler(Callback):
         rate = number("LearningRateScheduler", f"rate of epoch {epoch}", rate, above=0)
         self.model.optimizer.learning_rate = rate
         self.rates.append(rate)
+
+    def get_state(self):
+        return {"rates": np.array(self.rates, np.float64)}
+
+    def set_state(self, state):
+        self.rates = [float(rate) for rate in state["rates"]]
+        if self.rates:
+            self.model.optimizer.learning_rate = self.rates[-1]
 
 
 class ReduceLROnPlateau(Callback):
@@ -126,3 +136,19 @@ class ReduceLROnPlateau(Callback):
         if 0 < lower < rate and not math.isclose(lower, rate):
             self.model.optimizer.learning_rate = lower
             self.reductions.append((epoch, lower))
+
+    def get_state(self):
+        return {
+            "rate": self.model.optimizer.learning_rate, "waited": self._waited, "cooling": self._cooling,
+            "best": np.array([self._best.best]),
+            "best_epoch": -1 if self._best.best_epoch is None else self._best.best_epoch,
+            "epochs": np.array([epoch for epoch, _ in self.reductions], np.float64),
+            "rates": np.array([rate for _, rate in self.reductions], np.float64),
+        }
+
+    def set_state(self, state):
+        self.model.optimizer.learning_rate = state["rate"]
+        self._waited, self._cooling = state["waited"], state["cooling"]
+        self._best.best = float(state["best"][0])
+        self._best.best_epoch = None if state["best_epoch"] < 0 else state["best_epoch"]
+        self.reductions = [(int(epoch), float(rate)) for epoch, rate in zip(state["epochs"], state["rates"])]

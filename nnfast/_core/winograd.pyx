@@ -1,0 +1,215 @@
+"""3 x 3 convolution with stride 1 from 4 x 4 tiles of x and 2 x 2 tiles of y: 16 products a channel pair instead of 36.
+
+    for a block of tiles, through rows and samples:     v, m stay in L2
+        v = B' x B of every tile                        [16][tiles][C]
+        for a position p of 16:     m_p = v_p u_p       a product of matrices; u = G w G', [16] packed matrices [C][K]
+        y = A' m A of every tile, bias and relu
+
+The input gradient is the same sum over dy with the kernel flipped. The kernel's gradient runs it backwards:
+du_p = v_p' (A dy A')_p over all tiles of the batch, dw = G' du G.
+
+The entries of A, B and G are 0, 1, 1/2: the rounding error grows by a small factor. An element's bits depend on the shape
+alone: a tile's numbers meet only in its own rows of the products.
+"""
+from libc.string cimport memset
+
+from nnfast._core.convolution cimport Convolution
+from nnfast._core.correlation cimport Correlation, copy_pixels
+from nnfast._core.gemm cimport packed_size, panel_width, panels, round_up
+from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_winograd
+from nnfast._core.window cimport Window
+
+cdef enum:
+    POSITIONS = 16
+    LEAST_CHANNELS = 16     # fewer do not pay for the transforms
+    LEAST_PIXELS = 16
+    BLOCK_BYTES = 262144    # of v and m
+    LEAST_TILES = 36        # in a block: they share a load of u
+    MOST_TILES = 96
+    GRADIENT_TILES = 48
+    GRADIENT_ROWS = 64      # channels c of a gradient's tile
+    SPARE = 16              # numbers between positions, which would otherwise fall into few sets of the L1 cache
+
+
+cdef bint suits(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept nogil:
+    return (w.R == 3 and w.S == 3 and w.stride_h == w.stride_w == w.dilation_h == w.dilation_w == 1 and groups == 1
+            and C >= LEAST_CHANNELS and K >= LEAST_CHANNELS and C % k.vl == 0 and K % k.vl == 0
+            and w.OH * w.OW >= LEAST_PIXELS and w.OH > 1 and w.OW > 1)
+
+
+cdef Py_ssize_t transformed_size(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K) noexcept nogil:
+    return POSITIONS * packed_size(k, C, K)
+
+
+cdef void transform_kernel(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K, const char *w, char *u, int part,
+                           int team) noexcept nogil:
+    """u of a packed kernel [9 C][K]; every team-th panel."""
+    cdef Py_ssize_t size = k.real_size, j = part, width
+    while j < panels(k, K):
+        width = panel_width(k, K, j)
+        k.winograd_kernel(C * width, w + j * k.nr * 9 * C * size, C * width, u + j * k.nr * C * size, packed_size(k, C, K))
+        j += team
+
+
+cdef inline Py_ssize_t tiles_at_once(const Correlation *x) noexcept nogil:
+    cdef Py_ssize_t n = BLOCK_BYTES // (POSITIONS * (x.C + x.K) * x.k.real_size)
+    return max(<Py_ssize_t>LEAST_TILES, min(<Py_ssize_t>MOST_TILES, n))
+
+
+cdef Py_ssize_t sum_scratch(const Correlation *x) noexcept nogil:
+    """Bytes: v, m, and a tile of x at the border with its zeros."""
+    return (POSITIONS * (tiles_at_once(x) * (x.C + x.K) + 2 * SPARE) + POSITIONS * x.C) * x.k.real_size
+
+
+cdef void transform_input(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t row,
+                          Py_ssize_t column, Py_ssize_t first, Py_ssize_t channels, char *v, Py_ssize_t step,
+                          char *border) noexcept nogil:
+    """The 4 x 4 tile of one sample that begins at a pixel, or beyond the image."""
+    if row >= 0 and column >= 0 and row + 4 <= H and column + 4 <= W:
+        k.winograd_input(channels, x + ((row * W + column) * C + first) * k.real_size, W * C, C, v, step)
+        return
+    copy_pixels(k, x, H, W, C, 1, row, 4, column, 4, first, channels, border)
+    k.winograd_input(channels, border, 4 * channels, channels, v, step)
+
+
+cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
+    """Rows of tiles lo..hi, counted through the samples."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, i, j, n = 0, t
+    cdef Py_ssize_t down = (x.OH + 1) // 2, across = (x.OW + 1) // 2
+    cdef Py_ssize_t v_step = most * x.C + SPARE, m_step = most * x.K + SPARE
+    cdef char *m = scratch + POSITIONS * v_step * size
+    cdef char *border = m + POSITIONS * m_step * size
+    cdef char *to[MOST_TILES]
+    cdef Py_ssize_t rows[MOST_TILES]
+    cdef Py_ssize_t columns[MOST_TILES]
+    cdef nn_winograd op
+    op.row_pitch, op.pixel_pitch = x.y_row, x.y_pixel
+    op.accumulate, op.relu = x.accumulate, x.relu
+    for unit in range(lo, hi):
+        sample = unit // down
+        i = unit - sample * down
+        for j in range(across):
+            transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, 2 * i + x.first_h, 2 * j + x.first_w, 0,
+                            x.C, scratch + n * x.C * size, v_step, border)
+            to[n] = x.y + (sample * x.y_sample + 2 * i * x.y_row + 2 * j * x.y_pixel) * size
+            rows[n] = min(x.OH - 2 * i, 2)
+            columns[n] = min(x.OW - 2 * j, 2)
+            n += 1
+            if n == most or (unit + 1 == hi and j + 1 == across):
+                multiply(x, n, scratch, v_step, m, m_step)
+                for t in range(n):
+                    op.rows, op.columns = rows[t], columns[t]
+                    k.winograd_output(&op, x.K, m + t * x.K * size, m_step, x.bias, to[t])
+                n = 0
+
+
+cdef void multiply(const Correlation *x, Py_ssize_t n, const char *v, Py_ssize_t v_step, char *m,
+                   Py_ssize_t m_step) noexcept nogil:
+    """m_p = v_p u_p for n tiles."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, block = packed_size(k, x.C, x.K), p, j, i, h, heights, most
+    cdef nn_brgemm op
+    op.k = x.C
+    op.count = 1
+    op.a_offset = NULL
+    op.b_step = 0
+    op.a_row, op.a_col = x.C, 1
+    op.ldc = x.K
+    op.accumulate = op.relu = False
+    for p in range(POSITIONS):
+        for j in range(panels(k, x.K)):
+            op.ldb = panel_width(k, x.K, j)
+            most = k.mr if op.ldb > k.vl else k.mr_narrow
+            heights = (n + most - 1) // most
+            i = 0
+            while heights > 0:
+                h = (n - i + heights - 1) // heights        # heights that differ by one at most
+                heights -= 1
+                k.brgemm(&op, h, op.ldb, v + (p * v_step + i * x.C) * size, x.u + (p * block + j * k.nr * x.C) * size, NULL,
+                         m + (p * m_step + i * x.K + j * k.nr) * size)
+                i += h
+
+
+# ---------------------------------------------------------------- the kernel's gradient
+
+cdef Py_ssize_t gradient_rows(const Convolution *c) noexcept nogil:
+    """Channels c of a tile: whole vectors that divide C."""
+    cdef Py_ssize_t rows = c.k.vl, n = c.k.vl
+    while n <= min(c.C, <Py_ssize_t>GRADIENT_ROWS):
+        if c.C % n == 0:
+            rows = n
+        n += c.k.vl
+    return rows
+
+
+cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
+    """Bytes: v, m, the gradient of u, and a tile of x at the border, for tiles of at most four panels."""
+    cdef Py_ssize_t rows = gradient_rows(c), columns = 4 * c.k.nr
+    return POSITIONS * (GRADIENT_TILES * (rows + columns) + 3 * SPARE + rows * columns + rows) * c.k.real_size
+
+
+cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
+                   Py_ssize_t batch, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t lo, Py_ssize_t hi, char *to,
+                   char *scratch) noexcept nogil:
+    """dw for channels lo..hi of x and some panels, all taps: to[tap][panel][hi - lo][width]."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, rows = hi - lo, columns = min(c.K - panel * k.nr, n_panels * k.nr), n = 0
+    cdef Py_ssize_t v_step = GRADIENT_TILES * rows + SPARE, m_step = GRADIENT_TILES * columns + SPARE
+    cdef Py_ssize_t u_step = rows * columns + SPARE, b, i, j, down = (w.OH + 1) // 2, across = (w.OW + 1) // 2, width
+    cdef char *m = scratch + POSITIONS * v_step * size
+    cdef char *du = m + POSITIONS * m_step * size
+    cdef char *border = du + POSITIONS * u_step * size
+    cdef nn_winograd op
+    op.row_pitch, op.pixel_pitch = w.OW * c.K, c.K
+    memset(du, 0, POSITIONS * u_step * size)
+    dz += panel * k.nr * size
+    for b in range(batch):
+        for i in range(down):
+            op.rows = min(w.OH - 2 * i, 2)
+            for j in range(across):
+                op.columns = min(w.OW - 2 * j, 2)
+                transform_input(k, x + b * x_ld * size, w.H, w.W, c.C, 2 * i - w.pad_top, 2 * j - w.pad_left, lo, rows,
+                                scratch + n * rows * size, v_step, border)
+                k.winograd_output_backward(&op, columns, dz + (b * dz_ld + (2 * i * w.OW + 2 * j) * c.K) * size,
+                                           m + n * columns * size, m_step)
+                n += 1
+                if n == GRADIENT_TILES:
+                    add_products(k, n, rows, columns, scratch, v_step, m, m_step, du, u_step)
+                    n = 0
+    if n > 0:
+        add_products(k, n, rows, columns, scratch, v_step, m, m_step, du, u_step)
+    j = 0
+    while j < columns:
+        width = min(k.nr, columns - j)
+        k.winograd_kernel_backward(rows * width, du + j * rows * size, u_step, to + j * rows * size, rows * columns)
+        j += k.nr
+
+
+cdef void add_products(const nn_kernels *k, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t columns, const char *v,
+                       Py_ssize_t v_step, const char *m, Py_ssize_t m_step, char *du, Py_ssize_t u_step) noexcept nogil:
+    """du_p += v_p' m_p over n tiles."""
+    cdef Py_ssize_t size = k.real_size, p, j, i, h, heights, most
+    cdef nn_brgemm op
+    op.k = n
+    op.count = 1
+    op.a_offset = NULL
+    op.b_step = 0
+    op.a_row, op.a_col = 1, rows
+    op.ldb = columns
+    op.accumulate, op.relu = True, False
+    for p in range(POSITIONS):
+        j = 0
+        while j < columns:
+            op.ldc = min(k.nr, columns - j)
+            most = k.mr if op.ldc > k.vl else k.mr_narrow
+            heights = (rows + most - 1) // most
+            i = 0
+            while heights > 0:
+                h = (rows - i + heights - 1) // heights     # heights that differ by one at most
+                heights -= 1
+                k.brgemm(&op, h, op.ldc, v + (p * v_step + i) * size, m + (p * m_step + j) * size, NULL,
+                         du + (p * u_step + j * rows + i * op.ldc) * size)
+                i += h
+            j += k.nr

@@ -1,0 +1,207 @@
+"""The C functions of exported networks (c_source.py), one for each kind of operation.
+
+NET_ stands for the network's prefix, REAL for float or double, and exp@ for expf or exp. Images are (H, W, C), kernels
+(R, S, C / groups, K). Products run over the outputs innermost: compilers make vector code of that without being allowed
+to change the order of sums.
+"""
+
+WINDOW = """
+typedef struct {
+    ptrdiff_t height, width, out_height, out_width, rows, columns, down, right, top, left, dilation_h, dilation_w;
+} NET_window;
+"""
+
+FUNCTIONS = {
+    "dense": """
+/* y[r][j] = b[j] + sum over i of x[r][i] * w[i][j] */
+static void NET_dense(const REAL *x, REAL *restrict y, const REAL *w, const REAL *b, ptrdiff_t rows, ptrdiff_t n_in,
+                      ptrdiff_t n_out)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, x += n_in, y += n_out) {
+        for (ptrdiff_t j = 0; j < n_out; j++)
+            y[j] = b ? b[j] : 0;
+        for (ptrdiff_t i = 0; i < n_in; i++)
+            for (ptrdiff_t j = 0; j < n_out; j++)
+                y[j] += x[i] * w[i * n_out + j];
+    }
+}
+""",
+    "conv": """
+/* y[i][j][k] = b[k] + sum over r, s, c of w[r][s][c][k] * x[i * down - top + r * dilation_h][...][c]; 0 outside of x */
+static void NET_conv(const REAL *x, REAL *restrict y, const REAL *w, const REAL *b, const NET_window *at,
+                     ptrdiff_t channels, ptrdiff_t outputs, ptrdiff_t groups)
+{
+    const ptrdiff_t own_c = channels / groups, own_k = outputs / groups;
+    for (ptrdiff_t i = 0; i < at->out_height; i++)
+        for (ptrdiff_t j = 0; j < at->out_width; j++, y += outputs) {
+            for (ptrdiff_t k = 0; k < outputs; k++)
+                y[k] = b ? b[k] : 0;
+            for (ptrdiff_t r = 0; r < at->rows; r++)
+                for (ptrdiff_t s = 0; s < at->columns; s++) {
+                    const ptrdiff_t row = i * at->down - at->top + r * at->dilation_h;
+                    const ptrdiff_t column = j * at->right - at->left + s * at->dilation_w;
+                    if (row < 0 || row >= at->height || column < 0 || column >= at->width)
+                        continue;
+                    for (ptrdiff_t g = 0; g < groups; g++) {
+                        const REAL *pixel = x + (row * at->width + column) * channels + g * own_c;
+                        const REAL *kernel = w + (r * at->columns + s) * own_c * outputs + g * own_k;
+                        for (ptrdiff_t c = 0; c < own_c; c++)
+                            for (ptrdiff_t k = 0; k < own_k; k++)
+                                y[g * own_k + k] += pixel[c] * kernel[c * outputs + k];
+                    }
+                }
+        }
+}
+""",
+    "max_pool": """
+static void NET_max_pool(const REAL *x, REAL *restrict y, const NET_window *at, ptrdiff_t channels)
+{
+    for (ptrdiff_t i = 0; i < at->out_height; i++)
+        for (ptrdiff_t j = 0; j < at->out_width; j++, y += channels) {
+            for (ptrdiff_t c = 0; c < channels; c++)
+                y[c] = -INFINITY;
+            for (ptrdiff_t r = 0; r < at->rows; r++)
+                for (ptrdiff_t s = 0; s < at->columns; s++) {
+                    const ptrdiff_t row = i * at->down - at->top + r, column = j * at->right - at->left + s;
+                    if (row < 0 || row >= at->height || column < 0 || column >= at->width)
+                        continue;
+                    const REAL *pixel = x + (row * at->width + column) * channels;
+                    for (ptrdiff_t c = 0; c < channels; c++)
+                        y[c] = pixel[c] > y[c] || pixel[c] != pixel[c] ? pixel[c] : y[c];
+                }
+        }
+}
+""",
+    "average_pool": """
+static void NET_average_pool(const REAL *x, REAL *restrict y, const NET_window *at, ptrdiff_t channels, int include_pad)
+{
+    for (ptrdiff_t i = 0; i < at->out_height; i++)
+        for (ptrdiff_t j = 0; j < at->out_width; j++, y += channels) {
+            ptrdiff_t count = 0;
+            for (ptrdiff_t c = 0; c < channels; c++)
+                y[c] = 0;
+            for (ptrdiff_t r = 0; r < at->rows; r++)
+                for (ptrdiff_t s = 0; s < at->columns; s++) {
+                    const ptrdiff_t row = i * at->down - at->top + r, column = j * at->right - at->left + s;
+                    if (row < 0 || row >= at->height || column < 0 || column >= at->width)
+                        continue;
+                    const REAL *pixel = x + (row * at->width + column) * channels;
+                    for (ptrdiff_t c = 0; c < channels; c++)
+                        y[c] += pixel[c];
+                    count++;
+                }
+            if (include_pad)
+                count = at->rows * at->columns;
+            for (ptrdiff_t c = 0; c < channels; c++)
+                y[c] /= (REAL)count;
+        }
+}
+""",
+    "pad": """
+static void NET_pad(const REAL *x, REAL *restrict y, const NET_window *at, ptrdiff_t channels)
+{
+    for (ptrdiff_t i = 0; i < at->out_height; i++)
+        for (ptrdiff_t j = 0; j < at->out_width; j++, y += channels) {
+            const ptrdiff_t row = i - at->top, column = j - at->left;
+            const int inside = row >= 0 && row < at->height && column >= 0 && column < at->width;
+            for (ptrdiff_t c = 0; c < channels; c++)
+                y[c] = inside ? x[(row * at->width + column) * channels + c] : 0;
+        }
+}
+""",
+    "batch_norm": """
+static void NET_batch_norm(const REAL *x, REAL *y, const REAL *scale, const REAL *shift, ptrdiff_t rows,
+                           ptrdiff_t channels)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, x += channels, y += channels)
+        for (ptrdiff_t c = 0; c < channels; c++)
+            y[c] = x[c] * scale[c] + shift[c];
+}
+""",
+    "rescale": """
+static void NET_rescale(const REAL *x, REAL *y, ptrdiff_t n, REAL scale, REAL offset)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = x[i] * scale + offset;
+}
+""",
+    "add": """
+static void NET_add(const REAL *a, const REAL *b, REAL *y, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = a[i] + b[i];
+}
+""",
+    "concatenate": """
+/* rows of n numbers into rows of `width` numbers */
+static void NET_put(const REAL *x, REAL *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t width)
+{
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t i = 0; i < n; i++)
+            y[r * width + i] = x[r * n + i];
+}
+""",
+    "copy": """
+static void NET_copy(const REAL *x, REAL *y, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = x[i];
+}
+""",
+    "to_channels_last": """
+static void NET_to_channels_last(const REAL *x, REAL *y, ptrdiff_t pixels, ptrdiff_t channels)
+{
+    for (ptrdiff_t p = 0; p < pixels; p++)
+        for (ptrdiff_t c = 0; c < channels; c++)
+            y[p * channels + c] = x[c * pixels + p];
+}
+""",
+    "to_channels_first": """
+static void NET_to_channels_first(const REAL *x, REAL *y, ptrdiff_t pixels, ptrdiff_t channels)
+{
+    for (ptrdiff_t c = 0; c < channels; c++)
+        for (ptrdiff_t p = 0; p < pixels; p++)
+            y[c * pixels + p] = x[p * channels + c];
+}
+""",
+}
+
+
+def _elementwise(name, expression, alpha=False):
+    parameter = ", REAL alpha" if alpha else ""
+    return f"""
+static void NET_{name}(const REAL *x, REAL *y, ptrdiff_t n{parameter})
+{{
+    for (ptrdiff_t i = 0; i < n; i++)
+        y[i] = {expression};
+}}
+"""
+
+
+ACTIVATIONS = {
+    "sigmoid": _elementwise("sigmoid", "1 / (1 + exp@(-x[i]))"),
+    "tanh": _elementwise("tanh", "tanh@(x[i])"),
+    "relu": _elementwise("relu", "x[i] > 0 ? x[i] : 0"),
+    "leaky_relu": _elementwise("leaky_relu", "x[i] > 0 ? x[i] : alpha * x[i]", alpha=True),
+    "elu": _elementwise("elu", "x[i] > 0 ? x[i] : alpha * expm1@(x[i])", alpha=True),
+    # erfc, because 1 + erf loses all digits far below zero.
+    "gelu": _elementwise("gelu", "(REAL)0.5 * x[i] * erfc@(x[i] * (REAL)-0.70710678118654752)"),
+    "silu": _elementwise("silu", "x[i] / (1 + exp@(-x[i]))"),
+    "softplus": _elementwise("softplus", "x[i] > 0 ? x[i] + log1p@(exp@(-x[i])) : log1p@(exp@(x[i]))"),
+    "softmax": """
+static void NET_softmax(const REAL *x, REAL *y, ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, x += n, y += n) {
+        REAL largest = x[0], sum = 0;
+        for (ptrdiff_t i = 1; i < n; i++)
+            largest = x[i] > largest ? x[i] : largest;
+        for (ptrdiff_t i = 0; i < n; i++) {
+            y[i] = exp@(x[i] - largest);
+            sum += y[i];
+        }
+        for (ptrdiff_t i = 0; i < n; i++)
+            y[i] /= sum;
+    }
+}
+""",
+}

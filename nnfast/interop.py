@@ -1,0 +1,410 @@
+"""Weights of other libraries: into a model, and back.
+
+PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), data as (N, C, H, W), and so flattens
+channels slowest; here they are (in, out), (R, S, C / groups, K), (N, H, W, C), and channels are flattened fastest.
+Keras has our order of everything. What a layer's parameters are called:
+
+==================  =========================================  =================================================
+layer               PyTorch                                    Keras
+==================  =========================================  =================================================
+Dense, Conv...      weight, bias                               kernel, bias
+BatchNorm           weight, bias, running_mean, running_var    gamma, beta, moving_mean, moving_variance
+==================  =========================================  =================================================
+
+Every function checks all it was given before it changes the model.
+"""
+
+import io
+import math
+import os
+import re
+import zipfile
+
+import numpy as np
+
+from .arrays import as_numbers
+from .layers import Activation, BatchNorm, Conv1D, Conv2D, Dense, DepthwiseConv2D, Dropout, Flatten, Reshape
+from .tensor_file import FOREIGN, FileFormatError, Problem, naming, read
+
+__all__ = ["from_keras_weights", "from_torch_state_dict", "to_torch_state_dict"]
+
+PYTORCH = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias", "running_mean": "running_mean",
+           "running_variance": "running_var"}
+#: classes as Keras's files call them, and the order in which each class's arrays lie there
+KERAS = {Dense: "dense", Conv1D: "conv1d", Conv2D: "conv2d", DepthwiseConv2D: "depthwise_conv2d",
+         BatchNorm: "batch_normalization"}
+KERAS_ORDER = ("kernel", "bias", "gamma", "beta", "running_mean", "running_variance")
+
+#: bytes that a .keras file may unpack to
+MOST_UNPACKED = 16 << 30
+
+
+def from_torch_state_dict(model, state, mapping=None):
+    """Set all parameters from a PyTorch module's ``state_dict``.
+
+    Parameters
+    ----------
+    model : Model
+        Of the same architecture, input shape known. Features that a Flatten or Reshape makes of an image are put into
+        our order; a Reshape that makes an image of features is taken to do what is wanted.
+    state : dict of str to array, or str or os.PathLike
+        Arrays or CPU tensors by name; or a .safetensors file. Pickled files (.pt, .pth) are refused: reading them runs
+        code. Load them with ``torch.load(..., weights_only=True)`` and pass the result.
+    mapping : dict of str to str, or list of str, optional
+        The module's name for each layer that has parameters: by layer name, or in the order of the layers. Left out,
+        modules are matched by name if each layer has a module of its name, else by order. A file keeps no order: there
+        the names' order counts, with numbers in it as numbers.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If modules are missing or left over, or a shape does not fit. The model stays as it was.
+    FileFormatError, OSError
+        For a file that cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    >>> nf.interop.from_torch_state_dict(model, {"fc.weight": np.ones((2, 3)), "fc.bias": np.zeros(2)})
+    >>> model.predict([[1.0, 2.0, 3.0]])
+    array([[6., 6.]], dtype=float32)
+    """
+    if isinstance(state, (str, os.PathLike)):
+        state = _tensors(os.fspath(state))
+    elif not isinstance(state, dict):
+        raise TypeError(f"from_torch_state_dict: expected a dict of arrays or a path, got {type(state).__name__}")
+    modules = {}
+    for name, array in state.items():
+        if not isinstance(name, str):
+            raise TypeError(f"from_torch_state_dict: names must be texts, got {name!r}")
+        module, _, parameter = name.rpartition(".")
+        if parameter != "num_batches_tracked":      # a counter that only a momentum of None reads
+            modules.setdefault(module, {})[parameter] = as_numbers(array, f"from_torch_state_dict: {name}")
+    new = {}
+    for node, layer, module in _match(model, modules, mapping, "from_torch_state_dict"):
+        arrays = dict(modules[module])
+        for name, shape in _parameters(model, node):
+            what = f"{layer.name}/{name}"
+            array = arrays.pop(PYTORCH[name], None)
+            if array is None:
+                raise ValueError(f"from_torch_state_dict: {what}: the module {module!r} has no {PYTORCH[name]!r}; "
+                                 f"it has {', '.join(modules[module])}")
+            new[what] = _from_torch(model, node, name, shape, array, f"from_torch_state_dict: {what} from {module!r}")
+        if arrays:
+            raise ValueError(f"from_torch_state_dict: {layer.name} has no place for {', '.join(arrays)} of {module!r}")
+    model.set_parameters(new)
+
+
+def to_torch_state_dict(model, mapping=None):
+    """All parameters under PyTorch's names, in PyTorch's layout: the inverse of `from_torch_state_dict`.
+
+    Parameters
+    ----------
+    model : Model
+    mapping : dict of str to str, or list of str, optional
+        The module's name for each layer that has parameters; the layers' names if left out.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``module.load_state_dict({name: torch.from_numpy(array) for name, array in result.items()})`` takes it.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Conv2D(8, 3), nf.Flatten(), nf.Dense(2)], input_shape=(5, 5, 1))
+    >>> {name: a.shape for name, a in nf.interop.to_torch_state_dict(model, ["features.0", "head"]).items()}
+    {'features.0.weight': (8, 1, 3, 3), 'features.0.bias': (8,), 'head.weight': (2, 72), 'head.bias': (2,)}
+    """
+    nodes = _nodes(model)
+    if mapping is None:
+        mapping = [node.layer.name for node in nodes]
+    names = _names(nodes, mapping, "to_torch_state_dict")
+    parameters, result = model.parameters, {}
+    for node, module in zip(nodes, names):
+        prefix = f"{module}." if module else ""
+        for name, _ in _parameters(model, node):
+            array = parameters[f"{node.layer.name}/{name}"]
+            result[prefix + PYTORCH[name]] = np.ascontiguousarray(_to_torch(model, node, name, array))
+        if isinstance(node.layer, BatchNorm):
+            result[prefix + "num_batches_tracked"] = np.array(0)
+    return result
+
+
+def from_keras_weights(model, path, mapping=None):
+    """Set all parameters from a ``.weights.h5`` or ``.keras`` file of Keras (extra ``interop``: h5py).
+
+    Parameters
+    ----------
+    model : Model
+        Of the same architecture, input shape known.
+    path : str or os.PathLike
+    mapping : dict of str to str, or list of str, optional
+        The name in the file for each layer that has parameters: by layer name, or in the order of the layers. Left out,
+        the layers of each class are matched by their order, as Keras numbers them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If layers are missing or left over, or a shape does not fit. The model stays as it was.
+    FileFormatError, OSError
+        For a file that cannot be read.
+    ImportError
+        Without h5py.
+    """
+    path = os.fspath(path)
+    with naming(path):
+        entries = _keras_entries(path)
+    nodes = _nodes(model)
+    if mapping is None:
+        mapping = _keras_names(nodes, entries, path)
+    new = {}
+    for node, layer, name in _match(model, entries, mapping, "from_keras_weights"):
+        wanted = sorted(_parameters(model, node), key=lambda entry: KERAS_ORDER.index(entry[0]))
+        arrays = entries[name]
+        if len(arrays) != len(wanted):
+            raise ValueError(f"from_keras_weights: {layer.name} has {', '.join(n for n, _ in wanted)}, {name!r} in the "
+                             f"file has {len(arrays)} arrays: {', '.join(str(a.shape) for a in arrays)}")
+        for (own, shape), array in zip(wanted, arrays):
+            if own == "kernel" and isinstance(layer, DepthwiseConv2D) and array.ndim == 4:
+                array = array.reshape(*array.shape[:2], 1, -1)      # (R, S, C, multiplier)
+            if array.shape != shape:
+                raise ValueError(f"from_keras_weights: {layer.name}/{own} has shape {shape}, {name!r} in the file "
+                                 f"{array.shape}")
+            new[f"{layer.name}/{own}"] = array
+    model.set_parameters(new)
+
+
+# --- which layer is which --------------------------------------------------------------------------------------------
+
+def _nodes(model):
+    """The nodes of the graph that have parameters, in order."""
+    nodes = [node for node in model._built().nodes if node.parameters]
+    for node in nodes:
+        if type(node.layer) not in KERAS:
+            raise ValueError(f"interop: {node.layer.name} is a {type(node.layer).__name__}, which no other library has")
+    return nodes
+
+
+def _parameters(model, node):
+    """(name, shape) of a node's parameters."""
+    return [(name, model._graph.parameters[i].spec.shape) for name, i in node.parameters.items()]
+
+
+def _match(model, modules, mapping, who):
+    """(node, layer, module name) for each layer with parameters; every module is used once."""
+    nodes = _nodes(model)
+    layers = [node.layer.name for node in nodes]
+    if mapping is None:
+        if all(name in modules for name in layers):
+            mapping = layers
+        else:
+            mapping = list(modules)
+            if len(mapping) != len(layers):
+                raise ValueError(f"{who}: {len(layers)} layers have parameters ({', '.join(layers)}), there are "
+                                 f"{len(mapping)} modules ({', '.join(mapping)}); give a mapping")
+    names = _names(nodes, mapping, who)
+    for layer, name in zip(layers, names):
+        if name not in modules:
+            raise ValueError(f"{who}: {layer}: there is no {name!r}; there are {', '.join(modules)}")
+    left = [name for name in modules if name not in names]
+    if left:
+        raise ValueError(f"{who}: no layer takes {', '.join(left)}")
+    return [(node, node.layer, name) for node, name in zip(nodes, names)]
+
+
+def _names(nodes, mapping, who):
+    """The other library's name for each node."""
+    layers = [node.layer.name for node in nodes]
+    if isinstance(mapping, dict):
+        if set(mapping) != set(layers):
+            raise ValueError(f"{who}: the mapping must name each layer with parameters ({', '.join(layers)}), got "
+                             f"{', '.join(map(str, mapping)) or 'none'}")
+        names = [mapping[layer] for layer in layers]
+    elif isinstance(mapping, (list, tuple)):
+        if len(mapping) != len(layers):
+            raise ValueError(f"{who}: {len(layers)} layers have parameters ({', '.join(layers)}), the mapping has "
+                             f"{len(mapping)} entries")
+        names = list(mapping)
+    else:
+        raise TypeError(f"{who}: mapping must be a dict or a list of names, got {type(mapping).__name__}")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{who}: the mapping's names must be texts, got {name!r}")
+        if names.count(name) > 1:
+            raise ValueError(f"{who}: the mapping names {name!r} twice")
+    return names
+
+
+# --- PyTorch's layout ------------------------------------------------------------------------------------------------
+
+def _flattened(model, node):
+    """The shape (..., C) that a node's features were flattened from, if PyTorch flattens it otherwise; else None."""
+    graph = model._graph
+    n, value = len(graph.inputs), node.inputs[0]
+    if len(graph.shape_of(value)) != 1:
+        return None
+    while value >= n:
+        before = graph.nodes[value - n]
+        shape = graph.shape_of(before.inputs[0])
+        if isinstance(before.layer, (Flatten, Reshape)) and len(shape) > 1:
+            return shape if math.prod(shape[:-1]) > 1 and shape[-1] > 1 else None
+        if len(before.inputs) > 1:
+            shapes = [graph.shape_of(i) for i in before.inputs]
+            raise ValueError(f"interop: {node.layer.name} reads {before.layer.name}, which joins features {shapes}; "
+                             "their order in PyTorch is not known")
+        if not isinstance(before.layer, (Flatten, Reshape, Dropout, Activation, BatchNorm)) or len(before.shape) != 1:
+            return None
+        value = before.inputs[0]
+    return None
+
+
+def _order(model, node):
+    """For each of our features the number of the same one in PyTorch; None if they are the same."""
+    shape = _flattened(model, node)
+    if shape is None:
+        return None
+    return np.moveaxis(np.arange(math.prod(shape)).reshape(shape[-1], *shape[:-1]), 0, -1).ravel()
+
+
+def _from_torch(model, node, name, shape, array, what):
+    layer, given = node.layer, array.shape
+    if name == "kernel":
+        expected = (shape[-1], shape[-2], *shape[:-2])
+        if given == expected:
+            array = np.moveaxis(array, (0, 1), (-1, -2))
+    else:
+        expected = shape
+    if given != expected:
+        raise ValueError(f"{what}: expected shape {expected} for our {shape}, got {given}")
+    if isinstance(layer, (Dense, BatchNorm)) and name != "bias":
+        order = _order(model, node)
+        if order is not None:
+            array = array[order]
+    return array
+
+
+def _to_torch(model, node, name, array):
+    if isinstance(node.layer, (Dense, BatchNorm)) and name != "bias":
+        order = _order(model, node)
+        if order is not None:
+            array = array[np.argsort(order)]
+    return np.moveaxis(array, (-1, -2), (0, 1)) if name == "kernel" else array
+
+
+def _tensors(path):
+    """The tensors of a .safetensors file, in the order of their names."""
+    if not path.endswith(".safetensors"):
+        raise ValueError(f"from_torch_state_dict: expected a .safetensors file, got {path!r}; load other files with "
+                         "torch.load(..., weights_only=True) and pass the dict")
+    with naming(path):
+        _, tensors = read(path, FOREIGN)
+    state = {}
+    for name in sorted(tensors, key=_natural):
+        dtype, array = tensors[name]
+        if dtype == "BF16":     # the upper half of a float32
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        state[name] = array
+    return state
+
+
+def _natural(name):
+    """A sort key that takes numbers in a name as numbers: features.2 before features.10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+# --- Keras's files ---------------------------------------------------------------------------------------------------
+
+def _keras_entries(path):
+    """{name in the file: arrays} of a .weights.h5 or .keras file."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise ImportError("Keras's files need h5py; pip install nnfast[interop]") from error
+
+    source = path
+    if path.endswith(".keras"):
+        if os.path.isdir(path):
+            raise IsADirectoryError(21, "Is a directory", path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                info = archive.getinfo("model.weights.h5")
+                if info.file_size > MOST_UNPACKED:
+                    raise Problem(f"unpacks to {info.file_size} bytes, more than {MOST_UNPACKED}")
+                source = io.BytesIO(archive.read(info))
+        except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, zipfile.zlib.error) as error:
+            raise Problem(f"is not a .keras file: {error}") from error
+    else:
+        with open(path, "rb") as file:      # for the operating system's own words where that fails
+            file.read(1)
+    try:
+        with h5py.File(source, "r") as file:
+            entries = _legacy_layers(file) if "layer_names" in file.attrs else _layers(file, "", {}, set())
+    except FileFormatError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        raise Problem(f"is not a weight file of Keras: {error}") from error
+    if not entries:
+        raise Problem("has no layers with weights")
+    return entries
+
+
+def _layers(group, path, entries, seen):
+    """Keras 3: groups with a group ``vars`` of arrays 0, 1, ...; those of a model are in its group ``layers``."""
+    import h5py
+
+    seen.add(h5py.h5o.get_info(group.id).addr)
+    for name in sorted(group, key=_natural):
+        # Links into other files are not followed.
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink) or not isinstance(group[name], h5py.Group):
+            continue
+        if name in ("vars", "optimizer", "metrics", "loss_tracker"):
+            continue
+        inner = group[name]
+        if h5py.h5o.get_info(inner.id).addr in seen:
+            raise Problem(f"the group {inner.name} is there twice")
+        own = path if name == "layers" else f"{path}/{name}" if path else name
+        if isinstance(inner.get("vars"), h5py.Group) and len(inner["vars"]):
+            entries[own] = [_array(inner["vars"], i) for i in sorted(inner["vars"], key=_natural)]
+        _layers(inner, own, entries, seen)
+    return entries
+
+
+def _legacy_layers(file):
+    """Keras 2: names of layers and of their arrays in attributes."""
+    entries = {}
+    for layer in file.attrs["layer_names"]:
+        layer = layer.decode() if isinstance(layer, bytes) else layer
+        names = [name.decode() if isinstance(name, bytes) else name for name in file[layer].attrs["weight_names"]]
+        if names:
+            entries[layer] = [_array(file[layer], name) for name in names]
+    return entries
+
+
+def _array(group, name):
+    import h5py
+
+    data = group[name]
+    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.external or data.is_virtual:
+        raise Problem(f"{data.name} is not an array of numbers in the file itself")
+    stored = data.id.get_storage_size()
+    if data.size * data.dtype.itemsize > max(1 << 20, 1100 * stored):     # zlib packs at most 1032 : 1
+        raise Problem(f"{data.name} says it has shape {data.shape}, but {stored} bytes are stored")
+    return data[()]
+
+
+def _keras_names(nodes, entries, path):
+    """Names in the file for nodes, matched by class and order."""
+    own = [node.layer.name for node in nodes]
+    if all(name in entries for name in own) and len(own) == len(entries):
+        return own
+    left = {cls: [name for name in entries if re.fullmatch(rf"{stem}(_\d+)?", name)] for cls, stem in KERAS.items()}
+    names = []
+    for node in nodes:
+        if not left[type(node.layer)]:
+            raise ValueError(f"from_keras_weights: {path} has no {KERAS[type(node.layer)]} left for {node.layer.name}; "
+                             f"it has {', '.join(entries)}; give a mapping")
+        names.append(left[type(node.layer)].pop(0))
+    return names

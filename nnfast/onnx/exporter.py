@@ -1,0 +1,251 @@
+"""From a model's graph to ONNX nodes.
+
+Inside the model everything is channels last; ONNX's convolutions and poolings want channels first. So each value is
+written down in one of two orders of its axes, and turned (Transpose) only where a node needs the other one:
+convolutions, poolings, padding and batch normalization want channels first, dense layers over several axes and reshapes
+channels last, all else takes what comes. Nodes are those of the compiled plan (`Graph.plan_spec`); dropout is left out.
+"""
+
+import json
+import os
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from ..config import __version__
+from ..configurable import choose
+from ..layout import FORMATS
+from ..tensor_file import replace
+
+#: what all runtimes of the last years read; Gelu is an operator from 20 on
+OPSET, OPSET_WITH_GELU = 17, 20
+IR_VERSION = 8
+
+ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu",
+               "softplus": "Softplus", "gelu": "Gelu", "softmax": "Softmax"}
+
+
+def write(model, path, data_format, dtype):
+    """See `nnfast.onnx.export`."""
+    path = os.fspath(path)
+    if data_format is not None:
+        choose("export data_format", data_format, FORMATS)
+    dtype = model.dtype if dtype is None else choose("export dtype", dtype, ("float32", "float64"))
+    proto = Exporter(model, data_format, np.dtype(dtype)).proto()
+    onnx.checker.check_model(proto, full_check=True)
+    replace(path, [proto.SerializeToString()])
+
+
+class Exporter:
+    """One ONNX graph in the making. A value is (name, whether its axes are channels first)."""
+
+    def __init__(self, model, data_format, dtype):
+        self.model, self.dtype = model, dtype
+        self.graph = graph = model._built()
+        self.first = (data_format or graph.data_format) == "channels_first"
+        self.nodes, self.constants, self.names = [], {}, set()
+        self.spec = graph.plan_spec(np.dtype(model.dtype), model.seed, None)
+        self.parameters = model.get_weights()
+        self.type = helper.np_dtype_to_tensor_dtype(dtype)
+        self.inputs, self.values = [], {}
+        for i, (name, shape) in enumerate(zip(graph.input_names, graph.input_shapes)):
+            name = self._name(name)
+            self.values[i] = name, self.first and len(shape) > 1
+            self.inputs.append(self._info(name, shape))
+        # Outputs keep their names; whatever is called so inside gets another.
+        self.outputs = [self._name(name) for name in graph.output_names]
+        self.shapes = dict(enumerate(graph.input_shapes))
+        for i, node in enumerate(self.spec["nodes"], start=len(graph.input_names)):
+            self.shapes[i] = tuple(node["shape"])
+            self.values[i] = self._write(node)
+        for name, i in zip(self.outputs, graph.output_ids):
+            self._finish(i, name)
+
+    def proto(self):
+        """The file."""
+        graph, opset = self.graph, OPSET
+        if any(node.op_type == "Gelu" for node in self.nodes):
+            opset = OPSET_WITH_GELU
+        outputs = [self._info(name, shape) for name, shape in zip(self.outputs, graph.output_shapes)]
+        constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
+        proto = helper.make_graph(self.nodes, self.model.name, self.inputs, outputs, constants)
+        result = helper.make_model(proto, producer_name="nnfast", producer_version=__version__, ir_version=IR_VERSION,
+                                   opset_imports=[helper.make_opsetid("", opset)])
+        if self.model.class_names is not None:
+            helper.set_model_props(result, {"class_names": json.dumps(self.model.class_names)})
+        return result
+
+    # -- parts of the graph --------------------------------------------------------------------------------------
+
+    def _name(self, stem):
+        """A name nobody else has."""
+        name, n = stem, 0
+        while name in self.names:
+            n += 1
+            name = f"{stem}_{n}"
+        self.names.add(name)
+        return name
+
+    def _info(self, name, shape):
+        if self.first and len(shape) > 1:
+            shape = (shape[-1], *shape[:-1])
+        return helper.make_tensor_value_info(name, self.type, ["N", *shape])
+
+    def _constant(self, name, array):
+        name = self._name(name)
+        self.constants[name] = np.ascontiguousarray(array)
+        return name
+
+    def _real(self, name, array):
+        return self._constant(name, np.asarray(array, self.dtype))
+
+    def _node(self, op, inputs, stem, **attributes):
+        """Write one node; its output's name."""
+        output = self._name(stem)
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def _turned(self, i, first):
+        """The name of value i with its axes in one of the two orders."""
+        name, is_first = self.values[i]
+        if is_first == first or len(self.shapes[i]) == 1:
+            return name
+        return self._turn(name, len(self.shapes[i]), first)
+
+    def _turn(self, name, axes, first):
+        """Transpose a value from the other order into this one."""
+        perm = [0, axes, *range(1, axes)] if first else [0, *range(2, axes + 1), 1]
+        return self._node("Transpose", [name], f"{name}_{'first' if first else 'last'}", perm=perm)
+
+    def _finish(self, i, name):
+        """An output: the value in the wanted order, under its own name."""
+        value = self._turned(i, self.first and len(self.shapes[i]) > 1)
+        self.nodes.append(helper.make_node("Identity", [value], [name], name=name + "/output"))
+
+    # -- operations ----------------------------------------------------------------------------------------------
+
+    def _write(self, node):
+        """Nodes for one operation of the plan; its value."""
+        method = getattr(self, f"_{node['op']}", None)
+        if method is None:
+            raise ValueError(f"onnx.export: {node['name']}: "
+                             + ("a Lambda layer holds Python functions" if node["op"] == "python" else "no operator "
+                                f"for {node['op']!r}"))
+        value = method(node, node["name"])
+        if node["op"] in ("dense", "conv"):
+            value = self._activate(value, node, len(node["shape"]))
+        return value
+
+    def _dense(self, node, name):
+        kernel = self._real(f"{name}/kernel", self.parameters[node["kernel"]])
+        bias = None if node["bias"] < 0 else self._real(f"{name}/bias", self.parameters[node["bias"]])
+        x = self._turned(node["inputs"][0], False)
+        if len(node["shape"]) == 1:
+            return self._node("Gemm", [x, kernel] + ([bias] if bias else []), name), False
+        product = self._node("MatMul", [x, kernel], name)
+        return (self._node("Add", [product, bias], name) if bias else product), False
+
+    def _conv(self, node, name):
+        axes = len(node["shape"]) - 1
+        kernel = np.moveaxis(self.parameters[node["kernel"]], (-1, -2), (0, 1))     # (K, C / groups, R, S)
+        inputs = [self._turned(node["inputs"][0], True), self._real(f"{name}/kernel", kernel)]
+        if node["bias"] >= 0:
+            inputs.append(self._real(f"{name}/bias", self.parameters[node["bias"]]))
+        place = window(node["window"], axes)
+        return self._node("Conv", inputs, name, group=node["groups"], **place), True
+
+    def _max_pool(self, node, name):
+        return self._pool(node, name, "Max", {})
+
+    def _average_pool(self, node, name):
+        return self._pool(node, name, "Average", {"count_include_pad": int(node["include_pad"])})
+
+    def _pool(self, node, name, kind, attributes):
+        i = node["inputs"][0]
+        x, axes = self._turned(i, True), len(self.shapes[i]) - 1
+        if len(node["shape"]) == 1:     # a global pooling
+            pooled = self._node(f"Global{kind}Pool", [x], name)
+            shape = self._constant(f"{name}/shape", np.array([0, node["shape"][0]]))
+            return self._node("Reshape", [pooled, shape], name), False
+        place = window(node["window"], axes)
+        del place["dilations"]
+        return self._node(f"{kind}Pool", [x], name, **place, **attributes), True
+
+    def _pad(self, node, name):
+        place = window(node["window"], 2)["pads"]
+        pads = self._constant(f"{name}/pads", np.array([0, 0, *place[:2], 0, 0, *place[2:]]))
+        # onnxruntime merges a Pad with zeros into the pooling after it, whose own padding counts otherwise. The
+        # smallest number there is stops it from that.
+        value = self._real(f"{name}/value", np.finfo(self.dtype).smallest_subnormal)
+        return self._node("Pad", [self._turned(node["inputs"][0], True), pads, value], name), True
+
+    def _batch_norm(self, node, name):
+        i, channels = node["inputs"][0], node["channels"]
+
+        def parameter(what, default):
+            at = node.get(what, -1)
+            return self._real(f"{name}/{what}", self.parameters[at] if at >= 0 else np.full(channels, default))
+
+        inputs = [self._turned(i, True), parameter("gamma", 1), parameter("beta", 0), parameter("mean", 0),
+                  parameter("variance", 1)]
+        return self._node("BatchNormalization", inputs, name, epsilon=node["epsilon"]), len(self.shapes[i]) > 1
+
+    def _rescale(self, node, name):
+        x, first = self.values[node["inputs"][0]]
+        x = self._node("Mul", [x, self._real(f"{name}/scale", node["scale"])], name)
+        if node["offset"]:
+            x = self._node("Add", [x, self._real(f"{name}/offset", node["offset"])], name)
+        return x, first
+
+    def _activation(self, node, name):
+        return self._activate(self.values[node["inputs"][0]], node, len(node["shape"]))
+
+    def _activate(self, value, node, axes):
+        """The activation of a node, applied to a value of so many axes."""
+        (x, first), activation, name = value, node["activation"], node["name"]
+        if activation == "linear":
+            return value
+        if activation == "silu":
+            gate = self._node("Sigmoid", [x], name)
+            return self._node("Mul", [x, gate], name), first
+        attributes = {}
+        if activation in ("leaky_relu", "elu"):
+            attributes["alpha"] = node["alpha"]
+        elif activation == "softmax":
+            attributes["axis"] = 1 if first else axes
+        return self._node(ACTIVATIONS[activation], [x], name, **attributes), first
+
+    def _add(self, node, name):
+        first = self.values[node["inputs"][0]][1]
+        xs = [self._turned(i, first) for i in node["inputs"]]
+        total = xs[0]
+        for x in xs[1:]:    # Add, because not all runtimes have Sum in float64
+            total = self._node("Add", [total, x], name)
+        return total, first
+
+    def _concatenate(self, node, name):
+        first, axes = self.values[node["inputs"][0]][1], len(node["shape"])
+        axis = node["axis"] + 1
+        if first:
+            axis = 1 if axis == axes else axis + 1
+        return self._node("Concat", [self._turned(i, first) for i in node["inputs"]], name, axis=axis), first
+
+    def _dropout(self, node, name):
+        return self.values[node["inputs"][0]]
+
+    def _reshape(self, node, name):
+        x = self._turned(node["inputs"][0], False)
+        if self.shapes[node["inputs"][0]] == tuple(node["shape"]):
+            return x, False
+        # 0 keeps the batch as it is.
+        return self._node("Reshape", [x, self._constant(f"{name}/shape", np.array([0, *node["shape"]]))], name), False
+
+
+def window(place, axes):
+    """Attributes of a convolution or pooling over one or two axes."""
+    rows, columns, down, right, top, left, bottom, after, dilation_h, dilation_w = place[4:]
+    pairs = {"kernel_shape": (rows, columns), "strides": (down, right), "dilations": (dilation_h, dilation_w)}
+    attributes = {name: list(pair[2 - axes:]) for name, pair in pairs.items()}
+    attributes["pads"] = [*(top, left)[2 - axes:], *(bottom, after)[2 - axes:]]
+    return attributes

@@ -1,0 +1,325 @@
+"""From an ONNX file to a model: the graph is read node by node, each becoming layers or a constant.
+
+Design:
+
+1. A tensor of the file is a constant (an array), or a `Tensor`: a value of the graph being made, with the order of its
+   axes. ONNX's images are channels first, the layers' channels last; `axes[i]` is the axis of our value that is axis i
+   in the file. So a Transpose costs nothing, it is another order, and what needs one order asks for it.
+2. Flattening an image that is channels first gives features in another order here than there. `order[i]` is the number
+   of our feature that is feature i in the file; dense layers and normalizations sort their weights by it.
+3. Layers are made with fresh weights; the file's come after the model is whole (`weights`, by layer).
+4. Additions and multiplications of constants become part of the layer before where nothing else reads it.
+
+What a node becomes is in operators.py.
+"""
+
+import math
+import os
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from ..layers import Activation, Input, Layer, Value
+from ..model import Model
+from ..tensor_file import FileFormatError
+from . import UnsupportedError
+
+REAL = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+#: elements of a constant that nodes may compute
+MOST_ELEMENTS = 1 << 31
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value of the graph, and how the file sees it; see Design 1 and 2."""
+
+    value: Value
+    axes: tuple
+    order: np.ndarray | None = None
+
+    @property
+    def shape(self):
+        """Sizes of the axes in the file, without the batch."""
+        return tuple(self.value.shape[axis - 1] for axis in self.axes[1:])
+
+    @property
+    def channels_first(self):
+        return self.axes == first_axes(len(self.axes))
+
+
+def last_axes(n):
+    """The order in which both have the same axes."""
+    return tuple(range(n))
+
+
+def first_axes(n):
+    """The order of an ONNX image: channels, our last axis, come second."""
+    return (0, n - 1, *range(1, n - 1))
+
+
+def read(path, input_shapes, seed):
+    """See `nnfast.onnx.load`."""
+    path = os.fspath(path)
+    with open(path, "rb") as file:      # for the operating system's own words where that fails
+        file.read(1)
+    try:
+        proto = onnx.load(path)
+        # Files beyond 2 GB, which have their weights beside them, can only be checked where they lie.
+        onnx.checker.check_model(path if proto.ByteSize() >= 1 << 31 else proto, full_check=True)
+    except OSError:
+        raise
+    except Exception as error:      # of protobuf's and onnx's own classes, which differ between their versions
+        raise FileFormatError(f"{path}: is not a valid ONNX file: {error}") from error
+    graph = proto.graph
+    named = [graph, *graph.node, *graph.input, *graph.output, *graph.initializer]
+    texts = [entry.name for entry in named] + [text for node in graph.node for text in (
+        node.op_type, node.domain, *node.input, *node.output, *(attribute.name for attribute in node.attribute))]
+    for text in texts:
+        if not isinstance(text, str):       # what some versions of protobuf make of damaged texts
+            raise FileFormatError(f"{path}: is not a valid ONNX file: the name {text!r} is not UTF-8")
+    return Importer(path, proto.graph, opset_of(path, proto), input_shapes or {}).model(seed)
+
+
+def opset_of(path, proto):
+    """The version of ONNX's own operators."""
+    for entry in proto.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return entry.version
+    raise UnsupportedError(f"{path}: has no operators of ONNX's own domain")
+
+
+class Importer:
+    """A model in the making."""
+
+    def __init__(self, path, graph, opset, input_shapes):
+        self.path, self.graph, self.opset = path, graph, opset
+        self.constants, self.tensors = {}, {}
+        self.weights = {}       # layer -> {parameter: array}
+        self.names, self.made_outputs = set(), set()
+        self.readers = {}
+        for node in graph.node:
+            for name in node.input:
+                self.readers[name] = self.readers.get(name, 0) + 1
+        for output in graph.output:
+            self.readers[output.name] = self.readers.get(output.name, 0) + 1
+        if graph.sparse_initializer:
+            raise UnsupportedError(f"{path}: has sparse constants")
+        for tensor in graph.initializer:
+            self.constants[tensor.name] = numpy_helper.to_array(tensor)
+        self.inputs, self.batch, self.dtype = [], None, None
+        self._make_inputs(input_shapes)
+
+    # -- inputs and outputs --------------------------------------------------------------------------------------
+
+    def _make_inputs(self, input_shapes):
+        given = [value for value in self.graph.input if value.name not in self.constants]
+        unknown = [name for name in input_shapes if name not in [value.name for value in given]]
+        if unknown:
+            raise ValueError(f"onnx.load: input_shapes names {unknown[0]!r}; the file's inputs are "
+                             f"{', '.join(value.name for value in given)}")
+        for value in given:
+            what = f"{self.path}: input {value.name!r}"
+            type_ = value.type.tensor_type
+            if not value.type.HasField("tensor_type") or type_.elem_type not in REAL:
+                kind = TensorProto.DataType.Name(type_.elem_type) if value.type.HasField("tensor_type") else "no tensor"
+                raise UnsupportedError(f"{what}: is {kind}; expected FLOAT or DOUBLE")
+            dtype = REAL[type_.elem_type]
+            if self.dtype not in (None, dtype):
+                raise UnsupportedError(f"{what}: is {dtype}, another one {self.dtype}")
+            self.dtype = dtype
+            dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in type_.shape.dim]
+            if value.name in input_shapes:
+                shape = tuple(input_shapes[value.name])
+            else:
+                shape = tuple(dims[1:])
+            if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+                raise UnsupportedError(f"{what}: its shape {tuple(dims)} must have a batch axis and fixed sizes after "
+                                       f"it; give input_shapes={{{value.name!r}: (...)}}")
+            self.batch = dims[0] if dims else None
+            first = len(shape) > 1 and self._is_image(value.name, len(shape) + 1)
+            name = self.layer_name(value.name)
+            entry = Input(shape, name=name, data_format="channels_first" if first else "channels_last")
+            self.inputs.append(entry)
+            n = len(shape) + 1
+            self.tensors[value.name] = Tensor(entry, first_axes(n) if first else last_axes(n))
+        if not self.inputs:
+            raise UnsupportedError(f"{self.path}: has no inputs")
+        several = {value.data_format for value in self.inputs if len(value.shape) > 1}
+        if len(several) > 1:
+            raise UnsupportedError(f"{self.path}: some inputs are images channels first, others are not")
+
+    def _is_image(self, name, n):
+        """Whether an input of n axes is read as an image whose channels come first: the first node that says where it
+        expects the channels decides."""
+        spatial = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization", "Pad"}
+        waiting, seen = [(name, last_axes(n))], {name}
+        while waiting:
+            name, axes = waiting.pop(0)     # axes: those of the input, in the order of this value's
+            for node in self.graph.node:
+                if name not in node.input:
+                    continue
+                if node.op_type in spatial or self._averages_last_axis(node):
+                    return axes[1] == 1
+                if node.op_type == "MatMul":
+                    return axes[-1] == 1
+                after = axes
+                if node.op_type == "Transpose":
+                    perm = [list(attribute.ints) for attribute in node.attribute] or [list(reversed(range(n)))]
+                    if sorted(perm[0]) != list(range(n)):
+                        continue
+                    after = tuple(axes[i] for i in perm[0])
+                elif node.op_type in ("Reshape", "Flatten", "Gemm"):
+                    continue
+                waiting.extend((output, after) for output in node.output if output not in seen)
+                seen.update(node.output)
+        return False
+
+    def _averages_last_axis(self, node):
+        """Whether a node takes the mean over the last axis, which then is not that of the channels."""
+        if node.op_type != "ReduceMean":
+            return False
+        axes = [axis for attribute in node.attribute if attribute.name == "axes" for axis in attribute.ints]
+        if len(node.input) > 1:
+            axes = list(self.constants.get(node.input[1], ()))
+        return any(axis in (-1, 3) for axis in axes)
+
+    def model(self, seed):
+        """The whole model."""
+        from .operators import OPERATORS
+
+        for node in self.graph.node:
+            self.node = node
+            if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
+                domain = f"{node.domain}." if node.domain else ""
+                raise self.unsupported(f"the operator {domain}{node.op_type} has no layer here; supported are "
+                                       f"{', '.join(OPERATORS)}")
+            for name in node.output[1:]:
+                if name and self.readers.get(name):
+                    raise self.unsupported(f"its second output {name!r} is used")
+            try:
+                result = OPERATORS[node.op_type](self, node)
+            except UnsupportedError:
+                raise
+            except (ValueError, TypeError, OverflowError, MemoryError, IndexError, KeyError) as error:
+                raise self.unsupported(str(error)) from error
+            (self.tensors if isinstance(result, Tensor) else self.constants)[node.output[0]] = result
+        outputs = [self._output(output.name) for output in self.graph.output]
+        name = self.layer_name(self.graph.name) or "onnx"
+        model = Model(self.inputs, outputs, seed=seed, dtype=self.dtype, name=name)
+        model.set_parameters({f"{layer.name}/{name}": array for layer, arrays in self.weights.items()
+                              for name, array in arrays.items() if layer in model._graph.names})
+        return model
+
+    def _output(self, name):
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise UnsupportedError(f"{self.path}: the output {name!r} depends on no input")
+        n = len(tensor.axes)
+        if n > 2 and tensor.axes != (first_axes(n) if self.channels_first else last_axes(n)):
+            raise UnsupportedError(f"{self.path}: the output {name!r} has other axes than the inputs: a Transpose that "
+                                   "is not at the edge")
+        if tensor.order is not None:
+            raise UnsupportedError(f"{self.path}: the output {name!r} is an image that was flattened channels first")
+        value = tensor.value
+        if isinstance(value, Input) or value.layer in self.made_outputs:
+            value = Activation("linear")(value)     # an output needs a layer of its own
+        self.made_outputs.add(value.layer)
+        return value
+
+    # -- for operators -------------------------------------------------------------------------------------------
+
+    @property
+    def channels_first(self):
+        """Whether the graph's images come, and so go, channels first."""
+        return any(value.data_format == "channels_first" for value in self.inputs)
+
+    def unsupported(self, why):
+        """The error about the node being read."""
+        node = self.node
+        name = node.name or (node.output[0] if node.output else "?")
+        return UnsupportedError(f"{self.path}: node {name!r} ({node.op_type}): {why}")
+
+    def layer_name(self, name):
+        """A name as layers may have it, not given yet; or None."""
+        name = re.sub(r"/+", ".", name.strip("/"))
+        if not name or name in self.names:
+            return None
+        self.names.add(name)
+        return name
+
+    def constant(self, i, what):
+        """Input i of the node, which must be a constant; None if it is left out."""
+        if i >= len(self.node.input) or not self.node.input[i]:
+            return None
+        name = self.node.input[i]
+        if name not in self.constants:
+            raise self.unsupported(f"{what} ({name!r}) must be a constant")
+        return self.constants[name]
+
+    def tensor(self, i=0):
+        """Input i of the node, which must be computed from the inputs."""
+        name = self.node.input[i]
+        if name not in self.tensors:
+            raise self.unsupported(f"input {i} ({name!r}) is a constant; expected something computed from the inputs")
+        return self.tensors[name]
+
+    def image(self, i=0):
+        """Input i as an image or signal, channels first."""
+        tensor = self.tensor(i)
+        if len(tensor.axes) not in (3, 4):
+            raise self.unsupported("expected an image (N, C, H, W) or a signal (N, C, L), "
+                                   f"got {tensor.shape} without N")
+        if not tensor.channels_first:
+            raise self.unsupported("its input is not channels first: a Transpose or Reshape has moved an axis before")
+        return tensor
+
+    def attributes(self, **defaults):
+        """The node's attributes; one that is not among the defaults is an error."""
+        values = dict(defaults)
+        for attribute in self.node.attribute:
+            if attribute.name not in defaults:
+                raise self.unsupported(f"attribute {attribute.name!r} is not supported")
+            value = onnx.helper.get_attribute_value(attribute)
+            values[attribute.name] = value.decode() if isinstance(value, bytes) else value
+        return values
+
+    def apply(self, layer, *tensors, weights=None):
+        """The value of a layer called on tensors."""
+        if weights is not None:
+            self.weights[layer] = weights
+        return layer([tensor.value for tensor in tensors])
+
+    def same(self, layer, tensor, weights=None):
+        """A layer that leaves the axes where they are."""
+        return replace(tensor, value=self.apply(layer, tensor, weights=weights))
+
+    def name(self):
+        """A name for the node's layer."""
+        return self.layer_name(self.node.name)
+
+    def reads_alone(self, i):
+        """Whether nothing else reads input i of the node."""
+        return self.readers[self.node.input[i]] == 1
+
+    def batch_free(self, sizes, what):
+        """Sizes of a target shape without the batch, which must stay the first axis."""
+        sizes = [int(size) for size in sizes]
+        if not sizes or sizes[0] not in (0, -1, self.batch):
+            raise self.unsupported(f"{what} {sizes} changes the batch axis")
+        return sizes[1:], sizes[0] == -1
+
+
+def elements(shape):
+    """The number of elements of a shape, which must not be too large."""
+    count = math.prod(int(size) for size in shape)
+    if not 0 <= count <= MOST_ELEMENTS:
+        raise ValueError(f"a constant of {count:,} elements")
+    return count
+
+
+def is_layer(value, *classes):
+    """Whether a value was made by a layer of these classes."""
+    return isinstance(value.layer, Layer) and isinstance(value.layer, classes)

@@ -1,0 +1,594 @@
+"""What each ONNX operator becomes. Functions take the importer and the node, and return a Tensor or a constant array.
+
+Formulas and defaults: https://onnx.ai/onnx/operators. The rules for the last window of a pooling with ceil_mode are
+those of PyTorch and of ONNX from 19 on: a window that would begin in the padding behind the input is left out.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from ..layers import (
+    Activation,
+    Add,
+    AvgPool1D,
+    AvgPool2D,
+    BatchNorm,
+    Concatenate,
+    Conv1D,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    MaxPool1D,
+    MaxPool2D,
+    Rescale,
+    Reshape,
+    ZeroPadding2D,
+)
+from .importer import Tensor, elements, first_axes, is_layer, last_axes
+
+# --- products --------------------------------------------------------------------------------------------------------
+
+
+def gemm(importer, node):
+    """alpha A B + beta C, with A from the inputs and B, C constant."""
+    a = importer.attributes(alpha=1.0, beta=1.0, transA=0, transB=0, broadcast=1)
+    x, b = importer.tensor(0), importer.constant(1, "B")
+    if a["transA"] or len(x.axes) != 2 or b.ndim != 2:
+        raise importer.unsupported("expected A of shape (N, features), not transposed, and a matrix B")
+    kernel = a["alpha"] * (b.T if a["transB"] else b)
+    bias = importer.constant(2, "C")
+    return dense(importer, x, kernel, None if bias is None or a["beta"] == 0 else a["beta"] * bias)
+
+
+def matmul(importer, node):
+    """A B with a constant matrix B."""
+    importer.attributes()
+    x, b = importer.tensor(0), importer.constant(1, "B")
+    if b.ndim != 2:
+        raise importer.unsupported(f"expected a matrix B, got shape {b.shape}")
+    return dense(importer, x, b, None)
+
+
+def dense(importer, x, kernel, bias):
+    if x.axes[-1] != len(x.axes) - 1:
+        raise importer.unsupported("the last axis of its input was moved by a Transpose before")
+    if kernel.shape[0] != x.shape[-1]:
+        raise importer.unsupported(f"B has shape {kernel.shape}, the input {x.shape[-1]} features")
+    if x.order is not None:
+        sorted_kernel = np.empty_like(kernel)
+        sorted_kernel[x.order] = kernel
+        kernel = sorted_kernel
+    units = kernel.shape[1]
+    weights = {"kernel": kernel}
+    if bias is not None:
+        if bias.size not in (1, units) or bias.shape[:-1] != (1,) * (bias.ndim - 1):
+            raise importer.unsupported(f"C has shape {bias.shape}, expected ({units},)")
+        weights["bias"] = np.broadcast_to(bias.reshape(-1), (units,))
+    layer = Dense(units, use_bias=bias is not None, name=importer.name())
+    return Tensor(importer.apply(layer, x, weights=weights), last_axes(len(x.axes)))
+
+
+def conv(importer, node):
+    """Convolution of a signal or image with a constant kernel."""
+    a = importer.attributes(auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, pads=None, strides=None)
+    x, kernel = importer.image(), importer.constant(1, "W")
+    bias, axes = importer.constant(2, "B"), len(x.shape) - 1
+    if kernel.ndim != axes + 2:
+        raise importer.unsupported(f"W has shape {kernel.shape}, the input {x.shape} without N")
+    size = kernel.shape[2:]
+    if a["kernel_shape"] is not None and tuple(a["kernel_shape"]) != size:
+        raise importer.unsupported(f"kernel_shape is {a['kernel_shape']}, W has shape {kernel.shape}")
+    stride, dilation = a["strides"] or [1] * axes, a["dilations"] or [1] * axes
+    pads = padding(importer, a, x.shape[1:], size, stride, dilation)
+    weights = {"kernel": np.moveaxis(kernel, (0, 1), (-1, -2))}
+    if bias is not None:
+        weights["bias"] = bias
+    settings = {"stride": tuple(stride), "padding": pads, "dilation": tuple(dilation), "use_bias": bias is not None,
+                "name": importer.name()}
+    filters, group = kernel.shape[0], a["group"]
+    if kernel.shape[1] * group != x.shape[0]:
+        raise importer.unsupported(f"W has shape {kernel.shape}, group is {group}, the input has {x.shape[0]} channels")
+    if axes == 1:
+        settings |= {"stride": stride[0], "padding": pads[0], "dilation": dilation[0]}
+        layer = Conv1D(filters, size[0], groups=group, **settings)
+    elif group == x.shape[0] > 1:
+        layer = DepthwiseConv2D(tuple(size), depth_multiplier=filters // group, **settings)
+    else:
+        layer = Conv2D(filters, tuple(size), groups=group, **settings)
+    return importer.same(layer, x, weights=weights)
+
+
+def padding(importer, a, sizes, kernel, stride, dilation):
+    """((before, after), ...) from pads or auto_pad."""
+    n = len(sizes)
+    if a["auto_pad"] == "NOTSET":
+        pads = a["pads"] or [0] * 2 * n
+        if min(pads) < 0:
+            raise importer.unsupported(f"negative pads {list(pads)}")
+        return tuple(zip(pads[:n], pads[n:]))
+    if a["auto_pad"] == "VALID":
+        return ((0, 0),) * n
+    pairs = []
+    for size, k, step, d in zip(sizes, kernel, stride, dilation):
+        total = max((-(-size // step) - 1) * step + (k - 1) * d + 1 - size, 0)
+        small, large = total // 2, total - total // 2
+        pairs.append((small, large) if a["auto_pad"] == "SAME_UPPER" else (large, small))
+    return tuple(pairs)
+
+
+# --- pooling ---------------------------------------------------------------------------------------------------------
+
+
+def pool(importer, average):
+    extra = {"count_include_pad": 0} if average else {"storage_order": 0}
+    a = importer.attributes(auto_pad="NOTSET", ceil_mode=0, dilations=None, kernel_shape=None, pads=None, strides=None,
+                            **extra)
+    x = importer.image()
+    kernel, n = a["kernel_shape"], len(x.shape) - 1
+    stride = a["strides"] or [1] * n
+    if a["dilations"] is not None and set(a["dilations"]) != {1}:
+        raise importer.unsupported(f"dilations {list(a['dilations'])} of a pooling")
+    pads = padding(importer, a, x.shape[1:], kernel, stride, [1] * n)
+    include = bool(a.get("count_include_pad"))
+    if a["ceil_mode"] and a["auto_pad"] == "NOTSET":
+        longer = tuple(ceil_pair(*entry) for entry in zip(x.shape[1:], kernel, stride, pads))
+        if include and longer != pads:
+            # Only the padding that the file names counts as zeros, not what the last windows have beyond it.
+            if n == 1:
+                raise importer.unsupported("ceil_mode with count_include_pad over one axis")
+            x = importer.same(ZeroPadding2D(pads), x)
+            longer = tuple((0, after - own) for (_, after), (_, own) in zip(longer, pads))
+            include = False
+        pads = longer
+    arguments = {"stride": tuple(stride), "padding": pads, "name": importer.name()}
+    if average:
+        arguments["count_include_pad"] = include
+    if n == 1:
+        arguments |= {"stride": stride[0], "padding": pads[0]}
+        return importer.same((AvgPool1D if average else MaxPool1D)(kernel[0], **arguments), x)
+    return importer.same((AvgPool2D if average else MaxPool2D)(tuple(kernel), **arguments), x)
+
+
+def ceil_pair(size, kernel, stride, pair):
+    """Padding of one axis that makes as many windows as ceil_mode."""
+    before, after = pair
+    count = -(-(size + before + after - kernel) // stride) + 1
+    if (count - 1) * stride >= size + before:
+        count -= 1
+    return before, max(after, (count - 1) * stride + kernel - size - before)
+
+
+def average_pool(importer, node):
+    return pool(importer, True)
+
+
+def max_pool(importer, node):
+    return pool(importer, False)
+
+
+def global_pool(importer, layer, x, keep):
+    """(N, C, H, W) to (N, C) or (N, C, 1, 1)."""
+    value = importer.apply(layer, x)
+    if keep:
+        n = len(x.axes)
+        return Tensor(Reshape((*(1,) * (n - 2), x.value.shape[-1]))(value), x.axes)
+    return Tensor(value, (0, 1))
+
+
+def global_average_pool(importer, node):
+    importer.attributes()
+    return global_pool(importer, GlobalAvgPool(name=importer.name()), importer.image(), True)
+
+
+def global_max_pool(importer, node):
+    importer.attributes()
+    return global_pool(importer, GlobalMaxPool(name=importer.name()), importer.image(), True)
+
+
+def reduce_mean(importer, node):
+    """The mean over all axes of space."""
+    a = importer.attributes(axes=None, keepdims=1, noop_with_empty_axes=0)
+    x = importer.tensor()
+    n = len(x.axes)
+    axes = a["axes"] if len(node.input) < 2 else importer.constant(1, "axes")
+    own = None if axes is None else {x.axes[axis % n] for axis in (int(axis) for axis in axes)}
+    if n not in (3, 4) or own != set(range(1, n - 1)):
+        raise importer.unsupported(f"axes {None if axes is None else [int(axis) for axis in axes]} of "
+                                   f"{x.shape} are not those of space")
+    return global_pool(importer, GlobalAvgPool(name=importer.name()), x, bool(a["keepdims"]))
+
+
+# --- normalization, constants added and multiplied -------------------------------------------------------------------
+
+
+def batch_normalization(importer, node):
+    a = importer.attributes(epsilon=1e-5, momentum=0.9, training_mode=0, spatial=1, is_test=1)
+    if a["training_mode"] or not a["spatial"] or (importer.opset < 7 and not a["is_test"]):
+        raise importer.unsupported("only normalization with running statistics for each channel is supported")
+    x = importer.tensor()
+    if len(x.axes) > 2:
+        x = importer.image()
+    arrays = [importer.constant(i, what) for i, what in enumerate(("scale", "B", "mean", "var"), start=1)]
+    if x.order is not None:
+        arrays = [reordered(array, x.order) for array in arrays]
+    weights = dict(zip(("gamma", "beta", "running_mean", "running_variance"), arrays))
+    layer = BatchNorm(momentum=1 - a["momentum"], epsilon=max(a["epsilon"], 1e-12), name=importer.name())
+    return importer.same(layer, x, weights=weights)
+
+
+def reordered(array, order):
+    result = np.empty_like(array)
+    result[order] = array
+    return result
+
+
+def affine(importer, i, scale, shift):
+    """Tensor i of the node times `scale` plus `shift`: numbers, or constants with one number for each channel."""
+    x = importer.tensor(i)
+    scale, shift = (np.asarray(value, np.float64) for value in (scale, shift))
+    layer, channels = x.value.layer, x.value.shape[-1]
+    # Layers made here have no activation of their own: in the file it is a node.
+    foldable = is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and importer.reads_alone(i)
+    if not foldable and scale.size == shift.size == 1 and max(scale.ndim, shift.ndim) <= len(x.axes):
+        return importer.same(Rescale(scale.item(), shift.item(), name=importer.name()), x)
+    has_shift = shift.ndim > 0 or shift != 0
+    scale, shift = (per_channel(importer, value, x) for value in (scale, shift))
+    weights = importer.weights.get(layer, {})
+    if foldable:
+        gain, bias = ("gamma", "beta") if isinstance(layer, BatchNorm) else ("kernel", "bias")
+        new = dict(weights)
+        new[gain] = weights[gain] * scale
+        new[bias] = weights.get(bias, 0) * scale + shift
+        if bias not in weights:
+            if has_shift:
+                layer = type(layer).from_config(layer.get_config() | {"use_bias": True})
+            else:
+                del new[bias]
+        return replace(x, value=importer.apply(layer, *(Tensor(v, ()) for v in x.value.inputs), weights=new))
+    layer = BatchNorm(epsilon=1e-12, name=importer.name())
+    statistics = {"running_mean": np.zeros(channels), "running_variance": np.ones(channels)}
+    return importer.same(layer, x, weights={"gamma": scale, "beta": shift, **statistics})
+
+
+def per_channel(importer, value, x):
+    """A constant as one number for each of our channels."""
+    n, channels = len(x.axes), x.value.shape[-1]
+    axis = x.axes.index(n - 1)
+    if value.ndim > n or value.size not in (1, channels):
+        raise importer.unsupported(f"a constant of shape {value.shape} is not one number for each of {channels} "
+                                   "channels")
+    shape = (1,) * (n - value.ndim) + value.shape
+    if value.size > 1 and shape[axis] != channels:
+        raise importer.unsupported(f"a constant of shape {value.shape} does not lie along the {channels} channels")
+    value = np.broadcast_to(value.reshape(-1), (channels,))
+    return reordered(value, x.order) if x.order is not None and value.size > 1 else value
+
+
+def along(importer, node, value):
+    """The constant of an addition before opset 7, whose axis was named."""
+    a = importer.attributes(axis=None, broadcast=0, consumed_inputs=None)
+    if a["axis"] is not None and value.ndim:
+        value = value.reshape(*value.shape, *(1,) * (len(importer.tensor().axes) - a["axis"] - value.ndim))
+    return value
+
+
+def binary(importer, node, function):
+    """Two constants, or a tensor and a constant: (which is the tensor, the constant); None if both are tensors."""
+    known = [name in importer.constants for name in node.input]
+    if all(known):
+        importer.attributes(axis=None, broadcast=0, consumed_inputs=None)
+        values = [importer.constants[name] for name in node.input]
+        elements(np.broadcast_shapes(*(value.shape for value in values)))
+        return function(*values)
+    if not any(known):
+        return None
+    i = known.index(False)
+    return i, along(importer, node, importer.constants[node.input[1 - i]])
+
+
+def add(importer, node):
+    found = binary(importer, node, np.add)
+    if found is None:
+        importer.attributes(axis=None, broadcast=0)
+        return total(importer, [importer.tensor(0), importer.tensor(1)])
+    return found if isinstance(found, np.ndarray) else affine(importer, found[0], 1.0, found[1])
+
+
+def subtract(importer, node):
+    found = binary(importer, node, np.subtract)
+    if found is None:
+        raise importer.unsupported("the difference of two computed tensors")
+    if isinstance(found, np.ndarray):
+        return found
+    i, value = found
+    return affine(importer, i, 1.0, -value) if i == 0 else affine(importer, i, -1.0, value)
+
+
+def multiply(importer, node):
+    found = binary(importer, node, np.multiply)
+    if found is None:
+        # x sigmoid(x), as SiLU is written
+        for x, gate in ((importer.tensor(0), importer.tensor(1)), (importer.tensor(1), importer.tensor(0))):
+            if (is_layer(gate.value, Activation) and gate.value.layer.activation == "sigmoid"
+                    and gate.value.inputs[0] is x.value and gate.axes == x.axes):
+                return importer.same(Activation("silu", name=importer.name()), x)
+        raise importer.unsupported("the product of two computed tensors")
+    return found if isinstance(found, np.ndarray) else affine(importer, found[0], found[1], 0.0)
+
+
+def divide(importer, node):
+    found = binary(importer, node, np.divide)
+    if found is None or (not isinstance(found, np.ndarray) and found[0] == 1):
+        raise importer.unsupported("division by a computed tensor")
+    return found if isinstance(found, np.ndarray) else affine(importer, found[0], 1.0 / found[1], 0.0)
+
+
+def sum_(importer, node):
+    importer.attributes(consumed_inputs=None)
+    tensors = [importer.tensor(i) for i in range(len(node.input))]
+    return tensors[0] if len(tensors) == 1 else total(importer, tensors)
+
+
+def total(importer, tensors):
+    """The sum of tensors of one shape."""
+    head = tensors[0]
+    for tensor in tensors[1:]:
+        if tensor.shape != head.shape:
+            raise importer.unsupported(f"shapes {head.shape} and {tensor.shape} without N differ")
+        if tensor.axes != head.axes or not same_order(tensor.order, head.order):
+            raise importer.unsupported("its inputs have their axes in different orders: a Transpose not at the edge")
+    return replace(head, value=importer.apply(Add(name=importer.name()), *tensors))
+
+
+def same_order(a, b):
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
+
+
+# --- activations -----------------------------------------------------------------------------------------------------
+
+
+def activation(name, default=None):
+    def convert(importer, node):
+        settings = {"consumed_inputs": None} | ({} if default is None else {"alpha": default})
+        a = importer.attributes(**settings)
+        return importer.same(Activation(name, a.get("alpha"), name=importer.name()), importer.tensor())
+    return convert
+
+
+def gelu(importer, node):
+    if importer.attributes(approximate="none")["approximate"] != "none":
+        raise importer.unsupported("the approximation by tanh")
+    return importer.same(Activation("gelu", name=importer.name()), importer.tensor())
+
+
+def swish(importer, node):
+    if importer.attributes(alpha=1.0)["alpha"] != 1.0:
+        raise importer.unsupported("an alpha other than 1")
+    return importer.same(Activation("silu", name=importer.name()), importer.tensor())
+
+
+def softmax(importer, node):
+    x = importer.tensor()
+    n = len(x.axes)
+    axis = importer.attributes(axis=-1 if importer.opset >= 13 else 1)["axis"] % n
+    # Before 13 it went over all axes from this one on, together.
+    over = {axis} if importer.opset >= 13 else {i for i in range(axis, n) if i == axis or x.shape[i - 1] > 1}
+    if {x.axes[i] for i in over} != {n - 1}:
+        raise importer.unsupported(f"axis {axis} is not the axis of channels or features")
+    return importer.same(Activation("softmax", name=importer.name()), x)
+
+
+def dropout(importer, node):
+    a = importer.attributes(ratio=0.5, seed=0, is_test=1)
+    given = importer.constant(1, "ratio")
+    ratio = float(a["ratio"] if given is None else given)
+    if importer.constant(2, "training_mode") not in (None, False):
+        raise importer.unsupported("training_mode in a graph for inference")
+    return importer.same(Dropout(ratio, name=importer.name()), importer.tensor())
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def identity(importer, node):
+    importer.attributes()
+    name = node.input[0]
+    return importer.constants[name] if name in importer.constants else importer.tensor()
+
+
+def constant(importer, node):
+    a = importer.attributes(value=None, value_float=None, value_floats=None, value_int=None, value_ints=None)
+    if a["value"] is not None:
+        return numpy_helper.to_array(a["value"])
+    value = next(value for value in a.values() if value is not None)
+    is_float = a["value_float"] is not None or a["value_floats"] is not None
+    return np.asarray(value, np.float32 if is_float else np.int64)
+
+
+def constant_of_shape(importer, node):
+    value = importer.attributes(value=None)["value"]
+    value = np.zeros(1, np.float32) if value is None else numpy_helper.to_array(value)
+    shape = [int(size) for size in importer.constant(0, "shape")]
+    elements(shape)
+    return np.broadcast_to(value.reshape(()), shape)
+
+
+def cast(importer, node):
+    a = importer.attributes(to=None, saturate=1)
+    name = node.input[0]
+    if name in importer.constants:
+        return importer.constants[name].astype(onnx.helper.tensor_dtype_to_np_dtype(a["to"]))
+    if a["to"] not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        raise importer.unsupported(f"to {TensorProto.DataType.Name(a['to'])}")
+    return importer.tensor()
+
+
+def flatten(importer, node):
+    axis = importer.attributes(axis=1)["axis"]
+    x = importer.tensor()
+    if axis != 1 and axis % len(x.axes) != 1:
+        raise importer.unsupported(f"axis {axis} would join samples")
+    return flat(importer, x)
+
+
+def flat(importer, x):
+    """(N, ...) to (N, features)."""
+    if len(x.axes) == 2:
+        return x
+    value = importer.apply(Flatten(name=importer.name()), x)
+    numbers = np.arange(math.prod(x.value.shape)).reshape(x.value.shape)
+    order = numbers.transpose([axis - 1 for axis in x.axes[1:]]).ravel()
+    return Tensor(value, (0, 1), None if (order[1:] > order[:-1]).all() else order)
+
+
+def reshape(importer, node):
+    a = importer.attributes(shape=None, allowzero=0, consumed_inputs=None)
+    name = node.input[0]
+    shape = a["shape"] if a["shape"] is not None else importer.constant(1, "shape")
+    if name in importer.constants:
+        array = importer.constants[name]
+        return array.reshape([array.shape[i] if size == 0 and not a["allowzero"] else int(size)
+                              for i, size in enumerate(shape)])
+    x = importer.tensor()
+    sizes, batch_open = importer.batch_free(shape, "the shape")
+    if a["allowzero"] and 0 in sizes:
+        raise importer.unsupported(f"the shape {sizes} has no elements")
+    old = x.shape
+    sizes = [old[i] if size == 0 and i < len(old) else size for i, size in enumerate(sizes)]
+    known = math.prod(size for size in sizes if size != -1)
+    if -1 in sizes and not batch_open and known > 0:
+        sizes[sizes.index(-1)] = math.prod(old) // known
+    return reshaped(importer, x, tuple(sizes))
+
+
+def reshaped(importer, x, sizes):
+    """A tensor in another shape, as the file counts its elements."""
+    if not sizes or min(sizes) < 1 or math.prod(sizes) != math.prod(x.shape):
+        raise importer.unsupported(f"the shape {sizes} does not hold a sample of shape {x.shape}")
+    if sizes == x.shape:
+        return x
+    if len(sizes) == 1:
+        return flat(importer, x)
+    n = len(sizes) + 1
+    if importer.channels_first and len(x.axes) == 2 and sizes[0] == x.shape[0]:
+        # (N, C) to (N, C, 1, 1), whatever the order of the features
+        return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n), x.order)
+    if x.axes == last_axes(len(x.axes)) and x.order is None:
+        return Tensor(importer.apply(Reshape(sizes, name=importer.name()), x), last_axes(n))
+    if x.channels_first and x.order is None and sizes[0] == x.shape[0]:
+        return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n))
+    raise importer.unsupported(f"from {x.shape} to {sizes} in a graph whose images are channels first here")
+
+
+def squeeze(importer, node):
+    axes, name = squeezed_axes(importer, node), node.input[0]
+    if name in importer.constants:
+        return np.squeeze(importer.constants[name], axes)
+    x = importer.tensor()
+    n = len(x.axes)
+    axes = {axis % n for axis in axes} if axes is not None else {i for i in range(1, n) if x.shape[i - 1] == 1}
+    if 0 in axes or any(x.shape[axis - 1] != 1 for axis in axes):
+        raise importer.unsupported(f"axes {sorted(axes)} of {x.shape} are not of size 1")
+    return reshaped(importer, x, tuple(size for i, size in enumerate(x.shape, start=1) if i not in axes))
+
+
+def unsqueeze(importer, node):
+    axes, name = squeezed_axes(importer, node), node.input[0]
+    if axes is None:
+        raise importer.unsupported("without axes")
+    if name in importer.constants:
+        return np.expand_dims(importer.constants[name], axes)
+    x = importer.tensor()
+    n = len(x.axes) + len(axes)
+    axes, sizes = {axis % n for axis in axes}, iter(x.shape)
+    if 0 in axes:
+        raise importer.unsupported("a new axis before the batch")
+    return reshaped(importer, x, tuple(1 if i in axes else next(sizes) for i in range(1, n)))
+
+
+def squeezed_axes(importer, node):
+    axes = importer.attributes(axes=None)["axes"]
+    if axes is None:
+        axes = importer.constant(1, "axes")
+    return None if axes is None else tuple(int(axis) for axis in axes)
+
+
+def transpose(importer, node):
+    name = node.input[0]
+    perm = importer.attributes(perm=None)["perm"]
+    if name in importer.constants:
+        return importer.constants[name].transpose(perm)
+    x = importer.tensor()
+    perm = list(perm) if perm is not None else list(reversed(range(len(x.axes))))
+    if perm[0] != 0:
+        raise importer.unsupported(f"perm {perm} moves the batch axis")
+    return replace(x, axes=tuple(x.axes[i] for i in perm))
+
+
+def concat(importer, node):
+    axis = importer.attributes(axis=1)["axis"]
+    if all(name in importer.constants for name in node.input):
+        return np.concatenate([importer.constants[name] for name in node.input], axis)
+    tensors = [importer.tensor(i) for i in range(len(node.input))]
+    head = tensors[0]
+    axis %= len(head.axes)
+    if axis == 0:
+        raise importer.unsupported("axis 0 is the batch")
+    if any(tensor.axes != head.axes for tensor in tensors):
+        raise importer.unsupported("its inputs have their axes in different orders: a Transpose not at the edge")
+    if len(tensors) == 1:
+        return head
+    order = None
+    if any(tensor.order is not None for tensor in tensors):
+        if len(head.axes) != 2:
+            raise importer.unsupported("features that were flattened channels first")
+        orders, begin = [], 0
+        for tensor in tensors:
+            size = tensor.shape[0]
+            orders.append(begin + (np.arange(size) if tensor.order is None else tensor.order))
+            begin += size
+        order = np.concatenate(orders)
+    value = importer.apply(Concatenate(axis=head.axes[axis] - 1, name=importer.name()), *tensors)
+    return Tensor(value, head.axes, order)
+
+
+def pad(importer, node):
+    a = importer.attributes(mode="constant", pads=None, value=0.0)
+    x = importer.image()
+    n = len(x.axes)
+    pads = a["pads"] if a["pads"] is not None else importer.constant(1, "pads")
+    value = importer.constant(2, "constant_value")
+    value = a["value"] if value is None else float(np.asarray(value).item())
+    axes = importer.constant(3, "axes")
+    axes = list(range(n)) if axes is None else [int(axis) % n for axis in axes]
+    pads = [int(size) for size in pads]
+    pairs = dict(zip(axes, zip(pads[:len(axes)], pads[len(axes):])))
+    # The exporter writes the smallest number for zero (see its comment).
+    if a["mode"] != "constant" or abs(value) > 1e-37 or min(pads) < 0:
+        raise importer.unsupported(f"mode {a['mode']!r} with value {value} and pads {pads}; only zeros around an image "
+                                   "are supported")
+    if n != 4 or any(any(pairs.get(axis, (0, 0))) for axis in (0, 1)):
+        raise importer.unsupported(f"pads {pads} on other axes than height and width of an image")
+    return importer.same(ZeroPadding2D((pairs.get(2, (0, 0)), pairs.get(3, (0, 0))), name=importer.name()), x)
+
+
+OPERATORS = {
+    "Gemm": gemm, "MatMul": matmul, "Conv": conv,
+    "AveragePool": average_pool, "MaxPool": max_pool, "GlobalAveragePool": global_average_pool,
+    "GlobalMaxPool": global_max_pool, "ReduceMean": reduce_mean,
+    "BatchNormalization": batch_normalization, "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Sum": sum_,
+    "Relu": activation("relu"), "LeakyRelu": activation("leaky_relu", 0.01), "Elu": activation("elu", 1.0),
+    "Sigmoid": activation("sigmoid"), "Tanh": activation("tanh"), "Softplus": activation("softplus"), "Gelu": gelu,
+    "Swish": swish, "Softmax": softmax, "Dropout": dropout,
+    "Identity": identity, "Constant": constant, "ConstantOfShape": constant_of_shape, "Cast": cast,
+    "Flatten": flatten, "Reshape": reshape, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Transpose": transpose,
+    "Concat": concat, "Pad": pad,
+}

@@ -1,0 +1,324 @@
+"""Weights of PyTorch and Keras: the same logits from them, and back; what does not fit is refused whole."""
+import json
+import pickle
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import nnfast as nf
+from nnfast.interop import from_keras_weights, from_torch_state_dict, to_torch_state_dict
+
+ORACLES = Path(__file__).parent / "oracles"
+sys.path.insert(0, str(ORACLES))
+from make_torch_nets import weights  # noqa: E402
+
+
+def vgg_layers():
+    layers = [nf.Conv2D(8, 3, padding=1, activation="relu"), nf.MaxPool2D(2),
+              nf.Conv2D(16, 3, padding=1, activation="relu"), nf.MaxPool2D(2)]
+    for filters in (32, 64, 64):
+        layers += [nf.Conv2D(filters, 3, padding=1, activation="relu") for _ in range(2)] + [nf.MaxPool2D(2)]
+    return [*layers, nf.Flatten(), nf.Dense(512, activation="relu"), nf.Dropout(0.5), nf.Dense(512, activation="relu"),
+            nf.Dropout(0.5), nf.Dense(10)]
+
+
+def residual(**settings):
+    x = nf.Input((8, 8, 3))
+    h = nf.Activation("relu")(nf.BatchNorm(name="norm")(nf.Conv2D(8, 3, 2, 1, use_bias=False, name="stem")(x)))
+    g = nf.DepthwiseConv2D(3, padding=1, depth_multiplier=2, activation="sigmoid", name="depthwise")(h)
+    h = nf.Add()([h, nf.Conv2D(8, 1, groups=2, name="point")(g)])
+    return nf.Model(x, nf.Dense(5, name="head")(nf.BatchNorm(name="features")(nf.Flatten()(h))), **settings)
+
+
+def sequential(shape, layers):
+    return lambda **settings: nf.Sequential(layers(), input_shape=shape, **settings)
+
+
+NETS = {
+    "mlp": sequential((20,), lambda: [nf.Dense(32, activation="relu"), nf.Dense(16, activation="tanh"), nf.Dense(10)]),
+    "lenet": sequential((28, 28, 1), lambda: [
+        nf.Conv2D(6, 5, padding=2, activation="tanh"), nf.AvgPool2D(2), nf.Conv2D(16, 5, activation="tanh"),
+        nf.AvgPool2D(2), nf.Flatten(), nf.Dense(120, activation="tanh"), nf.Dense(84, activation="tanh"),
+        nf.Dense(10)]),
+    "vgg11": sequential((64, 64, 3), vgg_layers),
+    "residual": residual,
+    "signal": sequential((30, 4), lambda: [
+        nf.Conv1D(6, 5, dilation=2, padding=4), nf.BatchNorm(), nf.Activation("relu"), nf.MaxPool1D(2), nf.Flatten(),
+        nf.Dense(3)]),
+}
+
+
+def oracle(net):
+    """(state dict, input, logits) of PyTorch."""
+    with np.load(ORACLES / "torch_nets.npz") as stored:
+        state = weights(net, json.loads(str(stored[net + "_shapes"])))
+        return state, state.pop("input"), stored[net]
+
+
+def check(model, x, logits):
+    np.testing.assert_allclose(model.predict(np.moveaxis(x, 1, -1)), logits, rtol=0, atol=1e-5 * abs(logits).max())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("net", NETS)
+def test_logits_of_pytorch(net, dtype):
+    state, x, logits = oracle(net)
+    model = NETS[net](dtype=dtype)
+    from_torch_state_dict(model, state)
+    check(model, x, logits)
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_there_and_back(net):
+    state, _, _ = oracle(net)
+    model = NETS[net]()
+    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
+    from_torch_state_dict(model, state, modules)
+    back = to_torch_state_dict(model, modules)
+    counters = {name for name in back if name.endswith("num_batches_tracked")}
+    assert set(back) - counters == set(state)
+    assert len(counters) == sum(name.endswith("running_mean") for name in state)
+    for name, array in state.items():
+        assert back[name].flags.c_contiguous
+        np.testing.assert_array_equal(back[name], array)
+    own = to_torch_state_dict(model)
+    other = NETS[net](seed=9)
+    from_torch_state_dict(other, own)     # matched by the layers' names
+    assert all((a == b).all() for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("net", ["mlp", "vgg11"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_safetensors_file(net, dtype, tmp_path):
+    state, x, logits = oracle(net)
+    if dtype == "float16":
+        state = {name: array.astype(np.float16) for name, array in state.items()}
+    elif dtype == "bfloat16":
+        state = {name: (array.view(np.uint32) & 0xFFFF0000).view(np.float32) for name, array in state.items()}
+    path = tmp_path / "net.safetensors"
+    safetensors.numpy.save_file(state, path)
+    if dtype == "bfloat16":
+        upper = {name: (array.view(np.uint32) >> 16).astype(np.uint16) for name, array in state.items()}
+        safetensors.numpy.save_file(upper, path)
+        path.write_bytes(path.read_bytes().replace(b'"U16"', b'"BF16"'))
+        fix_header(path)
+    model, same = NETS[net](), NETS[net]()
+    from_torch_state_dict(model, path)
+    from_torch_state_dict(same, state)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
+    if dtype == "float32":
+        check(model, x, logits)
+
+
+def fix_header(path):
+    """The header's length after a replacement in its text."""
+    data = path.read_bytes()
+    end = data.index(b"}}") + 2
+    while data[end:end + 1] == b" ":
+        end += 1
+    path.write_bytes((end - 8).to_bytes(8, "little") + data[8:])
+
+
+def test_order_and_names():
+    state = {"z.weight": np.ones((3, 2)), "z.bias": np.zeros(3), "a.weight": np.ones((1, 3)), "a.bias": np.ones(1)}
+
+    def predict(*mapping, names=(None, None), state=state):
+        model = nf.Sequential([nf.Dense(3, name=names[0]), nf.Dense(1, name=names[1])], input_shape=(2,))
+        from_torch_state_dict(model, state, *mapping)
+        return model.predict([[1.0, 1.0]]).item()
+
+    assert predict() == 7
+    shuffled = dict(reversed(state.items()))
+    assert predict(["z", "a"], state=shuffled) == predict({"dense": "z", "dense_1": "a"}, state=shuffled) == 7
+    assert predict(names=("z", "a"), state=shuffled) == 7
+    with pytest.raises(ValueError, match=r"dense/kernel from 'a': expected shape \(3, 2\) for our .*, got \(1, 3\)"):
+        predict(state=shuffled)
+
+
+@pytest.mark.parametrize("change, mapping, error, text", [
+    (lambda s: s.pop("0.bias"), None, ValueError, "dense/bias: the module '0' has no 'bias'; it has weight"),
+    (lambda s: s.pop("2.weight"), None, ValueError, "dense_1/kernel: the module '2' has no 'weight'"),
+    (lambda s: s.update({"0.extra": np.ones(1)}), None, ValueError, "dense has no place for extra of '0'"),
+    (lambda s: s.update({"9.weight": np.ones(1)}), None, ValueError, "3 layers have parameters .* there are 4 modules"),
+    (lambda s: s.update({"9.weight": np.ones(1)}), ["0", "2", "4"], ValueError, "no layer takes 9"),
+    (lambda s: None, ["0", "2"], ValueError, "3 layers have parameters .*, the mapping has 2 entries"),
+    (lambda s: None, ["0", "2", "2"], ValueError, "names '2' twice"),
+    (lambda s: None, ["0", "2", "x"], ValueError, "dense_2: there is no 'x'; there are 0, 2, 4"),
+    (lambda s: None, ["0", "2", 4], TypeError, "names must be texts, got 4"),
+    (lambda s: None, {"dense": "0"}, ValueError,
+     "must name each layer with parameters .dense, dense_1, dense_2., got dense"),
+    (lambda s: None, "0", TypeError, "mapping must be a dict or a list"),
+    (lambda s: s.update({"0.weight": s["0.weight"].T}), None, ValueError, r"expected shape \(32, 20\).*got \(20, 32\)"),
+    (lambda s: s.update({"0.weight": s["0.weight"] * np.nan}), None, ValueError, "dense/kernel: nan at row 0"),
+    (lambda s: s.update({"0.weight": "w"}), None, TypeError, "0.weight: expected an array of numbers, got str"),
+    (lambda s: s.update({3: np.ones(1)}), None, TypeError, "names must be texts, got 3"),
+])
+def test_what_does_not_fit_is_refused_whole(change, mapping, error, text):
+    state, _, _ = oracle("mlp")
+    change(state)
+    model = NETS["mlp"]()
+    before = model.get_weights()
+    with pytest.raises(error, match=text):
+        from_torch_state_dict(model, state, mapping)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def test_pickled_files_are_refused(tmp_path):
+    path = tmp_path / "net.pt"
+    path.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(ValueError, match="expected a .safetensors file.*weights_only=True"):
+        from_torch_state_dict(NETS["mlp"](), path)
+    damaged = tmp_path / "net.safetensors"
+    damaged.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(nf.FileFormatError, match="net.safetensors: "):
+        from_torch_state_dict(NETS["mlp"](), damaged)
+    with pytest.raises(FileNotFoundError):
+        from_torch_state_dict(NETS["mlp"](), tmp_path / "missing.safetensors")
+    with pytest.raises(TypeError, match="expected a dict of arrays or a path, got list"):
+        from_torch_state_dict(NETS["mlp"](), [])
+
+
+def test_joined_features_have_no_known_order():
+    x = nf.Input((2, 2, 3))
+    model = nf.Model(x, nf.Dense(2)(nf.Concatenate()([nf.Flatten()(x), nf.Flatten()(nf.Conv2D(2, 1)(x))])))
+    with pytest.raises(ValueError, match="dense reads concatenate, which joins features.*in PyTorch is not known"):
+        to_torch_state_dict(model)
+
+
+# --- Keras -----------------------------------------------------------------------------------------------------------
+
+def keras_cnn(**settings):
+    return nf.Sequential([
+        nf.Conv2D(4, 3, activation="relu"), nf.DepthwiseConv2D(3, depth_multiplier=2), nf.BatchNorm(epsilon=1e-3),
+        nf.MaxPool2D(2), nf.Conv2D(6, 1, use_bias=False), nf.Flatten(), nf.Dense(12, activation="tanh"),
+        nf.BatchNorm(epsilon=1e-3, scale=False), nf.Dense(4, activation="softmax")], input_shape=(10, 8, 3), **settings)
+
+
+def keras_mlp(**settings):
+    return nf.Sequential([nf.Dense(5, activation="tanh") for _ in range(12)], input_shape=(5,), **settings)
+
+
+@pytest.mark.parametrize("file, make", [("cnn.weights.h5", keras_cnn), ("cnn.keras", keras_cnn),
+                                        ("mlp.weights.h5", keras_mlp)])
+def test_predictions_of_keras(file, make):
+    kind = file[:3]
+    model = make()
+    from_keras_weights(model, ORACLES / f"keras_{file}")
+    with np.load(ORACLES / "keras_nets.npz") as stored:
+        np.testing.assert_allclose(model.predict(stored[kind + "_x"]), stored[kind + "_y"], rtol=0, atol=1e-5)
+
+
+def test_keras_names():
+    file = ORACLES / "keras_cnn.weights.h5"
+    model, same = keras_cnn(), keras_cnn(seed=5)
+    from_keras_weights(model, file)
+    names = ["conv2d", "depthwise_conv2d", "batch_normalization", "conv2d_1", "dense", "batch_normalization_1",
+             "dense_1"]
+    from_keras_weights(same, file, names)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), same.get_weights(), strict=True))
+    before = model.get_weights()
+    names[0], names[3] = names[3], names[0]
+    with pytest.raises(ValueError, match=r"conv2d has kernel, bias, 'conv2d_1' in the file has 1 arrays: \(1, 1, 8"):
+        from_keras_weights(model, file, names)
+    for other, text in [(keras_mlp(), "no layer takes|has no dense left"),
+                        (nf.Sequential([nf.Dense(3)], input_shape=(2,)), "no layer takes batch_normalization, ")]:
+        with pytest.raises(ValueError, match=text):
+            from_keras_weights(other, file)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def test_nested_and_older_keras_files(tmp_path):
+    kernel, bias = np.ones((2, 3), np.float32), np.arange(3, dtype=np.float32)
+    with h5py.File(tmp_path / "nested.weights.h5", "w") as file:
+        group = file.create_group("layers/functional/layers/dense/vars")
+        group["0"], group["1"] = kernel, bias
+        file["optimizer/vars/0"] = 3
+    with h5py.File(tmp_path / "old.weights.h5", "w") as file:
+        file.attrs["layer_names"] = [b"flatten", b"fc"]
+        file.create_group("flatten").attrs["weight_names"] = np.array([], "S1")
+        file.create_group("fc").attrs["weight_names"] = [b"fc/kernel:0", b"fc/bias:0"]
+        file["fc/fc/kernel:0"], file["fc/fc/bias:0"] = kernel, bias
+    for name, mapping in (("nested", ["functional/dense"]), ("old", {"dense": "fc"})):
+        model = nf.Sequential([nf.Dense(3)], input_shape=(2,))
+        from_keras_weights(model, tmp_path / f"{name}.weights.h5", mapping)
+        assert (model.predict([[1.0, 1.0]]) == [[2, 3, 4]]).all()
+
+
+def test_damaged_keras_files(tmp_path):
+    whole = (ORACLES / "keras_cnn.weights.h5").read_bytes()
+    path = tmp_path / "net.weights.h5"
+    model = keras_cnn()
+    before = model.get_weights()
+
+    def refused(text="."):
+        with pytest.raises(nf.FileFormatError, match=f"net.*: {text}"):
+            from_keras_weights(model, path)
+
+    for data in (b"", b"{}", pickle.dumps([1]), whole[:100], whole[:len(whole) // 2], whole[:-2000]):
+        path.write_bytes(data)
+        refused("is not a weight file of Keras")
+    with h5py.File(path, "w") as file:
+        file["layers/dense/x"] = 3
+    refused("has no layers with weights")
+    with h5py.File(path, "w") as file:
+        file["layers/dense/vars/0"] = h5py.SoftLink("/nowhere")
+    refused("is not a weight file of Keras")
+    with h5py.File(path, "w") as file:
+        file["layers/dense/vars/0"] = "text"
+    refused(".*is not an array of numbers")
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layers/dense/vars/0", (1 << 20, 1 << 10), "f4", chunks=(1 << 10, 1 << 10))
+    refused(".*bytes are stored")
+    with h5py.File(path, "w") as file:
+        file["layers/dense/vars/0"] = 3
+        file["layers/dense/again"] = file["layers"]
+    refused(".*is there twice")
+    other = tmp_path / "other.h5"
+    other.write_bytes(whole)
+    with h5py.File(path, "w") as file:
+        file["layers"] = h5py.ExternalLink(str(other), "/layers")
+    refused("has no layers with weights")
+    path = tmp_path / "net.keras"
+    for data in (b"", whole, b"PK\x03\x04" + bytes(100)):
+        path.write_bytes(data)
+        refused("is not a .keras file")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    refused("is not a .keras file")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", b"nothing")
+    refused("is not a weight file of Keras")
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+    for missing in ("missing.keras", "missing.weights.h5"):
+        with pytest.raises(FileNotFoundError):
+            from_keras_weights(model, tmp_path / missing)
+    with pytest.raises(IsADirectoryError):
+        from_keras_weights(model, tmp_path)
+
+
+def test_random_damage_to_keras_files(tmp_path):
+    import random
+
+    whole = (ORACLES / "keras_cnn.weights.h5").read_bytes()
+    random_, path, model = random.Random(4), tmp_path / "net.weights.h5", keras_cnn()
+    for _ in range(300):
+        data = bytearray(whole)
+        for _ in range(random_.choice((1, 5, 50))):
+            data[random_.randrange(len(data))] = random_.randrange(256)
+        path.write_bytes(data)
+        try:
+            from_keras_weights(model, path)
+        except ValueError:
+            pass    # FileFormatError is one; arrays that do not fit are another
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_h5py_is_an_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(ImportError, match=r"h5py; pip install nnfast\[interop\]"):
+        from_keras_weights(keras_mlp(), ORACLES / "keras_mlp.weights.h5")

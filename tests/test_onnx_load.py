@@ -1,0 +1,407 @@
+"""ONNX files from elsewhere: the standard's own test cases, real networks, further training, and what is refused."""
+import contextlib
+import functools
+import io
+import os
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import nnfast as nf
+
+ORACLES = Path(__file__).parent / "oracles"
+DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
+
+# The cases of the standard for the operators here. What is left out has no batch (one axis), joins or moves samples,
+# works on three axes of space, on integers or in half precision, or in training mode.
+CASES = """
+add add_bcast averagepool_1d_default averagepool_2d_ceil averagepool_2d_ceil_last_window_starts_on_pad
+averagepool_2d_default averagepool_2d_pads averagepool_2d_pads_count_include_pad averagepool_2d_precomputed_pads
+averagepool_2d_precomputed_pads_count_include_pad averagepool_2d_precomputed_same_upper
+averagepool_2d_precomputed_strides averagepool_2d_same_lower averagepool_2d_same_upper averagepool_2d_strides
+basic_conv_with_padding basic_conv_without_padding batchnorm_epsilon batchnorm_example concat_2d_axis_1
+concat_2d_axis_negative_1 concat_3d_axis_1 concat_3d_axis_2 concat_3d_axis_negative_1 concat_3d_axis_negative_2
+conv_with_autopad_same conv_with_strides_and_asymmetric_padding conv_with_strides_no_padding conv_with_strides_padding
+div_bcast dropout_default dropout_default_ratio dropout_random_old elu elu_default flatten_axis1 flatten_default_axis
+flatten_negative_axis3 gelu_default_2 gemm_alpha gemm_beta gemm_default_no_bias gemm_default_scalar_bias
+gemm_default_single_elem_vector_bias gemm_default_vector_bias gemm_default_zero_bias gemm_transposeB globalaveragepool
+globalaveragepool_precomputed globalmaxpool globalmaxpool_precomputed identity leakyrelu leakyrelu_default matmul_2d
+maxpool_1d_default maxpool_2d_ceil maxpool_2d_ceil_output_size_reduce_by_one maxpool_2d_default maxpool_2d_pads
+maxpool_2d_precomputed_pads maxpool_2d_precomputed_same_upper maxpool_2d_precomputed_strides maxpool_2d_same_lower
+maxpool_2d_same_upper maxpool_2d_strides mul_bcast reduce_mean_do_not_keepdims_example
+reduce_mean_do_not_keepdims_random reduce_mean_keepdims_example reduce_mean_keepdims_random
+reduce_mean_negative_axes_keepdims_example reduce_mean_negative_axes_keepdims_random relu reshape_extended_dims
+reshape_negative_dim reshape_reduced_dims reshape_reordered_last_dims reshape_zero_and_negative_dim reshape_zero_dim
+sigmoid softmax_axis_2 softmax_default_axis softmax_example softmax_large_number softmax_negative_axis softplus
+squeeze_negative_axes sub_bcast tanh transpose_all_permutations_0 unsqueeze_axis_1 unsqueeze_axis_2
+unsqueeze_negative_axes unsqueeze_three_axes unsqueeze_two_axes unsqueeze_unsorted_axes
+""".split()
+
+# Networks of one layer that PyTorch once exported, stored with the package onnx.
+STORED = """
+pytorch-converted/test_AvgPool1d pytorch-converted/test_AvgPool1d_stride pytorch-converted/test_AvgPool2d
+pytorch-converted/test_AvgPool2d_stride pytorch-converted/test_BatchNorm1d_3d_input_eval
+pytorch-converted/test_BatchNorm2d_eval pytorch-converted/test_BatchNorm2d_momentum_eval pytorch-converted/test_Conv1d
+pytorch-converted/test_Conv1d_dilated pytorch-converted/test_Conv1d_groups pytorch-converted/test_Conv1d_pad1
+pytorch-converted/test_Conv1d_pad1size1 pytorch-converted/test_Conv1d_pad2 pytorch-converted/test_Conv1d_pad2size1
+pytorch-converted/test_Conv1d_stride pytorch-converted/test_Conv2d pytorch-converted/test_Conv2d_depthwise
+pytorch-converted/test_Conv2d_depthwise_padded pytorch-converted/test_Conv2d_depthwise_strided
+pytorch-converted/test_Conv2d_depthwise_with_multiplier pytorch-converted/test_Conv2d_dilated
+pytorch-converted/test_Conv2d_groups pytorch-converted/test_Conv2d_groups_thnn pytorch-converted/test_Conv2d_no_bias
+pytorch-converted/test_Conv2d_padding pytorch-converted/test_Conv2d_strided pytorch-converted/test_ELU
+pytorch-converted/test_LeakyReLU pytorch-converted/test_LeakyReLU_with_negval pytorch-converted/test_Linear
+pytorch-converted/test_Linear_no_bias pytorch-converted/test_MaxPool1d pytorch-converted/test_MaxPool1d_stride
+pytorch-converted/test_MaxPool2d pytorch-converted/test_ReLU pytorch-converted/test_Sigmoid
+pytorch-converted/test_Softmax pytorch-converted/test_Softplus pytorch-converted/test_Tanh
+pytorch-converted/test_ZeroPad2d pytorch-converted/test_softmax_functional_dim3
+pytorch-converted/test_softmax_lastdim pytorch-operator/test_operator_add_broadcast
+pytorch-operator/test_operator_add_size1_right_broadcast pytorch-operator/test_operator_add_size1_singleton_broadcast
+pytorch-operator/test_operator_addconstant pytorch-operator/test_operator_concat2 pytorch-operator/test_operator_conv
+pytorch-operator/test_operator_flatten pytorch-operator/test_operator_maxpool pytorch-operator/test_operator_mm
+simple/test_single_relu_model
+""".split()
+
+
+@functools.cache
+def standard_cases():
+    from onnx.backend.test.case.node import collect_testcases
+
+    with contextlib.redirect_stdout(io.StringIO()), np.errstate(all="ignore"):
+        return {case.name.removeprefix("test_"): case for case in collect_testcases(None)}
+
+
+def run_case(proto, inputs, outputs, rtol, atol, path):
+    """Import a graph whose first input is the data, or all of whose inputs are; the others become constants."""
+    graph = onnx.ModelProto.FromString(proto.SerializeToString())
+    known = {tensor.name for tensor in graph.graph.initializer}
+    names = [value.name for value in graph.graph.input if value.name not in known]
+    joining = graph.graph.node[0].op_type == "Concat" or (
+        graph.graph.node[0].op_type == "Add" and all(x.shape == inputs[0].shape for x in inputs))
+    data = names if joining else names[:1]
+    for name, value in zip(names, inputs, strict=True):
+        if name not in data:
+            graph.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    onnx.save(graph, path)
+    model = nf.onnx.load(path)
+    got = model.predict(list(inputs) if joining else inputs[0])
+    np.testing.assert_allclose(got, outputs[0], rtol=rtol, atol=atol)
+
+
+@pytest.mark.filterwarnings("ignore")     # of the code that makes all cases, those of other operators included
+@pytest.mark.parametrize("name", CASES)
+def test_cases_of_the_standard(name, tmp_path):
+    case = standard_cases()[name]
+    inputs, outputs = case.data_sets[0]
+    run_case(case.model, inputs, outputs, case.rtol, max(case.atol, 1e-6), tmp_path / "case.onnx")
+
+
+def tensor(path):
+    return numpy_helper.to_array(TensorProto.FromString(path.read_bytes()))
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_stored_networks_of_one_layer(name, tmp_path):
+    folder = DATA / name / "test_data_set_0"
+    inputs, outputs = ([tensor(path) for path in sorted(folder.glob(f"{what}_*.pb"))] for what in ("input", "output"))
+    run_case(onnx.load(DATA / name / "model.onnx"), inputs, outputs, 1e-3, 1e-6, tmp_path / "case.onnx")
+
+
+@pytest.mark.parametrize("name", ["squeezenet", "resnet50", "inception_v2", "densenet121", "vgg19"])
+def test_light_networks(name):
+    """Whole graphs of well-known networks, whose weights are made by the graph."""
+    model = nf.onnx.load(DATA / "light" / f"light_{name}.onnx")
+    expected = tensor(DATA / "light" / f"light_{name}_output_0.pb")
+    assert model.data_format == "channels_first" and model.input_shape == (3, 224, 224)
+    got = model.predict(np.ones((1, 3, 224, 224), np.float32))
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name, operator", [("bvlc_alexnet", "LRN"), ("inception_v1", "LRN"), ("zfnet512", "LRN"),
+                                            ("shufflenet", "Reshape")])
+def test_light_networks_that_need_more(name, operator):
+    with pytest.raises(nf.onnx.UnsupportedError, match=rf"light_{name}.onnx: node 'n\d+' \({operator}\): "):
+        nf.onnx.load(DATA / "light" / f"light_{name}.onnx")
+
+
+# --- further training ------------------------------------------------------------------------------------------------
+
+def test_training_goes_on_as_in_pytorch():
+    """20 steps with batch normalization in training mode: the losses and the logits after them."""
+    model = nf.onnx.load(ORACLES / "training.onnx")
+    with np.load(ORACLES / "training.npz") as stored:
+        x, labels = stored["x"] / np.float32(16), stored["labels"]
+        np.testing.assert_allclose(model.predict(x[:8]), stored["before"], rtol=0, atol=1e-5)
+        model.compile(nf.SGD(0.05, momentum=0.9), nf.CrossEntropy(from_logits=True))
+        losses = [model.train_on_batch(x[i:i + 16], labels[i:i + 16])["loss"] for i in range(0, len(x), 16)]
+        np.testing.assert_allclose(losses, stored["losses"], rtol=2e-5)
+        np.testing.assert_allclose(model.predict(x[:8]), stored["after"], rtol=0, atol=5e-4)
+    assert [layer.name for layer in model.layers][:3] == ["stem.Conv", "norm.BatchNormalization", "Relu"]
+    assert model.data_format == "channels_first" and model.input_names == ["x"]
+
+
+# --- graphs written by hand ------------------------------------------------------------------------------------------
+
+def graph(nodes, inputs, outputs, constants=None, opset=17):
+    """An ONNX model; the shapes of its outputs are inferred."""
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
+    results = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in (constants or {}).items()]
+    made = helper.make_graph(nodes, "by_hand", infos, results, tensors)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    for value in model.graph.output:
+        if not value.type.tensor_type.HasField("shape"):
+            value.CopyFrom(helper.make_tensor_value_info(value.name, TensorProto.FLOAT, ["N", 4]))
+    return model
+
+
+def check(proto, path, rng, batch=3, atol=1e-5):
+    """What the model computes is what onnx's reference evaluator computes; the model."""
+    from onnx.reference import ReferenceEvaluator
+
+    onnx.save(proto, path)
+    model = nf.onnx.load(path)
+    xs = [rng.standard_normal((batch, *shape)).astype(np.float32) for shape in model.input_shapes]
+    expected = ReferenceEvaluator(proto).run(None, dict(zip([value.name for value in proto.graph.input], xs)))
+    got = model.predict(xs if len(xs) > 1 else xs[0])
+    for mine, theirs in zip(got if isinstance(got, list) else [got], expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=atol * max(1, abs(theirs).max()))
+    return model
+
+
+def node(op, inputs, output, **attributes):
+    return helper.make_node(op, inputs.split(), [output], name=f"{output}_node", **attributes)
+
+
+def draw(rng, **shapes):
+    return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+def test_channels_last_at_the_edges(tmp_path, rng):
+    """An image that comes and goes channels last, as TensorFlow's are converted."""
+    nodes = [node("Transpose", "x", "a", perm=[0, 3, 1, 2]), node("Conv", "a w", "b", pads=[1, 1, 1, 1]),
+             node("Relu", "b", "c"), node("Transpose", "c", "y", perm=[0, 2, 3, 1])]
+    model = check(graph(nodes, {"x": ["N", 6, 5, 3]}, ["y"], draw(rng, w=(4, 3, 3, 3))), tmp_path / "a.onnx", rng)
+    assert model.data_format == "channels_last" and len(model.layers) == 2
+
+
+def test_features_of_an_image_in_all_ways(tmp_path, rng):
+    """Flattened channels first: products, normalizations, sums and concatenations see them in that order."""
+    nodes = [node("Conv", "x w", "c"), node("Flatten", "c", "f"), node("Reshape", "c s", "g"),
+             node("BatchNormalization", "f gamma beta mean var", "n"), node("Mul", "g scale", "m"),
+             node("Add", "m shift", "p"),
+             node("Add", "n p", "a"), node("Concat", "a f u", "k", axis=1), node("Gemm", "k b", "y", transB=1),
+             node("MatMul", "a d", "z"), node("Add", "z e", "o")]
+    size = 4 * 4 * 3
+    constants = draw(rng, w=(4, 3, 3, 3), gamma=size, beta=size, mean=size, scale=size, shift=(1, size),
+                     b=(7, 2 * size + 5), d=(size, 6), e=6)
+    constants |= {"var": rng.uniform(0.5, 2, size).astype(np.float32), "s": np.array([-1, size])}
+    made = graph(nodes, {"x": ["N", 3, 6, 5], "u": ["N", 5]}, ["y", "o"], constants)
+    check(made, tmp_path / "a.onnx", rng)
+
+
+def test_an_mlp_over_an_image_is_left_in_its_order(tmp_path, rng):
+    nodes = [node("Flatten", "x", "f"), node("Gemm", "f w b", "y", alpha=0.5, beta=2.0)]
+    model = check(graph(nodes, {"x": ["N", 2, 3, 4]}, ["y"], draw(rng, w=(24, 5), b=5)), tmp_path / "a.onnx", rng)
+    assert model.data_format == "channels_last" and model.input_shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("op, shape", [("Mul", (4, 1, 1)), ("Add", (1, 4, 1, 1)), ("Sub", (4, 1, 1)),
+                                       ("Div", (4, 1, 1)), ("Mul", ()), ("Add", (1,)), ("Sub", ()), ("Div", (1, 1))])
+@pytest.mark.parametrize("before", ["Conv", "BatchNormalization", "Relu", "read twice"])
+def test_constants_for_each_channel(op, shape, before, tmp_path, rng):
+    constants = draw(rng, w=(4, 2, 3, 3), gamma=4, beta=4, mean=4, k=shape)
+    constants["var"] = rng.uniform(0.5, 2, 4).astype(np.float32)
+    nodes = [node("Conv", "x w", "c")]
+    if before == "BatchNormalization":
+        nodes.append(node("BatchNormalization", "c gamma beta mean var", "n"))
+    elif before == "Relu":
+        nodes.append(node("Relu", "c", "n"))
+    nodes.append(node(op, f"{nodes[-1].output[0]} k", "y"))
+    if before == "read twice":
+        nodes.append(node("Add", "y c", "z"))
+    made = graph(nodes, {"x": ["N", 2, 6, 5]}, [nodes[-1].output[0]], constants)
+    model = check(made, tmp_path / "a.onnx", rng)
+    if before in ("Conv", "BatchNormalization"):
+        assert len(model.layers) == len(nodes) - 1      # part of the layer before
+
+
+@pytest.mark.parametrize("ceil", [0, 1])
+@pytest.mark.parametrize("include", [0, 1, None])
+@pytest.mark.parametrize("pads", [[0, 0, 0, 0], [1, 1, 0, 2], [2, 0, 1, 1]])
+@pytest.mark.parametrize("strides", [[2, 2], [3, 1], [5, 4]])
+def test_pooling(ceil, include, pads, strides, tmp_path, rng):
+    settings = {"kernel_shape": [3, 3], "pads": pads, "strides": strides, "ceil_mode": ceil}
+    if include is not None:
+        settings["count_include_pad"] = include
+    nodes = [node("MaxPool" if include is None else "AveragePool", "x", "y", **settings)]
+    made = graph(nodes, {"x": ["N", 2, 9, 8]}, ["y"], opset=22)
+    made.ir_version = 10
+    import onnxruntime
+
+    onnx.save(made, tmp_path / "a.onnx")
+    model = nf.onnx.load(tmp_path / "a.onnx")
+    x = rng.standard_normal((2, 2, 9, 8)).astype(np.float32)
+    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(model.predict(x), session.run(None, {"x": x})[0], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_convolutions(auto_pad, axes, tmp_path, rng):
+    kernel, shape = (3, 2)[:axes], (8, 9)[:axes]
+    settings = {"strides": [2] * axes, "dilations": [1] * axes, "auto_pad": auto_pad, "group": 2,
+                "kernel_shape": kernel}
+    if auto_pad == "NOTSET":
+        settings |= {"pads": [1, 0, 2, 1][:2 * axes], "dilations": [2] * axes}
+    nodes = [node("Conv", "x w b", "y", **settings)]
+    made = graph(nodes, {"x": ["N", 4, *shape]}, ["y"], draw(rng, w=(6, 2, *kernel), b=6))
+    check(made, tmp_path / "a.onnx", rng)
+
+
+def test_constants_that_nodes_make(tmp_path, rng):
+    value = helper.make_tensor("v", TensorProto.FLOAT, [1], [0.25])
+    nodes = [node("ConstantOfShape", "shape", "a", value=value),
+             helper.make_node("Constant", [], ["t"], value_floats=[1.0, 2.0]),
+             node("Unsqueeze", "t axes", "u"), node("Mul", "a u", "b"), node("Transpose", "b", "w", perm=[1, 0]),
+             node("Cast", "w", "d", to=TensorProto.DOUBLE), node("Cast", "d", "e", to=TensorProto.FLOAT),
+             node("Concat", "e e", "k", axis=1), node("MatMul", "x k", "y")]
+    constants = {"shape": np.array([2, 3]), "axes": np.array([1])}
+    model = check(graph(nodes, {"x": ["N", 3]}, ["y"], constants), tmp_path / "a.onnx", rng)
+    assert model.parameters["y_node/kernel"].tolist() == [[0.25, 0.5, 0.25, 0.5]] * 3
+
+
+def test_a_network_with_all_the_rest(tmp_path, rng):
+    nodes = [
+        node("Pad", "x pads", "p"), node("Conv", "p w", "c"), node("Sigmoid", "c", "s"), node("Mul", "s c", "silu"),
+        node("Elu", "silu", "e", alpha=0.5), node("GlobalMaxPool", "e", "gm"),
+        node("ReduceMean", "e", "ga", axes=[2, 3], keepdims=0), node("Squeeze", "gm a23", "g"),
+        node("Add", "g ga", "h"), node("Dropout", "h", "d"), node("Softplus", "d", "sp"),
+        node("Unsqueeze", "sp a23", "back"), node("Identity", "back", "i"), node("Softmax", "i", "y", axis=1),
+        node("Sum", "h ga d", "z"), node("LeakyRelu", "z", "o", alpha=0.3)]
+    constants = draw(rng, w=(4, 2, 3, 3)) | {"pads": np.array([0, 0, 1, 0, 0, 0, 2, 1]), "a23": np.array([2, 3])}
+    model = check(graph(nodes, {"x": ["N", 2, 6, 5]}, ["y", "o"], constants, opset=13), tmp_path / "a.onnx", rng)
+    assert any(layer.name == "silu_node" and layer.activation == "silu" for layer in model.layers
+               if isinstance(layer, nf.Activation))
+
+
+def test_the_same_value_as_two_outputs(tmp_path, rng):
+    nodes = [node("Relu", "x", "y"), node("Identity", "y", "z"), node("Identity", "x", "w")]
+    check(graph(nodes, {"x": ["N", 3]}, ["y", "z", "w"]), tmp_path / "a.onnx", rng)
+
+
+def test_double_precision(tmp_path, rng):
+    made = graph([node("MatMul", "x w", "y")], {"x": ["N", 3]}, ["y"], {"w": rng.standard_normal((3, 2))})
+    made.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    made.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+    onnx.save(made, tmp_path / "a.onnx")
+    model = nf.onnx.load(tmp_path / "a.onnx", seed=7)
+    assert model.dtype == "float64" and model.seed == 7
+
+
+def test_open_shapes(tmp_path, rng):
+    made = graph([node("Conv", "x w", "y")], {"x": ["N", 3, "H", "W"]}, ["y"], draw(rng, w=(2, 3, 3, 3)))
+    onnx.save(made, tmp_path / "a.onnx")
+    with pytest.raises(nf.onnx.UnsupportedError, match=r"input 'x': its shape .*give input_shapes=\{'x': \(...\)\}"):
+        nf.onnx.load(tmp_path / "a.onnx")
+    assert nf.onnx.load(tmp_path / "a.onnx", input_shapes={"x": (3, 8, 7)}).output_shape == (2, 6, 5)
+    with pytest.raises(nf.onnx.UnsupportedError, match="W has shape"):
+        nf.onnx.load(tmp_path / "a.onnx", input_shapes={"x": (4, 8, 7)})
+    with pytest.raises(ValueError, match="input_shapes names 'z'; the file's inputs are x"):
+        nf.onnx.load(tmp_path / "a.onnx", input_shapes={"z": (3, 8, 7)})
+
+
+@pytest.mark.parametrize("nodes, constants, text", [
+    ([node("Sin", "x", "y")], {}, r"node 'y_node' \(Sin\): the operator Sin has no layer here; supported are Gemm, "),
+    ([helper.make_node("Sin", ["x"], ["y"])], {}, r"node 'y' \(Sin\): "),
+    ([node("Conv", "x x", "y")], {}, r"node 'y_node' \(Conv\): W \('x'\) must be a constant"),
+    ([node("Transpose", "x", "y", perm=[1, 0, 2, 3])], {}, "moves the batch axis"),
+    ([node("Transpose", "x", "a", perm=[0, 2, 3, 1]), node("MaxPool", "a", "y", kernel_shape=[2, 2])], {},
+     r"node 'y_node' \(MaxPool\): its input is not channels first|other axes"),
+    ([node("Relu", "x", "a"), node("Transpose", "a", "b", perm=[0, 1, 3, 2]), node("Add", "a b", "y")], {},
+     r"node 'y_node' \(Add\): its inputs have their axes in different orders"),
+    ([node("MaxPool", "x", "y", kernel_shape=[2, 2], dilations=[2, 1])], {}, "dilations .2, 1. of a pooling"),
+    ([node("MaxPool", "x", "y", kernel_shape=[9, 9])], {}, r"node 'y_node' \(MaxPool\): .*is larger than the input"),
+    ([node("Conv", "x w", "y", group=4)], {"w": np.ones((4, 3, 1, 1), np.float32)}, "W has shape .*group is 4"),
+    ([node("Softmax", "x", "y", axis=2)], {}, "axis 2 is not the axis of channels"),
+    ([node("Mul", "x x", "y")], {}, "product of two computed tensors"),
+    ([node("Conv", "x w", "a"), node("Flatten", "a", "y")], {"w": np.ones((2, 4, 1, 1), np.float32)},
+     "output 'y' is an image that was flattened channels first"),
+    ([node("Pad", "x p v", "y")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "v": np.float32(2)}, "only zeros around"),
+    ([node("Pad", "x p", "y", mode="reflect")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1])}, "mode 'reflect'"),
+    ([node("Flatten", "x", "y", axis=2)], {}, "axis 2 would join samples"),
+    ([node("ConstantOfShape", "s", "c"), node("Relu", "x", "y")], {"s": np.array([2**20, 2**20, 2**20])},
+     "a constant of 1,152,921,504,606,846,976 elements"),
+])
+def test_what_no_layer_can_do(nodes, constants, text, tmp_path):
+    path = tmp_path / "a.onnx"
+    onnx.save(graph(nodes, {"x": ["N", 4, 4, 4]}, ["y"], constants), path)
+    with pytest.raises(nf.onnx.UnsupportedError, match=text) as caught:
+        nf.onnx.load(path)
+    assert str(caught.value).startswith(str(path))
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+def test_files_that_are_none(tmp_path):
+    path = tmp_path / "a.onnx"
+    whole = (ORACLES / "training.onnx").read_bytes()
+    for data in (b"", b"{}", os.urandom(1000), whole[:100], whole[:len(whole) // 2], whole[:-1]):
+        path.write_bytes(data)
+        with pytest.raises(nf.FileFormatError, match="a.onnx: is not a valid ONNX file"):
+            nf.onnx.load(path)
+    with pytest.raises(FileNotFoundError):
+        nf.onnx.load(tmp_path / "missing.onnx")
+    with pytest.raises(IsADirectoryError):
+        nf.onnx.load(tmp_path)
+
+
+def test_weights_outside_of_the_folder_are_not_read(tmp_path, rng):
+    """A file may keep its weights beside it, but must not point elsewhere."""
+    (tmp_path / "inner").mkdir()
+    made = graph([node("MatMul", "x w", "y")], {"x": ["N", 40]}, ["y"], draw(rng, w=(40, 30)))
+    onnx.save(made, tmp_path / "inner" / "a.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
+    assert nf.onnx.load(tmp_path / "inner" / "a.onnx").count_params() == 1200
+    os.rename(tmp_path / "inner" / "w.bin", tmp_path / "w.bin")
+    proto = onnx.load(tmp_path / "inner" / "a.onnx", load_external_data=False)
+    for entry in proto.graph.initializer[0].external_data:
+        if entry.key == "location":
+            entry.value = "../w.bin"
+    (tmp_path / "inner" / "a.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(nf.FileFormatError, match="a.onnx: is not a valid ONNX file"):
+        nf.onnx.load(tmp_path / "inner" / "a.onnx")
+
+
+def test_random_damage(tmp_path):
+    whole, path, random_ = (ORACLES / "training.onnx").read_bytes(), tmp_path / "a.onnx", random.Random(6)
+    graph_ = onnx.load_from_string(whole).graph
+    del graph_.initializer[:]
+    skeleton = len(graph_.SerializeToString())      # the nodes, before the weights
+    loaded = 0
+    for _ in range(1500):
+        data = bytearray(whole)
+        for _ in range(random_.choice((1, 2, 5))):
+            at = random_.randrange(skeleton if random_.random() < 0.8 else len(data))
+            if random_.random() < 0.5:
+                data[at] ^= 1 << random_.randrange(8)
+            else:
+                data[at] = random_.randrange(256)
+        path.write_bytes(data)
+        try:
+            nf.onnx.load(path)
+            loaded += 1
+        except ValueError as error:     # UnsupportedError, FileFormatError, weights that are not finite
+            assert str(error)
+    assert 10 < loaded < 1490
+
+
+def test_onnx_is_an_extra(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (lambda: nf.onnx.load("a.onnx"), lambda: nf.onnx.export(None, "a.onnx")):
+        with pytest.raises(ImportError, match=r"pip install nnfast\[onnx\]"):
+            call()
