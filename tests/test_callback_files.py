@@ -77,6 +77,25 @@ def test_rates_of_a_schedule_are_not_overwritten(data, callback):
         model.fit(*data, callbacks=callback, verbose=0)
 
 
+def halving(epoch, rate):
+    return 0.9 * rate
+
+
+@pytest.mark.parametrize("make", [
+    lambda: LearningRateScheduler(halving), lambda: ReduceLROnPlateau("loss", patience=2, min_delta=1.0),
+], ids=["scheduler", "plateau"])
+def test_rates_go_on_from_a_checkpoint(data, make, tmp_path):
+    whole, parts = make(), make()
+    model = network()
+    model.fit(*data, epochs=8, callbacks=[whole, nf.callbacks.Checkpoint(tmp_path / "a")], verbose=0)
+    network().fit(*data, epochs=5, callbacks=[parts, nf.callbacks.Checkpoint(tmp_path / "b")], verbose=0)
+    parts, other = make(), network()
+    other.fit(*data, epochs=8, callbacks=[parts, nf.callbacks.Checkpoint(tmp_path / "b")], resume=tmp_path / "b",
+              verbose=0)
+    assert parts.get_state() == whole.get_state()
+    np.testing.assert_array_equal(model.get_weights()[0], other.get_weights()[0])
+
+
 # --- files -----------------------------------------------------------------------------------------------------------
 
 def test_table_holds_the_history(data, tmp_path):

@@ -5,8 +5,6 @@ For a rate that depends on the step alone give the optimizer a schedule (`nnfast
 
 import math
 
-import numpy as np
-
 from ..configurable import integer, number
 from .base import Callback, EarlyStopping
 
@@ -62,12 +60,10 @@ class LearningRateScheduler(Callback):
         self.rates.append(rate)
 
     def get_state(self):
-        return {"rates": np.array(self.rates, np.float64)}
+        return {"rates": self.rates}
 
     def set_state(self, state):
-        self.rates = [float(rate) for rate in state["rates"]]
-        if self.rates:
-            self.model.optimizer.learning_rate = self.rates[-1]
+        self.rates = state["rates"]
 
 
 class ReduceLROnPlateau(Callback):
@@ -138,17 +134,12 @@ class ReduceLROnPlateau(Callback):
             self.reductions.append((epoch, lower))
 
     def get_state(self):
-        return {
-            "rate": self.model.optimizer.learning_rate, "waited": self._waited, "cooling": self._cooling,
-            "best": np.array([self._best.best]),
-            "best_epoch": -1 if self._best.best_epoch is None else self._best.best_epoch,
-            "epochs": np.array([epoch for epoch, _ in self.reductions], np.float64),
-            "rates": np.array([rate for _, rate in self.reductions], np.float64),
-        }
+        best = None if math.isnan(self._best.best) else self._best.best
+        return {"best": best, "best_epoch": self._best.best_epoch, "waited": self._waited, "cooling": self._cooling,
+                "reductions": self.reductions}
 
     def set_state(self, state):
-        self.model.optimizer.learning_rate = state["rate"]
+        self._best.best = math.nan if state["best"] is None else state["best"]
+        self._best.best_epoch = state["best_epoch"]
         self._waited, self._cooling = state["waited"], state["cooling"]
-        self._best.best = float(state["best"][0])
-        self._best.best_epoch = None if state["best_epoch"] < 0 else state["best_epoch"]
-        self.reductions = [(int(epoch), float(rate)) for epoch, rate in zip(state["epochs"], state["rates"])]
+        self.reductions = [(epoch, rate) for epoch, rate in state["reductions"]]
