@@ -451,7 +451,7 @@ class ProgressBar(Callback):
 
             epochs = self.params["epochs"] - self._first
             self._bar = tqdm(
-                total=epochs * self.params["steps"], unit=" steps", file=self.file, dynamic_ncols=True, mininterval=0.1,
+                total=epochs * self.params["steps"] or None, unit=" steps", file=self.file, dynamic_ncols=True, mininterval=0.1,
             )
 
     def on_epoch_begin(self, epoch, logs=None):
