@@ -9,7 +9,7 @@ life, dropout by seed, number of the step, sample and layer.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,6 +119,12 @@ class Training:
     def optimizer(self):
         """The optimizer given to `compile`, or None. Its ``learning_rate`` may be set between epochs."""
         return self._settings.optimizer if self._settings else None
+
+    def _use_threads(self, n_threads):
+        """Change the number of threads, and nothing else."""
+        if self._settings.n_threads != n_threads:
+            self._drop_plan()
+            self._settings = replace(self._settings, n_threads=n_threads)
 
     def _compiled(self):
         if self._settings is None:
