@@ -84,10 +84,12 @@ def add_model_commands(commands):
 
     train = add("train", "train a network on data in a file or folder", model_file=False)
     train.add_argument("--target", metavar="COL", action="append", help="column of a table to predict; can be repeated")
-    train.add_argument("--drop", metavar="COL", action="append", default=[], help="column to leave out; can be repeated")
+    train.add_argument("--drop", metavar="COL", action="append", default=[],
+                       help="column to leave out; can be repeated")
     train.add_argument("--kind", choices=("auto", "classes", "numbers"), default="auto", help="what the target is")
     train.add_argument("--size", type=positive, nargs=2, metavar=("H", "W"), help="scale images to this size")
-    train.add_argument("--model", metavar="LAYERS", help='hidden layers, e.g. "dense:64 relu dropout:0.2 dense:32 relu" '
+    train.add_argument("--model", metavar="LAYERS",
+                       help='hidden layers, e.g. "dense:64 relu dropout:0.2 dense:32 relu" '
                        'or "conv:16:5 relu maxpool flatten dense:64 relu"; the output is added')
     train.add_argument("--epochs", type=positive, default=20, metavar="N", help="default: 20")
     train.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")

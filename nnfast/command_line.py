@@ -183,7 +183,8 @@ def train(args):
     if args.json:
         print(json.dumps(report))
     elif not args.quiet:
-        print(f"{len(history.epoch)} epochs in {sum(history.seconds):.2f} s; on the validation samples: {words(figures)}")
+        print(f"{len(history.epoch)} epochs in {sum(history.seconds):.2f} s; on the validation samples: "
+              f"{words(figures)}")
         show_confusion(table, data.classes)
         if args.out:
             print(f"saved as {args.out}; use it with: nnfast predict {args.out} DATA")
@@ -278,8 +279,8 @@ def bench(args):
     elif not args.quiet:
         for what, seconds in report.items():
             rows = int(what.split()[-1])
-            print(f"{what.rsplit(' ', 1)[0] + f', {rows} samples':28} {seconds * 1e6:12,.1f} us {rows / seconds:14,.0f} "
-                  "samples/s")
+            name = f"{what.rsplit(' ', 1)[0]}, {rows} samples"
+            print(f"{name:28} {seconds * 1e6:12,.1f} us {rows / seconds:14,.0f} samples/s")
     return 0
 
 

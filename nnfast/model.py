@@ -251,6 +251,12 @@ class Model(Training):
         what = f"{self.count_params():,} parameters" if self.built else "not built"
         return f"<{type(self).__name__} {self.name!r}: {what}, {self.dtype}>"
 
+    def _repr_html_(self):
+        """What notebooks show: the table of `summary`."""
+        import html
+
+        return f"<pre>{html.escape(summary_text(self) if self.built else repr(self))}</pre>"
+
     # -- parameters ----------------------------------------------------------------------------------------------
 
     @property

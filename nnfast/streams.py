@@ -305,7 +305,8 @@ def stack(values):
     arrays = [np.asarray(value) for value in values]
     for i, a in enumerate(arrays):
         if a.shape != arrays[0].shape:
-            raise ValueError(f"samples of one batch have different shapes, {arrays[0].shape} and {a.shape} (number {i})")
+            raise ValueError(f"samples of one batch have different shapes, {arrays[0].shape} and {a.shape} "
+                             f"(number {i})")
     return np.stack(arrays)
 
 

@@ -248,3 +248,11 @@ def test_refuses(make, error, text):
 def test_a_rate_that_is_none(data):
     with pytest.raises(TypeError, match="rate of epoch 0 must be a number, got NoneType"):
         network().fit(*data, callbacks=LearningRateScheduler(lambda epoch, rate: None), verbose=0)
+
+
+def test_what_notebooks_show(data):
+    model = network()
+    history = model.fit(*data, epochs=2, verbose=0)
+    assert repr(history).startswith("<History: 2 epochs, last loss=") and repr(nf.History()) == "<History: 0 epochs>"
+    assert model._repr_html_().startswith("<pre>sequential: 4 parameters, float64") and "dense" in model._repr_html_()
+    assert "&lt;Sequential &#x27;sequential&#x27;: not built, float32&gt;" in nf.Sequential([nf.Dense(1)])._repr_html_()

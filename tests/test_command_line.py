@@ -24,7 +24,8 @@ def animals(tmp_path, rng):
         for i in range(120):
             kind = i % 3
             weight = [4, 1, 30][kind] * (1 + 0.1 * rng.standard_normal())
-            rows.writerow([f"n{i}", [4, 2, 4][kind], ["fur", "feathers", "fur"][kind], "" if i == 7 else f"{weight:.3f}",
+            rows.writerow([f"n{i}", [4, 2, 4][kind], ["fur", "feathers", "fur"][kind],
+                           "" if i == 7 else f"{weight:.3f}",
                            ["cat", "hen", "dog"][kind]])
     return str(path)
 
@@ -32,7 +33,8 @@ def animals(tmp_path, rng):
 @pytest.fixture
 def trained(animals, tmp_path, capsys):
     out = str(tmp_path / "animals.safetensors")
-    assert main(["train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--out", out, *EPOCHS]) == 0
+    assert main(["train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--out", out,
+                 *EPOCHS]) == 0
     capsys.readouterr()
     return out
 
@@ -74,7 +76,8 @@ def test_predict_and_evaluate(trained, animals, tmp_path, capsys):
     rows = list(csv.reader(text.splitlines()))
     assert code == 0 and err == "" and rows[0] == ["prediction", "p(cat)", "p(dog)", "p(hen)"]
     assert [row[0] for row in rows[1:]] == ["dog", "hen"] and abs(sum(map(float, rows[1][1:])) - 1) < 1e-5
-    assert run(capsys, "predict", trained, new, "--out", tmp_path / "p.csv")[1] == f"2 predictions in {tmp_path}/p.csv\n"
+    out = tmp_path / "p.csv"
+    assert run(capsys, "predict", trained, new, "--out", out)[1] == f"2 predictions in {out}\n"
     assert (tmp_path / "p.csv").read_text() == text
     code, text, _ = run(capsys, "predict", trained, new, "--json")
     assert [row["prediction"] for row in json.loads(text)] == ["dog", "hen"]
@@ -102,8 +105,8 @@ def test_images(tmp_path, capsys):
     out = tmp_path / "m.safetensors"
     arguments = ["train", tmp_path / "images", "--out", out, "--epochs", 8, "--lr", 0.01]
     code, _, err = run(capsys, *arguments)
-    assert code == 1 and err == ("nnfast train: image_folder: the images have different sizes (16 of 8 x 9, 14 of 9 x 9);"
-                                 " scale them to one with --size 8 9\n")
+    assert code == 1 and err == ("nnfast train: image_folder: the images have different sizes (16 of 8 x 9, 14 of 9 x "
+                                 "9); scale them to one with --size 8 9\n")
     code, text, _ = run(capsys, *arguments, "--size", 8, 8)
     assert code == 0 and "from 8 x 8 x 3 values" in text and "accuracy 1" in text
     (tmp_path / "images" / "dark").rename(tmp_path / "images" / "dim")
@@ -154,10 +157,11 @@ def test_export_onnx(trained, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (["train", "nothing.csv"], "there is no file or folder 'nothing.csv'"),
-    (["train", "ANIMALS"], "which column is to be predicted? --target COLUMN (columns: id, legs, cover, weight, animal)"),
+    (["train", "ANIMALS"], "which column is to be predicted? --target COLUMN (columns: id, legs, cover, weight, "
+     "animal)"),
     (["train", "ANIMALS", "--target", "Animal"], "no column 'Animal'; did you mean 'animal'?"),
-    (["train", "ANIMALS", "--target", "animal"], "values are missing in the columns 'weight' (1); --missing drop leaves "
-     "such rows out, --missing mean fills them"),
+    (["train", "ANIMALS", "--target", "animal"], "values are missing in the columns 'weight' (1); --missing drop "
+     "leaves such rows out, --missing mean fills them"),
     (["train", "ANIMALS", "--target", "animal", "--missing", "mean"], "leave it out with --drop 'id'"),
     (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--model", "dens:3"],
      "--model: unknown layer 'dens:3'; known: dense, conv"),

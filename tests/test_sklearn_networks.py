@@ -102,7 +102,9 @@ def test_stops_where_scikit_learn_stops(digits):
     net = NNClassifier((30,), tol=0.01, n_iter_no_change=3, random_state=0).fit(x, y)
     curve = net.loss_curve_
     best, waited = np.inf, 0
-    for n, loss in enumerate(curve, 1):
+    n = 0
+    for loss in curve:
+        n += 1
         waited = waited + 1 if loss > best - 0.01 else 0
         best = min(best, loss)
         if waited > 3:

@@ -172,7 +172,10 @@ class CallbackList:
             callback.on_train_end(logs)
 
     def on_training_error(self, error):
-        return any([callback.on_training_error(error) for callback in self.callbacks])
+        handled = False
+        for callback in self.callbacks:     # all of them are told
+            handled = callback.on_training_error(error) or handled
+        return handled
 
     def close(self):
         """Close every callback, whatever one of them raises; the first error is raised when all are closed."""
@@ -205,6 +208,10 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+    def __repr__(self):
+        last = _figures({name: values[-1] for name, values in self.history.items() if values})
+        return f"<History: {len(self.epoch)} epochs{', last ' + last if last else ''}>"
 
 
 class LambdaCallback(Callback):
@@ -451,7 +458,8 @@ class ProgressBar(Callback):
 
             epochs = self.params["epochs"] - self._first
             self._bar = tqdm(
-                total=epochs * self.params["steps"] or None, unit=" steps", file=self.file, dynamic_ncols=True, mininterval=0.1,
+                total=epochs * self.params["steps"] or None, unit=" steps", file=self.file, dynamic_ncols=True,
+                mininterval=0.1,
             )
 
     def on_epoch_begin(self, epoch, logs=None):

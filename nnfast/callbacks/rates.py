@@ -13,8 +13,8 @@ def fixed_rate(who, model):
     """The optimizer's rate, which must be a number."""
     rate = model.optimizer.learning_rate
     if not isinstance(rate, float):
-        raise ValueError(f"{who}: the optimizer has a schedule of its own, {rate!r}; give it a number as learning_rate, "
-                         f"or leave {who} out")
+        raise ValueError(f"{who}: the optimizer has a schedule of its own, {rate!r}; give it a number as learning_rate"
+                         f", or leave {who} out")
     return rate
 
 

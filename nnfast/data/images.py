@@ -119,7 +119,7 @@ def image_folder(path, size=None, mode="rgb", classes=None):
     if len(sizes) > 1:
         listed = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(4))
         h, w = sizes.most_common(1)[0][0]
-        raise ValueError(f"image_folder: the images have different sizes ({listed}{', ...' if len(sizes) > 4 else ''}); "
-                         f"scale them to one with size=({h}, {w})")
+        raise ValueError(f"image_folder: the images have different sizes ({listed}{', ...' if len(sizes) > 4 else ''})"
+                         f"; scale them to one with size=({h}, {w})")
     x = np.stack(arrays)
     return Images(x if x.ndim == 4 else x[..., None], np.array(labels, np.int32), list(classes), paths)

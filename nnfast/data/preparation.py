@@ -38,7 +38,8 @@ def train_test_split(*arrays, test_size=0.25, seed=0, stratify=None):
     sizes = [a.shape[0] if hasattr(a, "shape") else len(a) for a in arrays]
     n = sizes[0]
     if set(sizes) != {n}:
-        raise ValueError(f"train_test_split: the arrays have different numbers of samples: {', '.join(map(str, sizes))}")
+        raise ValueError(f"train_test_split: the arrays have different numbers of samples: "
+                         f"{', '.join(map(str, sizes))}")
     seed = integer("train_test_split", "seed", seed, at_least=0)
     if isinstance(test_size, (int, np.integer)) and not isinstance(test_size, bool):
         held = integer("train_test_split", "test_size", test_size, at_least=1)

@@ -199,8 +199,8 @@ def read_csv(path, separator):
                 problem = f"the name {sorted(twice)[0]!r} twice" if twice and twice != {""} else "a column without name"
                 raise ValueError(f"{path}: the first line has {problem}; every column needs a name of its own")
             if all(number_of(name, separator) is not None for name in names):
-                raise ValueError(f"{path}: the first line holds numbers ({', '.join(names[:3])}, ...); it must name the "
-                                 "columns, so put a line of names above it")
+                raise ValueError(f"{path}: the first line holds numbers ({', '.join(names[:3])}, ...); it must name "
+                                 "the columns, so put a line of names above it")
             columns = {name: [] for name in names}
             for row in rows:
                 if not row:
@@ -301,8 +301,8 @@ def describe(name, values, source):
         return {"name": name, "kind": "number", "fill": math.fsum(present) / len(present)}
     texts = sorted(set(present)) + ([""] if len(present) < len(values) else [])
     if len(texts) > MOST_TEXTS and len(texts) > len(values) / 4:
-        raise ValueError(f"{source}: column {name!r} has {len(texts)} different texts in {len(values)} rows, so it names "
-                         f"rows rather than describes them; leave it out with drop=[{name!r}]")
+        raise ValueError(f"{source}: column {name!r} has {len(texts)} different texts in {len(values)} rows, so it "
+                         f"names rows rather than describes them; leave it out with drop=[{name!r}]")
     return {"name": name, "kind": "text", "values": texts}
 
 
