@@ -207,6 +207,8 @@ def test_convolution_by_a_function_and_by_a_model(names):
     assert net.score(x, y) > 0.8
     for a, b in zip(made.get_weights(), before):
         np.testing.assert_array_equal(a, b)
+    stopping = clone(net).set_params(early_stopping=True, max_iter=3)
+    assert len(stopping.fit(x, y).validation_scores_) == len(stopping.fit(x, y, validation_data=(x, y)).coefs_) + 1 == 3
     images = x.reshape(-1, 8, 8, 1)
     np.testing.assert_array_equal(clone(net).fit(images, y).predict(images), net.predict(x))
     seeds = [NNClassifier(model=network, max_iter=1, random_state=seed).fit(x, y).coefs_[0] for seed in (0, 1, 1)]

@@ -101,6 +101,8 @@ class Network(BaseEstimator):
 
     def _train(self, X, y, weight, validation, batch, incremental):
         model = self.model_
+        if validation is not None:
+            validation = (self._shaped(validation[0]), *validation[1:])
         lbfgs = self.solver == "lbfgs" and self.optimizer is None
         watch = Watch(self, validation, len(X), incremental, lbfgs)
         callbacks = self.callbacks
@@ -154,8 +156,8 @@ class Network(BaseEstimator):
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
         if weight is None:
-            return X[train], y[train], None, (self._shaped(X[held]), y[held], None)
-        return X[train], y[train], weight[train], (self._shaped(X[held]), y[held], weight[held])
+            return X[train], y[train], None, (X[held], y[held], None)
+        return X[train], y[train], weight[train], (X[held], y[held], weight[held])
 
     def _batch_size(self, n):
         if isinstance(self.batch_size, str):
@@ -270,7 +272,7 @@ class Network(BaseEstimator):
 
     def _shaped(self, X):
         """Rows as the network's input has them: an image may come as one long row."""
-        shape = self.model_.input_shape if hasattr(self, "model_") else X.shape[1:]
+        shape = self.model_.input_shape
         return X if X.shape[1:] == shape else X.reshape((len(X), *shape))
 
     def _compile(self, mass):
@@ -303,11 +305,11 @@ class Network(BaseEstimator):
     def _read_inputs(self, X):
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False,
                           allow_nd=self.model is not None)
-        return self._shaped(X.toarray() if hasattr(X, "toarray") else X)
+        return X.toarray() if hasattr(X, "toarray") else X
 
     def _outputs(self, X):
         check_is_fitted(self, "model_")
-        return self.model_.predict(self._read_inputs(X))
+        return self.model_.predict(self._shaped(self._read_inputs(X)))
 
     def predict(self, X):
         """Predict the targets of samples.
