@@ -117,8 +117,8 @@ def run(data="digits", path=None, epochs=None, batch_size=None, seed=0, n_thread
     c = config()
     print(f"nnfast {c['version']}, {c['selected']} kernels, up to {n_threads or c['threads']} thread(s)")
     print(f"{task.title}: {len(x):,} images to learn from, {len(x_test):,} to test with")
-    print(f"network {describe(task, x.shape[1:])}, 3x3 convolutions, relu, softmax; {model.count_params():,} parameters\n"
-          f"Adam, batches of {batch_size}, {epochs} epochs")
+    print(f"network {describe(task, x.shape[1:])}, 3x3 convolutions, relu, softmax\n"
+          f"{model.count_params():,} parameters; Adam, batches of {batch_size}, {epochs} epochs")
     sys.stdout.flush()  # before the bar, which is on stderr
 
     start = time.perf_counter()
@@ -175,7 +175,8 @@ class OurSide:
     """`reset` goes back to the first weights, `epoch` trains once through the data and returns the mean loss."""
 
     def __init__(self, task, x, y, batch_size, seed, n_threads):
-        self.learning_rate, self.data, self.batch_size, self.n_threads = task.learning_rate, (x, y), batch_size, n_threads
+        self.data, self.batch_size = (x, y), batch_size
+        self.learning_rate, self.n_threads = task.learning_rate, n_threads
         self.model = build(task, x.shape[1:], seed)
         self.weights = self.model.get_weights()
 
