@@ -14,8 +14,8 @@ import math
 import numpy as np
 
 L2_FLOATS = 16384  # that an optimizer call works on: parameter, gradient, two moments, a temporary are 5 x 64 KiB
-IM2COL_FLOATS = 1 << 18  # in a block of windows,
-IM2COL_ROWS = 1024       # or as many windows, if that is more: dw is added up once a block
+IM2COL_FLOATS = 1 << 20  # in a block of windows, for the last-level cache; each product wakes all threads of the BLAS,
+IM2COL_ROWS = 1024       # so as many windows at least: dw is added up once a block
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
