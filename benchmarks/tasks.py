@@ -16,8 +16,8 @@ class Tasks:
         self.competitor, self.n_threads = competitor, n_threads
         self.prepared = {}
 
-    def reference(self, workload):
-        problem = workloads.make_problem(workload, n_batches=workloads.WORKLOADS[workload].check_steps)
+    def reference(self, workload, n_batches):
+        problem = workloads.make_problem(workload, n_batches=n_batches)
         return {"losses": self.competitor.reference_losses(problem, problem.workload.check_steps)}
 
     def prepare_train(self, workload, n_batches, variant, seconds):

@@ -20,7 +20,7 @@ class Training(Suite):
         workload = WORKLOADS[name]
         n_batches = workload.quick_batches if self.options.quick else workload.n_batches
         numpy = next(competitor for competitor in self.competitors if competitor.name == "numpy")
-        reference = numpy.request("reference", workload=name)["losses"]
+        reference = numpy.request("reference", workload=name, n_batches=n_batches)["losses"]
         turns = []
         for competitor in self.competitors:
             for variant, role in competitor.variants.items():

@@ -238,8 +238,6 @@ def make_parameters(workload, rng):
     for shape, _ in workload.kernels:
         area = math.prod(shape[:-2])
         limit = math.sqrt(6 / (area * shape[-2])) if len(shape) == 4 else math.sqrt(6 / sum(shape))
-        kernel = rng.random(shape, dtype=np.float32)
-        kernel -= 0.5
-        kernel *= 2 * limit
-        parameters += [kernel, np.zeros(shape[-1], dtype=np.float32)]
+        parameters.append(rng.uniform(-limit, limit, shape).astype(np.float32))
+        parameters.append(np.zeros(shape[-1], dtype=np.float32))
     return parameters
