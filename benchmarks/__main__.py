@@ -10,11 +10,11 @@ from .report import Report, cpu_count, write_json
 from .workloads import CNN, MLP
 
 
-def comma_list(allowed):
+def comma_list(allowed, least=1):
     def parse(text):
         names = [name for name in text.split(",") if name]
         unknown = [name for name in names if name not in allowed]
-        if unknown or not names:
+        if unknown or len(names) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a comma list of {', '.join(allowed)}")
         return names
 
@@ -48,7 +48,8 @@ def add_suite(suites, module, text):
     )
     always = ", ".join(module.Benchmark.needed)
     suite.add_argument(
-        "--against", type=comma_list(peers), default=peers, help=f"comma list of {','.join(peers)}; always: {always}"
+        "--against", type=comma_list(peers, least=0), default=peers,
+        help=f"comma list of {','.join(peers)}, or nothing; always: {always}",
     )
     suite.add_argument("--quick", action="store_true", help="short stretches and small epochs, to try the suite out")
     return suite
