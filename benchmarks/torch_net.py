@@ -177,7 +177,8 @@ class Trainer:
     def __init__(self, problem, variant, n_threads, choice=""):
         torch.set_num_threads(n_threads)
         self.problem = problem
-        self.trial_steps = 16 if problem.workload.flops < 1e9 else 2
+        flops = problem.workload.flops
+        self.trial_steps = 16 if flops < 1e9 else 2 if flops < 1e11 else 1
         self.batches, self.batches_format = None, None
         self.choice, self.step = fastest(spellings(problem, variant), self.trial, choice)
         self.load_batches()
