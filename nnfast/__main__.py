@@ -39,14 +39,14 @@ def parser():
     commands = p.add_subparsers(dest="command", required=True)
     demo = commands.add_parser(
         "demo", help="train a network on real images and race it against pure NumPy",
-        description="Train a multilayer perceptron on real images, test it, and race it against the same network in "
-                    "pure NumPy.",
+        description="Train a small convolutional network on real images, test it, and race it against the same network "
+                    "in pure NumPy.",
     )
     demo.add_argument("--data", choices=("digits", "fashion-mnist"), default="digits",
                       help="digits come with nnfast (default); fashion-mnist is downloaded unless --path is given")
     demo.add_argument("--path", metavar="DIR", help="folder of the four Fashion-MNIST files")
-    demo.add_argument("--epochs", type=positive, metavar="N", help="default: 30 for digits, 5 for fashion-mnist")
-    demo.add_argument("--batch-size", type=positive, metavar="N", help="default: 32 for digits, 128 for fashion-mnist")
+    demo.add_argument("--epochs", type=positive, metavar="N", help="default: 20 for digits, 5 for fashion-mnist")
+    demo.add_argument("--batch-size", type=positive, metavar="N", help="default: 32 for digits, 64 for fashion-mnist")
     demo.add_argument("--seed", type=natural, default=0, metavar="N", help="default: 0")
     demo.add_argument("--threads", type=positive, metavar="N", help="for nnfast and for NumPy's BLAS; default: all")
     demo.add_argument("--no-numpy", action="store_true", help="leave out the race")

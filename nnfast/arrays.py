@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from .layout import data_shape, to_model
+from .layout import data_shape
 
 #: types of input the gather reads without a conversion here
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
@@ -166,7 +166,6 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last")
         if finite:
             columns = getattr(data, "column_names", getattr(data, "columns", None))
             check_finite(a, dtype, what, None if columns is None else list(columns))
-        a = to_model(a, data_format)
         xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
 
@@ -193,8 +192,8 @@ def batch_shape(shape):
     return f"(N, {', '.join(map(str, shape))})"
 
 
-def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
-    """Check and convert the targets of a model; one array per output. Shapes are the data's, results channels last.
+def as_targets(y, names, shapes, losses, dtype, n):
+    """Check and convert the targets of a model; one array per output, shapes as the data have them.
 
     A cross-entropy's integer labels become int32 (N,), all other targets the model's dtype in the output's shape.
     """
@@ -217,7 +216,7 @@ def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
             raise ValueError(f"{what}: output {name!r} has shape {batch_shape(shape)}, got targets of shape "
                              f"{a.shape}{hint}")
         check_finite(a, dtype, what)
-        a = contiguous(to_model(a, data_format), dtype)
+        a = contiguous(a, dtype)
         if loss.name == "cross_entropy":
             check_distributions(a, what)
         elif loss.name == "binary_cross_entropy" and (a.min() < 0 or a.max() > 1):

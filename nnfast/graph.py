@@ -141,7 +141,7 @@ class Graph:
         return values
 
     def plan_spec(self, dtype, seed, regularizer):
-        """The dict the compiled plan is made from."""
+        """The dict the compiled plan is made from, by `nnfast.fusion`: a node for each layer, and parameters."""
         parameters = []
         for parameter in self.parameters:
             spec = parameter.spec
@@ -161,9 +161,10 @@ class Graph:
                 operation = {"op": "activation", "activation": "linear", "alpha": 0.0}
             nodes.append({"name": name, "inputs": list(node.inputs), "shape": node.shape, **operation})
         return {
-            "dtype": dtype.name,
+            "dtype": dtype.name, "channels_first": self.data_format == "channels_first",
             "inputs": [{"name": n, "shape": s} for n, s in zip(self.input_names, self.input_shapes)],
             "parameters": parameters, "nodes": nodes, "outputs": list(self.output_ids),
+            "output_names": list(self.output_names),
         }
 
     def get_config(self):

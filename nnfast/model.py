@@ -15,6 +15,7 @@ import numpy as np
 from ._core.plan import Plan
 from .arrays import as_numbers, check_finite
 from .configurable import integer
+from .fusion import operations
 from .graph import (
     Graph,
     config_list,
@@ -343,7 +344,8 @@ class Model(Training):
         """A plan from all it depends on; the model is only read."""
         graph = self._built()
         regularizer = settings.regularizer if settings else None
-        plan = Plan(graph.plan_spec(self._dtype, self.seed, regularizer), settings.n_threads if settings else None)
+        spec = operations(graph.plan_spec(self._dtype, self.seed, regularizer))
+        plan = Plan(spec, settings.n_threads if settings else None)
         plan.fast_seed = self.seed
         for i, value in enumerate(values):
             plan.set_parameter(i, value)

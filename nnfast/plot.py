@@ -14,7 +14,7 @@ from . import activations, functional
 from .arrays import as_numbers
 from .callbacks import GradientNorms, History
 from .configurable import boolean, integer
-from .layout import to_model
+from .layout import channels_last
 
 __all__ = [
     "activation", "confusion_matrix", "decision_boundary", "descent_path", "feature_maps", "filters", "gradient_norms",
@@ -354,7 +354,7 @@ def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=No
         See `images`.
     """
     part = model.submodel(layer)
-    maps = to_model(part.predict(_one_sample("plot.feature_maps", part, x)), part.data_format)[0]
+    maps = channels_last(part.predict(_one_sample("plot.feature_maps", part, x)), part.data_format)[0]
     if maps.ndim not in (1, 3):
         raise ValueError(f"plot.feature_maps: {layer} has output {maps.shape}, expected (H, W, K) or (K,)")
     maps = maps.reshape((1, 1, -1) if maps.ndim == 1 else maps.shape)
@@ -380,8 +380,8 @@ def saliency(model, x, y, shape=None, colorbar=True, *, ax=None, save=None):
     """
     op = "plot.saliency"
     batch = _one_sample(op, model, x)
-    gradient = to_model(model.input_gradient(batch, np.asarray(y)[None]), model.data_format)[0].astype(np.float64)
-    image = to_model(batch, model.data_format)[0].astype(np.float64)
+    gradient = channels_last(model.input_gradient(batch, np.asarray(y)[None]), model.data_format)[0].astype(np.float64)
+    image = channels_last(batch, model.data_format)[0].astype(np.float64)
     if shape is not None:
         if np.prod(shape) != image.size:
             raise ValueError(f"{op}: shape {tuple(shape)} does not fit a sample of {image.size} numbers")

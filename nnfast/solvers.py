@@ -218,9 +218,10 @@ def search(model, solver, run, history, xs, ys, weight, validation, max_iteratio
         nonlocal best, epoch, in_epoch
         best = x.copy()
         use(best)
-        logs = objective.figures(plan.evaluate(xs, ys, weight, INFERENCE_BATCH))
+        batch = plan.default_batch(INFERENCE_BATCH)
+        logs = objective.figures(plan.evaluate(xs, ys, weight, batch))
         if validation is not None:
-            logs.update(objective.figures(plan.evaluate(*validation, INFERENCE_BATCH), "val_"))
+            logs.update(objective.figures(plan.evaluate(*validation, batch), "val_"))
         history.seconds.append(time.perf_counter() - begun)
         run.on_epoch_end(epoch, logs)
         if model._plan is not plan:

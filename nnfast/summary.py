@@ -1,5 +1,7 @@
 """Tables about a model, as text."""
 
+import math
+
 
 def summary_text(model):
     """Layers of a model: output shape, parameters, FLOPs of one sample, what the plan fuses."""
@@ -7,15 +9,12 @@ def summary_text(model):
     graph = model._graph
     sizes = {}
     for parameter in graph.parameters:
-        size = 1
-        for length in parameter.spec.shape:
-            size *= length
-        sizes[parameter.layer] = sizes.get(parameter.layer, 0) + size
+        sizes[parameter.layer] = sizes.get(parameter.layer, 0) + math.prod(parameter.spec.shape)
     described = {}
-    for entry in plan.describe():
-        described.setdefault(entry["name"], entry)
+    for entry in [*plan.describe(), *plan.gathered]:
+        described[entry["members"][0]] = entry
         for name in entry["members"][1:]:
-            described[name] = {"fused": f"in {entry['name']}"}
+            described[name] = {"fused": f"in {entry['members'][0]}"}
     rows = [("layer", "kind", "output shape", "parameters", "FLOPs", "fused")]
     for name, shape in zip(graph.input_names, graph.input_data_shapes):
         rows.append((name, "Input", str(shape), "", "", ""))
@@ -32,15 +31,46 @@ def summary_text(model):
 
 
 def plan_text(model):
-    """The compiled plan: nodes, what is fused, memory, threads."""
+    """The compiled plan: nodes, what is fused, stages, memory, threads."""
     plan = model._require_plan()
-    rows = [("node", "op", "output shape", "FLOPs", "fused")]
-    for entry in plan.describe():
-        rows.append((entry["name"], entry["op"], str(tuple(entry["shape"])), f"{entry['flops']:,}", entry["fused"]))
-    # The arena is sized by the largest batch so far.
-    arena = f"{plan.arena_bytes / 1024:,.1f} KiB" if plan.arena_bytes else "no memory yet"
-    return (f"plan of {model.name}: at most {plan.n_threads} threads, {arena} for activations and gradients\n"
-            f"{table(rows, right=(3,))}")
+    lines = [f"plan of {model.name}: {model.dtype}, at most {plan.n_threads} threads, "
+             f"{size_text(plan.arena_bytes) if plan.arena_bytes else 'no memory yet'} for activations and gradients"]
+    for entry in plan.gathered:
+        if len(entry["members"]) > 1:
+            lines.append(f"{entry['name']}: {', '.join(entry['members'][1:])} while a batch is gathered")
+    programs = [("predict and evaluate", "inference", True)]
+    if model.compiled:
+        programs.insert(0, ("a training step", "training", False))
+    for title, program, inference in programs:
+        rows = [("node", "op", "output shape", "FLOPs", "fused", "buffers of a sample")]
+        for entry in plan.describe(inference):
+            buffers = ", ".join(f"{what} {size_text(size)}" for what, size in entry["buffers"].items())
+            rows.append((entry["name"], entry["op"], str(tuple(entry["shape"])), f"{entry['flops']:,}", entry["fused"],
+                         buffers))
+        lines += ["", f"{title}, {size_text(plan.memory(1, inference))} for a batch of 1, "
+                      f"{size_text(plan.memory(64, inference))} for 64", table(rows, right=(3,))]
+        lines += [f"stage {i}, by {by}: {work_text(work)}"
+                  for i, (by, work) in enumerate(plan.stages(program), start=1)]
+    return "\n".join([*lines, "", "All threads wait for each other between two stages."])
+
+
+def work_text(work):
+    """Pairs (what, name), with runs of the same kind of work gathered."""
+    runs = []
+    for what, name in work:
+        if runs and runs[-1][0] == what:
+            runs[-1][1].append(name)
+        else:
+            runs.append((what, [name]))
+    return "; ".join(f"{what} {', '.join(names)}" for what, names in runs)
+
+
+def size_text(size):
+    """A number of bytes."""
+    for unit, scale in (("MiB", 2**20), ("KiB", 2**10)):
+        if size >= scale:
+            return f"{size / scale:,.1f} {unit}"
+    return f"{size} bytes"
 
 
 def table(rows, right=()):

@@ -28,11 +28,10 @@ from .arrays import (
 )
 from .callbacks import CallbackList, History, Position, ProgressBar
 from .configurable import boolean, integer, number
-from .layout import to_data, to_model
 from .objective import Objective
 from .streams import Stream, check_stream, is_stream, open_stream
 
-#: samples per pass of predict and evaluate where the user names no batch size
+#: samples in a pass where the user names no batch size; fewer if they would take much memory
 INFERENCE_BATCH = 256
 
 
@@ -181,7 +180,7 @@ class Training:
         """Checked arrays: inputs, targets, weights, number of samples."""
         graph, losses = self._graph, self._objective.losses
         xs, n = self._inputs(x)
-        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n, graph.data_format)
+        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n)
         weight = as_sample_weight(sample_weight, n)
         return xs, ys, apply_class_weight(class_weight, weight, ys, graph.output_shapes, losses), n
 
@@ -353,7 +352,7 @@ class Training:
         if shuffle is not False and n is not None:
             natural = np.arange(n, dtype=np.intp)
             order = np.empty_like(natural)
-        validation_batch = max(batch_size or 0, INFERENCE_BATCH)
+        validation_batch = max(batch_size or 0, self._require_plan().default_batch(INFERENCE_BATCH))
         for epoch in range(run.position.epoch, run.params["epochs"]):
             if self.stop_training:
                 break
@@ -510,7 +509,8 @@ class Training:
             xs, ys, weight, _ = self._open(x, y, sample_weight, None, "evaluate")
             check_weight(weight, "evaluate: sample_weight")
         data = xs if isinstance(xs, Stream) else (xs, ys, weight)
-        return self._objective.figures(self._evaluate(data, batch_size or INFERENCE_BATCH))
+        batch_size = batch_size or self._require_plan().default_batch(INFERENCE_BATCH)
+        return self._objective.figures(self._evaluate(data, batch_size))
 
     def predict(self, x, batch_size=None):
         """Outputs for a data set, in inference mode; needs no `compile`.
@@ -546,12 +546,7 @@ class Training:
             self._build_from(x)
             plan = self._require_plan()
             xs, n = self._inputs(x, finite=False)
-        return self._results(plan.predict(xs, min(batch_size or INFERENCE_BATCH, n)))
-
-    def _results(self, arrays):
-        """Arrays of the plan as the user gets them: axes in the data's order, and one array by itself."""
-        arrays = [to_data(a, self._graph.data_format) for a in arrays]
-        return arrays[0] if len(arrays) == 1 else arrays
+        return one_or_list(plan.predict(xs, min(batch_size or plan.default_batch(INFERENCE_BATCH), n)))
 
     # -- derivatives ---------------------------------------------------------------------------------------------
 
@@ -604,7 +599,7 @@ class Training:
         with Unbuild(self):
             plan, _ = self._with_loss(x)
             xs, ys, _, _ = self._data(x, y)
-        return self._results(plan.input_gradient(xs, ys))
+        return one_or_list(plan.input_gradient(xs, ys, plan.default_batch(INFERENCE_BATCH, inference=False)))
 
     def per_sample_loss(self, x, y):
         """The loss of each sample, summed over the outputs with their weights; without penalties.
@@ -616,7 +611,7 @@ class Training:
         with Unbuild(self):
             plan, _ = self._with_loss(x)
             xs, ys, _, _ = self._data(x, y)
-        return plan.per_sample_loss(xs, ys)
+        return plan.per_sample_loss(xs, ys, plan.default_batch(INFERENCE_BATCH))
 
     def check_gradients(self, x, y, sample_weight=None, entries=100):
         """Compare `gradients` and `input_gradient` with finite differences, on a copy of the model in float64.
@@ -702,9 +697,9 @@ class Training:
                 if a.shape != (n, *shape):
                     raise ValueError(f"{what}: expected shape {(n, *shape)}, got {a.shape}")
                 check_finite(a, self._dtype, what)
-                dys.append(contiguous(to_model(a, graph.data_format), self._dtype))
+                dys.append(contiguous(a, self._dtype))
         grads, dxs = plan.vjp(xs, dys, training, self.seed)
-        return self._trainable(grads), self._results(dxs)
+        return self._trainable(grads), one_or_list(dxs)
 
     def apply_gradients(self, grads):
         """Take one optimizer step with gradients of your own.
@@ -753,6 +748,11 @@ class Unbuild:
         if kind is not None and not self.built:
             model._graph = model._values = model._plan = model._objective = None
             model._set_fast_path()
+
+
+def one_or_list(arrays):
+    """One array by itself, several as they are."""
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def as_list(callbacks):

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 
 import nnfast as nf
 from nnfast.activations import ACTIVATIONS
-from nnfast.layout import to_data, to_model
+from nnfast.layout import channel_axis
 
 FORMATS = ["channels_last", "channels_first"]
 
@@ -39,8 +39,8 @@ def equal(model, path, rng, data_format=None, back=True, runtime=True):
         xs = [rng.standard_normal((batch, *shape)).astype(model.dtype) for shape in model.input_shapes]
         expected = model.predict(xs if len(xs) > 1 else xs[0])
         expected = expected if isinstance(expected, list) else [expected]
-        expected = [to_data(to_model(y, own), theirs) for y in expected]
-        feed = {name: np.ascontiguousarray(to_data(to_model(x, own), theirs))
+        expected = [np.moveaxis(y, channel_axis(own), channel_axis(theirs)) for y in expected]
+        feed = {name: np.ascontiguousarray(np.moveaxis(x, channel_axis(own), channel_axis(theirs)))
                 for name, x in zip(names, xs, strict=True)}
         if not misread(proto):
             for y, got in zip(expected, ReferenceEvaluator(proto).run(None, feed), strict=True):

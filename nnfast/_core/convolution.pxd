@@ -25,7 +25,7 @@ cdef struct Convolution:
 
 cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
-cdef int allocate_kernels(Convolution *c) except -1
+cdef int allocate_kernels(Convolution *c, bint gradient) except -1
 cdef void free_kernels(Convolution *c) noexcept
 cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

@@ -173,14 +173,18 @@ cdef inline Py_ssize_t transformed_bytes(const Convolution *c) noexcept nogil:
     return winograd.transformed_size(c.k, c.C, c.K) * c.k.real_size if c.winograd else 0
 
 
-cdef int allocate_kernels(Convolution *c) except -1:
-    """Room for the forms that a plan's kernel takes besides its own."""
-    c.flipped = <char *>nn_allocate(flipped_size(c) * c.k.real_size)
+cdef int allocate_kernels(Convolution *c, bint gradient) except -1:
+    """Room for the forms that a plan's kernel takes besides its own, with those for the input gradient or without."""
+    cdef Py_ssize_t flipped = flipped_size(c) * c.k.real_size if gradient else 0
+    if gradient:
+        c.flipped = <char *>nn_allocate(flipped)
     if c.winograd:
         c.transformed = <char *>nn_allocate(transformed_bytes(c))
+    if c.winograd and gradient:
         c.transformed_flipped = <char *>nn_allocate(transformed_bytes(c))
-    if c.flipped == NULL or c.winograd and (c.transformed == NULL or c.transformed_flipped == NULL):
-        raise MemoryError(f"{flipped_size(c) * c.k.real_size + 2 * transformed_bytes(c)} bytes for a kernel")
+    if ((gradient and c.flipped == NULL) or (c.winograd and c.transformed == NULL)
+            or (c.winograd and gradient and c.transformed_flipped == NULL)):
+        raise MemoryError(f"{flipped + (1 + gradient) * transformed_bytes(c)} bytes for a kernel")
     return 0
 
 
@@ -308,7 +312,8 @@ cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssi
                 k.activation[node.activation](rows * c.window.OW * c.K, pixels, pixels, node.alpha)
             for j in range(rows // c.pool.R):
                 at = (b * out.ld + (i // c.pool.R + j) * c.pool.OW * c.K) * size
-                k.max_pool(&w, c.pool.OW, pixels + j * c.pool.R * x.y_row * size, out.y + at, c.code + at)
+                k.max_pool(&w, c.pool.OW, pixels + j * c.pool.R * x.y_row * size, out.y + at,
+                           NULL if c.code == NULL else c.code + at)
             i += rows
 
 

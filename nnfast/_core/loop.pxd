@@ -5,13 +5,13 @@ from nnfast._core.node cimport Context, Tile
 
 
 cdef class Loop(Network):
-    cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil
+    cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team, bint prepare) noexcept nogil
     cdef void _worker(self, int tid, int team) noexcept nogil
     cdef void _commit(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil
     cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil
     cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
-    cdef void _report(self, const Context *ctx, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+    cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef double _penalty(self, Tile *tile, char *g) noexcept nogil
     cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil
@@ -24,4 +24,4 @@ cdef class Loop(Network):
     cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1
     cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1
     cdef int _threads(self) except -1
-    cdef int _launch(self, bint all_gradients=*) except -1
+    cdef int _launch(self) except -1

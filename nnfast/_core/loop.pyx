@@ -20,10 +20,9 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from nnfast._core.gemm cimport scratch_bytes
 from nnfast._core.kernels cimport nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
+from nnfast._core.memory cimport address, nn_allocate, nn_release, table
 from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
     LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job, Network, Report, Source, Status,
@@ -33,6 +32,7 @@ from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size, resolve_threads,
 )
+from nnfast._core.transfer cimport read_sample, write_gradient, write_sample
 
 import threading
 
@@ -52,12 +52,14 @@ STATUS = ("ok", "loss", "gradient")
 cdef class Loop(Network):
     """A network that runs the job which plan.pyx has written down."""
 
-    cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil:
+    cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team,
+                   bint prepare) noexcept nogil:
         """The job's program on rows lo..hi. Returns early, on all threads alike, when a Python function has raised."""
         cdef const Instruction *instruction = self.job.program
         cdef const double *weight = NULL
         cdef Node *node
         cdef Head *head
+        cdef double bound
         if self.job.weight != NULL:
             weight = self.sample_weight
         while instruction.at >= 0:
@@ -66,8 +68,12 @@ cdef class Loop(Network):
                 node.forward(node, ctx, lo, hi)
             elif instruction.action == BACKWARD:
                 node = &self.nodes[instruction.at]
-                if node.output.dy != NULL and self.job.gradient:
+                if node.output.dy != NULL:
                     node.backward(node, ctx, lo, hi)
+                    if self.job.update and node.gradient != NULL and lo < hi:
+                        bound = node.bound(node, ctx, lo, hi)
+                        if not bound <= self.reports[tid].bound:        # also when it is nan
+                            self.reports[tid].bound = bound
             elif instruction.action == LOSS:
                 head = &self.heads[instruction.at]
                 if head.loss != CUSTOM_LOSS:
@@ -79,8 +85,9 @@ cdef class Loop(Network):
                 if self.failed:
                     return
             elif instruction.action == PREPARE:
-                node = &self.nodes[instruction.at]
-                node.prepare(node, ctx, self.job.gradient, tid, team)
+                if prepare:
+                    node = &self.nodes[instruction.at]
+                    node.prepare(node, ctx, self.job.gradient, tid, team)
             elif instruction.action == BEFORE_FORWARD:
                 node = &self.nodes[instruction.at]
                 node.before_forward(node, ctx, lo, hi)
@@ -89,7 +96,7 @@ cdef class Loop(Network):
                 node.combine_forward(node, ctx, tid, team)
             elif instruction.action == BEFORE_BACKWARD or instruction.action == COMBINE_BACKWARD:
                 node = &self.nodes[instruction.at]
-                if node.output.dy != NULL and self.job.gradient:
+                if node.output.dy != NULL:
                     if instruction.action == BEFORE_BACKWARD:
                         node.before_backward(node, ctx, lo, hi)
                     else:
@@ -109,7 +116,7 @@ cdef class Loop(Network):
         cdef uint64_t mode = nn_flush_subnormals()
         cdef nn_update update = self.update
         ctx.scratch = self.scratch + tid * self._context_bytes()
-        ctx.gradient = ctx.scratch + aligned(scratch_bytes(self.k))
+        ctx.gradient = ctx.scratch + self.scratch_size
         ctx.training = job.training
         ctx.has_loss = job.loss
         ctx.seed = job.seed
@@ -124,12 +131,13 @@ cdef class Loop(Network):
             lo = ctx.batch * tid // team
             hi = ctx.batch * (tid + 1) // team
             scale = self._gather(&ctx, lo, hi, tid)
-            self._run(&ctx, scale, lo, hi, tid, team)
+            self.reports[tid].bound = 0
+            self._run(&ctx, scale, lo, hi, tid, team, job.prepare and (s == 0 or not job.inference))
             if self.failed:
                 break
             self._deliver(&ctx, lo, hi)
             if job.loss:
-                self._report(&ctx, &self.reports[tid], lo, hi)
+                self._see_losses(&self.reports[tid], lo, hi)
             nn_barrier_wait(&self.barrier, team)
             if self.stop:
                 break
@@ -187,30 +195,25 @@ cdef class Loop(Network):
         cdef double total = 0
         for i in range(self.n_inputs):
             source = &job.inputs[i]
-            value = &self.values[i]
-            if source.row_bytes == value.size * size:       # nothing to convert
-                for b in range(lo, hi):
-                    at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                    memcpy(value.y + b * value.ld * size, source.data + at * source.row_bytes, source.row_bytes)
-            else:
-                for b in range(lo, hi):
-                    at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                    self.k.gather[source.kind](value.size, source.data + at * source.row_bytes,
-                                               value.y + b * value.ld * size)
+            value = &job.values[self.inputs[i].value]
+            for b in range(lo, hi):
+                at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
+                read_sample(self.k, &self.inputs[i], source.kind, source.data + at * source.row_bytes,
+                            value.y + b * value.ld * size, ctx.scratch)
         if job.targets == NULL:
             return 1
         for i in range(self.n_outputs):
             source = &job.targets[i]
             head = &self.heads[i] if job.loss else NULL
+            value = &job.values[self.outputs[i].value]
             for b in range(lo, hi):
                 at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                if head == NULL:        # vjp: the gradient itself
-                    value = &self.values[self.output_at[i]]
-                    memcpy(value.dy + b * value.ld * size, source.data + at * source.row_bytes, source.row_bytes)
-                elif head.labels:
+                if head != NULL and head.labels:
                     head.label[b] = (<const int32_t *>source.data)[at]
-                else:
-                    memcpy(head.target + b * head.output.ld * size, source.data + at * source.row_bytes, source.row_bytes)
+                    continue
+                # vjp: the gradient itself
+                read_sample(self.k, &self.outputs[i], source.kind, source.data + at * source.row_bytes,
+                            (value.dy if head == NULL else head.target) + b * value.ld * size, ctx.scratch)
         if job.weight == NULL:
             return job.scale if job.scale else 1.0 / ctx.batch
         for b in range(ctx.batch):
@@ -227,15 +230,15 @@ cdef class Loop(Network):
         cdef Value *value
         cdef double total
         for i in range(self.n_outputs if job.outputs != NULL else 0):
-            value = &self.values[self.output_at[i]]
+            value = &job.values[self.outputs[i].value]
             for b in range(lo, hi):
-                memcpy(job.outputs[i] + (ctx.first_sample + b) * value.size * size, value.y + b * value.ld * size,
-                       value.size * size)
+                write_sample(self.k, &self.outputs[i], value.y + b * value.ld * size,
+                             job.outputs[i] + (ctx.first_sample + b) * value.size * size)
         for i in range(self.n_inputs if job.input_gradients != NULL else 0):
-            value = &self.values[i]
+            value = &job.values[self.inputs[i].value]
             for b in range(lo, hi):
-                memcpy(job.input_gradients[i] + (ctx.first_sample + b) * value.size * size,
-                       value.dy + b * value.ld * size, value.size * size)
+                write_gradient(self.k, &self.inputs[i], value.dy + b * value.ld * size,
+                               job.input_gradients[i] + (ctx.first_sample + b) * value.size * size)
         if job.sample_losses != NULL:
             for b in range(lo, hi):
                 total = 0
@@ -243,27 +246,14 @@ cdef class Loop(Network):
                     total += self.heads[i].weight * self.heads[i].loss_values[b]
                 job.sample_losses[ctx.first_sample + b] = total
 
-    cdef void _report(self, const Context *ctx, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Whether this thread's losses are finite, and a bound on what its rows can do to a gradient."""
-        cdef Py_ssize_t i, b, size = self.k.real_size
-        cdef Node *node
-        cdef double x, dy, total = 0
+    cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+        """Whether this thread's losses are finite."""
+        cdef Py_ssize_t i, b
+        cdef double total = 0
         for i in range(self.n_heads):
             for b in range(lo, hi):
                 total += self.heads[i].loss_values[b] * 0       # nan as soon as one is not finite
         report.finite = total == 0
-        report.bound = 0
-        if not self.job.update or lo >= hi:
-            return
-        for i in range(self.n_nodes):
-            node = &self.nodes[i]
-            if node.gradient != NULL and node.output.dy != NULL:
-                x = self.k.absolute_maximum((hi - lo) * node.inputs[0].ld, node.inputs[0].y + lo * node.inputs[0].ld * size)
-                dy = self.k.absolute_maximum((hi - lo) * node.output.ld, node.output.dy + lo * node.output.ld * size)
-                x = (x if x > 1 else 1) * dy * ctx.batch * node.outer
-                if not x <= report.bound:       # also when x is nan
-                    report.bound = x
-
 
     cdef double _penalty(self, Tile *tile, char *g) noexcept nogil:
         cdef Parameter *p = tile.parameter
@@ -441,12 +431,12 @@ cdef class Loop(Network):
         spec = self.node_specs[at]
         xs = [self._rows(i, batch) for i in spec["inputs"]]
         y = self._checked(spec["forward"](*xs), batch, spec["shape"], f"{spec['name']}: forward")
-        self._put(self.values[<Py_ssize_t>spec["output"]].y, self.values[<Py_ssize_t>spec["output"]].ld, y, False)
+        self._put(self.nodes[at].output.y, self.nodes[at].output.ld, y, False)
 
     def _python_backward(self, Py_ssize_t at, Py_ssize_t batch):
         cdef Py_ssize_t i
         cdef Node *node = &self.nodes[at]
-        if node.output.dy == NULL or not self.job.gradient:
+        if node.output.dy == NULL:
             return
         spec = self.node_specs[at]
         xs = [self._rows(i, batch) for i in spec["inputs"]]
@@ -462,7 +452,7 @@ cdef class Loop(Network):
 
     def _python_loss(self, Py_ssize_t at, Py_ssize_t batch, double scale):
         cdef Head *head = &self.heads[at]
-        cdef Py_ssize_t made = self.output_at[at], b
+        cdef Py_ssize_t made = self.outputs[at].value, b
         shape = self.value_shapes[made]
         t = np.empty((batch,) + shape, self.dtype)
         self._get(head.target, head.output.ld, t)
@@ -489,7 +479,7 @@ cdef class Loop(Network):
     def _rows(self, Py_ssize_t i, Py_ssize_t batch, bint gradient=False):
         """A value's rows (or its gradient's) as a new array."""
         array = np.empty((batch,) + self.value_shapes[i], self.dtype)
-        self._get(self.values[i].dy if gradient else self.values[i].y, self.values[i].ld, array)
+        self._get(self.job.values[i].dy if gradient else self.job.values[i].y, self.job.values[i].ld, array)
         return array
 
     cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1:
@@ -518,9 +508,10 @@ cdef class Loop(Network):
             wanted = max(1, <int>(work / WORK_PER_THREAD))
         return wanted
 
-    cdef int _launch(self, bint all_gradients=False) except -1:
+    cdef int _launch(self) except -1:
         """Run the job."""
         cdef Py_ssize_t i, j
+        cdef bint all_gradients = self.job.input_gradients != NULL
         cdef int team = self._threads()
         cdef Parameter *p
         if team > self.n_contexts:
@@ -535,9 +526,13 @@ cdef class Loop(Network):
             if self.scratch == NULL:
                 raise MemoryError()
             self.n_contexts = team
-        for i in range(self.n_values):
+        self.job.prepare = not (self.job.inference and self.prepared)
+        self.prepared = False
+        self.job.values = self.values + (self.n_values if self.job.inference else 0)
+        for i in range(0 if self.job.inference else self.n_values):
             self.values[i].dy = self.gradient_at[i] if all_gradients or self.needs_gradient[i] else NULL
         for i in range(self.n_heads):
+            self.heads[i].output = &self.job.values[self.outputs[i].value]
             self.heads[i].loss_total = 0
             for j in range(self.heads[i].n_metrics):
                 memset(self.heads[i].metrics[j].totals, 0, self.heads[i].metrics[j].width * sizeof(double))
@@ -560,6 +555,7 @@ cdef class Loop(Network):
             else:
                 with parallel(num_threads=team):
                     self._worker(threadid(), nn_team_size())
+        self.prepared = self.job.inference and not self.failed
         self.progress = None
         if self.error is not None:
             error, self.error = self.error, None

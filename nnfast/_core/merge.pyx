@@ -1,10 +1,11 @@
 """Several values become one: their sum, or their concatenation along an axis.
 
-add          y = x_0 + x_1 + ...          dx_i = dy
+add          y = act(x_0 + x_1 + ...)     dx_i = dy * act'(z)
 concatenate  a sample is `outer` blocks (the axes before the joined one); a block of y is the inputs' blocks in a row
 """
 from libc.string cimport memcpy
 
+from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.node cimport Context, Node, Value
 
 
@@ -21,14 +22,17 @@ cdef void pass_gradient(const Node *node, Py_ssize_t i, const char *dy, Py_ssize
 cdef void add_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Value *y = node.output
     cdef Py_ssize_t start = lo * y.ld * node.k.real_size, n = (hi - lo) * y.ld, i
-    node.k.add(n, node.inputs[0].y + start, node.inputs[1].y + start, y.y + start)
+    cdef char *z = (y.y if y.z == NULL else y.z) + start
+    node.k.add(n, node.inputs[0].y + start, node.inputs[1].y + start, z)
     for i in range(2, node.n_inputs):
-        node.k.add(n, y.y + start, node.inputs[i].y + start, y.y + start)
+        node.k.add(n, z, node.inputs[i].y + start, z)
+    apply(node, ctx, lo, hi)
 
 
 cdef void add_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Value *y = node.output
     cdef Py_ssize_t i
+    apply_backward(node, ctx, lo, hi)
     for i in range(node.n_inputs):
         if node.inputs[i].dy != NULL:
             pass_gradient(node, i, y.dy + lo * y.ld * node.k.real_size, (hi - lo) * y.ld, lo * y.ld)

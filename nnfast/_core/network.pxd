@@ -1,10 +1,12 @@
 """A compiled network's buffers and programs (network.pyx), and one job of it (loop.pyx)."""
 from libc.stdint cimport int32_t, uint64_t
 
+from nnfast._core.arena cimport Arena
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport Head
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
 from nnfast._core.threads cimport nn_barrier
+from nnfast._core.transfer cimport Port
 
 cdef enum:
     TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
@@ -25,10 +27,10 @@ cdef enum Action:
 
 cdef struct Instruction:
     Action action
-    Py_ssize_t at           # node or head
+    Py_ssize_t at           # node or head; -1: the end
 
 cdef struct Source:         # rows to gather an input, or a target, from
-    const char *data        # NULL: none
+    const char *data
     Py_ssize_t row_bytes
     int kind                # index in csrc/nnfast.h
 
@@ -44,6 +46,9 @@ cdef enum Status:
 
 cdef struct Job:            # one call of Plan: what to run, over which rows
     const Instruction *program
+    bint inference          # the program's nodes and values are those of inference
+    bint prepare            # what the program makes of the parameters is to be made (inference: only once)
+    Value *values
     bint loss, gradient, update, training
     Source *inputs
     Source *targets         # or output gradients (vjp)
@@ -66,32 +71,37 @@ cdef class Network:
     cdef const nn_kernels *k
     cdef readonly object dtype
     cdef object n_threads_wanted, lock, owner, error, progress, progress_seen
-    cdef list value_shapes, node_specs, parameter_specs, output_ids, functions, _slots
+    cdef list value_shapes, node_specs, parameter_specs, functions, _slots
+    cdef dict actions                   # of each program, as (action, node or head)
+    # The values of training, then those of inference: n_values of each, by the numbers of the graph. The nodes of
+    # training, n_nodes, then those of inference, n_all_nodes together.
     cdef Value *values
+    cdef Node *nodes
     cdef char **gradient_at             # where each value's dy is when it is wanted
     cdef bint *needs_gradient           # a trainable parameter lies before it
-    cdef bint *keeps_input              # z stands apart from y
-    cdef Node *nodes
+    cdef Port *inputs
+    cdef Port *outputs
     cdef Parameter *parameters
     cdef Head *heads
     cdef Tile *tiles
     cdef double *tile_cost              # running sum
     cdef double *penalties              # of each tile, in this step
     cdef double *squares                # of each tile's gradient
-    cdef Py_ssize_t n_values, n_nodes, n_parameters, n_inputs, n_outputs, n_heads, n_tiles
-    cdef Instruction *inference
+    cdef Py_ssize_t n_values, n_nodes, n_all_nodes, n_parameters, n_inputs, n_outputs, n_heads, n_tiles
+    cdef Instruction *inference         # outputs
+    cdef Instruction *evaluation        # and losses
     cdef Instruction *training_program
-    cdef Instruction *backward_program
+    cdef Instruction *backward_program  # without losses
     cdef char *flat[4]                  # parameters, gradients, optimizer state 0 and 1
     cdef Py_ssize_t flat_size           # elements
     cdef Py_ssize_t n_slots
-    cdef char *arena
-    cdef Py_ssize_t arena_size, capacity
+    cdef Arena training_arena, inference_arena, head_arena      # heads': targets, losses, metrics
+    cdef bint all_gradients             # the arena has room for the gradients of all values
+    cdef bint prepared                  # what inference makes of the parameters is up to date
     cdef double *sample_weight          # of this batch
     cdef double work                    # multiply-adds of one sample, forward
     cdef bint penalized                 # there are L1 or L2 penalties
     cdef double fixed_penalty           # of the parameters that this job does not change
-    cdef Py_ssize_t *output_at          # values of the outputs
     cdef int optimizer
     cdef nn_update update
     cdef double clip_norm
@@ -114,16 +124,16 @@ cdef class Network:
     cdef int _leave(self) except -1
     cdef void _free_flat(self, int i) noexcept
     cdef Py_ssize_t _flat_bytes(self) noexcept
-    cdef Py_ssize_t _row_length(self, Py_ssize_t size)
-    cdef int _build_node(self, Node *node, dict spec) except -1
-    cdef int _build_convolution(self, Node *node, dict spec) except -1
-    cdef int _build_pool(self, Node *node, dict spec) except -1
-    cdef int _build_normalization(self, Node *node, dict spec) except -1
-    cdef char *_place_buffers(self, Py_ssize_t batch, char *at) noexcept
+    cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1
+    cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
-    cdef int _write_program(self, Instruction **program, bint loss, bint backward) except -1
-    cdef int _reserve(self, Py_ssize_t batch) except -1
+    cdef int _write_program(self, Instruction **program, object name, list actions) except -1
+    cdef int _reserve(self, Py_ssize_t batch, bint inference, bint all_gradients) except -1
+    cdef Arena _arena_for(self, bint inference)
+    cdef Arena _lay_out_training(self)
+    cdef Arena _lay_out_inference(self)
+    cdef Arena _lay_out_heads(self)
     cdef void _free_head(self, Head *head) noexcept
     cdef Py_ssize_t _describe_head(self, Head *head, Py_ssize_t at, dict spec) except -2

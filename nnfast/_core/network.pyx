@@ -2,50 +2,40 @@
 
 Design:
 
-1. Building allocates everything: flat arrays for parameters, gradients and optimizer state, and one arena for the values
-   of a batch. Nothing is allocated while the loop (loop.pyx) runs.
+1. Building allocates everything but the memory of a batch, which grows with the largest one (arena.pyx). Nothing is
+   allocated while the loop (loop.pyx) runs.
 2. A program is a list of instructions that every thread carries out on its own rows of the batch: all operations
    forward, the losses, all operations backward. Python layers stand between barriers.
-3. Parameters' gradients are cut into tiles, each of which sums over the whole batch and belongs to one thread.
+3. Training and inference have nodes and values of their own (nnfast/fusion.py says which); parameters are common.
+4. Parameters' gradients are cut into tiles, each of which sums over the whole batch and belongs to one thread.
 """
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy
 
-from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, needs_input
-from nnfast._core.convolution cimport (
-    Convolution, allocate_kernels, backward as conv_backward, describe, forward as conv_forward, free_kernels, fuse_pool,
-    gradient as conv_gradient, prepare_kernel,
-)
-from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
-from nnfast._core.dropout cimport dropout_backward, dropout_forward
-from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
+from nnfast._core.activation cimport needs_input
+from nnfast._core.arena cimport FOREVER, Arena
+from nnfast._core.convolution cimport Convolution, forward as conv_forward
+from nnfast._core.dense cimport forward as dense_forward
+from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_cost, tile_shape
 from nnfast._core.kernels cimport (
-    NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_LINEAR, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY,
-    kernels, nn_kernels,
+    NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
 )
 from nnfast._core.loss cimport (
     ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, R2, SQUARED, TOP_K, Head, Metric,
 )
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
-from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
 from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value, piece_start, pieces
-from nnfast._core.normalization cimport (
-    ROWS, Normalization, combine_gradients, combine_moments, normalize_backward, normalize_forward, normalize_gradient,
-    sample_gradients, sample_moments, update_running,
-)
+from nnfast._core.normalization cimport normalize_forward
+from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
-from nnfast._core.pooling cimport (
-    Pool, average_backward, average_forward, max_backward, max_forward, pad_backward, pad_forward,
-)
-from nnfast._core.scaling cimport rescale_backward, rescale_forward
-from nnfast._core.window cimport Window, read_window
+from nnfast._core.transfer cimport Port
 
 import threading
 
 import numpy as np
 
+from nnfast._core.operations import product_of
 from nnfast._core.optimizer import slot_names
 
 cdef enum:
@@ -54,28 +44,6 @@ cdef enum:
 LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
 METRICS = {"accuracy": ACCURACY, "top_k_accuracy": TOP_K, "binary_accuracy": BINARY_ACCURACY, "mse": SQUARED,
            "mae": ABSOLUTE, "r2": R2}
-POOLED_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "leaky_relu", "elu")
-
-
-def product_of(shape):
-    cdef Py_ssize_t n = 1
-    for length in shape:
-        n *= length
-    return n
-
-
-def takes_activation(spec):
-    """Whether a node can apply an activation layer's function itself."""
-    return spec["op"] in ("dense", "conv", "batch_norm") and spec["activation"] == "linear" and "pool" not in spec
-
-
-def takes_pool(spec, pool):
-    """Whether a convolution can do a max-pooling layer's work: windows side by side, and an activation whose derivative
-    is known from its value. (All activations grow with z, so the greatest z has the greatest value.)"""
-    H, W, OH, OW, R, S, stride_h, stride_w, *padding, dilation_h, dilation_w = pool["window"]
-    return (spec["op"] == "conv" and "pool" not in spec and spec["activation"] in POOLED_ACTIVATIONS
-            and spec["window"][4:12] != (1, 1, 1, 1, 0, 0, 0, 0)    # a product of matrices, without rows of pixels
-            and (R, S) == (stride_h, stride_w) and not any(padding) and (dilation_h, dilation_w) == (1, 1))
 
 
 cdef class Network:
@@ -92,30 +60,28 @@ cdef class Network:
         self.k = kernels(NN_FLOAT32 if self.dtype == np.float32 else NN_FLOAT64)
         self.functions = []
         self._slots = []
-        self._build_parameters(spec["parameters"], spec["nodes"])
-        self._build_nodes(spec)
+        self.actions = {}
+        self._build_parameters(spec["parameters"], spec["training"])
+        self._build_values(spec)
         self._build_tiles()
         self._build_programs()
+        self.head_arena = self._lay_out_heads()
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self.n_nodes):
-            if self.nodes[i].forward == conv_forward:
-                free_kernels(<Convolution *>self.nodes[i].extra)
-            free(self.nodes[i].extra)
+        for i in range(self.n_all_nodes):
+            release_node(&self.nodes[i])
             free(self.nodes[i].inputs)
             free(self.nodes[i].adds)
         for i in range(self.n_heads):
             self._free_head(&self.heads[i])
         for i in range(4):
             self._free_flat(i)
-        if self.arena != NULL:
-            nn_release(self.arena, self.arena_size)
-        free(self.output_at)
+        free(self.inputs)
+        free(self.outputs)
         free(self.values)
         free(self.gradient_at)
         free(self.needs_gradient)
-        free(self.keeps_input)
         free(self.nodes)
         free(self.parameters)
         free(self.heads)
@@ -124,6 +90,7 @@ cdef class Network:
         free(self.penalties)
         free(self.squares)
         free(self.inference)
+        free(self.evaluation)
         free(self.training_program)
         free(self.backward_program)
         free(self.reports)
@@ -178,204 +145,73 @@ cdef class Network:
             p.w = self.flat[0] + p.offset * self.k.real_size
             p.g = self.flat[1] + p.offset * self.k.real_size
 
-    def _build_nodes(self, spec):
-        """Values and nodes. A reshape is only another name for its value; an activation, or a max-pooling layer after a
-        convolution, moves into the layer before it if nobody else sees what lies between."""
-        cdef Py_ssize_t i, j, at
-        cdef Node *node
-        inputs, specs = spec["inputs"], spec["nodes"]
-        uses = {}
-        for node_spec in specs:
-            for at in node_spec["inputs"]:
-                uses[at] = uses.get(at, 0) + 1
-        for at in spec["outputs"]:
-            uses[at] = uses.get(at, 0) + 1
-        self.value_shapes = [tuple(entry["shape"]) for entry in inputs]
-        names = {at: at for at in range(len(inputs))}       # value of the description -> value here
-        shapes = {at: shape for at, shape in enumerate(self.value_shapes)}
-        producer = {}
-        self.node_specs = []
-        for i, node_spec in enumerate(specs):
-            made = len(inputs) + i
-            shapes[made] = tuple(node_spec["shape"])
-            before = names[node_spec["inputs"][0]]
-            if node_spec["op"] == "reshape":
-                names[made] = before
-                # The value behind both names now has all their users but this one.
-                uses[made] = uses.get(made, 0) + uses[node_spec["inputs"][0]] - 1
-                continue
-            # Nobody else sees what lies between, and no reshape does either.
-            alone = (uses[node_spec["inputs"][0]] == 1 and before in producer
-                     and self.value_shapes[before] == shapes[node_spec["inputs"][0]])
-            if (alone and node_spec["op"] == "activation" and takes_activation(producer[before])
-                    and shapes[made] == self.value_shapes[before]):
-                producer[before].update(activation=node_spec["activation"], alpha=node_spec["alpha"],
-                                        members=producer[before]["members"] + [node_spec["name"]])
-                names[made] = before
-                continue
-            if alone and node_spec["op"] == "max_pool" and takes_pool(producer[before], node_spec):
-                producer[before].update(pool=node_spec["window"],
-                                        members=producer[before]["members"] + [node_spec["name"]])
-                self.value_shapes[before] = shapes[made]
-                names[made] = before
-                continue
-            names[made] = len(self.value_shapes)
-            self.value_shapes.append(shapes[made])
-            held = dict(node_spec, inputs=[names[at] for at in node_spec["inputs"]], output=names[made],
-                        input_shapes=[shapes[at] for at in node_spec["inputs"]], members=[node_spec["name"]])
-            producer[names[made]] = held
-            self.node_specs.append(held)
-        self.n_inputs = len(inputs)
-        self.output_ids = [names[at] for at in spec["outputs"]]
-        self.n_outputs = len(self.output_ids)
-        self.output_at = <Py_ssize_t *>table(self.n_outputs, sizeof(Py_ssize_t))
-        for i, at in enumerate(self.output_ids):
-            self.output_at[i] = at
+    def _build_values(self, spec):
+        """Values, what leads in and out, and the nodes."""
+        cdef Py_ssize_t i, j
+        cdef Port *port
+        self.value_shapes = [tuple(shape) for shape in spec["shapes"]]
         self.n_values = len(self.value_shapes)
-        self.values = <Value *>table(self.n_values, sizeof(Value))
+        self.values = <Value *>table(2 * self.n_values, sizeof(Value))
         self.gradient_at = <char **>table(self.n_values, sizeof(char *))
         self.needs_gradient = <bint *>table(self.n_values, sizeof(bint))
-        self.keeps_input = <bint *>table(self.n_values, sizeof(bint))
-        for i in range(self.n_values):
-            self.values[i].size = product_of(self.value_shapes[i])
-            self.values[i].ld = self._row_length(self.values[i].size)
-        self.scratch_size = aligned(scratch_bytes(self.k))
-        self.n_nodes = len(self.node_specs)
-        self.nodes = <Node *>table(self.n_nodes, sizeof(Node))
-        for i, held in enumerate(self.node_specs):
-            node = &self.nodes[i]
-            node.k = self.k
-            node.n_inputs = len(held["inputs"])
-            node.inputs = <Value **>table(node.n_inputs, sizeof(Value *))
-            node.adds = <bint *>table(node.n_inputs, sizeof(bint))
-            for j in range(node.n_inputs):
-                node.inputs[j] = &self.values[<Py_ssize_t>held["inputs"][j]]
-                if self.needs_gradient[<Py_ssize_t>held["inputs"][j]]:
-                    self.needs_gradient[<Py_ssize_t>held["output"]] = True
-            node.output = &self.values[<Py_ssize_t>held["output"]]
-            node.outer = 1
-            node.activation = NN_LINEAR
-            self._build_node(node, held)
-            if (node.kernel != NULL and node.kernel.trainable) or (node.bias != NULL and node.bias.trainable):
-                self.needs_gradient[<Py_ssize_t>held["output"]] = True
-            self.keeps_input[<Py_ssize_t>held["output"]] |= needs_input(node.activation)
+        for i in range(2 * self.n_values):
+            self.values[i].size = product_of(self.value_shapes[i % self.n_values])
+            self.values[i].ld = row_length(self.k, self.values[i].size)
+        self.n_inputs = len(spec["inputs"])
+        self.inputs = <Port *>table(self.n_inputs, sizeof(Port))
+        for i, entry in enumerate(spec["inputs"]):
+            port = &self.inputs[i]
+            self._build_port(port, entry["value"], spec["channels_first"])
+            port.scale, port.offset = entry["scale"], entry["offset"]
+            port.scaled = port.scale != 1 or port.offset != 0
+        self.n_outputs = len(spec["outputs"])
+        self.outputs = <Port *>table(self.n_outputs, sizeof(Port))
+        for i, at in enumerate(spec["outputs"]):
+            self._build_port(&self.outputs[i], at, spec["channels_first"])
+        self.n_nodes = len(spec["training"])
+        self.n_all_nodes = self.n_nodes + len(spec["inference"])
+        self.nodes = <Node *>table(self.n_all_nodes, sizeof(Node))
+        self.node_specs = [dict(node) for node in spec["training"] + spec["inference"]]
+        self._build_nodes(self.node_specs[:self.n_nodes], 0, False)
+        self._build_nodes(self.node_specs[self.n_nodes:], self.n_nodes, True)
         # An output's gradient is set by its loss, any other value's by the first node that the backward pass meets.
-        seen = set(self.output_ids)
+        seen = set(spec["outputs"])
         for i in reversed(range(self.n_nodes)):
             for j, at in enumerate(self.node_specs[i]["inputs"]):
                 self.nodes[i].adds[j] = at in seen
                 seen.add(at)
 
-    cdef Py_ssize_t _row_length(self, Py_ssize_t size):
-        """Whole vectors, and an odd number of cache lines where rows are long: products read columns of a value, and
-        columns of even strides fall into few sets of the L1 cache."""
-        cdef Py_ssize_t ld = round_up(size, self.k.vl), line = CACHE_LINE // self.k.real_size
-        if ld >= 8 * line:
-            ld = round_up(ld, line)
-            if ld // line % 2 == 0:
-                ld += line
-        return ld
-
-    cdef int _build_node(self, Node *node, dict spec) except -1:
-        """The operation's own part. One line of the table below for each operation."""
-        op = spec["op"]
-        if op in ("dense", "activation"):
-            node.activation = activation_index(spec["activation"])
-            node.alpha = spec["alpha"]
-            node.outer = product_of(spec["shape"][:len(spec["shape"]) - 1])
-        if op == "dense":
-            node.forward, node.backward, node.gradient = dense_forward, dense_backward, dense_gradient
-            node.kernel = &self.parameters[<Py_ssize_t>spec["kernel"]]
-            if spec["bias"] >= 0:
-                node.bias = &self.parameters[<Py_ssize_t>spec["bias"]]
-            spec["work"] = node.outer * node.kernel.rows * node.kernel.columns
-        elif op == "conv":
-            self._build_convolution(node, spec)
-        elif op == "max_pool":
-            self._build_pool(node, spec)
-            node.forward, node.backward = max_forward, max_backward
-        elif op == "average_pool":
-            self._build_pool(node, spec)
-            node.forward, node.backward = average_forward, average_backward
-        elif op == "pad":
-            self._build_pool(node, spec)
-            node.forward, node.backward = pad_forward, pad_backward
-        elif op == "batch_norm":
-            self._build_normalization(node, spec)
-        elif op == "rescale":
-            node.forward, node.backward = rescale_forward, rescale_backward
-            node.alpha, node.rate = spec["scale"], spec["offset"]
-        elif op == "activation":
-            node.forward, node.backward = activation_forward, activation_backward
-        elif op == "add":
-            node.forward, node.backward = add_forward, add_backward
-        elif op == "concatenate":
-            node.forward, node.backward = concatenate_forward, concatenate_backward
-            node.outer = product_of(spec["shape"][:spec["axis"]])
-        elif op == "dropout":
-            node.forward, node.backward = dropout_forward, dropout_backward
-            node.rate = spec["rate"]
-            node.layer = spec["seed"]
-        elif op == "python":
-            self.has_python = True      # no functions of its own: thread 0 calls the layer's, see _call_python
-        else:
-            raise ValueError(f"unknown operation {op!r}")
-        spec.setdefault("work", node.output.size)
-        self.work += spec["work"]
+    cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1:
+        shape = self.value_shapes[value]
+        port.value = value
+        port.size = self.values[value].size
+        port.channels = shape[len(shape) - 1] if channels_first and len(shape) > 1 else 1
         return 0
 
-    cdef int _build_convolution(self, Node *node, dict spec) except -1:
-        cdef Convolution *c = <Convolution *>table(1, sizeof(Convolution))
-        cdef Window window
-        node.extra = c
-        read_window(&window, spec["window"])
-        node.activation = activation_index(spec["activation"])
-        node.alpha = spec["alpha"]
-        node.outer = window.OH * window.OW
-        node.kernel = &self.parameters[<Py_ssize_t>spec["kernel"]]
-        if spec["bias"] >= 0:
-            node.bias = &self.parameters[<Py_ssize_t>spec["bias"]]
-        describe(c, self.k, &window, spec["channels"], node.kernel.columns * node.kernel.matrices, spec["groups"])
-        if "pool" in spec:
-            read_window(&window, spec["pool"])
-            fuse_pool(c, &window)
-        node.forward, node.backward, node.gradient = conv_forward, conv_backward, conv_gradient
-        node.prepare = prepare_kernel
-        allocate_kernels(c)
-        self.scratch_size = max(self.scratch_size, aligned(c.scratch))
-        spec["work"] = node.outer * c.rows * c.K
-        return 0
-
-    cdef int _build_pool(self, Node *node, dict spec) except -1:
-        cdef Pool *pool = <Pool *>table(1, sizeof(Pool))
-        node.extra = pool
-        read_window(&pool.window, spec["window"])
-        pool.channels = spec["channels"]
-        pool.include_pad = spec.get("include_pad", False)
-        spec["work"] = node.output.size * pool.window.R * pool.window.S
-        return 0
-
-    cdef int _build_normalization(self, Node *node, dict spec) except -1:
-        cdef Normalization *n = <Normalization *>table(1, sizeof(Normalization))
-        node.extra = n
-        n.channels = spec["channels"]
-        n.ld = round_up(n.channels, self.k.nr)
-        n.mean = &self.parameters[<Py_ssize_t>spec["mean"]]
-        n.variance = &self.parameters[<Py_ssize_t>spec["variance"]]
-        n.momentum, n.epsilon = spec["momentum"], spec["epsilon"]
-        if spec["gamma"] >= 0:
-            node.kernel = &self.parameters[<Py_ssize_t>spec["gamma"]]
-        if spec["beta"] >= 0:
-            node.bias = &self.parameters[<Py_ssize_t>spec["beta"]]
-        node.activation = activation_index(spec["activation"])
-        node.alpha = spec["alpha"]
-        node.outer = node.output.size // n.channels
-        node.forward, node.backward, node.gradient = normalize_forward, normalize_backward, normalize_gradient
-        node.before_forward, node.combine_forward = sample_moments, combine_moments
-        node.before_backward, node.combine_backward = sample_gradients, combine_gradients
-        n.frozen = spec["frozen"]
-        if not n.frozen:
-            node.commit = update_running
+    cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1:
+        """The nodes of one half, from number `first` on."""
+        cdef Value *values = self.values + (self.n_values if inference else 0)
+        cdef Py_ssize_t i, j, at
+        cdef Node *node
+        for i, spec in enumerate(specs, start=first):
+            node = &self.nodes[i]
+            node.k = self.k
+            node.n_inputs = len(spec["inputs"])
+            node.inputs = <Value **>table(node.n_inputs, sizeof(Value *))
+            node.adds = <bint *>table(node.n_inputs, sizeof(bint))
+            for j, at in enumerate(spec["inputs"]):
+                node.inputs[j] = &values[at]
+            at = spec["output"]
+            node.output = &values[at]
+            build_node(node, spec, self.parameters, inference)
+            self.scratch_size = max(self.scratch_size, aligned(scratch_size(node)))
+            if inference:
+                continue
+            self.work += spec["work"]
+            self.has_python |= node.forward == NULL
+            self.needs_gradient[at] = ((node.kernel != NULL and node.kernel.trainable)
+                                       or (node.bias != NULL and node.bias.trainable)
+                                       or any([self.needs_gradient[<Py_ssize_t>j] for j in spec["inputs"]]))
         return 0
 
     def _build_tiles(self):
@@ -468,44 +304,52 @@ cdef class Network:
         return count
 
     def _build_programs(self):
-        self._write_program(&self.inference, False, False)
-        self._write_program(&self.backward_program, False, True)
-        self._write_program(&self.training_program, True, True)
+        """A program is what several threads do to a batch, with barriers where one needs what another has made."""
+        training, inference = range(self.n_nodes), range(self.n_nodes, self.n_all_nodes)
+        losses = self._loss_actions()
+        self._write_program(&self.inference, "inference", self._forward_actions(inference))
+        self._write_program(&self.evaluation, "evaluation", self._forward_actions(inference) + losses)
+        forward, backward = self._forward_actions(training), self._backward_actions()
+        self._write_program(&self.backward_program, "backward", forward + backward)
+        self._write_program(&self.training_program, "training", forward + losses + backward)
 
-    cdef int _write_program(self, Instruction **program, bint loss, bint backward) except -1:
-        actions = []
-
-        def python(action, at):
-            actions.extend([(BARRIER, 0), (action, at), (BARRIER, 0)])
-
-        def across(before, combine, at):
-            actions.extend([(before, at), (BARRIER, 0), (combine, at), (BARRIER, 0)])
-
-        for i in range(self.n_nodes):
-            if self.nodes[i].prepare != NULL:
-                actions.append((PREPARE, i))
+    def _forward_actions(self, nodes):
+        cdef Py_ssize_t i
+        actions = [(PREPARE, i) for i in nodes if self.nodes[<Py_ssize_t>i].prepare != NULL]
         if actions:
             actions.append((BARRIER, 0))
-        for i in range(self.n_nodes):
+        for i in nodes:
             if self.nodes[i].forward == NULL:
-                python(PYTHON_FORWARD, i)
+                actions += [(BARRIER, 0), (PYTHON_FORWARD, i), (BARRIER, 0)]
                 continue
             if self.nodes[i].before_forward != NULL:
-                across(BEFORE_FORWARD, COMBINE_FORWARD, i)
+                actions += [(BEFORE_FORWARD, i), (BARRIER, 0), (COMBINE_FORWARD, i), (BARRIER, 0)]
             actions.append((FORWARD, i))
-        if loss:
-            for i in range(self.n_heads):
-                if self.heads[i].loss == CUSTOM_LOSS:
-                    python(PYTHON_LOSS, i)
-                actions.append((LOSS, i))
-        if backward:
-            for i in reversed(range(self.n_nodes)):
-                if self.nodes[i].forward == NULL:
-                    python(PYTHON_BACKWARD, i)
-                    continue
-                if self.nodes[i].before_backward != NULL:
-                    across(BEFORE_BACKWARD, COMBINE_BACKWARD, i)
-                actions.append((BACKWARD, i))
+        return actions
+
+    def _loss_actions(self):
+        cdef Py_ssize_t i
+        actions = []
+        for i in range(self.n_heads):
+            if self.heads[i].loss == CUSTOM_LOSS:
+                actions += [(BARRIER, 0), (PYTHON_LOSS, i), (BARRIER, 0)]
+            actions.append((LOSS, i))
+        return actions
+
+    def _backward_actions(self):
+        cdef Py_ssize_t i
+        actions = []
+        for i in reversed(range(self.n_nodes)):
+            if self.nodes[i].forward == NULL:
+                actions += [(BARRIER, 0), (PYTHON_BACKWARD, i), (BARRIER, 0)]
+                continue
+            if self.nodes[i].before_backward != NULL:
+                actions += [(BEFORE_BACKWARD, i), (BARRIER, 0), (COMBINE_BACKWARD, i), (BARRIER, 0)]
+            actions.append((BACKWARD, i))
+        return actions
+
+    cdef int _write_program(self, Instruction **program, object name, list actions) except -1:
+        self.actions[name] = actions
         free(program[0])
         program[0] = <Instruction *>table(len(actions) + 1, sizeof(Instruction))
         for i, (action, at) in enumerate(actions):
@@ -514,80 +358,111 @@ cdef class Network:
         program[0][len(actions)].at = -1        # the end
         return 0
 
-    cdef int _reserve(self, Py_ssize_t batch) except -1:
-        """Room for a batch: the arena, laid out anew if it is too small."""
-        cdef Py_ssize_t i, j, size = 0, passes, row = self.k.real_size
-        cdef char *at = NULL
-        cdef char *new = NULL
-        cdef Head *head
-        if batch <= self.capacity:
-            return 0
-        for passes in range(2):
-            for i in range(self.n_values):
-                self.values[i].y = at
-                at += aligned(batch * self.values[i].ld * row)
-                self.gradient_at[i] = at
-                at += aligned(batch * self.values[i].ld * row)
-                self.values[i].z = at if self.keeps_input[i] else NULL
-                if self.keeps_input[i]:
-                    at += aligned(batch * self.values[i].ld * row)
-            at = self._place_buffers(batch, at)
-            for i in range(self.n_heads):
-                head = &self.heads[i]
-                head.target = at
-                at += aligned(batch * head.output.ld * row)
-                head.label = <int32_t *>at
-                at += aligned(batch * sizeof(int32_t))
-                head.loss_values = <double *>at
-                at += aligned(batch * sizeof(double))
-                for j in range(head.n_metrics):
-                    head.metrics[j].values = <double *>at
-                    at += aligned(batch * head.metrics[j].width * sizeof(double))
-            self.sample_weight = <double *>at
-            at += aligned(batch * sizeof(double))
-            if passes == 0:
-                size = at - <char *>NULL + CACHE_LINE       # a vector may be read beyond the last number
-                new = <char *>nn_allocate(size)
-                if self.arena != NULL:
-                    nn_release(self.arena, self.arena_size)
-                self.arena = new
-                self.arena_size = size if new != NULL else 0
-                self.capacity = batch if new != NULL else 0
-                if new == NULL:
-                    raise MemoryError(f"{size} bytes for a batch of {batch}")
-                at = new
-        return 0
+    # ---------------------------------------------------------------- the memory of a batch
 
-    cdef char *_place_buffers(self, Py_ssize_t batch, char *at) noexcept:
-        """The operations' own buffers, from `at` on; where they end."""
-        cdef Py_ssize_t i, size = self.k.real_size
+    cdef int _reserve(self, Py_ssize_t batch, bint inference, bint all_gradients) except -1:
+        """Room for a batch. Training and inference have memory of their own: to change from one to the other costs
+        nothing, and what the padding of the rows holds stays as it was left."""
+        if all_gradients and not self.all_gradients:
+            self.training_arena = None
+            self.all_gradients = True
+        return self._arena_for(inference).reserve(batch)
+
+    cdef Arena _arena_for(self, bint inference):
+        if inference and self.inference_arena is None:
+            self.inference_arena = self._lay_out_inference()
+        elif not inference and self.training_arena is None:
+            self.training_arena = self._lay_out_training()
+        return self.inference_arena if inference else self.training_arena
+
+    cdef Arena _lay_out_inference(self):
+        """A value is needed until its last reader has run, an output to the end."""
+        cdef Arena arena = Arena()
+        cdef Py_ssize_t i, at, size
+        cdef Value *value
+        dies = [0] * self.n_values
+        born = [0] * self.n_values
+        made_by = {self.inputs[i].value: None for i in range(self.n_inputs)}
+        for i in range(self.n_nodes, self.n_all_nodes):
+            spec = self.node_specs[i]
+            for at in spec["inputs"]:
+                dies[at] = i
+            made_by[spec["output"]] = born[<Py_ssize_t>spec["output"]] = i
+        for i in range(self.n_outputs):
+            dies[self.outputs[i].value] = FOREVER
+        for at, owner in made_by.items():
+            value = &self.values[self.n_values + at]
+            size = value.ld * self.k.real_size
+            arena.want(&value.y, size, owner, "y", value.size, born[at], dies[at])
+        return arena
+
+    cdef Arena _lay_out_training(self):
+        """The moments of a step: node i runs forward at i, the losses at n, node i runs backward at 2 n - i. What a
+        parameter's gradient reads is needed beyond that, and so are outputs and the gradients of inputs."""
+        cdef Arena arena = Arena()
+        cdef Py_ssize_t i, j, at, n = self.n_nodes, row
         cdef Node *node
-        cdef Convolution *c
-        cdef Pool *pool
-        cdef Normalization *n
-        for i in range(self.n_nodes):
+        cdef Value *value
+        y_born, y_dies, dy_born, dy_dies = [[0] * self.n_values for _ in range(4)]
+        readers = [[] for _ in range(self.n_values)]
+        made_by = {}
+        for i in range(self.n_inputs):
+            made_by[self.inputs[i].value] = None
+            dy_dies[self.inputs[i].value] = FOREVER
+        for i in range(n):
             node = &self.nodes[i]
-            if node.forward == conv_forward:
-                c = <Convolution *>node.extra
-                c.bias_sums = at
-                at += aligned(batch * round_up(c.K, self.k.vl) * size)
-                if c.pooled:
-                    c.code = at
-                    at += aligned(batch * node.output.ld * size)
-                    c.dz_sample = self._row_length(c.window.OH * c.window.OW * c.K)
-                    c.dz = at
-                    at += aligned(batch * c.dz_sample * size)
-            elif node.forward == max_forward:
-                pool = <Pool *>node.extra
-                pool.code = at
-                at += aligned(batch * node.output.ld * size)
-            elif node.before_forward == sample_moments:
-                n = <Normalization *>node.extra
-                n.sums = at
-                at += aligned(2 * batch * n.ld * size)
-                n.rows = at
-                at += aligned(ROWS * n.ld * size)
-        return at
+            for at in self.node_specs[i]["inputs"]:
+                last = FOREVER if node.late_input else 2 * n - i if node.rereads_input else i
+                y_dies[at] = max(y_dies[at], last)
+                dy_born[at] = 2 * n - i
+                readers[at].append(i)
+            at = self.node_specs[i]["output"]
+            made_by[at] = y_born[at] = i
+            y_dies[at] = 2 * n - i if node.rereads_output else i
+            dy_dies[at] = FOREVER if node.late_gradient else 2 * n - i
+        for i in range(self.n_outputs):
+            at = self.outputs[i].value
+            y_dies[at] = FOREVER
+            dy_born[at] = 0         # vjp gathers it with the inputs
+        for at, owner in made_by.items():
+            value = &self.values[at]
+            row = value.ld * self.k.real_size
+            wanted = self.all_gradients or self.needs_gradient[at]
+            in_place = wanted and owner is not None and y_dies[at] == dy_born[at] and self._in_place(owner, readers[at])
+            arena.want(&value.y, row, owner, "y", None if in_place else ("y", value.size), y_born[at], y_dies[at],
+                       &self.gradient_at[at] if in_place else NULL)
+            if wanted and not in_place:
+                arena.want(&self.gradient_at[at], row, owner, "dy", ("dy", value.size), dy_born[at], dy_dies[at])
+        for i in range(n):
+            node = &self.nodes[i]
+            if needs_input(node.activation):
+                arena.want(&node.output.z, node.output.ld * self.k.real_size, i, "z", ("z", node.output.size), i, 2 * n - i)
+            want_buffers(node, arena, i)
+        return arena
+
+    def _in_place(self, Py_ssize_t maker, readers):
+        """Whether the gradient of a node's output may take the output's place: a normalization, which is all that reads
+        it, sets each number of the one where it reads that of the other. The padding is zero in both."""
+        cdef Node *node = &self.nodes[maker]
+        return (len(readers) == 1 and self.nodes[<Py_ssize_t>readers[0]].forward == normalize_forward
+                and not self.nodes[<Py_ssize_t>readers[0]].adds[0]
+                and node.forward in (conv_forward, dense_forward) and not node.rereads_output)
+
+    cdef Arena _lay_out_heads(self):
+        cdef Arena arena = Arena()
+        cdef Py_ssize_t i, j
+        cdef Head *head
+        cdef Metric *metric
+        arena.want(<char **>&self.sample_weight, sizeof(double), None, "sample weights")
+        for i in range(self.n_heads):
+            head = &self.heads[i]
+            arena.want(&head.target, head.output.ld * self.k.real_size, None, "targets")
+            arena.want(<char **>&head.label, sizeof(int32_t), None, "labels")
+            arena.want(<char **>&head.loss_values, sizeof(double), None, "losses")
+            for j in range(head.n_metrics):
+                metric = &head.metrics[j]
+                arena.want(<char **>&metric.values, metric.width * sizeof(double), None, "metrics")
+        return arena
 
     cdef int _enter(self) except -1:
         """One call at a time: the buffers are the plan's."""
@@ -628,17 +503,14 @@ cdef class Network:
         self.heads = heads
         self.n_heads = len(specs)
         self.functions = [spec["function"] for spec in specs]
-        for i in range(self.n_nodes):
-            self.nodes[i].fused = False
-        for i in fused:
-            if i >= 0:
-                self.nodes[<Py_ssize_t>i].fused = True
-        self.capacity = 0       # the arena holds targets and metrics, too
-        self._write_program(&self.training_program, True, True)
+        for i in range(self.n_all_nodes):
+            self.nodes[i].fused = self.node_specs[i]["output"] in fused
+        self.head_arena = self._lay_out_heads()
+        self._build_programs()
 
     cdef Py_ssize_t _describe_head(self, Head *head, Py_ssize_t at, dict spec) except -2:
-        """Fill a head; the node it is fused with, or -1."""
-        cdef Py_ssize_t made = self.output_ids[at], i, node = -1
+        """Fill a head; the output that it makes of logits, or -1."""
+        cdef Py_ssize_t made = self.outputs[at].value, i, node = -1
         cdef Metric *metric
         head.k = self.k
         head.output = &self.values[made]
@@ -675,23 +547,17 @@ cdef class Network:
             metric.width = 3 * head.output.size if metric.kind == R2 else 1
             metric.totals = <double *>table(metric.width, sizeof(double))
             head.n_metrics += 1
-        return node
-
-    def _padded(self, Py_ssize_t i, array):
-        """A parameter-shaped array as it lies in the flat arrays."""
-        cdef Parameter *p = &self.parameters[i]
-        cdef Py_ssize_t matrix, size = self.k.real_size
-        array = np.ascontiguousarray(array, dtype=self.dtype)
-        packed = np.zeros(p.size, self.dtype)
-        for matrix in range(p.matrices):
-            pack(self.k, p.rows, p.columns, p.columns * p.matrices, address(array) + matrix * p.columns * size,
-                 address(packed, True) + matrix * packed_size(self.k, p.rows, p.columns) * size)
-        return packed
+        return made if head.fused else -1
 
     def _write(self, int which, Py_ssize_t i, array):
-        packed = self._padded(i, array)
-        memcpy(self.flat[which] + self.parameters[i].offset * self.k.real_size, address(packed),
-               self.parameters[i].size * self.k.real_size)
+        """A parameter-shaped array to its place in one of the flat arrays."""
+        cdef Parameter *p = &self.parameters[i]
+        cdef Py_ssize_t matrix, size = self.k.real_size
+        self.prepared = False
+        array = np.ascontiguousarray(array, dtype=self.dtype)
+        for matrix in range(p.matrices):
+            pack(self.k, p.rows, p.columns, p.columns * p.matrices, address(array) + matrix * p.columns * size,
+                 self.flat[which] + (p.offset + matrix * packed_size(self.k, p.rows, p.columns)) * size)
 
     def _read(self, int which, Py_ssize_t i):
         cdef Parameter *p = &self.parameters[i]

@@ -76,6 +76,7 @@ ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t l
 ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
 ctypedef void (*prepare_function)(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 ctypedef void (*team_function)(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 
 cdef struct Node:
     const nn_kernels *k
@@ -83,11 +84,18 @@ cdef struct Node:
     tile_function gradient  # NULL without parameters
     # A thread's part of what a step needs of the parameters, with its gradients or without; NULL: nothing.
     prepare_function prepare
+    bound_function bound    # after backward: no entry of the parameters' gradient is greater by these rows
     # For an operation that looks across the batch: sums of a thread's own rows, then their combination, each with a
     # barrier behind it; what a step that is applied changes besides the parameters. NULL for the others.
     row_function before_forward, before_backward
     team_function combine_forward, combine_backward, commit
     void *extra             # what the operation keeps besides: its own struct
+    void *folding           # a normalization in the kernel and bias (normalization.pxd), or NULL
+    # What comes after the forward pass; it decides how long values are kept.
+    bint rereads_input      # backward reads the inputs
+    bint rereads_output     # backward reads the output
+    bint late_input         # the parameters' gradient, at the end of the step, reads the input
+    bint late_gradient      # and the output's gradient
     Py_ssize_t n_inputs
     Value **inputs
     bint *adds              # backward adds to the input's gradient instead of setting it

@@ -21,7 +21,18 @@ cdef struct Normalization:
     double momentum, epsilon
     bint frozen                     # uses and keeps the running statistics even in training
     char *sums                      # [batch][2][ld] over each sample's pixels
-    char *rows                      # [ROWS][ld]
+    char *rows                      # [ROWS][ld], not the batch's
+
+cdef struct Folding:        # a normalization with running statistics in the weights of the layer before it
+    const Parameter *kernel         # that layer's
+    const Parameter *bias           # or NULL
+    const Parameter *gamma          # or NULL
+    const Parameter *beta           # or NULL
+    const Parameter *mean
+    const Parameter *variance
+    double epsilon
+    Parameter folded_kernel, folded_bias
+    Py_ssize_t bytes_held           # of both, from folded_kernel.w on
 
 cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void combine_moments(const Node *node, const Context *ctx, int part, int team) noexcept nogil
@@ -31,3 +42,5 @@ cdef void combine_gradients(const Node *node, const Context *ctx, int part, int 
 cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void normalize_gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
 cdef void update_running(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef double normalize_bound(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void fold(const Node *node, const Context *ctx, int part, int team) noexcept nogil

@@ -12,11 +12,15 @@ is the only thing that samples share in a forward pass, so this operation has a 
 
 Partial sums belong to a sample and are combined in double precision (Chan, Golub and LeVeque 1979, eq. 2.1): the bits do
 not depend on the number of threads. The running statistics change only when the step is applied.
+
+In inference scale and shift are known before the batch comes, and where a linear dense layer or convolution lies before
+the normalization they go into its weights (fold): w' = w scale, b' = b scale + shift.
 """
 from libc.math cimport sqrt
 from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
+from nnfast._core.gemm cimport packed_size, panel_width, panels
 from nnfast._core.kernels cimport nn_kernels
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_size
 
@@ -171,3 +175,40 @@ cdef void update_running(const Node *node, const Context *ctx, int part, int tea
         put(k, n.mean.w, c, (1 - n.momentum) * get(k, n.mean.w, c) + n.momentum * get(k, row(node, MEAN), c))
         put(k, n.variance.w, c, (1 - n.momentum) * get(k, n.variance.w, c)
             + n.momentum * unbiased * get(k, row(node, VARIANCE), c))
+
+
+cdef double normalize_bound(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """The gradients are known by now."""
+    cdef Py_ssize_t channels = (<const Normalization *>node.extra).channels
+    return max(node.k.absolute_maximum(channels, row(node, GAMMA_GRADIENT)),
+               node.k.absolute_maximum(channels, row(node, BETA_GRADIENT)))
+
+
+cdef void fold(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    """The weights with the normalization in them; every team-th panel of the kernel."""
+    cdef const Folding *f = <const Folding *>node.folding
+    cdef const Parameter *p = f.kernel
+    cdef Py_ssize_t panel = part
+    while panel < p.matrices * panels(node.k, p.columns):
+        fold_panel(node.k, f, panel // panels(node.k, p.columns), panel % panels(node.k, p.columns), ctx.scratch)
+        panel += team
+
+
+cdef void fold_panel(const nn_kernels *k, const Folding *f, Py_ssize_t matrix, Py_ssize_t panel, char *scratch) noexcept nogil:
+    cdef const Parameter *p = f.kernel
+    cdef Py_ssize_t size = k.real_size, width = panel_width(k, p.columns, panel), i
+    cdef Py_ssize_t first = matrix * p.columns + panel * k.nr       # its first channel
+    cdef Py_ssize_t at = (matrix * packed_size(k, p.rows, p.columns) + panel * k.nr * p.rows) * size
+    cdef char *scale = scratch
+    cdef char *zero = scale + width * size
+    cdef double factor, shift
+    memset(scratch, 0, 2 * width * size)
+    for i in range(min(width, p.columns - panel * k.nr)):
+        factor = 1 / sqrt(get(k, f.variance.w, first + i) + f.epsilon)
+        if f.gamma != NULL:
+            factor *= get(k, f.gamma.w, first + i)
+        shift = (0 if f.bias == NULL else get(k, f.bias.w, first + i)) - get(k, f.mean.w, first + i)
+        shift = shift * factor + (0 if f.beta == NULL else get(k, f.beta.w, first + i))
+        put(k, scale, i, factor)
+        put(k, f.folded_bias.w, first + i, shift)
+    k.scale_columns(p.rows, width, p.w + at, width, scale, zero, NULL, 0, NULL, False, f.folded_kernel.w + at, width)

@@ -4,8 +4,9 @@ from cpython.buffer cimport (
 )
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
+from nnfast._core.arena cimport Arena
 from nnfast._core.kernels cimport (
     NN_ABSOLUTE_ERROR, NN_FROM_FLOAT32, NN_FROM_FLOAT64, NN_HUBER, NN_SOFTMAX_CROSS_ENTROPY, NN_SQUARED_ERROR,
     nn_update,
@@ -13,7 +14,10 @@ from nnfast._core.kernels cimport (
 from nnfast._core.loop cimport Loop
 from nnfast._core.loss cimport Head
 from nnfast._core.memory cimport address
-from nnfast._core.network cimport OK, Job, Source, Status
+from nnfast._core.network cimport (
+    BACKWARD, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD, LOSS, OK, PREPARE,
+    PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, Instruction, Job, Source, Status,
+)
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport resolve_threads
 
@@ -23,21 +27,37 @@ from nnfast._core.shuffle import shuffle
 
 cdef enum:
     MOST_PLAIN_ROWS = 1024      # predict_fast and train_fast: larger arrays gain nothing there
+    MUCH_MEMORY = 134217728     # for a batch whose size nobody named
 
 SOURCES = {"f": 0, "d": 1, "B": 2}      # by dtype.char, in the order of csrc/nnfast.h
+
+# Whose shares the threads take, and what they do.
+ACTIONS = {PREPARE: ("panels of kernels", "prepare"), FORWARD: ("samples", "forward"), BACKWARD: ("samples", "backward"),
+           LOSS: ("samples", "loss"), BEFORE_FORWARD: ("samples", "sums"), COMBINE_FORWARD: ("channels", "statistics"),
+           BEFORE_BACKWARD: ("samples", "sums of gradients"), COMBINE_BACKWARD: ("channels", "gradients"),
+           PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
+           PYTHON_LOSS: ("one thread", "loss")}
 
 
 cdef class Plan(Loop):
     """A network that runs. Arrays given to its methods have been checked by nnfast/arrays.py."""
 
     cdef bint plain             # one input and one output, both vectors, and no Python function
+    cdef list output_shapes     # as the data have them
+    cdef list output_names
+    cdef readonly list gathered     # inputs, with the layers that are part of their gathering
     cdef public uint64_t fast_seed      # of dropout in train_fast
 
     def __init__(self, spec, n_threads=None):
         Loop.__init__(self, spec, n_threads)
-        self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python and len(self.value_shapes[0]) == 1
-                      and len(self.value_shapes[self.output_at[0]]) == 1)
+        self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python and self.inputs[0].channels == self.outputs[0].channels == 1
+                      and len(spec["inputs"][0]["shape"]) == len(self.value_shapes[self.outputs[0].value]) == 1)
         self.fast_seed = 0
+        self.output_names = spec["output_names"]
+        self.gathered = spec["inputs"]
+        self.output_shapes = [self.value_shapes[at] for at in spec["outputs"]]
+        if spec["channels_first"]:
+            self.output_shapes = [shape[len(shape) - 1:] + shape[:len(shape) - 1] for shape in self.output_shapes]
 
     # ---------------------------------------------------------------- calls from Python
 
@@ -53,16 +73,20 @@ cdef class Plan(Loop):
             sources[i].row_bytes = array.nbytes // len(array)
         return held
 
-    cdef int _start(self, object xs, Py_ssize_t batch_size) except -1:
-        """A clean job over the rows of xs."""
-        return self._start_job(len(xs[0]), batch_size)
-
-    cdef int _start_job(self, Py_ssize_t n_samples, Py_ssize_t batch_size) except -1:
+    cdef int _start(self, const Instruction *program, Py_ssize_t n_samples, Py_ssize_t batch_size, bint loss=False,
+                    bint input_gradients=False) except -1:
+        """A clean job over the rows of the data."""
         memset(&self.job, 0, sizeof(Job))
+        self.job.program = program
+        self.job.inference = program == self.inference or program == self.evaluation
+        self.job.loss = loss
+        self.job.gradient = not self.job.inference
         self.job.n_samples = n_samples
         self.job.batch_size = max(1, min(batch_size, n_samples))
         self.job.n_steps = (self.job.n_samples + self.job.batch_size - 1) // self.job.batch_size
-        self._reserve(self.job.batch_size)
+        self._reserve(self.job.batch_size, self.job.inference, input_gradients)
+        if loss:
+            self.head_arena.reserve(self.job.batch_size)
         return 0
 
     def train_epoch(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed=0,
@@ -71,9 +95,8 @@ cdef class Plan(Loop):
         cdef object sources, targets
         self._enter()
         try:
-            self._start(xs, batch_size)
-            self.job.program = self.training_program
-            self.job.loss = self.job.gradient = self.job.update = self.job.training = True
+            self._start(self.training_program, len(xs[0]), batch_size, True)
+            self.job.update = self.job.training = True
             sources, targets = self._sources(xs), self._labels(ys)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
@@ -102,9 +125,7 @@ cdef class Plan(Loop):
         """Totals over all rows, in inference mode."""
         self._enter()
         try:
-            self._start(xs, batch_size)
-            self.job.program = self.training_program
-            self.job.loss = True
+            self._start(self.evaluation, len(xs[0]), batch_size, True)
             sources, targets = self._sources(xs), self._labels(ys)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
@@ -117,11 +138,10 @@ cdef class Plan(Loop):
 
     def predict(self, xs, Py_ssize_t batch_size):
         """The outputs for all rows."""
-        outputs = [empty((len(xs[0]),) + self.value_shapes[at], self.dtype) for at in self.output_ids]
+        outputs = [empty((len(xs[0]),) + shape, self.dtype) for shape in self.output_shapes]
         self._enter()
         try:
-            self._start(xs, batch_size)
-            self.job.program = self.inference
+            self._start(self.inference, len(xs[0]), batch_size)
             sources, targets = self._sources(xs), self._addresses(outputs)
             self.job.inputs = <Source *>address(sources, True)
             self.job.outputs = <char **>address(targets, True)
@@ -143,12 +163,11 @@ cdef class Plan(Loop):
         rows = self._plain_rows(x, &source)
         if rows == 0:
             return None
-        out = empty((rows, self.values[self.output_at[0]].size), self.dtype)
+        out = empty((rows, self.outputs[0].size), self.dtype)
         to = address(out, True)
         self._enter()
         try:
-            self._start_job(rows, rows)
-            self.job.program = self.inference
+            self._start(self.inference, rows, rows)
             self.job.inputs = &source
             self.job.outputs = &to
             self._launch()
@@ -163,15 +182,14 @@ cdef class Plan(Loop):
         if not self.plain or self.n_heads != 1:
             return None
         rows = self._plain_rows(x, &source)
-        if rows == 0 or not self.k.absolute_maximum(rows * self.values[0].size, source.data) < INFINITY:
+        if rows == 0 or not self.k.absolute_maximum(rows * self.inputs[0].size, source.data) < INFINITY:
             return None
         self._enter()
         try:
-            self._start_job(rows, rows)
+            self._start(self.training_program, rows, rows, True)
             if not self._plain_targets(y, rows, &target):
                 return None
-            self.job.program = self.training_program
-            self.job.loss = self.job.gradient = self.job.update = self.job.training = True
+            self.job.update = self.job.training = True
             self.job.inputs = &source
             self.job.targets = &target
             self.job.lr = &lr
@@ -192,13 +210,13 @@ cdef class Plan(Loop):
             PyObject_GetBuffer(x, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
         except Exception:
             return 0
-        if (buffer.ndim == 2 and buffer.shape[1] == self.values[0].size and buffer.shape[0] <= MOST_PLAIN_ROWS
+        if (buffer.ndim == 2 and buffer.shape[1] == self.inputs[0].size and buffer.shape[0] <= MOST_PLAIN_ROWS
                 and buffer.format[0] == real and buffer.format[1] == 0
                 and PyBuffer_IsContiguous(&buffer, c"C")):
             rows = buffer.shape[0]
             source.data = <const char *>buffer.buf
-            source.row_bytes = self.values[0].size * self.k.real_size
-            source.kind = NN_FROM_FLOAT32 if self.k.real_size == 4 else NN_FROM_FLOAT64
+            source.row_bytes = self.inputs[0].size * self.k.real_size
+            source.kind = self._own_kind()
         PyBuffer_Release(&buffer)
         return rows
 
@@ -233,9 +251,13 @@ cdef class Plan(Loop):
                       and self.k.absolute_maximum(rows * n, buffer.buf) < INFINITY)
                 target.data = <const char *>buffer.buf
                 target.row_bytes = n * self.k.real_size
+                target.kind = self._own_kind()
                 head.labels = False
         PyBuffer_Release(&buffer)
         return ok
+
+    cdef int _own_kind(self) noexcept:
+        return NN_FROM_FLOAT32 if self.k.real_size == 4 else NN_FROM_FLOAT64
 
     def _addresses(self, arrays):
         held = bytearray(len(arrays) * sizeof(char *))
@@ -243,14 +265,12 @@ cdef class Plan(Loop):
             (<char **>address(held, True))[<Py_ssize_t>i] = address(array, True)
         return held
 
-    def per_sample_loss(self, xs, ys, Py_ssize_t batch_size=256):
+    def per_sample_loss(self, xs, ys, Py_ssize_t batch_size):
         """Each row's loss, float64, without penalties."""
         losses = empty(len(xs[0]))
         self._enter()
         try:
-            self._start(xs, batch_size)
-            self.job.program = self.training_program
-            self.job.loss = True
+            self._start(self.evaluation, len(xs[0]), batch_size, True)
             sources, targets = self._sources(xs), self._labels(ys)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
@@ -264,9 +284,7 @@ cdef class Plan(Loop):
         """Loss and its gradient for every parameter, all rows as one batch. Frozen parameters have zeros."""
         self._enter()
         try:
-            self._start(xs, len(xs[0]))
-            self.job.program = self.training_program
-            self.job.loss = self.job.gradient = True
+            self._start(self.training_program, len(xs[0]), len(xs[0]), True)
             self.job.training = training
             self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
             sources, targets = self._sources(xs), self._labels(ys)
@@ -280,20 +298,18 @@ cdef class Plan(Loop):
         finally:
             self._leave()
 
-    def input_gradient(self, xs, ys, Py_ssize_t batch_size=256):
+    def input_gradient(self, xs, ys, Py_ssize_t batch_size):
         """Row i: the gradient of sample i's own loss with respect to its input."""
         gradients = [empty(x.shape, self.dtype) for x in xs]
         self._enter()
         try:
-            self._start(xs, batch_size)
-            self.job.program = self.training_program
-            self.job.loss = self.job.gradient = True
+            self._start(self.training_program, len(xs[0]), batch_size, True, True)
             self.job.scale = 1
             sources, targets, results = self._sources(xs), self._labels(ys), self._addresses(gradients)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
             self.job.input_gradients = <char **>address(results, True)
-            self._launch(True)
+            self._launch()
         finally:
             self._leave()
         return gradients
@@ -303,16 +319,14 @@ cdef class Plan(Loop):
         gradients = [empty(x.shape, self.dtype) for x in xs]
         self._enter()
         try:
-            self._start(xs, len(xs[0]))
-            self.job.program = self.backward_program
-            self.job.gradient = True
+            self._start(self.backward_program, len(xs[0]), len(xs[0]), False, True)
             self.job.training = training
             self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
             sources, targets, results = self._sources(xs), self._sources(dys), self._addresses(gradients)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
             self.job.input_gradients = <char **>address(results, True)
-            self._launch(True)
+            self._launch()
             return [self._read(1, i) for i in range(self.n_parameters)], gradients
         finally:
             self._leave()
@@ -322,11 +336,10 @@ cdef class Plan(Loop):
         cdef nn_update update
         cdef Status status
         cdef Py_ssize_t i
-        packed = [self._padded(i, grad) for i, grad in enumerate(grads)]
         self._enter()
         try:
-            for i, grad in enumerate(packed):
-                memcpy(self.parameters[i].g, address(grad), self.parameters[i].size * self.k.real_size)
+            for i, grad in enumerate(grads):
+                self._write(1, i, grad)
             update = self.update
             with nogil:
                 begin_step(&update, self.iterations, lr)
@@ -343,27 +356,51 @@ cdef class Plan(Loop):
 
     @property
     def arena_bytes(self):
-        return self.arena_size
+        """Memory for the batches so far."""
+        return sum([arena.size for arena in (self.training_arena, self.inference_arena, self.head_arena)
+                    if arena is not None])
 
     @property
     def n_threads(self):
         """Threads a large step may use; smaller ones take fewer unless the number was fixed."""
         return resolve_threads(self.n_threads_wanted)
 
-    def describe(self):
-        """The nodes as they run: operation, output shape, what was fused, multiply-adds of one sample times two."""
+    def memory(self, batch, inference=False):
+        """Bytes for the values of a batch, their gradients and what goes with them."""
+        return self._arena_for(inference).bytes_for(batch)
+
+    def default_batch(self, most, inference=True):
+        """Samples in a pass where nobody named a number: fewer than `most` if they would take much memory, but one for
+        each thread."""
+        return min(most, max(self.n_threads, MUCH_MEMORY // self.memory(1, inference)))
+
+    def describe(self, bint inference=False):
+        """The nodes as they run: the layers in each, its operation, output shape, what was fused, arithmetic operations
+        of a sample, and what its buffers hold, with bytes of a sample (some share memory)."""
         cdef Py_ssize_t i
+        cdef Arena arena = self._arena_for(inference)
         rows = []
-        for i, spec in enumerate(self.node_specs):
-            fused = []
-            if spec["op"] == "dense":
-                if spec["bias"] >= 0:
-                    fused.append("bias")
-                if spec["activation"] != "linear":
-                    fused.append(spec["activation"])
-            if self.nodes[i].fused:
-                fused.append("loss")
+        for i in range(self.n_nodes, self.n_all_nodes) if inference else range(self.n_nodes):
+            spec = self.node_specs[i]
             rows.append({"name": spec["name"], "members": list(spec["members"]), "op": spec["op"],
-                         "shape": self.value_shapes[spec["output"]], "fused": " + ".join(fused),
-                         "flops": 2 * spec["work"]})
+                         "shape": self.value_shapes[<Py_ssize_t>spec["output"]], "flops": spec["flops"],
+                         "fused": " + ".join(spec["fused"] + ["loss"] * (self.nodes[i].fused and not inference)),
+                         "buffers": arena.held(i)})
         return rows
+
+    def stages(self, program):
+        """What threads do between two barriers, in order: pairs of whose work is shared out, and a list of (what, node or
+        output)."""
+        nodes = [spec["name"] for spec in self.node_specs]
+        stages = [(None, [])]
+        for action, at in self.actions[program]:
+            if action == BARRIER:
+                stages.append((None, []))
+                continue
+            by, what = ACTIONS[action]
+            stages[len(stages) - 1] = by, stages[len(stages) - 1][1] + [(what, (
+                self.output_names if action in (LOSS, PYTHON_LOSS) else nodes)[at])]
+        if program == "training" and self.n_tiles:
+            stages.append(("tiles of parameters", [("gradient and update", spec["name"])
+                                                       for spec in self.parameter_specs if spec["trainable"]]))
+        return [stage for stage in stages if stage[1]]

@@ -27,7 +27,7 @@ class Add(Layer):
         return input_shapes[0], []
 
     def node(self, input_shapes, parameters, seed):
-        return {"op": "add"}
+        return {"op": "add", "activation": "linear", "alpha": 0.0}
 
 
 class Concatenate(Layer):

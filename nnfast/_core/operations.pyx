@@ -1,0 +1,268 @@
+"""The table of operations: what a node's functions are, what it keeps, and what it reads again after the forward pass.
+
+A node of an inference program computes values alone: it has no buffers for a backward pass, and a normalization's numbers
+are made when the parameters have changed (prepare), not in each step.
+"""
+from libc.stdlib cimport free
+
+from nnfast._core.activation cimport activation_backward, activation_forward, activation_index
+from nnfast._core.arena cimport FOREVER, Arena
+from nnfast._core.convolution cimport (
+    Convolution, allocate_kernels, backward as conv_backward, describe, forward as conv_forward, free_kernels, fuse_pool,
+    gradient as conv_gradient, prepare_kernel,
+)
+from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
+from nnfast._core.dropout cimport dropout_backward, dropout_forward
+from nnfast._core.gemm cimport round_up, scratch_bytes
+from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
+from nnfast._core.memory cimport aligned, nn_allocate, nn_release, table
+from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
+from nnfast._core.node cimport Context, Node, Parameter
+from nnfast._core.normalization cimport (
+    ROWS, Folding, Normalization, combine_gradients, combine_moments, fold, normalize_backward, normalize_bound,
+    normalize_forward, normalize_gradient, sample_gradients, sample_moments, update_running,
+)
+from nnfast._core.pooling cimport (
+    Pool, average_backward, average_forward, max_backward, max_forward, pad_backward, pad_forward,
+)
+from nnfast._core.scaling cimport rescale_backward, rescale_forward
+from nnfast._core.window cimport Window, read_window
+
+cdef enum:
+    CACHE_LINE = 64
+
+
+def product_of(shape):
+    cdef Py_ssize_t n = 1
+    for length in shape:
+        n *= length
+    return n
+
+
+cdef Py_ssize_t row_length(const nn_kernels *k, Py_ssize_t size) noexcept:
+    """Whole vectors, and an odd number of cache lines where rows are long: products read columns of a value, and columns
+    of even strides fall into few sets of the L1 cache."""
+    cdef Py_ssize_t ld = round_up(size, k.vl), line = CACHE_LINE // k.real_size
+    if ld >= 8 * line:
+        ld = round_up(ld, line)
+        if ld // line % 2 == 0:
+            ld += line
+    return ld
+
+
+cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference) except -1:
+    """Everything but the values. One line of the table below for each operation.
+
+    The description gets "work", the multiply-adds that decide how many threads are worth their while, and "flops", the
+    arithmetic operations of its definition; both are a sample's.
+    """
+    op = spec["op"]
+    elements = node.output.size
+    if "activation" in spec:
+        node.activation = activation_index(spec["activation"])
+        node.alpha = spec["alpha"]
+        node.rereads_output = node.activation != NN_LINEAR
+    node.outer = product_of(spec["shape"][:len(spec["shape"]) - 1])
+    if op == "dense":
+        node.forward, node.backward, node.gradient = dense_forward, dense_backward, dense_gradient
+        build_weights(node, spec, parameters)
+        spec["work"] = node.outer * node.kernel.rows * node.kernel.columns
+        spec["flops"] = 2 * spec["work"]
+    elif op == "conv":
+        build_convolution(node, spec, parameters, inference)
+        spec["flops"] = 2 * spec["work"]
+    elif op == "max_pool":
+        spec["flops"] = elements * build_pool(node, spec)
+        node.forward, node.backward = max_forward, max_backward
+    elif op == "average_pool":
+        spec["flops"] = elements * build_pool(node, spec)
+        node.forward, node.backward = average_forward, average_backward
+    elif op == "pad":
+        build_pool(node, spec)
+        node.forward, node.backward = pad_forward, pad_backward
+    elif op == "batch_norm":
+        build_normalization(node, spec, parameters, inference)
+        spec["flops"] = 2 * elements
+    elif op == "rescale":
+        node.forward, node.backward = rescale_forward, rescale_backward
+        node.alpha, node.rate = spec["scale"], spec["offset"]
+        spec["flops"] = 2 * elements
+    elif op == "activation":
+        node.forward, node.backward = activation_forward, activation_backward
+    elif op == "add":
+        node.forward, node.backward = add_forward, add_backward
+        spec["flops"] = (node.n_inputs - 1) * elements
+    elif op == "concatenate":
+        node.forward, node.backward = concatenate_forward, concatenate_backward
+        node.outer = product_of(spec["shape"][:spec["axis"]])
+    elif op == "dropout":
+        node.forward, node.backward = dropout_forward, dropout_backward
+        node.rate = spec["rate"]
+        node.layer = spec["seed"]
+    elif op == "python":
+        # No functions of its own: thread 0 calls the layer's.
+        node.rereads_input = node.rereads_output = True
+    else:
+        raise ValueError(f"unknown operation {op!r}")
+    spec.setdefault("work", elements)
+    spec.setdefault("flops", 0)
+    return 0
+
+
+cdef Parameter *parameter_of(Parameter *parameters, dict spec, name):
+    cdef Py_ssize_t i = spec[name]
+    return &parameters[i] if i >= 0 else NULL
+
+
+cdef int build_weights(Node *node, dict spec, Parameter *parameters) except -1:
+    """Kernel and bias: the layer's parameters, or what a normalization makes of them."""
+    node.kernel = parameter_of(parameters, spec, "kernel")
+    node.bias = parameter_of(parameters, spec, "bias")
+    node.bound = product_bound
+    node.late_input = node.late_gradient = node.kernel.trainable or (node.bias != NULL and node.bias.trainable)
+    if "normalization" in spec:
+        build_folding(node, spec["normalization"], parameters)
+    return 0
+
+
+cdef int build_folding(Node *node, dict spec, Parameter *parameters) except -1:
+    cdef Folding *f = <Folding *>table(1, sizeof(Folding))
+    cdef Py_ssize_t kernel_bytes, size = node.k.real_size
+    node.folding = f
+    f.kernel, f.bias = node.kernel, node.bias
+    f.gamma, f.beta = parameter_of(parameters, spec, "gamma"), parameter_of(parameters, spec, "beta")
+    f.mean, f.variance = parameter_of(parameters, spec, "mean"), parameter_of(parameters, spec, "variance")
+    f.epsilon = spec["epsilon"]
+    f.folded_kernel = f.kernel[0]
+    f.folded_bias = f.mean[0]
+    kernel_bytes = aligned(f.kernel.size * size)
+    f.bytes_held = kernel_bytes + (f.mean.size + node.k.nr) * size      # a tile reads whole vectors of a group's bias
+    f.folded_kernel.w = <char *>nn_allocate(f.bytes_held)
+    if f.folded_kernel.w == NULL:
+        raise MemoryError(f"{f.bytes_held} bytes for the weights of {spec['name']}")
+    f.folded_bias.w = f.folded_kernel.w + kernel_bytes
+    node.kernel, node.bias = &f.folded_kernel, &f.folded_bias
+    node.prepare = prepare_folded
+    return 0
+
+
+cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint inference) except -1:
+    cdef Convolution *c = <Convolution *>table(1, sizeof(Convolution))
+    cdef Window window
+    node.extra = c
+    node.forward, node.backward, node.gradient = conv_forward, conv_backward, conv_gradient
+    build_weights(node, spec, parameters)
+    read_window(&window, spec["window"])
+    node.outer = window.OH * window.OW
+    describe(c, node.k, &window, spec["channels"], node.kernel.columns * node.kernel.matrices, spec["groups"])
+    if "pool" in spec:
+        read_window(&window, spec["pool"]["window"])
+        fuse_pool(c, &window)
+        node.late_gradient = False      # but dz
+        c.dz_sample = row_length(node.k, c.window.OH * c.window.OW * c.K)
+    spec["work"] = node.outer * c.rows * c.K
+    allocate_kernels(c, not inference)
+    if node.folding == NULL:
+        node.prepare = prepare_kernel
+    return 0
+
+
+cdef Py_ssize_t build_pool(Node *node, dict spec) except -1:
+    """The number of taps of a window."""
+    cdef Pool *pool = <Pool *>table(1, sizeof(Pool))
+    node.extra = pool
+    read_window(&pool.window, spec["window"])
+    pool.channels = spec["channels"]
+    pool.include_pad = spec.get("include_pad", False)
+    spec["work"] = node.output.size * pool.window.R * pool.window.S
+    return pool.window.R * pool.window.S
+
+
+cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint inference) except -1:
+    cdef Normalization *n = <Normalization *>table(1, sizeof(Normalization))
+    node.extra = n
+    node.forward, node.backward, node.gradient = normalize_forward, normalize_backward, normalize_gradient
+    node.bound = normalize_bound
+    n.channels = spec["channels"]
+    n.ld = round_up(n.channels, node.k.nr)
+    n.rows = <char *>nn_allocate(ROWS * n.ld * node.k.real_size)
+    if n.rows == NULL:
+        raise MemoryError(f"{ROWS * n.ld * node.k.real_size} bytes for {spec['name']}")
+    n.mean, n.variance = parameter_of(parameters, spec, "mean"), parameter_of(parameters, spec, "variance")
+    n.momentum, n.epsilon = spec["momentum"], spec["epsilon"]
+    n.frozen = spec["frozen"]
+    node.kernel = parameter_of(parameters, spec, "gamma")
+    node.bias = parameter_of(parameters, spec, "beta")
+    node.outer = node.output.size // n.channels
+    node.rereads_input = True
+    if inference:
+        node.prepare = prepare_statistics
+        return 0
+    node.before_forward, node.combine_forward = sample_moments, combine_moments
+    node.before_backward, node.combine_backward = sample_gradients, combine_gradients
+    if not n.frozen:
+        node.commit = update_running
+    return 0
+
+
+cdef void release_node(Node *node) noexcept:
+    """What build_node has allocated."""
+    cdef Convolution *c = <Convolution *>node.extra
+    cdef Normalization *n = <Normalization *>node.extra
+    cdef Folding *f = <Folding *>node.folding
+    if node.forward == conv_forward and c != NULL:
+        free_kernels(c)
+    if node.forward == normalize_forward and n != NULL and n.rows != NULL:
+        nn_release(n.rows, ROWS * n.ld * node.k.real_size)
+    if f != NULL and f.folded_kernel.w != NULL:
+        nn_release(f.folded_kernel.w, f.bytes_held)
+    free(node.folding)
+    free(node.extra)
+
+
+cdef Py_ssize_t scratch_size(const Node *node) noexcept:
+    """Bytes that it needs of a thread."""
+    if node.forward == conv_forward:
+        return max(scratch_bytes(node.k), (<const Convolution *>node.extra).scratch)
+    return scratch_bytes(node.k)
+
+
+cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
+    """What the operation keeps of a batch for its backward pass, besides the values."""
+    cdef Py_ssize_t size = node.k.real_size
+    cdef Convolution *c
+    cdef Pool *pool
+    cdef Normalization *n
+    if node.forward == conv_forward:
+        c = <Convolution *>node.extra
+        if node.bias != NULL and node.bias.trainable:
+            arena.want(&c.bias_sums, round_up(c.K, node.k.vl) * size, owner, "bias sums")
+        if c.pooled:
+            arena.want(&c.code, node.output.ld * size, owner, "code")
+            arena.want(&c.dz, c.dz_sample * size, owner, "dz")
+    elif node.forward == max_forward:
+        pool = <Pool *>node.extra
+        arena.want(&pool.code, node.output.ld * size, owner, "code")
+    elif node.before_forward == sample_moments:
+        n = <Normalization *>node.extra
+        arena.want(&n.sums, 2 * n.ld * size, owner, "sums")
+    return 0
+
+
+cdef void prepare_folded(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
+    fold(node, ctx, part, team)
+    if node.forward == conv_forward:    # of the panels that this thread has folded
+        prepare_kernel(node, ctx, False, part, team)
+
+
+cdef void prepare_statistics(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
+    combine_moments(node, ctx, part, team)
+
+
+cdef double product_bound(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """For sums over samples and pixels of an input times the output's gradient."""
+    cdef Py_ssize_t size = node.k.real_size, ld = node.inputs[0].ld
+    cdef double x = node.k.absolute_maximum((hi - lo) * ld, node.inputs[0].y + lo * ld * size), dy
+    ld = node.output.ld
+    dy = node.k.absolute_maximum((hi - lo) * ld, node.output.dy + lo * ld * size)
+    return (x if x > 1 else 1) * dy * ctx.batch * node.outer
