@@ -1,5 +1,7 @@
 """Benchmarks: nnfast against NumPy, PyTorch, JAX and scikit-learn on the same cores.
 
-Run ``python -m benchmarks mlp`` from the repository's root (``--help`` lists the options). Each competitor lives in one
-file (``nnfast_mlp.py``, ``numpy_mlp.py``, ...) and runs in one process; a competitor that is not installed is skipped.
+Run ``python -m benchmarks mlp`` (or ``cnn``, ``conv``, ``accuracy``; ``--help`` lists the options) from the
+repository's root. A suite is one file: what it measures and what it prints. Each competitor has one file for whole
+networks (``nnfast_net.py``, ``numpy_net.py``, ...) and one for single operations (``nnfast_ops.py``, ...), and runs in
+one process; a competitor that is not installed is skipped.
 """

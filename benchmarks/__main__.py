@@ -4,17 +4,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import mlp
+from . import accuracy, cnn, conv, mlp
 from .peak import PeakMeter
 from .report import Report, cpu_count, write_json
-from .workloads import WORKLOADS
+from .workloads import CNN, MLP
 
 
-def comma_list(allowed):
+def comma_list(allowed, least=1):
     def parse(text):
         names = [name for name in text.split(",") if name]
         unknown = [name for name in names if name not in allowed]
-        if unknown or not names:
+        if unknown or len(names) < least:
             raise argparse.ArgumentTypeError(f"{text!r} is not a comma list of {', '.join(allowed)}")
         return names
 
@@ -37,33 +37,60 @@ def positive(text):
     return int(text)
 
 
-def parse(arguments):
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of nnfast.")
-    suites = parser.add_subparsers(dest="suite", required=True)
-    suite = suites.add_parser("mlp", help="MLP training, matrix products and single calls", description=mlp.__doc__)
-    peers = [name for name in mlp.LIBRARIES if name != "nnfast"]
+def add_suite(suites, module, text):
+    """The options that all suites have."""
+    suite = suites.add_parser(module.Benchmark.name, help=text, description=module.__doc__)
+    suite.set_defaults(benchmark=module.Benchmark)
+    peers = [name for name in module.Benchmark.libraries if name not in module.Benchmark.needed]
     suite.add_argument("--json", metavar="FILE", help="write every round to FILE")
     suite.add_argument(
         "--threads", type=thread_list, default=sorted({1, min(2, cpu_count())}), help="comma list (default: 1,2)"
     )
+    always = ", ".join(module.Benchmark.needed)
     suite.add_argument(
-        "--against", type=comma_list(peers), default=peers, help=f"comma list of {','.join(peers)}; numpy always runs"
+        "--against", type=comma_list(peers, least=0), default=peers,
+        help=f"comma list of {','.join(peers)}, or nothing; always: {always}",
     )
-    suite.add_argument("--rounds", type=positive, help="interleaved rounds (default: 5; with --quick 2)")
     suite.add_argument("--quick", action="store_true", help="short stretches and small epochs, to try the suite out")
-    suite.add_argument(
-        "--workloads", type=comma_list(list(WORKLOADS)), default=list(WORKLOADS), help="comma list (default: all)"
-    )
+    return suite
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of nnfast.")
+    suites = parser.add_subparsers(dest="suite", required=True)
+    timed = {
+        "mlp": add_suite(suites, mlp, "MLP training, matrix products and single calls"),
+        "cnn": add_suite(suites, cnn, "training of convolutional networks: time a step and peak memory"),
+        "conv": add_suite(suites, conv, "single operations: convolution and its gradients, pooling, dense, loss"),
+    }
+    for suite in timed.values():
+        suite.add_argument("--rounds", type=positive, help="interleaved rounds (default: 5; with --quick 2)")
+    for name, workloads in (("mlp", MLP), ("cnn", CNN)):
+        names = list(workloads)
+        timed[name].add_argument(
+            "--workloads", type=comma_list(names), default=names, help=f"comma list of {','.join(names)} (default: all)"
+        )
+    timed["conv"].add_argument("--only", metavar="SUBSTRING", default="", help="only rows whose name contains this")
+    suite = add_suite(suites, accuracy, "test accuracy on Fashion-MNIST, and seconds to reach it")
+    suite.add_argument("--path", metavar="DIR", required=True, help="folder of the four idx files, plain or .gz")
+    suite.add_argument("--seeds", type=positive, metavar="N", help="how many (default: 3; with --quick 1)")
+    suite.add_argument("--epochs", type=positive, metavar="N", help="default: 10; with --quick 1")
     options = parser.parse_args(arguments)
     if options.json and not Path(options.json).resolve().parent.is_dir():
         parser.error(f"--json {options.json}: no such folder")  # before the run, not after it
-    options.rounds = options.rounds or (2 if options.quick else 5)
-    options.libraries = [name for name in mlp.LIBRARIES if name in ("nnfast", "numpy", *options.against)]
+    if options.suite == "accuracy":
+        if not Path(options.path).is_dir():
+            parser.error(f"--path {options.path}: no such folder")
+        options.path = str(Path(options.path).resolve())  # the competitors run in another folder
+        options.rounds = options.seeds or (1 if options.quick else 3)
+        options.epochs = options.epochs or (1 if options.quick else 10)
+    else:
+        options.rounds = options.rounds or (2 if options.quick else 5)
     return options
 
 
 def main(arguments=None):
-    """Run, print, and return the exit code: 1 when a loss curve disagrees, something failed or nnfast is missing."""
+    """Run, print, and return the exit code: 1 when a result disagrees, something failed or nnfast is missing."""
     options = parse(arguments)
     meter = PeakMeter()
     report = Report(meter)
@@ -71,7 +98,7 @@ def main(arguments=None):
     benchmarks = []
     try:
         for n_threads in options.threads:
-            benchmarks.append(mlp.Benchmark(n_threads, options, meter, report))
+            benchmarks.append(options.benchmark(n_threads, options, meter, report))
             benchmarks[-1].run()
     except KeyboardInterrupt:
         report.line("\ninterrupted")
@@ -79,13 +106,13 @@ def main(arguments=None):
     finally:
         meter.close()
     for benchmark in benchmarks:
-        report.summary(benchmark.n_threads, benchmark.entries)
+        benchmark.summary()
     if options.json:
         write_json(options.json, options, meter, benchmarks)
     wrong = [entry for benchmark in benchmarks for entry in benchmark.entries if entry.problem]
     for entry in wrong:
         report.line(f"{entry.item}, {entry.n_threads} thread(s), {entry.label}: {entry.problem}")
-    missing = any("nnfast" in benchmark.missing for benchmark in benchmarks)
+    missing = [name for benchmark in benchmarks for name in benchmark.needed if name in benchmark.missing]
     return 1 if wrong or missing else 0
 
 

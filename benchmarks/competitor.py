@@ -26,21 +26,21 @@ class WorkerError(Exception):
 
 
 class Competitor:
-    """Start the process of ``benchmarks/<name>_mlp.py``.
+    """Start the process of ``benchmarks/<name>_net.py`` (or ``_ops``, see `worker.FAMILIES`).
 
     ``missing`` is the reason when the library is not installed, else "". Between requests the process is stopped
     (SIGSTOP), so that a spinning thread pool does not disturb whoever's turn it is. It gets its own process group:
     Ctrl-C reaches the parent alone, and should the parent be killed, the kernel hangs up on the stopped group.
     """
 
-    def __init__(self, name, n_threads):
+    def __init__(self, name, suite, n_threads, **variables):
         self.name = name
         environment = {k: v for k, v in os.environ.items() if k not in CRIPPLING_VARIABLES}
         environment.update(dict.fromkeys(THREAD_VARIABLES, str(n_threads)))
-        environment.update(JAX_PLATFORMS="cpu", PYTHONUNBUFFERED="1")
+        environment.update(JAX_PLATFORMS="cpu", PYTHONUNBUFFERED="1", **variables)
         self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", name, str(n_threads)],
+            [sys.executable, "-m", "benchmarks.worker", name, suite, str(n_threads)],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

@@ -3,19 +3,26 @@
  *
  * The maximum notes which tap it came from, as a number of this precision: `code`. The gradient goes to that tap alone,
  * so equal values, and NaN, need no second look: the first maximum has it.
+ *
+ * Fewer channels than a vector has lanes: a whole vector reaches into the next pixels, which a row's last windows must
+ * not do, and what it writes there the next window writes once more.
  */
 
-/* Channels j.. of a pixel, n lanes of them. */
-#define AT(p, n) ((n) == VL ? v_load(p) : v_load_n(p, n))
-#define PUT(p, a, n) do { if ((n) == VL) v_store(p, a); else v_store_n(p, a, n); } while (0)
+/* The first of a row's windows that may not reach beyond its own channels. */
+nn_inline ptrdiff_t NAME(exact_from)(const nn_window *w, ptrdiff_t windows)
+{
+    const ptrdiff_t beyond = w->channels < VL ? (VL - w->channels + w->channels - 1) / w->channels : 0;
+    return windows > beyond ? windows - beyond : 0;
+}
 
 static void NAME(max_pool)(const nn_window *w, ptrdiff_t windows, const void *x_, void *y_, void *code_)
 {
     const real *x = x_;
     real *y = y_, *code = code_;
+    const ptrdiff_t exact = w->channels < VL ? NAME(exact_from)(w, windows) : 0;
     for (ptrdiff_t i = 0; i < windows; i++) {
         for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
+            const ptrdiff_t n = i < exact || w->channels - j >= VL ? VL : w->channels - j;
             vec best = AT(x + j, n), from = v_set1((real)w->first_code);
             for (ptrdiff_t r = 0; r < w->rows; r++)
                 for (ptrdiff_t s = r == 0; s < w->columns; s++) {
@@ -40,9 +47,12 @@ static void NAME(max_pool_backward)(const nn_window *w, ptrdiff_t windows, const
 {
     const real *dy = dy_, *code = code_;
     real *dx = dx_;
+    /* Taps are set from left to right: what one writes too much, its right neighbour corrects. */
+    const ptrdiff_t exact = w->channels < VL && !w->accumulate && w->step == w->columns * w->column_pitch
+                            && w->column_pitch == w->channels ? NAME(exact_from)(w, windows) : 0;
     for (ptrdiff_t i = 0; i < windows; i++) {
         for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
+            const ptrdiff_t n = i < exact || w->channels - j >= VL ? VL : w->channels - j;
             const vec g = AT(dy + j, n), from = AT(code + j, n);
             for (ptrdiff_t r = 0; r < w->rows; r++)
                 for (ptrdiff_t s = 0; s < w->columns; s++) {

@@ -94,8 +94,10 @@ __all__ = [
     "ZeroPadding2D",
     "__version__",
     "callbacks",
+    "data",
     "datasets",
     "export_c",
+    "fit_many",
     "from_json",
     "functional",
     "initializers",
@@ -112,14 +114,15 @@ __all__ = [
     "save",
     "schedules",
     "show_config",
+    "sklearn",
     "solvers",
     "to_json",
 ]
 
 # What training and prediction do without is imported when first asked for. By name: where a function is, None for a
 # module.
-_LATER = {"export_c": "c_source", "interop": None, "models": None, "onnx": None, "optimize": None, "plot": None,
-          "solvers": None}
+_LATER = {"data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None, "models": None, "onnx": None,
+          "optimize": None, "plot": None, "sklearn": None, "solvers": None}
 
 
 def __getattr__(name):

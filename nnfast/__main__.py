@@ -1,12 +1,14 @@
-"""The command line: ``python -m nnfast demo``, ``python -m nnfast examples`` and ``python -m nnfast info``."""
+"""The command line, ``nnfast`` or ``python -m nnfast``: what there is, and how it is asked for."""
 
 import argparse
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-from .config import __version__, show_config
+from .config import __version__, config, show_config
 
 # Read once, when NumPy's BLAS library is loaded.
 BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
@@ -32,19 +34,19 @@ def natural(text):
 
 
 def parser():
-    p = argparse.ArgumentParser(prog="python -m nnfast", description="Neural networks on CPUs.")
+    p = argparse.ArgumentParser(prog="nnfast", description="Neural networks on CPUs.")
     p.add_argument("--version", action="version", version=f"nnfast {__version__}")
     commands = p.add_subparsers(dest="command", required=True)
     demo = commands.add_parser(
         "demo", help="train a network on real images and race it against pure NumPy",
-        description="Train a multilayer perceptron on real images, test it, and race it against the same network in "
-                    "pure NumPy.",
+        description="Train a small convolutional network on real images, test it, and race it against the same network "
+                    "in pure NumPy.",
     )
     demo.add_argument("--data", choices=("digits", "fashion-mnist"), default="digits",
                       help="digits come with nnfast (default); fashion-mnist is downloaded unless --path is given")
     demo.add_argument("--path", metavar="DIR", help="folder of the four Fashion-MNIST files")
-    demo.add_argument("--epochs", type=positive, metavar="N", help="default: 30 for digits, 5 for fashion-mnist")
-    demo.add_argument("--batch-size", type=positive, metavar="N", help="default: 32 for digits, 128 for fashion-mnist")
+    demo.add_argument("--epochs", type=positive, metavar="N", help="default: 20 for digits, 5 for fashion-mnist")
+    demo.add_argument("--batch-size", type=positive, metavar="N", help="default: 32 for digits, 64 for fashion-mnist")
     demo.add_argument("--seed", type=natural, default=0, metavar="N", help="default: 0")
     demo.add_argument("--threads", type=positive, metavar="N", help="for nnfast and for NumPy's BLAS; default: all")
     demo.add_argument("--no-numpy", action="store_true", help="leave out the race")
@@ -54,8 +56,59 @@ def parser():
     )
     examples.add_argument("name", nargs="?", help="which one to run; without it all are listed")
     examples.add_argument("--plot", metavar="FILE", help="draw to this file (.png, .pdf, .svg); needs matplotlib")
-    commands.add_parser("info", help="show version, instruction sets and threads")
+    info = commands.add_parser("info", help="show version, instruction sets and threads")
+    for command in (demo, examples, info):
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    add_model_commands(commands)
     return p
+
+
+def add_model_commands(commands):
+    """train, evaluate, predict, summary, export and bench; command_line.py runs them."""
+    data_help = "a table (.csv, .tsv, .txt), .npz with arrays x and y, idx file, or folder of image folders"
+
+    def add(name, text, needs_data=True, model_file=True):
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if model_file:
+            command.add_argument("model_file", metavar="MODEL", help="a model file (.safetensors)")
+        if needs_data:
+            command.add_argument("data", metavar="DATA", help=data_help)
+            command.add_argument("--labels", metavar="FILE", help="idx file of the labels, for an idx file of images")
+            command.add_argument("--missing", choices=("error", "mean", "drop"), default="error",
+                                 help="where a table lacks values: stop, fill, or leave the row out (default: error)")
+        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        command.add_argument("--json", action="store_true", help="print one line of JSON")
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return command
+
+    train = add("train", "train a network on data in a file or folder", model_file=False)
+    train.add_argument("--target", metavar="COL", action="append", help="column of a table to predict; can be repeated")
+    train.add_argument("--drop", metavar="COL", action="append", default=[],
+                       help="column to leave out; can be repeated")
+    train.add_argument("--kind", choices=("auto", "classes", "numbers"), default="auto", help="what the target is")
+    train.add_argument("--size", type=positive, nargs=2, metavar=("H", "W"), help="scale images to this size")
+    train.add_argument("--model", metavar="LAYERS",
+                       help='hidden layers, e.g. "dense:64 relu dropout:0.2 dense:32 relu" '
+                       'or "conv:16:5 relu maxpool flatten dense:64 relu"; the output is added')
+    train.add_argument("--epochs", type=positive, default=20, metavar="N", help="default: 20")
+    train.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: 32")
+    train.add_argument("--lr", type=float, default=1e-3, metavar="RATE", help="Adam's learning rate (default: 0.001)")
+    train.add_argument("--validation", type=float, default=0.2, metavar="SHARE", help="share kept apart (default: 0.2)")
+    train.add_argument("--patience", type=positive, metavar="N", help="stop after N epochs without a better validation "
+                       "loss, and keep the best weights")
+    train.add_argument("--seed", type=natural, default=0, metavar="N", help="default: 0")
+    train.add_argument("--threads", type=positive, metavar="N", help="default: all, as far as the work needs them")
+    train.add_argument("--out", metavar="FILE", help="where to save the model (.safetensors)")
+    train.add_argument("--plot", metavar="FILE", help="draw the loss by epoch (.png, .pdf, .svg); needs matplotlib")
+    add("evaluate", "measure a model on data with targets")
+    predict = add("predict", "write a model's predictions as CSV")
+    predict.add_argument("--out", metavar="FILE", help="default: the standard output")
+    add("summary", "list a model's layers", needs_data=False)
+    export = add("export", "write a model as ONNX or C source", needs_data=False)
+    export.add_argument("--out", metavar="FILE", required=True, help="ends in .onnx or .c")
+    bench = add("bench", "time a model's predictions and training steps", needs_data=False)
+    bench.add_argument("--batch-size", type=positive, default=256, metavar="N", help="default: 256")
 
 
 def environment(args):
@@ -96,21 +149,42 @@ def run_examples(args):
     return 0
 
 
+def as_options(message):
+    """What a message says about arguments of functions, in one line and as options of a command."""
+    for pattern, option in ((r"missing='(\w+)'", r"--missing \1"), (r"drop=\['(.*?)'\]", r"--drop '\1'"),
+                            (r"size=\((\d+), (\d+)\)", r"--size \1 \2"), (r"\bleave kind out", "leave --kind out")):
+        message = re.sub(pattern, option, message)
+    return " ".join(message.split())
+
+
 def main(argv=None):
     """Run a command; returns the exit code: 0, 1 after an error, 2 for wrong arguments, 130 after Ctrl-C."""
     args = parser().parse_args(argv)
     try:
         if args.command == "info":
-            show_config()
+            if args.json:
+                print(json.dumps(config()))
+            else:
+                show_config()
             return 0
         if args.command == "examples":
             return run_examples(args)
-        return run_demo(args)
+        if args.command == "demo":
+            return run_demo(args)
+        from .command_line import COMMANDS  # only now, as the others
+
+        return COMMANDS[args.command](args)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except (ImportError, OSError, ValueError) as error:
-        print(f"nnfast {args.command}: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever read the output has enough of it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (ImportError, OSError, ValueError, TypeError, FloatingPointError) as error:
+        if args.debug:
+            raise
+        print(f"nnfast {args.command}: {as_options(str(error))}", file=sys.stderr)
         return 1
 
 

@@ -36,6 +36,8 @@ def as_numbers(data, what):
             hint = "; call .toarray() on sparse matrices" if hasattr(data, "tocsr") else ""
             raise TypeError(f"{what}: expected an array of numbers, got {type(data).__name__}{hint}")
         given = data
+        if hasattr(data, "columns") and not hasattr(data, "iloc"):
+            data = frame_values(data, what)
         try:
             data = np.asarray(data)
         except ValueError as error:
@@ -49,6 +51,19 @@ def as_numbers(data, what):
         names = {"c": "complex numbers", "U": "strings", "S": "bytes", "M": "dates", "m": "time differences"}
         raise TypeError(f"{what}: expected real numbers, got {names.get(kind, 'values')} (dtype {data.dtype})")
     return data
+
+
+def frame_values(data, what):
+    """A frame of polars or Arrow (pandas is converted by NumPy) as an array; an error names the column."""
+    from .data.tables import as_frame  # here, because few need it
+
+    frame = as_frame(data, what)
+    for name in frame.columns:
+        column = frame[name]
+        if not (column.dtype.is_numeric() or str(column.dtype) == "Boolean"):
+            raise TypeError(f"{what}: expected numbers, got column {name!r} of {column.dtype}; nf.data.frame encodes "
+                            "text")
+    return np.stack([frame[name].to_numpy() for name in frame.columns], axis=1)
 
 
 def describe_objects(data, given):
@@ -65,7 +80,7 @@ def describe_objects(data, given):
     return "dtype object; convert it with .astype('float32')"
 
 
-def check_finite(x, dtype, what):
+def check_finite(x, dtype, what, columns=None):
     """Raise ValueError at the first NaN or infinity, or number beyond the range of `dtype`.
 
     One pass in the usual case: a sum is finite unless an element is not (or the sum overflows, which the second
@@ -83,7 +98,10 @@ def check_finite(x, dtype, what):
         place = np.unravel_index(int(np.argmax(bad)), x.shape)
         value = x[place]
         reason = f"does not fit into {dtype.name}" if np.isfinite(value) else "data must be finite"
-        raise ValueError(f"{what}: {value} at {locate(place)}; {reason}")
+        where = locate(place)
+        if columns is not None and len(place) == 2:
+            where = f"row {place[0]}, column {columns[place[1]]!r}"
+        raise ValueError(f"{what}: {value} at {where}; {reason}")
 
 
 def locate(place):
@@ -146,7 +164,8 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last")
                 hint = "; for data with channels first see the model's data_format"
             raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got {a.shape}{hint}")
         if finite:
-            check_finite(a, dtype, what)
+            columns = getattr(data, "column_names", getattr(data, "columns", None))
+            check_finite(a, dtype, what, None if columns is None else list(columns))
         xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
 

@@ -21,7 +21,7 @@ import zlib
 
 import numpy as np
 
-from .callbacks import Callback, Position, more_is_better
+from .callbacks.base import Callback, Position, more_is_better
 from .configurable import choose, integer
 from .files import (
     CALLBACKS,

@@ -13,8 +13,8 @@ order of their names. The object's entries are
     training     {"iterations", "epochs_trained", "history"}, from which training goes on; null without optimizer state
     fit          in checkpoints, where `fit` stood (nnfast/checkpoint.py); else null
 
-Nothing in a file is code, and nothing is believed: tensor_file.py accounts for every byte of it, its tensors are
-compared with the architecture before a weight is allocated, and whatever is wrong raises FileFormatError. The same
+Nothing in a file is code, and nothing is believed: the safetensors package accounts for every byte of it, its tensors
+are compared with the architecture before a weight is allocated, and whatever is wrong raises FileFormatError. The same
 representation serves `to_json`, which has no tensors, and pickle.
 """
 
@@ -51,6 +51,7 @@ KEY = "nnfast"
 CHECKSUM = "checksum"
 OPTIMIZER = "optimizer/"
 CALLBACKS = "callbacks/"
+REAL = ("float32", "float64")
 ENTRIES = {"format", "version", "model", "compile", "class_names", "training", "fit"}
 
 #: Layers or nodes of a model. Shapes can double with each, so this bounds how large one can become.
@@ -203,8 +204,10 @@ def describe(model, include_optimizer=True, tensors=True, portable=True):
 
 
 def pack(description, tensors):
-    """The pieces of the file: bytes and arrays."""
+    """The pieces of the file."""
     for name, array in tensors.items():
+        if array.dtype.name not in REAL:
+            raise ValueError(f"save: {name} is {array.dtype.name}, expected {' or '.join(REAL)}")
         if not np.isfinite(array).all():
             raise ValueError(f"save: {name} holds values that are not finite")
     text = json.dumps(description, allow_nan=False, separators=(",", ":"))
@@ -213,7 +216,7 @@ def pack(description, tensors):
 
 def checksum(text, tensors):
     """CRC-32 of a text and the bytes of tensors in the order of their names, as eight hexadecimal digits."""
-    code = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    code = zlib.crc32(text.encode())
     for name in sorted(tensors):
         array = tensors[name]
         code = zlib.crc32(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8), code)
@@ -252,12 +255,13 @@ def unpack(metadata, tensors):
     if KEY not in metadata:
         raise Problem(f"is not a model file of nnfast: its header has no {KEY!r} entry in __metadata__")
     text = metadata[KEY]
-    description = _check_description(parse_json(text.encode("utf-8", "surrogatepass"), "metadata"))
-    tensors = {name: array for name, (_, array) in tensors.items()}
+    description = _check_description(parse_json(text.encode(), "metadata"))
     code = checksum(text, tensors)
     if metadata.get(CHECKSUM) != code:
         raise Problem(f"is damaged: its checksum is {short(metadata.get(CHECKSUM))}, its contents have {code!r}")
     for name, array in tensors.items():
+        if array.dtype.name not in REAL:        # the checksum does not cover it
+            raise Problem(f"tensor {name} is {array.dtype.name}, expected {' or '.join(REAL)}")
         if not np.isfinite(array).all():
             raise Problem(f"tensor {name} holds values that are not finite")
     return description, tensors
@@ -413,7 +417,7 @@ def _dict(what, value):
 
 def to_bytes(model):
     """A model, built or not, as the bytes of a file."""
-    return b"".join(bytes(piece) for piece in pack(*describe(model)))
+    return b"".join(pack(*describe(model)))
 
 
 def from_bytes(data):

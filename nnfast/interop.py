@@ -24,7 +24,7 @@ import numpy as np
 
 from .arrays import as_numbers
 from .layers import Activation, BatchNorm, Conv1D, Conv2D, Dense, DepthwiseConv2D, Dropout, Flatten, Reshape
-from .tensor_file import FOREIGN, FileFormatError, Problem, naming, read
+from .tensor_file import FileFormatError, Problem, naming, read
 
 __all__ = ["from_keras_weights", "from_torch_state_dict", "to_torch_state_dict"]
 
@@ -300,14 +300,8 @@ def _tensors(path):
         raise ValueError(f"from_torch_state_dict: expected a .safetensors file, got {path!r}; load other files with "
                          "torch.load(..., weights_only=True) and pass the dict")
     with naming(path):
-        _, tensors = read(path, FOREIGN)
-    state = {}
-    for name in sorted(tensors, key=_natural):
-        dtype, array = tensors[name]
-        if dtype == "BF16":     # the upper half of a float32
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        state[name] = array
-    return state
+        _, tensors = read(path)
+    return {name: tensors[name] for name in sorted(tensors, key=_natural)}
 
 
 def _natural(name):

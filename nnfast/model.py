@@ -8,6 +8,8 @@ Design:
 3. Every method checks all it was given before it changes anything.
 """
 
+import json
+
 import numpy as np
 
 from ._core.plan import Plan
@@ -87,6 +89,7 @@ class Model(Training):
         self._slots, self._steps = {}, 0
         self._epochs = 0
         self._class_names = None
+        self._metadata = {}
         self._set_fast_path()
         self.history = None
         self.stop_training = False
@@ -201,6 +204,29 @@ class Model(Training):
             check_class_names(names, self._graph)
         self._class_names = names
 
+    @property
+    def metadata(self):
+        """What else belongs to the model, a dict of JSON-able values that is saved with it: units, sources, encodings.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> model.metadata = {"unit": "metres"}
+        >>> model.clone().metadata
+        {'unit': 'metres'}
+        """
+        return json.loads(json.dumps(self._metadata))
+
+    @metadata.setter
+    def metadata(self, metadata):
+        if not isinstance(metadata, dict):
+            raise TypeError(f"metadata: expected a dict, got {type(metadata).__name__}")
+        try:
+            self._metadata = json.loads(json.dumps(metadata, allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"metadata: must be texts, finite numbers, lists and dicts: {error}") from None
+
     def count_params(self):
         """The number of parameters, frozen ones and running statistics included."""
         return sum(int(np.prod(parameter.spec.shape)) for parameter in self._built().parameters)
@@ -225,6 +251,12 @@ class Model(Training):
     def __repr__(self):
         what = f"{self.count_params():,} parameters" if self.built else "not built"
         return f"<{type(self).__name__} {self.name!r}: {what}, {self.dtype}>"
+
+    def _repr_html_(self):
+        """What notebooks show: the table of `summary`."""
+        import html
+
+        return f"<pre>{html.escape(summary_text(self) if self.built else repr(self))}</pre>"
 
     # -- parameters ----------------------------------------------------------------------------------------------
 
@@ -518,7 +550,8 @@ class Model(Training):
         return {"class": "Model", **self._common_config(), **self._graph.get_config()}
 
     def _common_config(self):
-        return {"name": self.name, "seed": self.seed, "dtype": self.dtype}
+        metadata = {"metadata": self.metadata} if self._metadata else {}
+        return {"name": self.name, "seed": self.seed, "dtype": self.dtype, **metadata}
 
     @staticmethod
     def from_config(config):
@@ -537,8 +570,15 @@ class Model(Training):
         if not isinstance(cls, str) or cls not in keys:
             raise ValueError(f"model configuration: unknown class {cls!r}; known: {', '.join(keys)}")
         expected = keys[cls] | {"class", "name", "seed", "dtype"}
-        if set(config) - ({"data_format"} if cls == "Sequential" else set()) != expected:
+        optional = {"metadata", "data_format"} if cls == "Sequential" else {"metadata"}
+        if set(config) - optional != expected:
             raise ValueError("model configuration: " + difference(config, sorted(expected)))
+        model = Model._from_parts(config, cls)
+        model.metadata = config.get("metadata", {})
+        return model
+
+    @staticmethod
+    def _from_parts(config, cls):
         common = {key: config[key] for key in ("name", "seed", "dtype")}
         if cls == "Model":
             inputs, outputs = values_from_config(config)

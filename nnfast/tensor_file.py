@@ -1,21 +1,16 @@
 """Arrays in .safetensors files: read strictly, written so that a crash leaves the old file.
 
-Layout (https://huggingface.co/docs/safetensors): 8 bytes little-endian header length, the header, a JSON object of
-tensor name -> {dtype, shape, data_offsets}, with texts by name in its entry ``__metadata__``, then the tensors' bytes.
-
-Reading believes nothing: the header must be strict JSON, account for every byte of the file and overlap nowhere, all of
-it checked before an array is made. Writing goes to a new file beside the old one, which takes its place only when it is
-whole on the disk.
+The `safetensors` package knows the format (https://huggingface.co/docs/safetensors). Added here: no key of the header
+twice, a bound on the header, files that replace the old one only when they are whole on the disk, FileFormatError for
+everything that is refused, and equal bytes for equal contents.
 """
 
 import contextlib
 import errno
 import json
-import math
 import os
 import re
 import stat
-import struct
 
 import numpy as np
 
@@ -25,12 +20,9 @@ MAX_HEADER = 32 << 20
 MAX_DEPTH = 32
 
 METADATA = "__metadata__"
-#: the types of our own files
-REAL = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
-#: those of other programs' weights; bfloat16, which NumPy lacks, is read as its 16 bits
-FOREIGN = REAL | {"F16": np.dtype("<f2"), "BF16": np.dtype("<u2"), "I64": np.dtype("<i8"), "I32": np.dtype("<i4"),
-                  "I16": np.dtype("<i2"), "I8": np.dtype("i1"), "U8": np.dtype("u1"), "BOOL": np.dtype("?")}
-NAMES = {dtype: name for name, dtype in REAL.items()}
+#: bfloat16, which NumPy lacks, is the upper half of a float32
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+          "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?"}
 
 
 class FileFormatError(ValueError):
@@ -53,25 +45,24 @@ def naming(what):
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 def encode(tensors, metadata):
-    """The pieces of a file, in order: its head as bytes, then one C-contiguous array per tensor.
+    """The pieces of a file, in order.
 
     Parameters
     ----------
-    tensors : dict of str to array of float32 or float64
+    tensors : dict of str to array
     metadata : dict of str to str
     """
-    header, pieces, end = {METADATA: metadata}, [], 0
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name], tensors[name].dtype.newbyteorder("<"))
-        header[name] = {"dtype": NAMES[array.dtype], "shape": list(array.shape),
-                        "data_offsets": [end, end + array.nbytes]}
-        end += array.nbytes
-        pieces.append(array)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)     # so that the data begin at a multiple of 8
+    from safetensors.numpy import save  # here and below, because `import nnfast` needs none of it
+
+    # The package takes the memory as it lies.
+    data = save({name: np.asarray(array, order="C") for name, array in tensors.items()}, metadata)
+    end = 8 + int.from_bytes(data[:8], "little")
+    # It writes the metadata in a random order (https://github.com/safetensors/safetensors/issues/584).
+    header = json.loads(data[8:end]) | {METADATA: dict(sorted(metadata.items()))}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(end - 8)
     if len(text) > MAX_HEADER:
         raise ValueError(f"save: the file's header would have {len(text)} bytes, more than {MAX_HEADER}")
-    return [struct.pack("<Q", len(text)) + text, *pieces]
+    return [len(text).to_bytes(8, "little") + text, memoryview(data)[end:]]
 
 
 def replace(path, pieces):
@@ -111,19 +102,18 @@ def flush_folder(folder):
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
-def read(path, dtypes=REAL):
+def read(path):
     """The metadata and the tensors of a file.
 
     Parameters
     ----------
     path : str
-    dtypes : dict of str to dtype
-        The types of tensors to accept, by the format's names.
 
     Returns
     -------
     metadata : dict of str to str
-    tensors : dict of str to (dtype name, array)
+    tensors : dict of str to array
+        bfloat16 as float32
 
     Raises
     ------
@@ -132,90 +122,61 @@ def read(path, dtypes=REAL):
     OSError
         If it cannot be read.
     """
+    from safetensors import safe_open
+
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         raise Problem("is not a regular file")
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        length = _header_length(file.read(8), size)
-        header = file.read(length)
-        if len(header) != length:
-            raise Problem(f"ends after {8 + len(header)} bytes, inside its header")
-        metadata, entries = _parse_header(header, size - 8 - length, dtypes)
-        try:
-            data = file.read()
-        except MemoryError:
-            raise Problem(f"its {size} bytes do not fit into memory") from None
-        if len(data) != size - 8 - length:
-            raise Problem("changed while it was read")
-    return metadata, _arrays(data, entries, dtypes)
+    with open(path, "rb", buffering=0) as file, _refusals():
+        _header_end(file.read(8))
+        with safe_open(os.fsdecode(path), "numpy"):
+            pass                # the header is right for the file's size: only now read all of it
+        file.seek(0)
+        data = file.read()
+    return decode(data)
 
 
-def decode(data, dtypes=REAL):
+def decode(data):
     """As `read`, from the bytes of a file."""
-    data = memoryview(data).cast("B")
-    length = _header_length(data[:8], len(data))
-    metadata, entries = _parse_header(bytes(data[8:8 + length]), len(data) - 8 - length, dtypes)
-    return metadata, _arrays(data[8 + length:], entries, dtypes)
+    from safetensors import deserialize
 
-
-def _arrays(data, entries, dtypes):
-    return {name: (dtype, np.frombuffer(data, dtypes[dtype], math.prod(shape), start).reshape(shape))
-            for name, (dtype, shape, start) in entries.items()}
-
-
-def _header_length(head, size):
-    if len(head) < 8:
-        raise Problem(f"has {len(head)} bytes, too few for a safetensors file")
-    (length,) = struct.unpack("<Q", head)
-    if length > size - 8:
-        raise Problem(f"says its header has {length} bytes, but has {size - 8} after the length: "
-                      "cut off, or not a safetensors file")
-    if length > MAX_HEADER:
-        raise Problem(f"has a header of {length} bytes, more than {MAX_HEADER}")
-    return length
-
-
-def _parse_header(header, data_size, dtypes):
-    """(metadata, (dtype name, shape, start) of each tensor) of a header that describes exactly `data_size` bytes."""
-    entries = parse_json(header, "header")
-    if not isinstance(entries, dict):
-        raise Problem("the header is not a JSON object")
-    metadata = entries.pop(METADATA, {})
-    if not isinstance(metadata, dict):
-        raise Problem(f"{METADATA} is not a JSON object")
-    for name, value in metadata.items():
-        if not isinstance(value, str):
-            raise Problem(f"metadata entry {name!r} is not a string")
-    tensors, spans = {}, []
-    for name, entry in entries.items():
-        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
-            raise Problem(f"tensor {name}: expected dtype, shape and data_offsets, got {short(entry)}")
-        dtype = dtypes.get(entry["dtype"]) if isinstance(entry["dtype"], str) else None
-        if dtype is None:
-            raise Problem(f"tensor {name}: dtype {short(entry['dtype'])}, expected {' or '.join(dtypes)}")
-        shape, offsets = entry["shape"], entry["data_offsets"]
-        for what, values in (("shape", shape), ("data_offsets", offsets)):
-            if not isinstance(values, list) or not all(is_integer(v) and 0 <= v < 2**63 for v in values):
-                raise Problem(f"tensor {name}: {what} must be a list of integers not below 0, got {short(values)}")
-        if len(shape) > 8:
-            raise Problem(f"tensor {name}: has {len(shape)} axes")
-        if len(offsets) != 2 or not offsets[0] <= offsets[1] <= data_size:
-            raise Problem(f"tensor {name}: data_offsets {short(offsets)} are not within the file's {data_size} bytes "
-                          "of data")
-        if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
-            raise Problem(f"tensor {name}: shape {short(shape)} of {entry['dtype']} does not fill "
-                          f"{offsets[1] - offsets[0]} bytes")
-        tensors[name] = entry["dtype"], tuple(shape), offsets[0]
-        spans.append((*offsets, name))
-    end = 0
-    for start, stop, name in sorted(spans):
-        if start != end:
-            raise Problem(f"tensor {name}: begins at byte {start} of the data, expected {end}: "
-                          + ("it overlaps another" if start < end else "a gap"))
-        end = stop
-    if end != data_size:
-        raise Problem(f"has {data_size} bytes of data, its tensors {end}")
+    end = _header_end(data)
+    with _refusals():
+        bytearray(len(data))    # is there memory for its copy? Where not, the package panics, or hangs
+        entries = deserialize(data)
+    metadata = parse_json(data[8:end], "header").get(METADATA) or {}
+    tensors = {}
+    for name, entry in entries:
+        if entry["dtype"] not in DTYPES:
+            raise Problem(f"tensor {name}: dtype {entry['dtype']}, expected {' or '.join(DTYPES)}")
+        array = np.frombuffer(entry["data"], DTYPES[entry["dtype"]])
+        if entry["dtype"] == "BF16":
+            array = (array.astype(np.uint32) << 16).view(np.float32)
+        try:
+            tensors[name] = array.reshape(entry["shape"])
+        except (ValueError, OverflowError) as error:    # more axes than NumPy has, or 0 times too much
+            raise Problem(f"tensor {name}: shape {short(entry['shape'])}: {error}") from error
     return metadata, tensors
+
+
+def _header_end(data):
+    """Where the header ends that begins with these bytes."""
+    length = int.from_bytes(data[:8], "little")
+    if length > MAX_HEADER:
+        raise Problem(f"says its header has {length} bytes, more than {MAX_HEADER}: damaged, or not a safetensors file")
+    return 8 + length
+
+
+@contextlib.contextmanager
+def _refusals():
+    """What the package refuses is a problem of the file."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except SafetensorError as error:
+        raise Problem(f"is damaged, or not a safetensors file: {error}") from error
+    except MemoryError as error:
+        raise Problem("does not fit into memory") from error
 
 
 def parse_json(text, what):

@@ -9,11 +9,11 @@ life, dropout by seed, number of the step, sample and layer.
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import optimizers, regularizers
+from . import optimizers, regularizers, streams
 from ._core.plan import shuffle as permute
 from ._core.threads import resolve as check_threads
 from .arrays import (
@@ -29,6 +29,7 @@ from .arrays import (
 from .callbacks import CallbackList, History, Position, ProgressBar
 from .configurable import boolean, integer, number
 from .objective import Objective
+from .streams import Stream, check_stream, is_stream, open_stream
 
 #: samples in a pass where the user names no batch size; fewer if they would take much memory
 INFERENCE_BATCH = 256
@@ -118,6 +119,12 @@ class Training:
         """The optimizer given to `compile`, or None. Its ``learning_rate`` may be set between epochs."""
         return self._settings.optimizer if self._settings else None
 
+    def _use_threads(self, n_threads):
+        """Change the number of threads, and nothing else."""
+        if self._settings.n_threads != n_threads:
+            self._drop_plan()
+            self._settings = replace(self._settings, n_threads=n_threads)
+
     def _compiled(self):
         if self._settings is None:
             raise ValueError(f"{self.name} is not compiled; call model.compile(optimizer, loss) first")
@@ -158,6 +165,17 @@ class Training:
         graph = self._graph
         return as_inputs(x, graph.input_names, graph.input_data_shapes, self._dtype, finite, graph.data_format)
 
+    def _open(self, x, y, sample_weight, class_weight, call):
+        """What `_data` returns, for a compiled model; or (stream, None, None, its number of rows or None)."""
+        if is_stream(x):
+            if self._compiled().objective is None:
+                raise ValueError(f"{self.name} was compiled without a loss; call model.compile(optimizer, loss)")
+            stream = open_stream(self, x, y, sample_weight, class_weight, call)
+            self._require_plan()
+            return stream, None, None, stream.n
+        self._with_loss(x)
+        return self._data(x, y, sample_weight, class_weight)
+
     def _data(self, x, y, sample_weight=None, class_weight=None):
         """Checked arrays: inputs, targets, weights, number of samples."""
         graph, losses = self._graph, self._objective.losses
@@ -168,7 +186,7 @@ class Training:
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
-    def fit(self, x, y, batch_size=None, epochs=None, shuffle=None, validation_split=0.0, validation_data=None,
+    def fit(self, x, y=None, batch_size=None, epochs=None, shuffle=None, validation_split=0.0, validation_data=None,
             sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None,
             solver=None):
         """Train for a number of epochs.
@@ -176,16 +194,20 @@ class Training:
         Parameters
         ----------
         x : array (N, ...), or list or dict of arrays for several inputs
-            Any real dtype; float32, float64 and uint8 are read in place, all else is converted once.
+            Any real dtype; float32, float64 and uint8 are read in place, all else is converted once. Frames of pandas,
+            polars and Arrow; a NumPy memory map or SciPy sparse matrix, read block by block; a data set with
+            ``__len__`` and ``__getitem__``, or an iterable of batches, that gives (x, y) or (x, y, weight) itself: see
+            `nnfast.streams`.
         y : array, or list or dict of arrays for several outputs
             Targets in the output's shape; for cross_entropy also integer labels (N,).
         batch_size : int
             Samples in a step, 32 by default; the last batch of an epoch may be smaller.
         epochs : int
             Number of the last epoch, counted from 1: ``epochs - initial_epoch`` are trained. 1 by default.
-        shuffle : bool
+        shuffle : bool, or "block"
             Draw the samples in a new order in each epoch, which is the default. The order depends on the model's seed
-            and on how many epochs it has been trained for, in all calls.
+            and on how many epochs it has been trained for, in all calls. "block", for memory maps and data sets: rows
+            that lie side by side are read together and mixed with those of other such runs, which disks are faster at.
         validation_split : float
             In [0, 1): this share of the rows, the last ones, is kept for validation.
         validation_data : tuple (x, y) or (x, y, sample_weight), optional
@@ -246,30 +268,41 @@ class Training:
             epochs = integer("fit", "epochs", epochs, at_least=0)
         initial_epoch = integer("fit", "initial_epoch", initial_epoch, at_least=0)
         if shuffle is not None:
-            boolean("fit", "shuffle", shuffle)
+            if shuffle != "block":
+                boolean("fit", "shuffle", shuffle)
         if solver is not None:
             from . import solvers  # here, because few need it
 
             solver = solvers.get(solver)
         with Unbuild(self):
-            plan, objective = self._with_loss(x)
-            xs, ys, weight, n = self._data(x, y, sample_weight, class_weight)
+            xs, ys, weight, n = self._open(x, y, sample_weight, class_weight, "fit")
+            stream = isinstance(xs, Stream)
+            if stream:
+                check_stream(xs, batch_size, shuffle, validation_split, solver)
+            elif shuffle == "block":
+                raise ValueError('fit: shuffle="block" is for data that are read while training (memory maps, data '
+                                 "sets); arrays in memory gain nothing from it")
             validation = self._validation(validation_split, validation_data, n)
-            if isinstance(validation, int):
+            if stream and isinstance(validation, int):
+                xs, validation = xs.split(validation)
+                n = xs.n
+            elif isinstance(validation, int):
                 n -= validation
                 # Class weights say what to learn, not how good it is: validation does without them.
                 plain = as_sample_weight(sample_weight, n + validation)
                 validation = [a[n:] for a in xs], [a[n:] for a in ys], None if plain is None else plain[n:]
                 xs, ys, weight = [a[:n] for a in xs], [a[:n] for a in ys], None if weight is None else weight[:n]
             check_weight(weight, "fit: sample_weight")
-            if validation is not None:
+            if isinstance(validation, tuple):
                 check_weight(validation[2], "fit: sample_weight of the validation data")
             history = History()
             history.seconds = []
             every = [history, *as_list(callbacks), *([ProgressBar(verbose)] if verbose else [])]
             if solver is None:
-                batch_size, epochs = min(batch_size or 32, n), 1 if epochs is None else epochs
-                params = {"epochs": epochs, "steps": -(-n // batch_size), "initial_epoch": initial_epoch}
+                epochs = 1 if epochs is None else epochs
+                batch_size = None if n is None else min(batch_size or 32, n)
+                steps = xs.steps if n is None else -(-n // batch_size)
+                params = {"epochs": epochs, "steps": steps, "initial_epoch": initial_epoch}
             else:
                 solvers.check_options(self.layers, every, batch_size, shuffle, initial_epoch, n)
                 params = {"epochs": solvers.MOST_ITERATIONS if epochs is None else epochs, "steps": 1,
@@ -281,7 +314,10 @@ class Training:
                 if solver is not None:
                     raise ValueError("fit: a solver's search cannot be gone on with; resume and Checkpoint are for "
                                      "training without one")
-                run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
+                if stream:
+                    run.signature = xs.signature(batch_size, shuffle is not False)
+                else:
+                    run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
                 if resume is not None:
                     checkpoint.resume(self, resume, run, history)
 
@@ -289,10 +325,14 @@ class Training:
         self.stop_training = run.stopped
         try:
             run.on_train_begin()
-            if solver is None:
-                self._train(run, history, xs, ys, weight, validation, batch_size, shuffle is not False)
-            else:
-                solvers.search(self, solver, run, history, xs, ys, weight, validation, epochs)
+            try:
+                if solver is None:
+                    self._train(run, history, xs, ys, weight, validation, batch_size, shuffle)
+                else:
+                    solvers.search(self, solver, run, history, xs, ys, weight, validation, epochs)
+            except TrainingError as error:
+                if not run.on_training_error(error):
+                    raise
             run.on_train_end()
         finally:
             history.model = None  # else the two hold each other, and a dropped model waits for the garbage collector
@@ -301,39 +341,50 @@ class Training:
 
     def _train(self, run, history, xs, ys, weight, validation, batch_size, shuffle):
         """The epochs of `fit` in mini-batches."""
-        objective, n, n_steps = self._objective, len(xs[0]), run.params["steps"]
+        objective, stream = self._objective, xs if isinstance(xs, Stream) else None
+        n = stream.n if stream else len(xs[0])
         progress = None
         if run.wants_progress:
             def progress(step, totals):
                 run.on_progress(step, objective.figures(totals))
 
         natural = order = None
-        if shuffle:
+        if shuffle is not False and n is not None:
             natural = np.arange(n, dtype=np.intp)
             order = np.empty_like(natural)
-        validation_batch = max(batch_size, self._require_plan().default_batch(INFERENCE_BATCH))
-        if validation is not None:
-            validation_batch = min(validation_batch, len(validation[0][0]))
+        validation_batch = max(batch_size or 0, self._require_plan().default_batch(INFERENCE_BATCH))
         for epoch in range(run.position.epoch, run.params["epochs"]):
             if self.stop_training:
                 break
             begun = time.perf_counter()
             run.on_epoch_begin(epoch)
             plan = self._plan_for(objective)
-            if order is not None:
+            if order is not None and shuffle == "block":
+                order[:] = stream.block_order(natural, batch_size, self.seed, self._epochs)
+            elif order is not None:
                 order[:] = natural
                 permute(order, self.seed, self._epochs)
             self._epochs += 1
-            totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, n_steps, progress, run)
+            if stream:
+                totals = stream.train_epoch(plan, order, batch_size, progress, run)
+            else:
+                totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, run.params["steps"], progress, run)
             if totals["status"] != "ok":
-                raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {n_steps}")
+                of = f" of {run.params['steps']}" if run.params["steps"] else ""
+                raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1}{of}")
             logs = objective.figures(totals)
             if validation is not None:
-                plan = self._plan_for(objective)
-                logs.update(objective.figures(plan.evaluate(*validation, validation_batch), "val_"))
+                logs.update(objective.figures(self._evaluate(validation, validation_batch), "val_"))
             history.seconds.append(time.perf_counter() - begun)
             run.position = Position(epoch + 1)
             run.on_epoch_end(epoch, logs)
+
+    def _evaluate(self, data, batch_size):
+        """Totals over checked data: a tuple (xs, ys, weight) or a stream."""
+        plan = self._plan_for(self._objective)
+        if isinstance(data, Stream):
+            return data.evaluate(plan, batch_size)
+        return plan.evaluate(*data, min(batch_size, len(data[0][0])))
 
     def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run):
         """The rest of an epoch: in one call, or in one for each stretch between batches that callbacks want to see."""
@@ -374,16 +425,22 @@ class Training:
         if data is not None:
             if split:
                 raise ValueError("fit: give validation_split or validation_data, not both")
-            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            if is_stream(data):
+                data = (data,)
+            elif not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
                 raise ValueError("fit: validation_data must be (x, y) or (x, y, sample_weight), got "
                                  + (f"{len(data)} entries" if isinstance(data, (tuple, list)) else type(data).__name__))
             try:
+                if is_stream(data[0]):
+                    return open_stream(self, *data)
                 xs, ys, weight, _ = self._data(*data)
             except (ValueError, TypeError) as error:
                 raise type(error)(f"validation_data: {error}") from None
             return xs, ys, weight
         if split == 0:
             return None
+        if n is None:
+            raise ValueError("fit: validation_split needs data whose rows can be counted; give validation_data")
         # Rows kept for training are rounded down, as in Keras; the nudge undoes the error of 1 - split.
         rows = n - int(n * (1 - split) + 1e-9)
         if rows in (0, n):
@@ -431,7 +488,7 @@ class Training:
         """Loss and metrics of one batch, without training; as `evaluate` with everything in one batch."""
         return self.evaluate(x, y, None, sample_weight)
 
-    def evaluate(self, x, y, batch_size=None, sample_weight=None):
+    def evaluate(self, x, y=None, batch_size=None, sample_weight=None):
         """Loss and metrics over a data set, in inference mode.
 
         Parameters
@@ -449,11 +506,11 @@ class Training:
         if batch_size is not None:
             batch_size = integer("evaluate", "batch_size", batch_size, at_least=1)
         with Unbuild(self):
-            plan, objective = self._with_loss(x)
-            xs, ys, weight, n = self._data(x, y, sample_weight)
+            xs, ys, weight, _ = self._open(x, y, sample_weight, None, "evaluate")
             check_weight(weight, "evaluate: sample_weight")
-        batch_size = batch_size or plan.default_batch(INFERENCE_BATCH)
-        return objective.figures(plan.evaluate(xs, ys, weight, min(batch_size, n)))
+        data = xs if isinstance(xs, Stream) else (xs, ys, weight)
+        batch_size = batch_size or self._require_plan().default_batch(INFERENCE_BATCH)
+        return self._objective.figures(self._evaluate(data, batch_size))
 
     def predict(self, x, batch_size=None):
         """Outputs for a data set, in inference mode; needs no `compile`.
@@ -483,6 +540,8 @@ class Training:
                 return out
         if batch_size is not None:
             batch_size = integer("predict", "batch_size", batch_size, at_least=1)
+        if is_stream(x):
+            return streams.predict(self, x, batch_size or INFERENCE_BATCH)
         with Unbuild(self):
             self._build_from(x)
             plan = self._require_plan()

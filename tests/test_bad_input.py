@@ -235,6 +235,8 @@ def test_a_flat_target_for_a_single_output():
 class Frame:
     """What nnfast sees of a pandas DataFrame."""
 
+    iloc = None     # frames of other libraries have none
+
     def __init__(self, values, columns):
         self.values, self.columns = values, columns
 

@@ -501,6 +501,9 @@ def test_a_state_that_is_not_data(tmp_path):
 
     with pytest.raises(ValueError, match="the state of Odd must be numbers, texts and arrays"):
         train(callbacks=[Odd(), Checkpoint(tmp_path)])
+    Odd.get_state = lambda self: {"counts": np.arange(3)}
+    with pytest.raises(ValueError, match="callbacks/0/counts is int64, expected float32 or float64"):
+        train(callbacks=[Odd(), Checkpoint(tmp_path)])
 
 
 @pytest.mark.parametrize("arguments, error, text", [

@@ -129,7 +129,8 @@ def test_callbacks_see_each_iteration(rng):
     assert not (weights[0][0] == weights[1][0]).all()
 
 
-def test_progress_bar(rng, capsys):
+def test_progress_bar(rng, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     model, x, y = problem(rng)
     model.fit(x, y, solver="lbfgs", epochs=3)
     assert "3/3" in capsys.readouterr().err

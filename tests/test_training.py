@@ -580,7 +580,8 @@ def test_compile_within_fit_is_refused(event, rng):
 
 
 @pytest.mark.parametrize("verbose", [0, 1, 2])
-def test_verbose(verbose, rng, capsys):
+def test_verbose(verbose, rng, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)     # without a terminal there is no bar
     x, y = classes(rng, 40)
     classifier().fit(x, y, epochs=2, verbose=verbose)
     out, err = capsys.readouterr()

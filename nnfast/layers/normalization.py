@@ -42,6 +42,8 @@ class BatchNorm(Layer):
     """
 
     kind = "batch_norm"
+    #: (mean, variance) arrays that the running statistics begin with (`nnfast.data.normalization`); None: 0 and 1
+    statistics = None
     fields = ("momentum", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
 
     def __init__(self, momentum=0.1, epsilon=1e-5, center=True, scale=True, beta_initializer="zeros",
@@ -66,8 +68,11 @@ class BatchNorm(Layer):
             specs.append(spec("gamma", "bias", self.gamma_initializer))
         if self.center:
             specs.append(spec("beta", "bias", self.beta_initializer))
-        specs.append(spec("running_mean", "state", initializers.Zeros()))
-        specs.append(spec("running_variance", "state", initializers.Ones(), minimum=0.0))
+        mean, variance = initializers.Zeros(), initializers.Ones()
+        if self.statistics is not None:
+            mean, variance = (Given(self.label, values) for values in self.statistics)
+        specs.append(spec("running_mean", "state", mean))
+        specs.append(spec("running_variance", "state", variance, minimum=0.0))
         return shape, specs
 
     def node(self, input_shapes, parameters, seed):
@@ -75,3 +80,17 @@ class BatchNorm(Layer):
                 "mean": parameters["running_mean"], "variance": parameters["running_variance"],
                 "channels": input_shapes[0][-1], "momentum": self.momentum, "epsilon": self.epsilon,
                 "frozen": not self.trainable, "activation": "linear", "alpha": 0.0}
+
+
+class Given(initializers.Initializer):
+    """Values that are known."""
+
+    def __init__(self, label, values):
+        self.label = label
+        self.values = values
+
+    def draw(self, shape, fan_in, fan_out, rng):
+        if self.values.shape != shape:
+            raise ValueError(f"{self.label}: its statistics are of {len(self.values)} columns or channels, the data "
+                             f"have {shape[0]}")
+        return self.values

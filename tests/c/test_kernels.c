@@ -713,6 +713,7 @@ static void test_update(void)
 }
 
 #include "test_rows.h"
+#include "test_images.h"
 
 static void test_precision(int precision)
 {
@@ -731,6 +732,12 @@ static void test_precision(int precision)
     test_update();
     test_softmax();
     test_losses();
+    test_copy();
+    test_affine();
+    test_normalization();
+    test_pools();
+    test_depthwise();
+    test_winograd();
 }
 
 int main(void)

@@ -10,7 +10,7 @@ import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-VARIANTS = {"": "step"}
+VARIANTS = {"mlp": {"": "step"}}
 
 
 def versions():
@@ -22,8 +22,8 @@ def build(problem):
     workload = problem.workload
     kind = MLPClassifier if workload.loss == "cross_entropy" else MLPRegressor
     estimator = kind(
-        hidden_layer_sizes=workload.widths[1:-1],
-        activation=workload.activation,
+        hidden_layer_sizes=tuple(layer.units for layer in workload.layers[:-1]),
+        activation=workload.layers[0].activation,
         solver=workload.optimizer,
         alpha=0.0,
         batch_size=workload.batch_size,
@@ -36,7 +36,7 @@ def build(problem):
     )
     x, y = problem.x[: workload.batch_size], problem.y[: workload.batch_size]
     if kind is MLPClassifier:
-        estimator.partial_fit(x, y, classes=np.arange(workload.widths[-1]))
+        estimator.partial_fit(x, y, classes=np.arange(workload.outputs))
     else:
         estimator.partial_fit(x, y)
     for target, value in zip(estimator.coefs_, problem.parameters[0::2]):
@@ -48,10 +48,8 @@ def build(problem):
 
 
 class Trainer:
-    choice = "fit"
-
-    def __init__(self, problem, variant, n_threads):
-        self.problem = problem
+    def __init__(self, problem, variant, n_threads, choice="fit"):
+        self.problem, self.choice = problem, choice
 
     def reset(self):
         self.estimator = build(self.problem)
@@ -63,7 +61,7 @@ class Trainer:
         Adam's epsilon is added here before the bias correction, in PyTorch after it, so it changes with the step.
         """
         workload, estimator = self.problem.workload, self.estimator
-        half, loss_scale = (1.0, 1) if workload.loss == "cross_entropy" else (0.5, 2 * workload.widths[-1])
+        half, loss_scale = (1.0, 1) if workload.loss == "cross_entropy" else (0.5, 2 * workload.outputs)
         losses = []
         for step, (x, y) in enumerate(self.problem.batches()[:n_steps], 1):
             estimator.epsilon = half * 1e-8 * (1 - estimator.beta_2**step) ** 0.5

@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from . import workloads
 from .timing import fastest
 
 if hasattr(os, "sched_getaffinity") and len(os.sched_getaffinity(0)) == 1:
     # On one core the dispatch thread only takes turns with Python: without it tiny steps are a third faster.
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
-VARIANTS = {"step": "step", "scan": "scan"}
+VARIANTS = {"mlp": {"step": "step", "scan": "scan"}, "cnn": {"step": "step"}}
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu, "linear": lambda x: x}
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -26,15 +28,38 @@ def versions():
     return f"jax {jax.__version__}"
 
 
-def forward(workload, parameters, x):
-    activation = {"tanh": jnp.tanh, "relu": jax.nn.relu}[workload.activation]
-    for w, b in zip(parameters[:-2:2], parameters[1:-2:2]):
-        x = activation(x @ w + b)
-    return x @ parameters[-2] + parameters[-1]
+def pool_by_windows(x, kind, size):
+    window = (1, size, size, 1)
+    if kind == "max":
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+    return jax.lax.reduce_window(x, 0.0, jax.lax.add, window, window, "VALID") / size**2
 
 
-def mean_loss(workload, parameters, x, y):
-    outputs = forward(workload, parameters, x)
+def pool_by_reshape(x, kind, size):
+    n, h, w, c = x.shape
+    x = x.reshape(n, h // size, size, w // size, size, c)
+    return x.max(axis=(2, 4)) if kind == "max" else x.mean(axis=(2, 4))
+
+
+def forward(workload, parameters, x, pool=pool_by_windows):
+    """The last layer's output, before the softmax."""
+    parameters = iter(parameters)
+    for layer in workload.layers:
+        if isinstance(layer, workloads.Pool):
+            x = pool(x, *layer)
+            continue
+        w, b = next(parameters), next(parameters)
+        if isinstance(layer, workloads.Conv):
+            dimensions = ("NHWC", "HWIO", "NHWC")
+            x = jax.lax.conv_general_dilated(x, w, (1, 1), layer.padding.upper(), dimension_numbers=dimensions) + b
+        else:
+            x = x.reshape(len(x), -1) @ w + b
+        x = ACTIVATIONS[layer.activation](x)
+    return x
+
+
+def mean_loss(workload, pool, parameters, x, y):
+    outputs = forward(workload, parameters, x, pool)
     if workload.loss == "squared_error":
         return jnp.mean(jnp.sum((outputs - y) ** 2, axis=1))
     picked = jnp.take_along_axis(outputs, y[:, None], axis=1)[:, 0]
@@ -48,8 +73,8 @@ def initial_state(workload, parameters):
     return jnp.zeros((), jnp.float32), zeros, [jnp.zeros_like(p) for p in parameters]
 
 
-def train_step(workload, parameters, state, x, y):
-    loss, grads = jax.value_and_grad(partial(mean_loss, workload))(parameters, x, y)
+def train_step(workload, parameters, state, x, y, pool=pool_by_windows):
+    loss, grads = jax.value_and_grad(partial(mean_loss, workload, pool))(parameters, x, y)
     if workload.optimizer == "sgd":
         return [p - workload.learning_rate * g for p, g in zip(parameters, grads)], state, loss
     count, m, v = state
@@ -65,12 +90,22 @@ def train_step(workload, parameters, state, x, y):
 
 
 class StepTrainer:
-    choice = "donated buffers"
-
-    def __init__(self, problem):
+    def __init__(self, problem, choice):
         self.problem = problem
-        self.step = jax.jit(partial(train_step, problem.workload), donate_argnums=(0, 1))
         self.batches = [(jnp.asarray(x), jnp.asarray(y)) for x, y in problem.batches()]
+        spellings = {"donated buffers": lambda: self.jitted(pool_by_windows)}
+        if any(isinstance(layer, workloads.Pool) for layer in problem.workload.layers):
+            spellings["donated buffers, pooling by reshape"] = lambda: self.jitted(pool_by_reshape)
+        self.choice, self.step = fastest(spellings, self.trial, choice)
+        self.reset()
+
+    def jitted(self, pool):
+        return jax.jit(partial(train_step, self.problem.workload, pool=pool), donate_argnums=(0, 1))
+
+    def trial(self, step):
+        self.reset()
+        self.step = step
+        self.epochs(1)
 
     def reset(self):
         self.parameters = [jnp.array(p) for p in self.problem.parameters]
@@ -136,14 +171,14 @@ class ScanEpoch:
 
 
 class ScanTrainer:
-    def __init__(self, problem):
+    def __init__(self, problem, choice):
         spellings = {
             "rows taken in the loop": lambda: ScanEpoch(problem, "step", 1),
             "rows taken before the loop": lambda: ScanEpoch(problem, "epoch", 1),
         }
         if problem.workload.flops < 1e8:  # unrolling pays only where the loop itself costs
             spellings["rows taken in the loop, unroll 8"] = lambda: ScanEpoch(problem, "step", 8)
-        self.choice, self.epoch = fastest(spellings, self.trial)
+        self.choice, self.epoch = fastest(spellings, self.trial, choice)
         self.reset, self.losses, self.epochs = self.epoch.reset, self.epoch.losses, self.epoch.epochs
 
     @staticmethod
@@ -152,8 +187,8 @@ class ScanTrainer:
         epoch.epochs(1)
 
 
-def Trainer(problem, variant, n_threads):
-    return StepTrainer(problem) if variant == "step" else ScanTrainer(problem)
+def Trainer(problem, variant, n_threads, choice=""):
+    return StepTrainer(problem, choice) if variant == "step" else ScanTrainer(problem, choice)
 
 
 def predict(problem, n_threads):

@@ -6,7 +6,9 @@ import math
 
 import nnfast as nf
 
-VARIANTS = {"": "nnfast"}
+from . import workloads
+
+VARIANTS = {"mlp": {"": "nnfast"}, "cnn": {"": "nnfast"}}
 
 
 def versions():
@@ -21,33 +23,48 @@ def configuration():
     return text.getvalue().strip()
 
 
-def build(problem, n_threads):
+def layer(description, activation):
+    if isinstance(description, workloads.Conv):
+        filters, size, padding, _ = description
+        return nf.Conv2D(filters, size, padding=padding, activation=activation)
+    if isinstance(description, workloads.Pool):
+        return {"max": nf.MaxPool2D, "avg": nf.AvgPool2D}[description.kind](description.size)
+    if isinstance(description, workloads.Dropout):
+        return nf.Dropout(description.rate)
+    return nf.Dense(description.units, activation=activation)
+
+
+def build(problem, seed=0):
+    """The model with the problem's weights, not compiled."""
     workload = problem.workload
-    layers = [nf.Dense(width, activation=workload.activation) for width in workload.widths[1:-1]]
     last = "softmax" if workload.loss == "cross_entropy" else "linear"
-    layers.append(nf.Dense(workload.widths[-1], activation=last))
-    model = nf.Sequential(layers, input_shape=(workload.widths[0],), seed=0)
-    compile_model(model, problem, n_threads)
+    layers = []
+    for description, shape in zip(workload.layers, workload.shapes):
+        if isinstance(description, workloads.Dense) and len(shape) > 1:
+            layers.append(nf.Flatten())
+        activation = last if description is workload.layers[-1] else getattr(description, "activation", None)
+        layers.append(layer(description, activation))
+    model = nf.Sequential(layers, input_shape=workload.input_shape, seed=seed)
+    model.set_weights(problem.parameters)
     return model
 
 
-def compile_model(model, problem, n_threads):
+def compiled(problem, n_threads, model=None):
     """Compile (which starts a new optimizer state) and load the problem's weights."""
-    workload = problem.workload
+    workload, model = problem.workload, model or build(problem)
     optimizer = {"sgd": nf.SGD, "adam": nf.Adam}[workload.optimizer](workload.learning_rate)
     model.compile(optimizer=optimizer, loss=workload.loss, n_threads=n_threads)
     model.set_weights(problem.parameters)
+    return model
 
 
 class Trainer:
-    choice = "fit, shuffled"
-
-    def __init__(self, problem, variant, n_threads):
-        self.problem, self.n_threads = problem, n_threads
-        self.model = build(problem, n_threads)
+    def __init__(self, problem, variant, n_threads, choice="fit, shuffled"):
+        self.problem, self.n_threads, self.choice = problem, n_threads, choice
+        self.model = build(problem)
 
     def reset(self):
-        compile_model(self.model, self.problem, self.n_threads)
+        compiled(self.problem, self.n_threads, self.model)
 
     def losses(self, n_steps):
         """The curve of ``train_on_batch``; a ``fit`` over the same batches must arrive at the same mean loss."""
@@ -69,24 +86,26 @@ class Trainer:
 
 
 def predict(problem, n_threads):
-    model, x = build(problem, n_threads), problem.x[:1]
+    model, x = compiled(problem, n_threads), problem.x[:1]
     return lambda: model.predict(x)
 
 
 def train_on_batch(problem, n_threads):
-    model, (x, y) = build(problem, n_threads), problem.batches()[0]
+    model, (x, y) = compiled(problem, n_threads), problem.batches()[0]
     return lambda: model.train_on_batch(x, y)
 
 
 def fit_one_batch(problem, n_threads):
     """A call of ``fit`` with one step in it: its time less a step is what a call costs."""
     trainer, (x, y) = Trainer(problem, "", n_threads), problem.batches()[0]
+    trainer.reset()
     return lambda: trainer.fit(x, y, 1)
 
 
 def fit_short_epochs(problem, n_threads):
     """A call of ``fit`` with 1000 epochs of one step."""
     trainer, (x, y) = Trainer(problem, "", n_threads), problem.batches()[0]
+    trainer.reset()
     return lambda: trainer.fit(x, y, 1000)
 
 

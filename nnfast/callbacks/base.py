@@ -1,19 +1,12 @@
-"""What Python does between epochs, and only if asked between batches, while `fit` runs."""
+"""The base of the callbacks, and those that most trainings use."""
 
 import math
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 
-from .configurable import boolean, choose, integer, number
-
-
-def __getattr__(name):
-    if name == "Checkpoint":    # it writes models to files, and models import this module
-        from .checkpoint import Checkpoint
-
-        return Checkpoint
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+from ..configurable import boolean, choose, integer, number
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,10 @@ class Callback:
 
     def on_train_end(self, logs=None):
         """After the last epoch."""
+
+    def on_training_error(self, error):
+        """After a step whose loss or gradient was not finite; True ends training without raising the error."""
+        return False
 
     def set_run(self, run):
         """Given the `CallbackList` before training, by a callback that looks at the others."""
@@ -174,9 +171,22 @@ class CallbackList:
         for callback in self.callbacks:
             callback.on_train_end(logs)
 
+    def on_training_error(self, error):
+        handled = False
+        for callback in self.callbacks:     # all of them are told
+            handled = callback.on_training_error(error) or handled
+        return handled
+
     def close(self):
+        """Close every callback, whatever one of them raises; the first error is raised when all are closed."""
+        first = None
         for callback in self.callbacks:
-            callback.close()
+            try:
+                callback.close()
+            except Exception as error:
+                first = first or error
+        if first is not None:
+            raise first
 
 
 class History(Callback):
@@ -198,6 +208,10 @@ class History(Callback):
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+    def __repr__(self):
+        last = _figures({name: values[-1] for name, values in self.history.items() if values})
+        return f"<History: {len(self.epoch)} epochs{', last ' + last if last else ''}>"
 
 
 class LambdaCallback(Callback):
@@ -298,14 +312,19 @@ class EarlyStopping(Callback):
         more = more_is_better(self.monitor, self.mode)
         return value > self.best + self.min_delta if more else value < self.best - self.min_delta
 
-    def on_epoch_end(self, epoch, logs=None):
+    def improves(self, who, epoch, logs):
+        """Whether the epoch's figure is the best so far, which it then is remembered as."""
         logs = logs or {}
         if self.monitor not in logs:
             hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
-            raise ValueError(f"EarlyStopping: no {self.monitor!r} among {', '.join(logs) or 'no figures'}{hint}")
-        if self._improved(logs[self.monitor]):
-            self.best = logs[self.monitor]
-            self.best_epoch = epoch
+            raise ValueError(f"{who}: no {self.monitor!r} among {', '.join(logs) or 'no figures'}{hint}")
+        improved = self._improved(logs[self.monitor])
+        if improved:
+            self.best, self.best_epoch = logs[self.monitor], epoch
+        return improved
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.improves("EarlyStopping", epoch, logs):
             self._waited = 0
             if self.restore_best:
                 self._weights = self.model.get_weights()
@@ -410,7 +429,8 @@ class ProgressBar(Callback):
     verbose : {0, 1, 2}
         0: nothing. 1: one bar over all epochs. 2: one line after each epoch.
     file : file object, optional
-        Where to write; by default the bar goes to stderr, the lines to stdout.
+        Where to write; by default the bar goes to stderr if that is a terminal (or a notebook), and nowhere if it is
+        not; the lines go to stdout.
     """
 
     def __init__(self, verbose=1, file=None):
@@ -428,12 +448,18 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, logs=None):
         self._first = self.params.get("initial_epoch", 0)
-        if self.verbose == 1:
-            from tqdm import tqdm  # here, because importing it takes longer than importing all of nnfast
+        notebook = "ipykernel" in sys.modules
+        if self.verbose == 1 and (self.file is not None or notebook or sys.stderr.isatty()):
+            # Here, because importing it takes longer than importing all of nnfast.
+            if notebook:
+                from tqdm.auto import tqdm
+            else:
+                from tqdm import tqdm
 
             epochs = self.params["epochs"] - self._first
             self._bar = tqdm(
-                total=epochs * self.params["steps"], unit=" steps", file=self.file, dynamic_ncols=True, mininterval=0.1,
+                total=epochs * self.params["steps"] or None, unit=" steps", file=self.file, dynamic_ncols=True,
+                mininterval=0.1,
             )
 
     def on_epoch_begin(self, epoch, logs=None):

@@ -1,0 +1,67 @@
+"""Training of whole networks, for ``mlp`` and ``cnn``: loss curves checked first, then time a step.
+
+The curves must agree with float64 NumPy's.
+"""
+
+import math
+
+from .report import best, milliseconds, ratio
+from .suite import Suite
+from .workloads import WORKLOADS
+
+
+class Training(Suite):
+    """A suite with a table of training steps."""
+
+    needed = ("nnfast", "numpy")
+
+    def train(self, name):
+        """Check and time everybody on one workload."""
+        workload = WORKLOADS[name]
+        n_batches = workload.quick_batches if self.options.quick else workload.n_batches
+        numpy = next(competitor for competitor in self.competitors if competitor.name == "numpy")
+        reference = numpy.request("reference", workload=name, n_batches=n_batches)["losses"]
+        turns = []
+        for competitor in self.competitors:
+            for variant, role in competitor.variants.items():
+                entry = self.entry("train", name, competitor, variant, role, workload.flops)
+                answer = self.attempt(
+                    entry, competitor, "prepare_train",
+                    workload=name, n_batches=n_batches, variant=variant, seconds=self.seconds,
+                )
+                if answer is None:
+                    continue
+                entry.losses, entry.choice = answer["losses"], answer["choice"]
+                entry.problem = disagreement(entry.losses, reference, workload.tolerance)
+                if not entry.problem:
+                    turns.append((entry, competitor))
+        self.rounds(turns)
+        self.report.block(f"{name}: {workload.description}", self.of("train", name))
+
+    def training_table(self):
+        """nnfast, NumPy, and the fastest peer of each role."""
+        entries = [entry for entry in self.entries if entry.table == "train"]
+        roles = [role for role in ("step", "scan") if any(entry.role == role for entry in entries)]
+        head = ["workload", "nnfast", "numpy"]
+        for role in roles:
+            head += [f"{role} peer", ""]
+        rows = [[*head, *(f"x {role} peer" for role in roles), "x numpy", "GFLOP/s", "peak"]]
+        for item in dict.fromkeys(entry.item for entry in entries):
+            ours, numpy = best(entries, item, "nnfast"), best(entries, item, "numpy")
+            peers = [best(entries, item, role) for role in roles]
+            row = [item, milliseconds(ours), milliseconds(numpy)]
+            for peer in peers:
+                row += [milliseconds(peer), peer.label if peer else ""]
+            row += [ratio(peer, ours) for peer in (*peers, numpy)]
+            rows.append(row + [self.report.rate(ours), self.report.percent(ours)])
+        self.report.table(rows)
+
+
+def disagreement(losses, reference, tolerance):
+    """The reason why a loss curve is not the reference's, or ""."""
+    if len(losses) != len(reference):
+        return f"DISAGREE: {len(losses)} losses, expected {len(reference)}"
+    for step, (loss, expected) in enumerate(zip(losses, reference)):
+        if not math.isclose(loss, expected, rel_tol=tolerance):
+            return f"DISAGREE: loss at step {step} is {loss:.7g}, in float64 {expected:.7g}"
+    return ""

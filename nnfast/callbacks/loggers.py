@@ -1,0 +1,135 @@
+"""Figures of every epoch, written where other programs read them."""
+
+import csv
+import os
+
+from ..configurable import boolean
+from .base import Callback
+
+
+class CSVLogger(Callback):
+    """Write the figures of each epoch as a row of a table; each row is on the disk when the next epoch begins.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    separator : str
+    append : bool
+        True: write below the rows that are there, which must have the same columns. False: a new file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import nnfast as nf
+    >>> path = os.path.join(tempfile.mkdtemp(), "log.csv")
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.SGD(0.25), "squared_error")
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=2, callbacks=nf.callbacks.CSVLogger(path), verbose=0)
+    >>> with open(path) as file:
+    ...     file.read()
+    'epoch,loss\\n0,4.0\\n1,0.0\\n'
+    """
+
+    def __init__(self, path, separator=",", append=False):
+        self.path = os.fspath(path)
+        if not isinstance(separator, str) or len(separator) != 1:
+            raise ValueError(f"CSVLogger: separator must be one character, got {separator!r}")
+        self.separator = separator
+        self.append = boolean("CSVLogger", "append", append)
+        self._file = self._columns = None
+
+    def on_train_begin(self, logs=None):
+        self._columns = None
+        if self.append and os.path.exists(self.path):
+            with open(self.path, newline="", encoding="utf-8") as file:
+                self._columns = next(csv.reader(file, delimiter=self.separator), None)
+        # Opened before the first epoch, so that a path that cannot be written to is known before hours of training.
+        self._file = open(self.path, "a" if self.append else "w", newline="", encoding="utf-8")
+        self._rows = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
+
+    def on_epoch_end(self, epoch, logs=None):
+        columns = ["epoch", *(logs or {})]
+        if self._columns is None:
+            self._rows.writerow(columns)
+            self._columns = columns
+        elif columns != self._columns:
+            raise ValueError(f"CSVLogger: {self.path} has the columns {', '.join(self._columns)}, this training has "
+                             f"{', '.join(columns)}; take another file, or append=False")
+        self._rows.writerow([epoch, *(repr(float(value)) for value in (logs or {}).values())])
+        self._file.flush()
+
+    def close(self):
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __getstate__(self):
+        return self.__dict__ | {"_file": None, "_rows": None}
+
+
+class TensorBoard(Callback):
+    """Write the figures of each epoch for TensorBoard; needs ``pip install 'nnfast[tensorboard]'``.
+
+    Training and validation figures of one name share a chart: "loss/train" and "loss/validation".
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        TensorBoard shows it with ``tensorboard --logdir folder``; give each training a folder of its own in it.
+    batches : bool
+        True: also the running figures after every batch, as "loss/batch"; `fit` then returns to Python after each.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import nnfast as nf
+    >>> folder = tempfile.mkdtemp()
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile("sgd", "squared_error")
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=2, callbacks=nf.callbacks.TensorBoard(folder), verbose=0)
+    >>> [name.startswith("events.out.tfevents") for name in os.listdir(folder)]
+    [True]
+    """
+
+    def __init__(self, folder, batches=False):
+        self.folder = os.fspath(folder)
+        self.batches = boolean("TensorBoard", "batches", batches)
+        self._writer = None
+
+    @property
+    def wants_batches(self):
+        return self.batches
+
+    def on_train_begin(self, logs=None):
+        try:
+            from tensorboardX import SummaryWriter  # here, because few need it
+        except ImportError:
+            raise ImportError("TensorBoard: needs tensorboardX; pip install 'nnfast[tensorboard]'") from None
+
+        self._writer = SummaryWriter(self.folder)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._step = epoch * self.params["steps"]
+
+    def on_batch_end(self, batch, logs=None):
+        if self.batches:
+            for name, value in (logs or {}).items():
+                self._writer.add_scalar(f"{name}/batch", value, self._step + batch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        for name, value in (logs or {}).items():
+            validation = name.startswith("val_")
+            tag = f"{name.removeprefix('val_')}/{'validation' if validation else 'train'}"
+            self._writer.add_scalar(tag, value, epoch)
+        optimizer = self.model.optimizer
+        if optimizer is not None and isinstance(optimizer.learning_rate, float):
+            self._writer.add_scalar("learning_rate", optimizer.learning_rate, epoch)
+        self._writer.flush()
+
+    def close(self):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __getstate__(self):
+        return self.__dict__ | {"_writer": None}

@@ -1,0 +1,50 @@
+"""Ending a training that has gone out of bounds."""
+
+import math
+
+from .base import Callback
+
+
+class TerminateOnNaN(Callback):
+    """End training without an error where a figure becomes infinite or NaN.
+
+    Without it `fit` raises `TrainingError`. In both cases the step that would have spoilt the weights is not applied:
+    the model keeps its last finite ones. A search over settings can so go on with the next.
+
+    Attributes
+    ----------
+    stopped_epoch : int or None
+        The epoch that ended training; None if nothing went wrong.
+    reason : str or None
+        What happened.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile(nf.SGD(1e30), "squared_error")
+    >>> guard = nf.callbacks.TerminateOnNaN()
+    >>> history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=50, callbacks=guard, verbose=0)
+    >>> guard.stopped_epoch is not None and guard.stopped_epoch < 49
+    True
+    """
+
+    def __init__(self):
+        self.stopped_epoch = self.reason = None
+
+    def on_train_begin(self, logs=None):
+        self.stopped_epoch = self.reason = None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_epoch_end(self, epoch, logs=None):
+        bad = [f"{name} is {value}" for name, value in (logs or {}).items() if not math.isfinite(value)]
+        if bad:
+            self.stopped_epoch, self.reason = epoch, ", ".join(bad)
+            self.model.stop_training = True
+
+    def on_training_error(self, error):
+        self.stopped_epoch, self.reason = self._epoch, str(error)
+        self.model.stop_training = True
+        return True

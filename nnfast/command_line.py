@@ -1,0 +1,336 @@
+"""The commands that train and use models from files: train, evaluate, predict, summary, export, bench.
+
+What `train` learns about the data (columns, their texts, sizes of images) is kept in the model's metadata, so that the
+other commands treat further data alike.
+"""
+
+import contextlib
+import csv
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+import nnfast as nf
+
+from .configurable import integer, number
+
+#: the metadata's entry
+KEY = "data"
+DENSE = "dense:64 relu dense:64 relu"
+CONVOLUTIONAL = "conv:16 relu maxpool conv:32 relu maxpool flatten dense:64 relu"
+
+
+@dataclass
+class Data:
+    """Samples, targets (None if there are none), names of classes, and what to remember of how they were read."""
+
+    x: np.ndarray
+    y: np.ndarray | None
+    classes: list | None
+    how: dict
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None):
+    """The data in a file or folder. `how`: as earlier ones were read, from a model's metadata."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file or folder {path!r}")
+    form = form_of(path)
+    if how is not None and how["form"] != form:
+        raise ValueError(f"{path}: is {form}, the model was trained on {how['form']}")
+    if form == "a table":
+        if how is not None:
+            table = nf.data.csv(path, encoding=how["encoding"], missing=missing)
+        else:
+            if target is None:
+                raise ValueError(f"{path}: which column is to be predicted? --target COLUMN "
+                                 f"(columns: {', '.join(nf.data.tables.read_csv(path, None)[0])})")
+            table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop)
+        return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()})
+    if form == "images":
+        if how is not None:
+            size, mode, classes = how["size"], how["mode"], how["classes"]
+        else:
+            mode, classes = "rgb", None
+        images = nf.data.image_folder(path, size, mode, classes)
+        return Data(images.x, images.y, images.classes, {
+            "form": form, "size": list(images.x.shape[1:3]), "mode": mode, "classes": images.classes})
+    x, y = read_arrays(path, labels)
+    classes = None if how is None else how["classes"]
+    if y is not None and how is None and y.ndim == 1 and kind != "numbers" and y.dtype.kind in "iubUS":
+        y, names = nf.data.encode_labels(y)
+        classes = [str(name) for name in names]
+    elif y is not None and classes is not None:
+        y, _ = nf.data.encode_labels([str(value) for value in y.tolist()], classes)
+    return Data(x, y, classes, {"form": form, "classes": classes})
+
+
+def form_of(path):
+    if os.path.isdir(path):
+        return "images"
+    ending = os.path.splitext(path.removesuffix(".gz"))[1].lower()
+    return "a table" if ending in (".csv", ".tsv", ".txt") else "arrays"
+
+
+def read_arrays(path, labels):
+    """x and y of an .npz file with arrays of these names, or of idx files (those of MNIST)."""
+    if path.lower().endswith(".npz"):
+        with np.load(path, allow_pickle=False) as stored:
+            if "x" not in stored:
+                raise ValueError(f"{path}: has the arrays {', '.join(stored)}; expected x, and y to train")
+            x, y = stored["x"], stored["y"] if "y" in stored else None
+    elif path.lower().removesuffix(".gz").endswith((".idx", "ubyte")):
+        x, y = nf.datasets.read_idx(path), None if labels is None else nf.datasets.read_idx(labels)
+    else:
+        raise ValueError(f"{path}: unknown kind of file; expected a table (.csv, .tsv, .txt), .npz, idx (.idx, -ubyte, "
+                         "plain or .gz), or a folder of image folders")
+    if y is not None and len(x) != len(y):
+        raise ValueError(f"{path}: {len(x)} samples, but {len(y)} targets")
+    return x[..., None] if x.ndim == 3 else x, y
+
+
+# --- models from text ------------------------------------------------------------------------------------------------
+
+def layers_of(text):
+    """Layers of a text such as "conv:16:5 relu maxpool flatten dense:64 relu dropout:0.5"."""
+    layers = []
+    for word in text.split():
+        name, *numbers = word.split(":")
+        try:
+            values = [float(value) if "." in value else int(value) for value in numbers]
+        except ValueError:
+            raise ValueError(f"--model: {word!r}: {':'.join(numbers)!r} is not a number") from None
+        makers = {
+            "dense": (nf.Dense, 1, 1), "conv": (lambda k, r=3: nf.Conv2D(k, r, padding="same"), 1, 2),
+            "maxpool": (lambda r=2: nf.MaxPool2D(r), 0, 1), "avgpool": (lambda r=2: nf.AvgPool2D(r), 0, 1),
+            "flatten": (nf.Flatten, 0, 0), "dropout": (nf.Dropout, 1, 1), "batchnorm": (nf.BatchNorm, 0, 0),
+            "gap": (nf.GlobalAvgPool, 0, 0),
+        }
+        if name not in makers:
+            if values:
+                raise ValueError(f"--model: unknown layer {word!r}; known: {', '.join(makers)}, and activations")
+            try:
+                layers.append(nf.Activation(name))
+            except ValueError:
+                raise ValueError(f"--model: unknown layer {word!r}; known: {', '.join(makers)}, and activations such "
+                                 "as relu, tanh, sigmoid, gelu") from None
+            continue
+        make, least, most = makers[name]
+        if not least <= len(values) <= most:
+            raise ValueError(f"--model: {word!r}: {name} takes {least if least == most else f'{least} or {most}'} "
+                             f"numbers, as in {name}{':64' if least and name != 'dropout' else ''}")
+        layers.append(make(*values))
+    return layers
+
+
+def build(text, data, train_x, train_y, args):
+    """The compiled network: normalisation, the layers asked for, and the output that fits the target."""
+    images = train_x.ndim > 2
+    layers = layers_of(text or (CONVOLUTIONAL if images else DENSE))
+    first = nf.Rescale(1 / 255) if train_x.dtype == np.uint8 else nf.data.normalization(train_x)
+    if images and not any(layer.kind in ("flatten", "global_avg_pool") for layer in layers):
+        raise ValueError("--model: images need flatten or gap before the output")
+    last = [nf.Dense(len(data.classes), activation="softmax")] if data.classes else []
+    if not data.classes:
+        last = [nf.Dense(1 if train_y.ndim == 1 else train_y.shape[1])]
+        if train_y.ndim == 1:
+            # The network learns in units of the target's spread, and answers in those of the target.
+            last.append(nf.Rescale(float(train_y.std()) or 1.0, float(train_y.mean())))
+    model = nf.Sequential([first, *layers, *last], input_shape=train_x.shape[1:], seed=args.seed)
+    model.compile(nf.Adam(args.lr), "cross_entropy" if data.classes else "squared_error",
+                  metrics=["accuracy"] if data.classes else ["mae", "r2"], n_threads=args.threads)
+    return model
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+def train(args):
+    data = read(args.data, None, args.target, args.drop, args.missing, args.kind, args.labels, args.size)
+    if data.y is None:
+        raise ValueError(f"{args.data}: has no targets; an .npz file needs an array y, idx files --labels FILE")
+    integer("train", "--seed", args.seed, at_least=0)
+    share = number("train", "--validation", args.validation, above=0, below=1)
+    x, xv, y, yv = nf.data.train_test_split(data.x, data.y, test_size=share, seed=args.seed,
+                                            stratify=data.y if data.classes else None)
+    model = build(args.model, data, x, y, args)
+    model.metadata = {KEY: data.how}
+    if data.classes:
+        model.class_names = data.classes
+    silent = args.quiet or args.json
+    what = f"{len(data.classes)} classes" if data.classes else "a number" if y.ndim == 1 else f"{y.shape[1]} numbers"
+    if not silent:
+        print(f"{len(x)} samples to train, {len(xv)} to validate; predicting {what} from "
+              f"{' x '.join(map(str, x.shape[1:]))} values; {model.count_params():,} parameters")
+    callbacks = []
+    if args.patience is not None:
+        callbacks.append(nf.EarlyStopping(patience=args.patience, restore_best=True))
+    history = model.fit(x, y, batch_size=args.batch_size, epochs=args.epochs, validation_data=(xv, yv),
+                        callbacks=callbacks, verbose=0 if silent else 1)
+    figures = model.evaluate(xv, yv)
+    table = confusion(model, xv, yv) if data.classes else None
+    if args.out:
+        model.save(args.out)
+    if args.plot:
+        nf.plot.history(history, save=args.plot)
+    report = {"figures": figures, "epochs": len(history.epoch), "train_samples": len(x), "validation_samples": len(xv),
+              "seconds": sum(history.seconds), "classes": data.classes, "out": args.out,
+              "confusion": None if table is None else table.tolist()}
+    if args.json:
+        print(json.dumps(report))
+    elif not args.quiet:
+        print(f"{len(history.epoch)} epochs in {sum(history.seconds):.2f} s; on the validation samples: "
+              f"{words(figures)}")
+        show_confusion(table, data.classes)
+        if args.out:
+            print(f"saved as {args.out}; use it with: nnfast predict {args.out} DATA")
+    return 0
+
+
+def evaluate(args):
+    model, data = model_and_data(args)
+    if data.y is None:
+        raise ValueError(f"{args.data}: has no targets to compare with; `nnfast predict` needs none")
+    figures = model.evaluate(data.x, data.y)
+    table = confusion(model, data.x, data.y) if data.classes else None
+    if args.json:
+        print(json.dumps({"figures": figures, "samples": len(data.x), "classes": data.classes,
+                          "confusion": None if table is None else table.tolist()}))
+    elif not args.quiet:
+        print(f"{len(data.x)} samples: {words(figures)}")
+        show_confusion(table, data.classes)
+    return 0
+
+
+def predict(args):
+    model, data = model_and_data(args)
+    outputs = model.predict(data.x)
+    names = model.class_names
+    if names:
+        header = ["prediction", *(f"p({name})" for name in names)]
+        rows = [[names[int(row.argmax())], *map(str, row)] for row in outputs]
+    else:
+        target = (data.how.get("encoding") or {}).get("target") or {}
+        header = target.get("names") or [f"output{i}" for i in range(outputs.shape[1])]
+        rows = [list(map(str, row)) for row in outputs]
+    if args.json:
+        report = json.dumps([dict(zip(header, [row[0], *map(float, row[1:])] if names else map(float, row)))
+                             for row in rows])
+    with open_output(args.out) as file:
+        if args.json:
+            file.write(report + "\n")
+        else:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(header)
+            writer.writerows(rows)
+    if args.out and not (args.quiet or args.json):
+        print(f"{len(rows)} predictions in {args.out}")
+    return 0
+
+
+def summary(args):
+    model = nf.load(args.model_file)
+    if args.json:
+        print(json.dumps({"name": model.name, "parameters": model.count_params(), "input_shapes": model.input_shapes,
+                          "output_shapes": model.output_shapes, "classes": model.class_names, "dtype": model.dtype}))
+    elif not args.quiet:
+        model.summary()
+        if model.class_names:
+            print(f"classes: {', '.join(model.class_names)}")
+    return 0
+
+
+def export(args):
+    model = nf.load(args.model_file)
+    ending = os.path.splitext(args.out)[1].lower()
+    if ending == ".onnx":
+        nf.onnx.export(model, args.out)
+        files = [args.out]
+    elif ending == ".c":
+        files = nf.export_c(model, args.out)
+    else:
+        raise ValueError(f"--out {args.out}: the ending says what to write, .onnx or .c")
+    if args.json:
+        print(json.dumps({"files": list(map(str, files))}))
+    elif not args.quiet:
+        print(f"written: {', '.join(map(str, files))}")
+    return 0
+
+
+def bench(args):
+    """Time prediction and, for a compiled model, a training step, on random data."""
+    model = nf.load(args.model_file)
+    rng = np.random.default_rng(0)
+    report = {}
+    for rows in (1, args.batch_size):
+        x = [rng.random((rows, *shape), np.float32) for shape in model.input_shapes]
+        x = x[0] if len(x) == 1 else x
+        report[f"predict {rows}"] = seconds_of(lambda x=x: model.predict(x))
+    if model.compiled:
+        y = model.predict(x)
+        trained = model.clone()
+        report[f"train step {args.batch_size}"] = seconds_of(lambda: trained.train_on_batch(x, y))
+    if args.json:
+        print(json.dumps({"seconds": report}))
+    elif not args.quiet:
+        for what, seconds in report.items():
+            rows = int(what.split()[-1])
+            name = f"{what.rsplit(' ', 1)[0]}, {rows} samples"
+            print(f"{name:28} {seconds * 1e6:12,.1f} us {rows / seconds:14,.0f} samples/s")
+    return 0
+
+
+COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "summary": summary, "export": export,
+            "bench": bench}
+
+
+# --- what the commands share -----------------------------------------------------------------------------------------
+
+def model_and_data(args):
+    model = nf.load(args.model_file)
+    how = model.metadata.get(KEY)
+    if how is None and form_of(args.data) != "arrays":
+        raise ValueError(f"{args.model_file}: was not made by `nnfast train`, so it does not say how to read "
+                         f"{args.data}; give an .npz file with an array x")
+    return model, read(args.data, how, missing=args.missing, labels=args.labels)
+
+
+def confusion(model, x, y):
+    """Counts: rows are the true classes, columns the predicted ones."""
+    classes = model.output_shape[-1]
+    return np.bincount(y * classes + model.predict(x).argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+
+
+def show_confusion(table, classes):
+    if table is None or len(classes) > 20:
+        return
+    names = [name if len(name) <= 12 else name[:11] + "~" for name in classes]
+    left = max(len("true"), *map(len, names))
+    width = max(4, *map(len, names), len(str(table.max())))
+    print(f"\n{'true':{left}}  predicted\n{'':{left}}  " + " ".join(f"{name:>{width}}" for name in names))
+    for name, row in zip(names, table):
+        print(f"{name:{left}}  " + " ".join(f"{count:{width}}" for count in row))
+
+
+def words(figures):
+    return ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+
+
+def open_output(path):
+    """The file to write to, or the standard output."""
+    return open(path, "w", newline="", encoding="utf-8") if path else contextlib.nullcontext(sys.stdout)
+
+
+def seconds_of(call):
+    """The least time of a call, over about half a second."""
+    call()
+    best, end = float("inf"), time.perf_counter() + 0.5
+    while time.perf_counter() < end:
+        begun = time.perf_counter()
+        call()
+        best = min(best, time.perf_counter() - begun)
+    return best

@@ -1,0 +1,125 @@
+"""Images from folders, by Pillow."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..configurable import choose, integer
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+MODES = {"rgb": "RGB", "gray": "L"}
+
+
+@dataclass(frozen=True)
+class Images:
+    """What `image_folder` returns.
+
+    Attributes
+    ----------
+    x : uint8 array (N, H, W, C)
+        Divide by 255 in the network, by a first layer ``nf.Rescale(1 / 255)``: bytes are gathered as they are.
+    y : int32 array (N,)
+    classes : list of str
+        Names of the folders; ``model.class_names = images.classes`` saves them with the model.
+    paths : list of str
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    classes: list
+    paths: list
+
+    def __repr__(self):
+        n, h, w, c = self.x.shape
+        return f"<Images: {n} of {h} x {w} x {c}, {len(self.classes)} classes>"
+
+
+def image_folder(path, size=None, mode="rgb", classes=None):
+    """Read images that lie in one folder per class.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A folder of folders of images: path/cat/1.png, path/dog/2.jpg.
+    size : int or (height, width), optional
+        Images of other sizes are scaled to it (bilinear, proportions are not kept). Needed where they differ.
+    mode : {"rgb", "gray"}
+        Three channels, or one.
+    classes : list of str, optional
+        Names of the folders in the order of their labels, for data that go with earlier ones; sorted by default.
+
+    Returns
+    -------
+    Images
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there are no such folders or images, an image is damaged, or sizes differ and none is asked for.
+    ImportError
+        Without Pillow: ``pip install 'nnfast[image]'``.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from PIL import Image
+    >>> path = tempfile.mkdtemp()
+    >>> for name, grey in [("black", 0), ("white", 255)]:
+    ...     os.mkdir(os.path.join(path, name))
+    ...     Image.new("L", (8, 6), grey).save(os.path.join(path, name, "1.png"))
+    >>> images = image_folder(path, mode="gray")
+    >>> images, images.classes
+    (<Images: 2 of 6 x 8 x 1, 2 classes>, ['black', 'white'])
+    """
+    try:
+        from PIL import Image
+    except ImportError:
+        raise ImportError("image_folder: needs Pillow; pip install 'nnfast[image]'") from None
+
+    path = os.fspath(path)
+    mode = choose("image_folder mode", mode, MODES)
+    if size is not None:
+        size = (size, size) if np.ndim(size) == 0 else tuple(size)
+        if len(size) != 2:
+            raise ValueError(f"image_folder: size must be a number or (height, width), got {size!r}")
+        size = tuple(integer("image_folder", "size", length, at_least=1) for length in size)
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"image_folder: {path!r} is not a folder")
+    found = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+    if not found:
+        raise ValueError(f"image_folder: {path!r} has no folders in it; images of class 'cat' belong in "
+                         f"{os.path.join(path, 'cat')!r}")
+    if classes is None:
+        classes = found
+    elif unknown := [name for name in found if name not in classes]:
+        raise ValueError(f"image_folder: the folder {unknown[0]!r} is not among the classes {', '.join(classes)}")
+    paths, labels, arrays = [], [], []
+    for label, name in enumerate(classes):
+        if name not in found:
+            continue
+        before = len(paths)
+        for entry in sorted(os.listdir(os.path.join(path, name))):
+            if entry.lower().endswith(ENDINGS) and not entry.startswith("."):
+                paths.append(os.path.join(path, name, entry))
+                labels.append(label)
+        if len(paths) == before:
+            raise ValueError(f"image_folder: no images ({', '.join(ENDINGS)}) in {os.path.join(path, name)!r}")
+    for file in paths:
+        try:
+            with Image.open(file) as image:
+                image = image.convert(MODES[mode])
+                if size is not None and image.size != size[::-1]:
+                    image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+                arrays.append(np.asarray(image, np.uint8))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"image_folder: {file!r} cannot be read as an image: {error}") from error
+    sizes = Counter(a.shape[:2] for a in arrays)
+    if len(sizes) > 1:
+        listed = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(4))
+        h, w = sizes.most_common(1)[0][0]
+        raise ValueError(f"image_folder: the images have different sizes ({listed}{', ...' if len(sizes) > 4 else ''})"
+                         f"; scale them to one with size=({h}, {w})")
+    x = np.stack(arrays)
+    return Images(x if x.ndim == 4 else x[..., None], np.array(labels, np.int32), list(classes), paths)

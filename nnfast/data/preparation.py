@@ -1,0 +1,156 @@
+"""Splitting, labels and normalisation."""
+
+import numpy as np
+
+from ..arrays import as_numbers, check_finite
+from ..configurable import integer, number
+from ..layers import BatchNorm
+
+
+def train_test_split(*arrays, test_size=0.25, seed=0, stratify=None):
+    """Split arrays into a part to train with and a part to test with.
+
+    Parameters
+    ----------
+    *arrays : sequence with one entry per sample
+        NumPy arrays, lists, SciPy matrices; frames of pandas by position.
+    test_size : float or int
+        A share in (0, 1), rounded up, or a number of samples.
+    seed : int
+        Of the order. The same seed and number of samples give the same split everywhere.
+    stratify : array, optional
+        Classes: each keeps its share in both parts.
+
+    Returns
+    -------
+    list
+        Train and test part of the first array, of the second, and so on, as scikit-learn's function of this name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x_train, x_test, y_train, y_test = train_test_split(np.arange(8), np.arange(8) % 2, stratify=np.arange(8) % 2)
+    >>> len(x_train), y_test
+    (6, array([1, 0]))
+    """
+    if not arrays:
+        raise ValueError("train_test_split: give at least one array")
+    sizes = [a.shape[0] if hasattr(a, "shape") else len(a) for a in arrays]
+    n = sizes[0]
+    if set(sizes) != {n}:
+        raise ValueError(f"train_test_split: the arrays have different numbers of samples: "
+                         f"{', '.join(map(str, sizes))}")
+    seed = integer("train_test_split", "seed", seed, at_least=0)
+    if isinstance(test_size, (int, np.integer)) and not isinstance(test_size, bool):
+        held = integer("train_test_split", "test_size", test_size, at_least=1)
+    else:
+        held = int(np.ceil(number("train_test_split", "test_size", test_size, above=0, below=1) * n - 1e-9))
+    if held >= n:
+        raise ValueError(f"train_test_split: test_size={test_size} of {n} samples leaves none to train with")
+    order = np.random.Generator(np.random.Philox(seed)).permutation(n)
+    if stratify is not None:
+        classes = np.asarray(stratify)
+        if classes.shape != (n,):
+            raise ValueError(f"train_test_split: stratify has shape {classes.shape}, expected ({n},)")
+        chosen = np.zeros(n, bool)
+        labels, counts = np.unique(classes, return_inverse=True, return_counts=True)[1:]
+        exact = held * counts / n
+        quota = np.floor(exact).astype(int)
+        # What rounding down has left over goes to the classes that it took most from.
+        quota[np.argsort(quota - exact, kind="stable")[:held - quota.sum()]] += 1
+        for label, size in enumerate(quota):
+            chosen[order[labels[order] == label][:size]] = True
+        parts = order[~chosen[order]], order[chosen[order]]
+    else:
+        parts = order[held:], order[:held]
+    return [take(a, part) for a in arrays for part in parts]
+
+
+def take(a, index):
+    if hasattr(a, "iloc"):
+        return a.iloc[index]
+    return a[index] if hasattr(a, "shape") else [a[i] for i in index]
+
+
+def encode_labels(y, classes=None):
+    """Classes of any kind as labels 0, 1, ..., in sorted order.
+
+    Parameters
+    ----------
+    y : sequence of text, numbers or booleans
+    classes : sequence, optional
+        The classes of an earlier call, to encode further data in the same way.
+
+    Returns
+    -------
+    labels : int32 array
+        ``classes[labels]`` is y again.
+    classes : array
+
+    Examples
+    --------
+    >>> labels, classes = encode_labels(["cat", "dog", "cat"])
+    >>> labels, classes[labels]
+    (array([0, 1, 0], dtype=int32), array(['cat', 'dog', 'cat'], dtype='<U3'))
+    """
+    y = np.asarray(y)
+    if y.ndim != 1 or len(y) == 0:
+        raise ValueError(f"encode_labels: expected one label per sample, got shape {y.shape}")
+    if y.dtype.kind == "O":
+        kinds = {type(value) for value in y}
+        if len(kinds) > 1:
+            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            raise TypeError(f"encode_labels: labels are of different types ({names}); missing ones need a label of "
+                            "their own, or leave their rows out")
+        y = np.array(list(y))
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(f"encode_labels: the label of row {int(np.argmin(np.isfinite(y)))} is missing")
+    if classes is None:
+        classes, labels = np.unique(y, return_inverse=True)
+        return labels.astype(np.int32), classes
+    classes = np.asarray(classes)
+    places = {value: i for i, value in enumerate(classes.tolist())}
+    unknown = sorted({str(value) for value in y.tolist() if value not in places})
+    if unknown:
+        raise ValueError(f"encode_labels: {', '.join(unknown[:5])} is not among the classes "
+                         f"{', '.join(map(str, classes[:20]))}")
+    return np.array([places[value] for value in y.tolist()], np.int32), classes
+
+
+def normalization(x, name=None):
+    """A first layer that brings each column of x to mean 0 and variance 1.
+
+    Its statistics are parameters of the model: `save` writes them, and `predict` takes data in their own units. It is a
+    `BatchNorm` that is frozen, with the variance of x (divided by N); constant columns become 0.
+
+    Parameters
+    ----------
+    x : array (N, ..., C)
+        The training data; the statistics are over all axes but the last.
+    name : str, optional
+
+    Returns
+    -------
+    BatchNorm
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> x = np.array([[10.0, 500.0], [20.0, 500.0], [30.0, 500.0]])
+    >>> model = nf.Sequential([nf.data.normalization(x), nf.Dense(1)], input_shape=(2,))
+    >>> model.submodel("batch_norm").predict(x)
+    array([[-1.2247449,  0.       ], [ 0.       ,  0.       ], [ 1.2247449,  0.       ]], dtype=float32)
+    """
+    x = as_numbers(x, "normalization: x")
+    if x.ndim < 2 or x.size == 0:
+        raise ValueError(f"normalization: expected data (N, ..., C), got shape {x.shape}")
+    check_finite(x, np.dtype(np.float64), "normalization: x")
+    rows = x.reshape(-1, x.shape[-1])
+    mean, variance = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
+    # Of equal numbers rounding leaves a trace of a variance.
+    variance[variance <= 1e-12 * np.square(mean)] = 1.0
+    variance[variance == 0] = 1.0
+    layer = BatchNorm(epsilon=1e-12, center=False, scale=False, name=name, trainable=False)
+    layer.statistics = mean, variance
+    return layer

@@ -1,0 +1,370 @@
+"""Tables with text columns, missing values and a target, as arrays; and the encoding, to treat further data alike.
+
+A column of numbers becomes one column of x, a column of text one column of 0 and 1 for each of its texts. Encodings are
+JSON-able: in ``model.metadata`` they are saved with the model.
+"""
+
+import csv as csv_module
+import math
+import os
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..configurable import choose
+
+#: what spreadsheets and programs write where a value is missing
+MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"})
+#: a target of whole numbers with more different values than this is a number to predict, not a class
+MOST_CLASSES = 20
+#: a text column with more different texts than this, and hardly a row like another, tells rows apart
+MOST_TEXTS = 50
+
+
+@dataclass(frozen=True, repr=False)
+class TableEncoding:
+    """How columns become numbers.
+
+    Attributes
+    ----------
+    columns : list of dict
+        {"name", "kind": "number", "fill"} or {"name", "kind": "text", "values"}.
+    target : dict or None
+        {"names", "kind": "classes", "classes"} or {"names", "kind": "numbers"}.
+    """
+
+    columns: list
+    target: dict | None
+
+    def to_dict(self):
+        """JSON-able data, from which ``TableEncoding(**data)`` is the same."""
+        return {"columns": self.columns, "target": self.target}
+
+    @property
+    def feature_names(self):
+        """A name for each column of x."""
+        names = []
+        for column in self.columns:
+            own = column["name"]
+            names += [own] if column["kind"] == "number" else [f"{own}={value}" for value in column["values"]]
+        return names
+
+    @property
+    def classes(self):
+        """Names of the classes, or None for a target of numbers."""
+        return None if self.target is None or self.target["kind"] != "classes" else list(self.target["classes"])
+
+    def __repr__(self):
+        return f"<TableEncoding: {len(self.columns)} columns, {len(self.feature_names)} features>"
+
+
+@dataclass(frozen=True, repr=False)
+class Table:
+    """What `csv` and `frame` return.
+
+    Attributes
+    ----------
+    x : float32 array (N, features)
+    y : int32 array (N,) of classes, float32 array (N,) or (N, targets) of numbers, or None without a target
+    encoding : TableEncoding
+        Its `classes` and `feature_names` are also here.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    encoding: TableEncoding
+
+    @property
+    def classes(self):
+        return self.encoding.classes
+
+    @property
+    def feature_names(self):
+        return self.encoding.feature_names
+
+    def __repr__(self):
+        target = self.encoding.target
+        if self.y is None or target is None:
+            what = "no target"
+        elif target["kind"] == "classes":
+            what = f"{len(target['classes'])} classes of {target['names'][0]!r}"
+        else:
+            what = f"target {', '.join(map(repr, target['names']))}"
+        return f"<Table: {self.x.shape[0]} rows, {self.x.shape[1]} features, {what}>"
+
+
+def csv(path, target=None, missing="error", kind="auto", drop=(), separator=None, encoding=None):
+    """Read a table from a text file with one line per row and names in the first line.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        UTF-8. With the separator ";" numbers may have a decimal comma, as spreadsheets of many countries write them.
+    target : str or list of str, optional
+        The column, or columns, to predict.
+    missing : {"error", "mean", "drop"}
+        Where values are missing (empty, NA, NaN, null, ?, -): an error that names the columns; the column's mean, and
+        for text a value of its own; or leave such rows out. A missing target is an error, or dropped.
+    kind : {"auto", "classes", "numbers"}
+        What the target is. "auto": classes if it is text, or whole numbers of at most 20 different values that come
+        back again and again.
+    drop : str or list of str
+        Columns to leave out: numbers of rows, names.
+    separator : str, optional
+        By default the one of "," ";" tab and "|" that the first line has most of.
+    encoding : TableEncoding or dict, optional
+        Of earlier data: columns are treated as they were there. `target`, `kind` and `drop` must then be left out; a
+        file without the target has y None.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    ValueError
+        If the file is not such a table; the message says the line or column and what to do.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "animals.csv")
+    >>> with open(path, "w") as file:
+    ...     _ = file.write("legs,cover,animal\\n4,fur,cat\\n2,feathers,hen\\n4,fur,dog\\n")
+    >>> table = csv(path, target="animal")
+    >>> table, table.feature_names, table.classes
+    (<Table: 3 rows, 3 features, 3 classes of 'animal'>, ['legs', 'cover=feathers', 'cover=fur'],
+     ['cat', 'dog', 'hen'])
+    >>> table.x
+    array([[4., 0., 1.], [2., 1., 0.], [4., 0., 1.]], dtype=float32)
+    """
+    columns, first_row = read_csv(os.fspath(path), separator)
+    return encode(columns, first_row, f"{path}", target, missing, kind, drop, encoding)
+
+
+def frame(data, target=None, missing="error", kind="auto", drop=(), encoding=None):
+    """A table from a frame of pandas, polars or Arrow, through narwhals; arguments as in `csv`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> frame(pd.DataFrame({"size": [1.5, 2.5], "colour": ["red", "blue"], "price": [10.0, 20.5]}), target="price")
+    <Table: 2 rows, 3 features, target 'price'>
+    """
+    columns = {}
+    native = as_frame(data, "frame")
+    for name in native.columns:
+        column = native[name]
+        if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
+            values = column.cast(narwhals().Float64).to_list()
+            columns[str(name)] = [None if value is None or math.isnan(value) else value for value in values]
+        elif column.dtype.is_temporal():
+            raise ValueError(f"frame: column {name!r} holds dates or times; turn it into numbers (days since a date, "
+                             f"hour of the day), or leave it out with drop=[{name!r}]")
+        else:
+            columns[str(name)] = [None if value is None or value != value else str(value) for value in column.to_list()]
+    return encode(columns, 0, "frame", target, missing, kind, drop, encoding)
+
+
+def narwhals():
+    try:
+        import narwhals
+    except ImportError:
+        raise ImportError("frames need narwhals; pip install 'nnfast[frame]'") from None
+    return narwhals
+
+
+def as_frame(data, what):
+    """A narwhals frame of any library's."""
+    try:
+        return narwhals().from_native(data, eager_only=True)
+    except TypeError:
+        raise TypeError(f"{what}: expected a frame of pandas, polars or Arrow, got {type(data).__name__}") from None
+
+
+def read_csv(path, separator):
+    """Columns by name, each a list of texts (None where missing) or of floats; and the line of the first row."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            first = file.readline()
+            if not first.strip():
+                raise ValueError(f"{path}: is empty; the first line must name the columns")
+            if separator is None:
+                separator = max(",;\t|", key=first.count)
+            file.seek(0)
+            rows = csv_module.reader(file, delimiter=separator, strict=True)
+            names = [name.strip() for name in next(rows)]
+            twice = {name for name in names if names.count(name) > 1}
+            if twice or "" in names:
+                problem = f"the name {sorted(twice)[0]!r} twice" if twice and twice != {""} else "a column without name"
+                raise ValueError(f"{path}: the first line has {problem}; every column needs a name of its own")
+            if all(number_of(name, separator) is not None for name in names):
+                raise ValueError(f"{path}: the first line holds numbers ({', '.join(names[:3])}, ...); it must name "
+                                 "the columns, so put a line of names above it")
+            columns = {name: [] for name in names}
+            for row in rows:
+                if not row:
+                    continue
+                if len(row) != len(names):
+                    raise ValueError(f"{path}: line {rows.line_num} has {len(row)} values, the first line {len(names)} "
+                                     f"names; is {separator!r} the separator?")
+                for column, value in zip(columns.values(), row):
+                    value = value.strip()
+                    column.append(None if value.lower() in MISSING else value)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start}); spreadsheets "
+                             "can save as 'CSV UTF-8'") from None
+        except csv_module.Error as error:
+            raise ValueError(f"{path}: line {rows.line_num}: {error}") from None
+    if not columns[names[0]]:
+        raise ValueError(f"{path}: has no rows below the names")
+    for name, values in columns.items():
+        numbers = [None if value is None else number_of(value, separator) for value in values]
+        if all(number is not None for number, value in zip(numbers, values) if value is not None):
+            columns[name] = numbers
+    return columns, 2
+
+
+def number_of(text, separator):
+    """A text as a finite float, or None."""
+    if separator == ";" and "," in text and "." not in text:
+        text = text.replace(",", ".")
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None
+
+
+def encode(columns, first_row, source, target, missing, kind, drop, encoding):
+    """The Table of columns."""
+    missing = choose("missing", missing, ("error", "mean", "drop"))
+    kind = choose("kind", kind, ("auto", "classes", "numbers"))
+    if encoding is not None:
+        if target is not None or kind != "auto" or len(drop):
+            raise ValueError(f"{source}: with encoding= leave target, kind and drop out; it knows them")
+        encoding = TableEncoding(**encoding) if isinstance(encoding, dict) else encoding
+        features = [column["name"] for column in encoding.columns]
+        names = [] if encoding.target is None else encoding.target["names"]
+        names = names if all(name in columns for name in names) else []
+    else:
+        drop = [drop] if isinstance(drop, str) else list(drop)
+        names = [] if target is None else [target] if isinstance(target, str) else list(target)
+        for name in (*names, *drop):
+            known(columns, name, source)
+        features = [name for name in columns if name not in names and name not in drop]
+        if not features:
+            raise ValueError(f"{source}: no column is left to predict from")
+    for name in features:
+        known(columns, name, source)
+    columns = {name: columns[name] for name in (*features, *names)}
+    rows = [i for i, row in enumerate(zip(*columns.values())) if missing != "drop" or None not in row]
+    if not rows:
+        raise ValueError(f"{source}: every row has a missing value; missing='mean' keeps them")
+    columns = {name: [values[i] for i in rows] for name, values in columns.items()}
+    gaps = {name: sum(value is None for value in columns[name]) for name in columns}
+    bad = {name: count for name, count in gaps.items() if count and (missing == "error" or name in names)}
+    if bad:
+        listed = ", ".join(f"{name!r} ({count})" for name, count in bad.items())
+        hint = "missing='drop' leaves such rows out" + ("" if set(bad) & set(names) else ", missing='mean' fills them")
+        raise ValueError(f"{source}: values are missing in the columns {listed}; {hint}")
+    if encoding is None:
+        encoding = TableEncoding([describe(name, columns[name], source) for name in features],
+                                 describe_target(names, columns, kind, source))
+    parts = [encode_column(column, columns[column["name"]], [row + first_row for row in rows], source)
+             for column in encoding.columns]
+    x = np.concatenate(parts, axis=1).astype(np.float32)
+    y = encode_target(encoding.target, [columns[name] for name in names], source) if names else None
+    return Table(x, y, encoding)
+
+
+def known(columns, name, source):
+    if name not in columns:
+        import difflib
+
+        close = difflib.get_close_matches(str(name), list(columns), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{source}: there is no column {name!r}{hint} (columns: {', '.join(list(columns)[:20])}"
+                         f"{', ...' if len(columns) > 20 else ''})")
+
+
+def is_text(values):
+    return any(isinstance(value, str) for value in values)
+
+
+def describe(name, values, source):
+    """The encoding of a column that is predicted from."""
+    present = [value for value in values if value is not None]
+    if not present:
+        raise ValueError(f"{source}: column {name!r} is empty; leave it out with drop=[{name!r}]")
+    if not is_text(present):
+        return {"name": name, "kind": "number", "fill": math.fsum(present) / len(present)}
+    texts = sorted(set(present)) + ([""] if len(present) < len(values) else [])
+    if len(texts) > MOST_TEXTS and len(texts) > len(values) / 4:
+        raise ValueError(f"{source}: column {name!r} has {len(texts)} different texts in {len(values)} rows, so it "
+                         f"names rows rather than describes them; leave it out with drop=[{name!r}]")
+    return {"name": name, "kind": "text", "values": texts}
+
+
+def encode_column(column, values, lines, source):
+    """(N, 1) numbers, or (N, texts) of 0 and 1."""
+    if column["kind"] == "number":
+        for i, value in enumerate(values):
+            if isinstance(value, str) and number_of(value, ",") is None:
+                raise ValueError(f"{source}: column {column['name']!r} has {value!r} in row {lines[i]}, where "
+                                 "the data before had numbers")
+        return np.array([[column["fill"] if value is None else float(value)] for value in values])
+    places = {text: i for i, text in enumerate(column["values"])}
+    encoded = np.zeros((len(values), len(places)))
+    for i, value in enumerate(values):
+        text = "" if value is None else str(value)
+        if text not in places:
+            shown = repr(value) if value is not None else "no value"
+            raise ValueError(f"{source}: column {column['name']!r} has {shown} in row {lines[i]}, which the "
+                             f"data before did not have ({', '.join(column['values'][:10])})")
+        encoded[i, places[text]] = 1
+    return encoded
+
+
+def describe_target(names, columns, kind, source):
+    if not names:
+        return None
+    if len(names) > 1:
+        text = [name for name in names if is_text(columns[name])]
+        if text or kind == "classes":
+            raise ValueError(f"{source}: several targets must be numbers"
+                             + (f", but {text[0]!r} holds text" if text else "; leave kind out"))
+        return {"names": names, "kind": "numbers"}
+    values = columns[names[0]]
+    if is_text(values):
+        if kind == "numbers":
+            word = next(value for value in values if isinstance(value, str))
+            raise ValueError(f"{source}: the target {names[0]!r} is not all numbers, it has {word!r}; leave kind out")
+        classes = sorted(set(values))
+        if len(classes) > MOST_TEXTS and len(classes) > len(values) / 2:
+            raise ValueError(f"{source}: the target {names[0]!r} has {len(classes)} different texts in {len(values)} "
+                             "rows; is it the right column?")
+    else:
+        distinct = sorted(set(values))
+        repeated = len(distinct) <= MOST_CLASSES and len(values) >= 3 * len(distinct)
+        if kind == "numbers" or (kind == "auto" and not (repeated and all(value.is_integer() for value in distinct))):
+            return {"names": names, "kind": "numbers"}
+        classes = [format(value, "g") for value in distinct]
+    if len(classes) < 2:
+        raise ValueError(f"{source}: the target {names[0]!r} is {classes[0]!r} in every row; there is nothing to learn")
+    return {"names": names, "kind": "classes", "classes": classes}
+
+
+def encode_target(target, columns, source):
+    if target["kind"] == "numbers":
+        if any(is_text(column) for column in columns):
+            raise ValueError(f"{source}: the target {target['names'][0]!r} holds text, in the data before numbers")
+        y = np.array(columns, np.float64).T.astype(np.float32)
+        return y[:, 0] if len(columns) == 1 else y
+    places = {name: i for i, name in enumerate(target["classes"])}
+    texts = [value if isinstance(value, str) else format(value, "g") for value in columns[0]]
+    unknown = sorted(set(texts) - set(places))
+    if unknown:
+        raise ValueError(f"{source}: the target {target['names'][0]!r} has {unknown[0]!r}, which is not among the "
+                         f"classes {', '.join(target['classes'][:20])}")
+    return np.array([places[text] for text in texts], np.int32)

@@ -1,0 +1,419 @@
+"""What the two network estimators share: the network, its training, and when that ends.
+
+Design:
+1. Constructor arguments are kept as they are given and checked by `fit`, as scikit-learn wants it.
+2. `model_` is an nnfast model; whatever has been learnt is in it, so pickling an estimator pickles a model.
+3. Rows of weight zero are left out, and the penalty is divided by the batch's total weight: weights then mean
+   repetitions, and a weight of zero means absence.
+4. An argument that the others leave without effect raises an error.
+"""
+
+import copy
+import inspect
+import math
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from .. import activations, losses, optimizers
+from ..callbacks import Callback
+from ..configurable import boolean, choose, integer, number
+from ..layers import Dense, Dropout
+from ..model import Model, Sequential
+from ..regularizers import L2
+from ..solvers import LBFGS
+
+#: scikit-learn's names of activations
+ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}
+
+# Arguments that say how the network looks, or how it is trained, and so mean nothing beside one that says it already.
+LAYER_ARGUMENTS = ("hidden_layer_sizes", "activation", "dropout")
+SOLVER_ARGUMENTS = ("solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum",
+                    "beta_1", "beta_2", "epsilon")
+ADAM_ARGUMENTS = ("beta_1", "beta_2", "epsilon")
+SGD_ARGUMENTS = ("learning_rate", "power_t", "momentum", "nesterovs_momentum")
+STEP_ARGUMENTS = ("batch_size", "shuffle", "learning_rate_init", "early_stopping")
+
+SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in scikit-learn
+
+
+class Network(BaseEstimator):
+    """Base of NNClassifier and NNRegressor; these define the constructor and what targets mean."""
+
+    # -- what the subclasses define ------------------------------------------------------------------------------
+
+    def _read_targets(self, y, first):
+        """Check y; return it as the network learns it, (N,) or (N, outputs)."""
+        raise NotImplementedError
+
+    def _prediction(self, outputs):
+        """What `predict` returns for the network's outputs."""
+        raise NotImplementedError
+
+    def _score_outputs(self, outputs, y, weight):
+        """The validation score of outputs."""
+        raise NotImplementedError
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def _fit(self, X, y, sample_weight, validation_data=None, incremental=False):
+        self._check_arguments(incremental)
+        first = not hasattr(self, "model_") or not (self.warm_start or incremental)
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32), reset=first,
+            allow_nd=self.model is not None, y_numeric=is_regressor(self),
+        )
+        X = X.toarray() if hasattr(X, "toarray") else X
+        y = self._read_targets(y, first)
+        weight = self._weights(sample_weight, X, y)
+        if weight is not None and not weight.all():
+            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+            if len(X) == 0:
+                raise ValueError(f"{type(self).__name__}: all sample weights are zero")
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        validation = None
+        if validation_data is not None:
+            validation = self._validation_data(validation_data)
+        elif self.early_stopping:
+            X, y, weight, validation = self._split(X, y, weight, rng)
+        batch = self._batch_size(len(X))
+        if first:
+            self.model_ = self._new_model(X, seed)
+            self.t_, self.loss_curve_, self.best_loss_ = 0, [], math.inf
+            self._no_improvement = 0
+            if validation is not None:
+                self.validation_scores_, self.best_validation_score_ = [], -math.inf
+            elif hasattr(self, "validation_scores_"):
+                del self.validation_scores_, self.best_validation_score_
+        elif validation is not None and not hasattr(self, "validation_scores_"):
+            self.validation_scores_, self.best_validation_score_ = [], -math.inf
+        if first or not incremental:
+            mass = batch if weight is None else batch * float(weight.mean())
+            self._compile(mass)
+        self._train(self._shaped(X), y, weight, validation, batch, incremental)
+        return self
+
+    def _train(self, X, y, weight, validation, batch, incremental):
+        model = self.model_
+        if validation is not None:
+            validation = (self._shaped(validation[0]), *validation[1:])
+        lbfgs = self.solver == "lbfgs" and self.optimizer is None
+        watch = Watch(self, validation, len(X), incremental, lbfgs)
+        callbacks = self.callbacks
+        if not isinstance(callbacks, (list, tuple)):
+            callbacks = [] if callbacks is None else [callbacks]
+        options = {"solver": LBFGS(tolerance=self.tol or 1e-12)} if lbfgs else {
+            "batch_size": batch, "shuffle": self.shuffle}
+        self.n_iter_ = 0
+        try:
+            with warnings.catch_warnings():
+                # Said below in scikit-learn's words.
+                warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
+                model.fit(X, y, epochs=1 if incremental else self.max_iter, sample_weight=weight, verbose=0,
+                          callbacks=[*callbacks, watch], **options)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+        self.n_iter_ = max(self.n_iter_, 1)
+        if self.loss_curve_:
+            self.loss_ = self.loss_curve_[-1]
+        if self.early_stopping and watch.best_weights is not None:
+            model.set_weights(watch.best_weights)
+        ended = model.history.converged if lbfgs else watch.stopped or model.stop_training
+        if not ended and not incremental and self.n_iter_ >= self.max_iter:
+            warnings.warn(
+                f"{type(self).__name__}: max_iter={self.max_iter} iterations reached before the loss settled; raise "
+                "max_iter or learning_rate_init, or bring the columns of X to one scale (StandardScaler)",
+                ConvergenceWarning, stacklevel=4,
+            )
+
+    def _weights(self, sample_weight, X, y):
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+    def _validation_data(self, data):
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            raise ValueError(f"{type(self).__name__}: validation_data must be (X, y) or (X, y, sample_weight)")
+        X = self._read_inputs(data[0])
+        y = self._read_targets(np.asarray(data[1]), False)
+        if len(y) != len(X):
+            raise ValueError(f"{type(self).__name__}: validation_data has {len(X)} rows of X and {len(y)} of y")
+        weight = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], X, dtype=np.float64)
+        return X, y, weight
+
+    def _split(self, X, y, weight, rng):
+        """Keep a part of the rows for validation, with the classes in the same proportions."""
+        stratify = y if is_classifier(self) and y.ndim == 1 else None
+        train, held = train_test_split(
+            np.arange(len(X)), test_size=self.validation_fraction, random_state=rng, stratify=stratify)
+        if len(held) < 2:
+            raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
+                             "dataset.")
+        if weight is None:
+            return X[train], y[train], None, (X[held], y[held], None)
+        return X[train], y[train], weight[train], (X[held], y[held], weight[held])
+
+    def _batch_size(self, n):
+        if isinstance(self.batch_size, str):
+            return min(200, n)
+        if self.batch_size > n:
+            warnings.warn(f"{type(self).__name__}: batch_size={self.batch_size} is more than the {n} samples; taking "
+                          "all of them", stacklevel=5)
+        return min(int(self.batch_size), n)
+
+    # -- arguments -----------------------------------------------------------------------------------------------
+
+    def _given(self, names):
+        """Those of the arguments that are not at their defaults."""
+        defaults = inspect.signature(type(self).__init__).parameters
+        return [name for name in names if not same(getattr(self, name), defaults[name].default)]
+
+    def _refuse(self, names, reason):
+        if given := self._given(names):
+            raise ValueError(f"{type(self).__name__}: {', '.join(given)} would have no effect: {reason}")
+
+    def _check_arguments(self, incremental):
+        who = type(self).__name__
+        if self.model is None:
+            sizes = self._hidden_sizes()
+            for size in sizes:
+                if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+                    raise ValueError(f"{who}: hidden_layer_sizes must be > 0 integers, got {list(sizes)}")
+            activations.resolve(ACTIVATIONS.get(self.activation, self.activation), None, who)
+            number(who, "dropout", self.dropout, at_least=0, below=1)
+        else:
+            self._refuse(LAYER_ARGUMENTS, "model= says which layers there are")
+        choose(f"{who} solver", self.solver, ("adam", "sgd", "lbfgs"))
+        choose(f"{who} learning_rate", self.learning_rate, ("constant", "invscaling", "adaptive"))
+        if self.batch_size != "auto":
+            integer(who, "batch_size", self.batch_size, at_least=1)
+        for name, least in (("max_iter", 1), ("n_iter_no_change", 1)):
+            value = getattr(self, name)
+            if value != math.inf or name == "max_iter":
+                integer(who, name, value, at_least=least)
+        number(who, "alpha", self.alpha, at_least=0)
+        number(who, "tol", self.tol, at_least=0)
+        number(who, "learning_rate_init", self.learning_rate_init, above=0)
+        number(who, "power_t", self.power_t, at_least=0)
+        number(who, "validation_fraction", self.validation_fraction, above=0, below=1)
+        for name in ("shuffle", "warm_start", "early_stopping", "nesterovs_momentum"):
+            boolean(who, name, getattr(self, name))
+        if incremental and self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if self.optimizer is not None:
+            self._refuse(SOLVER_ARGUMENTS, "optimizer= says how to train")
+        elif self.solver == "adam":
+            self._refuse(SGD_ARGUMENTS, 'it belongs to solver="sgd"')
+        elif self.solver == "sgd":
+            self._refuse(ADAM_ARGUMENTS, 'it belongs to solver="adam"')
+            if self.learning_rate != "invscaling":
+                self._refuse(("power_t",), 'it belongs to learning_rate="invscaling"')
+        else:
+            self._refuse(SGD_ARGUMENTS + ADAM_ARGUMENTS + STEP_ARGUMENTS, 'solver="lbfgs" takes all samples in every '
+                         "step and stops where the gradient vanishes")
+        if isinstance(self.model, Model) and self.model.compiled:
+            self._refuse(("loss", "optimizer", "alpha", *SOLVER_ARGUMENTS),
+                         "the model has been compiled; give a model that has not, or leave them out")
+
+    def _hidden_sizes(self):
+        sizes = self.hidden_layer_sizes
+        return tuple(sizes) if hasattr(sizes, "__iter__") else (sizes,)
+
+    # -- the network ---------------------------------------------------------------------------------------------
+
+    def _new_model(self, X, seed):
+        dtype = X.dtype.name
+        if self.model is None:
+            # Biases start as in scikit-learn, not at zero.
+            layers, activation = [], ACTIVATIONS.get(self.activation, self.activation)
+            for size in self._hidden_sizes():
+                layers.append(Dense(int(size), activation=activation, bias_initializer="glorot_uniform"))
+                if self.dropout:
+                    layers.append(Dropout(self.dropout))
+            layers.append(Dense(self._n_outputs(), activation=self._output_activation(),
+                                bias_initializer="glorot_uniform"))
+            return Sequential(layers, input_shape=(X.shape[1],), seed=seed, dtype=dtype)
+        if isinstance(self.model, Model):
+            model = self.model.clone(dtype)
+            fresh = not model.built
+        elif callable(self.model):
+            shape = X.shape[1:]
+            made = self.model(shape[0] if len(shape) == 1 else shape, self._width())
+            if not isinstance(made, Model):
+                raise TypeError(f"{type(self).__name__}: model= must return an nnfast model, got {type(made).__name__}")
+            model, fresh = made.clone(dtype), True
+        else:
+            raise TypeError(f"{type(self).__name__}: model must be an nnfast model or a function (n_features, "
+                            f"n_outputs) that makes one, got {type(self.model).__name__}")
+        model.seed = seed
+        model._build_from(X[:1])
+        if fresh:
+            # A function gives fresh weights, of which random_state decides.
+            model._drop_plan()
+            model._values = model._graph.initial_values(seed, model._dtype)
+        if len(model.input_shapes) != 1 or len(model.output_shapes) != 1:
+            raise ValueError(f"{type(self).__name__}: model must have one input and one output, {model.name} has "
+                             f"{len(model.input_shapes)} and {len(model.output_shapes)}")
+        if math.prod(model.input_shape) != math.prod(X.shape[1:]):
+            raise ValueError(f"{type(self).__name__}: model {model.name} expects inputs of shape {model.input_shape}, "
+                             f"X has {math.prod(X.shape[1:])} features")
+        self._check_output(model)
+        return model
+
+    def _width(self):
+        """How many outputs a function that makes a model is asked for."""
+        return self._n_outputs()
+
+    def _shaped(self, X):
+        """Rows as the network's input has them: an image may come as one long row."""
+        shape = self.model_.input_shape
+        return X if X.shape[1:] == shape else X.reshape((len(X), *shape))
+
+    def _compile(self, mass):
+        """Compile for batches whose weights sum to `mass`."""
+        model = self.model_
+        if isinstance(self.model, Model) and self.model.compiled:
+            config = self.model._settings
+            model.compile(copy.deepcopy(config.optimizer), config.objective.losses, config.objective.requested[0],
+                          regularizer=config.regularizer, n_threads=self.n_threads or config.n_threads)
+            return
+        loss, factor = self._loss()
+        model.compile(self._optimizer(), loss, loss_weights=[factor],
+                      regularizer=L2(self.alpha / mass) if self.alpha else None, n_threads=self.n_threads)
+
+    def _loss(self):
+        """The loss, and its factor in the total."""
+        return losses.get(self.loss), 1.0
+
+    def _optimizer(self):
+        if self.optimizer is not None:
+            # A copy, because callbacks may change its rate.
+            return copy.deepcopy(optimizers.get(self.optimizer))
+        rate = float(self.learning_rate_init)
+        if self.solver == "sgd":
+            return optimizers.SGD(rate, self.momentum, self.nesterovs_momentum and self.momentum > 0)
+        return optimizers.Adam(rate, self.beta_1, self.beta_2, self.epsilon)
+
+    # -- inference -----------------------------------------------------------------------------------------------
+
+    def _read_inputs(self, X):
+        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False,
+                          allow_nd=self.model is not None)
+        return X.toarray() if hasattr(X, "toarray") else X
+
+    def _outputs(self, X):
+        check_is_fitted(self, "model_")
+        return self.model_.predict(self._shaped(self._read_inputs(X)))
+
+    def predict(self, X):
+        """Predict the targets of samples.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            With `model=` also of the model's input shape.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self._prediction(self._outputs(X))
+
+    # -- what has been learnt ------------------------------------------------------------------------------------
+
+    def _arrays(self, ending):
+        if "model_" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} is not fitted yet; call fit first")
+        return [value for name, value in self.model_.parameters.items() if name.endswith(ending)]
+
+    @property
+    def coefs_(self):
+        """Copies of the kernels, input side first: (n_in, n_out) for dense layers."""
+        return self._arrays("/kernel")
+
+    @property
+    def intercepts_(self):
+        """Copies of the biases, input side first."""
+        return self._arrays("/bias")
+
+    @property
+    def n_layers_(self):
+        """Layers with a kernel, and the input."""
+        return len(self.coefs_) + 1
+
+    @property
+    def out_activation_(self):
+        """scikit-learn's name of the output's activation."""
+        if "model_" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} is not fitted yet; call fit first")
+        name = self.model_._graph.output_activation(0)
+        return {"linear": "identity", "sigmoid": "logistic"}.get(name, name)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class Watch(Callback):
+    """Follows a fit from epoch to epoch: records, validates, and ends it by scikit-learn's rules."""
+
+    def __init__(self, estimator, validation, n, incremental, lbfgs):
+        self.estimator, self.validation, self.n = estimator, validation, n
+        self.incremental, self.lbfgs = incremental, lbfgs
+        self.stopped = False
+        self.best_weights = None
+        self.waited = estimator._no_improvement if incremental else 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        net, model = self.estimator, self.model
+        net.n_iter_ += 1
+        net.t_ += self.n
+        net.loss_curve_.append(logs["loss"])
+        if net.verbose:
+            print(f"Iteration {net.n_iter_}, loss = {logs['loss']:.8f}")
+        if self.validation is not None:
+            self._validate()
+        if not net.early_stopping:
+            self.waited = self.waited + 1 if logs["loss"] > net.best_loss_ - net.tol else 0
+            net.best_loss_ = min(net.best_loss_, logs["loss"])
+        if self.lbfgs:
+            return
+        if net.solver == "sgd" and net.learning_rate == "invscaling":
+            model.optimizer.learning_rate = net.learning_rate_init / (net.t_ + 1) ** net.power_t
+        if self.waited > net.n_iter_no_change:
+            if net.learning_rate == "adaptive" and model.optimizer.learning_rate > SMALLEST_RATE:
+                model.optimizer.learning_rate = model.optimizer.learning_rate / 5
+                self.waited = 0
+            else:
+                self.stopped = model.stop_training = True
+                if net.verbose:
+                    print(f"{'Validation score' if net.early_stopping else 'Training loss'} did not improve more than "
+                          f"tol={net.tol:f} for {net.n_iter_no_change} consecutive epochs. Stopping.")
+        net._no_improvement = self.waited
+
+    def _validate(self):
+        net = self.estimator
+        x, y, weight = self.validation
+        score = float(net._score_outputs(self.model.predict(x), y, weight))
+        net.validation_scores_.append(score)
+        if net.verbose:
+            print(f"Validation score: {score:f}")
+        if net.early_stopping:
+            self.waited = self.waited + 1 if score < net.best_validation_score_ + net.tol else 0
+            if score > net.best_validation_score_ or self.best_weights is None:
+                self.best_weights = self.model.get_weights()
+        net.best_validation_score_ = max(net.best_validation_score_, score)
+
+
+def same(value, default):
+    """Whether an argument is at its default, which is a plain value."""
+    if value is default:
+        return True
+    return type(value) is type(default) and isinstance(value, (str, bool, int, float, tuple)) and value == default

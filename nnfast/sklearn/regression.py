@@ -1,0 +1,246 @@
+"""The regressions of `nnfast.models` as estimators. What they minimise is told there; here is only the wrapping."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_regressor
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from ..configurable import integer, number
+from ..models import linear_regression, logistic_regression, softmax_regression
+from ..solvers import LBFGS
+
+
+class _Regression(BaseEstimator):
+    """One dense layer, trained to the minimum by L-BFGS."""
+
+    def __init__(self, l2=0.0, l1=0.0, *, max_iter=1000, tol=1e-9):
+        self.l2 = l2
+        self.l1 = l1
+        self.max_iter = max_iter
+        self.tol = tol
+
+    def fit(self, X, y, sample_weight=None):
+        """Find the minimum.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            A sparse matrix is made dense.
+        y : array-like of shape (n_samples,); for LinearRegression also (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each sample counts.
+
+        Returns
+        -------
+        self
+        """
+        who = type(self).__name__
+        integer(who, "max_iter", self.max_iter, at_least=1)
+        number(who, "tol", self.tol, above=0)
+        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32),
+                             y_numeric=is_regressor(self))
+        X = X.toarray() if hasattr(X, "toarray") else X
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+            X, y, sample_weight = X[sample_weight > 0], y[sample_weight > 0], sample_weight[sample_weight > 0]
+            if len(X) == 0:
+                raise ValueError(f"{who}: all sample weights are zero")
+        y = self._read_targets(y)
+        self.model_ = self._new_model({"l2": self.l2, "l1": self.l1, "dtype": X.dtype.name})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
+            history = self.model_.fit(X, y, sample_weight=sample_weight, epochs=self.max_iter, verbose=0,
+                                      solver=LBFGS(tolerance=self.tol))
+        self.n_iter_ = max(1, len(history.epoch))
+        if not history.converged:
+            warnings.warn(f"{who}: the minimum is not reached after {self.n_iter_} iterations: {history.message}; "
+                          "columns of one scale help (StandardScaler), as does a penalty, or a larger max_iter",
+                          ConvergenceWarning, stacklevel=2)
+        return self
+
+    def _outputs(self, X):
+        check_is_fitted(self, "model_")
+        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
+        return self.model_.predict(X.toarray() if hasattr(X, "toarray") else X)
+
+    def _parameter(self, name):
+        if "model_" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} is not fitted yet; call fit first")
+        return self.model_.parameters[f"dense/{name}"]
+
+    @property
+    def coef_(self):
+        """theta, one row for each output, (n_outputs, n_features)."""
+        return self._parameter("kernel").T
+
+    @property
+    def intercept_(self):
+        """The bias, (n_outputs,)."""
+        return self._parameter("bias")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+class LinearRegression(RegressorMixin, _Regression):
+    """Linear regression: `nnfast.models.linear_regression` as an estimator.
+
+    Parameters
+    ----------
+    l2, l1 : float, default=0.0
+        Factors of the penalties; those of Ridge and Lasso are l2 = 2 alpha / n_samples and l1 = 2 alpha.
+    max_iter : int, default=1000
+    tol : float, default=1e-9
+        Largest entry of the gradient at which the search ends.
+
+    Attributes
+    ----------
+    model_ : nnfast model
+    coef_ : ndarray of shape (n_features,), or (n_outputs, n_features) for several columns of y
+    intercept_ : float, or ndarray of shape (n_outputs,)
+    n_iter_ : int
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> line = nf.sklearn.LinearRegression().fit([[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0])
+    >>> line.predict([[3.0]]).round(6)
+    array([7.])
+    """
+
+    def _read_targets(self, y):
+        self._one_column = y.ndim == 1
+        self._columns = 1 if self._one_column else y.shape[1]
+        return y
+
+    def _new_model(self, arguments):
+        return linear_regression(self.n_features_in_, n_outputs=self._columns, **arguments)
+
+    @property
+    def coef_(self):
+        """theta: (n_features,), or (n_outputs, n_features) for several columns of y."""
+        theta = super().coef_
+        return theta[0] if self._one_column else theta
+
+    @property
+    def intercept_(self):
+        """The bias: a number, or (n_outputs,) for several columns of y."""
+        bias = super().intercept_
+        return bias[0] if self._one_column else bias
+
+    def predict(self, X):
+        """Predict the targets of samples: (n_samples,), or (n_samples, n_outputs)."""
+        outputs = self._outputs(X)
+        return np.ascontiguousarray(outputs[:, 0]) if self._one_column else outputs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+class _ClassRegression(ClassifierMixin, _Regression):
+    """What the two regressions of classes share."""
+
+    def __init__(self, l2=1e-3, l1=0.0, *, max_iter=1000, tol=1e-9):
+        super().__init__(l2, l1, max_iter=max_iter, tol=tol)
+
+    def _read_targets(self, y):
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"{type(self).__name__}: needs samples of at least 2 classes, got only one class: "
+                             f"{self.classes_[0]!r}")
+        return labels
+
+    def predict(self, X):
+        """Predict the classes of samples."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(axis=1)]
+
+    def predict_log_proba(self, X):
+        """Logarithms of `predict_proba`; minus infinity for 0."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+
+class LogisticRegression(_ClassRegression):
+    """Logistic regression of two classes: `nnfast.models.logistic_regression` as an estimator.
+
+    Parameters
+    ----------
+    l2 : float, default=0.001
+        Factor of the penalty; scikit-learn's C is l2 = 1 / (C n_samples). Where a plane separates the classes there is
+        no minimum without one.
+    l1 : float, default=0.0
+    max_iter, tol
+        As in `LinearRegression`.
+
+    Attributes
+    ----------
+    model_, classes_, n_iter_
+    coef_ : ndarray of shape (1, n_features)
+    intercept_ : ndarray of shape (1,)
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> fit = nf.sklearn.LogisticRegression().fit([[-2.0], [-1.0], [1.0], [2.0]], ["no", "no", "yes", "yes"])
+    >>> fit.predict([[-3.0], [3.0]])
+    array(['no', 'yes'], dtype='<U3')
+    """
+
+    def _read_targets(self, y):
+        labels = super()._read_targets(y)
+        if len(self.classes_) > 2:
+            raise ValueError("Only binary classification is supported. The type of the target is multiclass; use "
+                             f"SoftmaxRegression for {len(self.classes_)} classes")
+        return labels
+
+    def _new_model(self, arguments):
+        return logistic_regression(self.n_features_in_, **arguments)
+
+    def predict_proba(self, X):
+        """Probabilities of the two classes, (n_samples, 2)."""
+        p = self._outputs(X)
+        return np.concatenate([1 - p, p], axis=1)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+
+class SoftmaxRegression(_ClassRegression):
+    """Multinomial logistic regression: `nnfast.models.softmax_regression` as an estimator.
+
+    Parameters
+    ----------
+    l2, l1, max_iter, tol
+        As in `LogisticRegression`.
+
+    Attributes
+    ----------
+    model_, classes_, n_iter_
+    coef_ : ndarray of shape (n_classes, n_features)
+    intercept_ : ndarray of shape (n_classes,)
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.sklearn.SoftmaxRegression().fit([[-2.0], [0.0], [2.0]], ["a", "b", "c"]).predict([[3.0]])
+    array(['c'], dtype='<U1')
+    """
+
+    def _new_model(self, arguments):
+        return softmax_regression(self.n_features_in_, len(self.classes_), **arguments)
+
+    def predict_proba(self, X):
+        """Probabilities of the classes, (n_samples, n_classes)."""
+        return self._outputs(X)

@@ -1,0 +1,381 @@
+"""Data that are read while training: larger than memory, or made on the way.
+
+===============================  ==================================================================================
+np.memmap (np.load(mmap_mode=))  rows are read by index, block by block; what has been read is let go of again
+SciPy sparse matrix              rows are made dense, block by block
+__len__ and __getitem__          a data set of samples (x, y) or (x, y, weight), a PyTorch Dataset for one
+iterable of batches              of (x, y) or (x, y, weight), a PyTorch DataLoader for one; or a function that returns a
+                                 new generator of them for each epoch
+===============================  ==================================================================================
+
+A thread reads the next block while the plan trains on this one. The order of the samples is that of arrays in memory,
+so the weights are the same, bit for bit (dropout aside, whose masks are keyed by the place in the block).
+"""
+
+import contextlib
+import itertools
+import mmap
+import queue
+import threading
+import time
+
+import numpy as np
+
+from ._core.plan import shuffle as permute
+from .arrays import apply_class_weight, as_numbers, as_sample_weight, as_targets
+
+#: bytes of a block of rows: small beside memory, large beside a call
+BLOCK_BYTES = 8 << 20
+#: blocks read ahead
+AHEAD = 2
+#: seconds from one report of progress to the next
+INTERVAL = 0.1
+
+
+def is_stream(x):
+    """Whether `x` is read while training, and not an array, a frame, or a list or dict of them."""
+    if isinstance(x, np.memmap) or hasattr(x, "tocsr"):
+        return True
+    if isinstance(x, (np.ndarray, list, tuple, dict, str, bytes, set)) or hasattr(x, "__array__"):
+        return False
+    if hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "__array_interface__"):
+        return False
+    return callable(x) or hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
+
+
+def open_stream(model, x, y=None, sample_weight=None, class_weight=None, call="fit"):
+    """The stream for data that `is_stream` knows; builds a model whose input shape is not known from its first rows."""
+    if isinstance(x, np.memmap) or hasattr(x, "tocsr"):
+        return ArrayRows(model, x, y, sample_weight, class_weight, call)
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ValueError(f"{call}: {type(x).__name__} gives its targets and weights itself, as (x, y) or "
+                             f"(x, y, weight); leave {name} out")
+    if class_weight == "balanced":
+        raise ValueError(f'{call}: class_weight="balanced" needs all labels before training; give a dict')
+    if hasattr(x, "__getitem__") and hasattr(x, "__len__"):
+        return Samples(model, x, class_weight, call)
+    return Batches(model, x, class_weight, call)
+
+
+class Stream:
+    """Base: a subclass defines `blocks`."""
+
+    def blocks(self, order, rows):
+        """Checked (xs, ys, weight), block by block: rows of `order`, or of all in their order."""
+        raise NotImplementedError
+
+    def check(self, x, y, weight):
+        """Checked arrays of a block, class weights included."""
+        model, graph = self.model, self.model._graph
+        xs, n = model._inputs(x)
+        losses = model._objective.losses
+        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, n, graph.data_format)
+        weight = as_sample_weight(weight, n)
+        return xs, ys, apply_class_weight(self.class_weight, weight, ys, graph.output_shapes, losses)
+
+    def train_epoch(self, plan, order, batch_size, progress, run):
+        """An epoch, or what is left of it at `run.position`; the totals."""
+        from .training import add_totals
+
+        model = self.model
+        objective, position = model._objective, run.position
+        step, sums, reported = position.step, position.totals, time.monotonic()
+        interval = run.batch_interval
+        rows = batch_size if interval else self.block_rows(batch_size)
+        if step:
+            order = (np.arange(self.n) if order is None else order)[step * batch_size:]
+        with contextlib.closing(Ahead(self.blocks(order, rows))) as blocks:
+            for xs, ys, weight in blocks:
+                size = min(batch_size or len(xs[0]), len(xs[0]))
+                count = -(-len(xs[0]) // size)
+                rates = model._settings.optimizer.learning_rates(plan.iterations, count)
+                totals = plan.train_epoch(xs, ys, weight, None, size, rates, model.seed, 0, count, None)
+                sums = add_totals(sums, totals | {"step": step + totals["steps"]})
+                if totals["status"] != "ok":
+                    return sums
+                step += count
+                if interval:
+                    from .callbacks import Position
+
+                    run.position = Position(position.epoch, step, sums)
+                    run.on_batch_end(step - 1, objective.figures(sums))
+                    plan = model._plan_for(objective)
+                if progress is not None and time.monotonic() - reported > INTERVAL:
+                    progress(step, sums)
+                    reported = time.monotonic()
+        if sums is None:
+            raise ValueError("fit: the data gave no batch in this epoch; a generator is used up after one pass: give a "
+                             "function that returns a new one, fit(lambda: batches(), epochs=...)")
+        run.params["steps"] = step
+        return sums
+
+    def evaluate(self, plan, batch_size):
+        """Totals over all rows."""
+        from .training import add_totals
+
+        sums = None
+        with contextlib.closing(Ahead(self.blocks(None, self.block_rows(batch_size)))) as blocks:
+            for xs, ys, weight in blocks:
+                sums = add_totals(sums, plan.evaluate(xs, ys, weight, min(batch_size, len(xs[0]))))
+        if sums is None:
+            raise ValueError("evaluate: the data gave no batch; a generator is used up after one pass")
+        return sums
+
+    def block_rows(self, batch_size):
+        """Rows to read at once: whole batches."""
+        return batch_size
+
+
+class Rows(Stream):
+    """Data whose rows can be read in any order; `n` of them from `first` on."""
+
+    first = 0
+
+    def split(self, rows):
+        """Two streams: all but the last `rows`, and those."""
+        parts = []
+        for first, n in ((self.first, self.n - rows), (self.first + self.n - rows, rows)):
+            part = object.__new__(type(self))
+            part.__dict__.update(self.__dict__, first=first, n=n)
+            parts.append(part)
+        parts[1].class_weight = None    # class weights say what to learn, not how good it is
+        return parts
+
+    def blocks(self, order, rows):
+        for start in range(0, self.n if order is None else len(order), rows):
+            if order is None:
+                index = np.arange(start, min(start + rows, self.n))
+            else:
+                index = order[start:start + rows]
+            yield self.read(index + self.first)
+
+    def block_order(self, natural, batch_size, seed, epoch):
+        """An order in which rows side by side are read together: runs of them at random, mixed within a block."""
+        rows = self.block_rows(batch_size)
+        run = max(1, rows // 64)
+        starts = np.arange(0, len(natural), run)
+        permute(starts, seed, epoch)
+        order = np.concatenate([natural[start:start + run] for start in starts])
+        for i, start in enumerate(range(0, len(order), rows)):
+            part = order[start:start + rows].copy()
+            permute(part, seed + i + 1, epoch)
+            order[start:start + rows] = part
+        return order
+
+    def signature(self, batch_size, shuffle):
+        """What tells this data and call of `fit` from others, for checkpoints."""
+        from .checkpoint import signature
+
+        xs, ys, weight = self.read(self.first + np.linspace(0, self.n - 1, min(self.n, 64)).astype(np.intp))
+        return signature(xs, ys, weight, batch_size, shuffle) | {"samples": self.n}
+
+
+class ArrayRows(Rows):
+    """A memory map or a sparse matrix, with its targets in memory."""
+
+    def __init__(self, model, x, y, sample_weight, class_weight, call):
+        self.model = model
+        self.x = x.tocsr() if hasattr(x, "tocsr") else x
+        if x.ndim == 0 or len(getattr(x, "shape", ())) == 0 or x.shape[0] == 0:
+            raise ValueError(f"{call}: empty data, shape {x.shape}")
+        self.n = x.shape[0]
+        self.row_bytes = max(1, int(np.prod(x.shape[1:])) * max(x.dtype.itemsize, 4))
+        self.class_weight = class_weight
+        model._build_from(self.take(np.arange(1)))
+        self.targets = self.weight = None
+        if call == "predict":
+            return
+        if y is None:
+            raise ValueError(f"{call}: y is missing")
+        graph, losses = model._graph, model._objective.losses
+        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, self.n,
+                                  graph.data_format)
+        plain = as_sample_weight(sample_weight, self.n)
+        self.plain = plain
+        self.weight = apply_class_weight(class_weight, plain, self.targets, graph.output_shapes, losses)
+
+    def split(self, rows):
+        parts = super().split(rows)
+        parts[1].weight = self.plain
+        return parts
+
+    def block_rows(self, batch_size):
+        return batch_size * max(1, BLOCK_BYTES // (self.row_bytes * batch_size))
+
+    def take(self, index):
+        """Rows as an array of their own."""
+        if hasattr(self.x, "tocsr"):
+            return self.x[index].toarray()
+        rows = np.asarray(self.x)[index]
+        mapped = getattr(self.x, "_mmap", None)
+        # What has been read would count as this process's memory until the system needs it. Writes to a private map
+        # would be lost.
+        if mapped is not None and self.x.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+        return rows
+
+    def read(self, index):
+        xs, _ = self.model._inputs(self.take(index))
+        weight = None if self.weight is None else self.weight[index]
+        return xs, [y[index] for y in self.targets], weight
+
+
+class Samples(Rows):
+    """A data set of single samples."""
+
+    def __init__(self, model, data, class_weight, call):
+        self.model, self.data, self.class_weight, self.call = model, data, class_weight, call
+        self.n = len(data)
+        if self.n == 0:
+            raise ValueError(f"{call}: {type(data).__name__} is empty")
+        model._build_from(self.collect(np.arange(1))[0])
+
+    def collect(self, index):
+        """x, y and weights of samples, stacked."""
+        samples = [parts(self.data[int(i)], self.call, f"sample {i} of {type(self.data).__name__}") for i in index]
+        return [stack([sample[j] for sample in samples]) for j in range(3)]
+
+    def read(self, index):
+        return self.check(*self.collect(index))
+
+
+class Batches(Stream):
+    """An iterable of batches, or a function that returns one."""
+
+    def __init__(self, model, data, class_weight, call):
+        self.model, self.data, self.class_weight, self.call = model, data, class_weight, call
+        self.n = None
+        self.steps = len(data) if hasattr(data, "__len__") else 0
+        self.pending = None
+        if not model.built:
+            iterator = self.start()
+            first = next(iterator, None)
+            if first is None:
+                raise ValueError(f"{call}: {type(data).__name__} gave no batch")
+            model._build_from(parts(first, call, "batch 0")[0])
+            # A generator cannot begin again: the batch that was looked at comes first.
+            self.pending = itertools.chain([first], iterator)
+
+    def start(self):
+        data = self.data() if callable(self.data) and not hasattr(self.data, "__iter__") else self.data
+        if not hasattr(data, "__iter__"):
+            raise TypeError(f"{self.call}: expected an iterable of batches (x, y), got {type(data).__name__}")
+        return iter(data)
+
+    def signature(self, batch_size, shuffle):
+        raise ValueError("fit: batches from a generator cannot be found again, so there are no checkpoints of them; "
+                         "give an array, a memory map or a data set with __len__ and __getitem__")
+
+    def blocks(self, order, rows):
+        iterator, self.pending = self.pending or self.start(), None
+        for i, batch in enumerate(iterator):
+            yield self.check(*parts(batch, self.call, f"batch {i}"))
+
+
+def check_stream(stream, batch_size, shuffle, validation_split, solver):
+    """What `fit` was asked for must fit the data."""
+    if solver is not None:
+        raise ValueError("fit: a solver sees all samples in every step, so it needs them in memory: an array")
+    if stream.n is None:
+        if batch_size is not None:
+            raise ValueError("fit: the batches come as the data gives them; leave batch_size out")
+        if shuffle:
+            raise ValueError("fit: the batches come in the order in which the data gives them; leave shuffle out, and "
+                             "shuffle where they are made")
+
+
+def parts(item, call, what):
+    """(x, y, weight) of what a data set gave."""
+    if not isinstance(item, (tuple, list)) or len(item) not in (2, 3):
+        got = f"{len(item)} things" if isinstance(item, (tuple, list)) else type(item).__name__
+        raise TypeError(f"{call}: {what} must be (x, y) or (x, y, weight), got {got}")
+    return (*item, None) if len(item) == 2 else tuple(item)
+
+
+def stack(values):
+    """One array of the values of several samples; tuples and dicts by entry."""
+    first = values[0]
+    if first is None:
+        return None
+    if isinstance(first, (tuple, list)) and len(first) and np.ndim(first[0]):
+        return [stack([value[i] for value in values]) for i in range(len(first))]
+    if isinstance(first, dict):
+        return {name: stack([value[name] for value in values]) for name in first}
+    arrays = [np.asarray(value) for value in values]
+    for i, a in enumerate(arrays):
+        if a.shape != arrays[0].shape:
+            raise ValueError(f"samples of one batch have different shapes, {arrays[0].shape} and {a.shape} "
+                             f"(number {i})")
+    return np.stack(arrays)
+
+
+def predict(model, x, batch_size):
+    """Outputs for a memory map, a sparse matrix, a data set or batches, of which y is not looked at."""
+    results = []
+    if isinstance(x, np.memmap) or hasattr(x, "tocsr"):
+        rows = ArrayRows(model, x, None, None, None, "predict")
+        size = rows.block_rows(batch_size)
+        inputs = (rows.take(np.arange(i, min(i + size, rows.n))) for i in range(0, rows.n, size))
+    elif hasattr(x, "__getitem__") and hasattr(x, "__len__"):
+        inputs = (stack([only_x(x[i]) for i in range(first, min(first + batch_size, len(x)))])
+                  for first in range(0, len(x), batch_size))
+    else:
+        inputs = (only_x(batch) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))
+    with contextlib.closing(Ahead(inputs)) as blocks:
+        for block in blocks:
+            outputs = model.predict(as_numbers(block, "x") if not isinstance(block, (list, dict)) else block,
+                                    batch_size)
+            results.append(outputs if isinstance(outputs, list) else [outputs])
+    if not results:
+        raise ValueError("predict: the data gave no batch")
+    results = [np.concatenate(outputs) for outputs in zip(*results)]
+    return results[0] if len(results) == 1 else results
+
+
+def only_x(item):
+    return item[0] if isinstance(item, (tuple, list)) and len(item) in (2, 3) else item
+
+
+class Ahead:
+    """Iterate in a thread of its own, a few items ahead. `close` ends the thread."""
+
+    def __init__(self, items):
+        self.items = items
+        self.queue = queue.Queue(AHEAD)
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="nnfast-reader", daemon=True)
+
+    def _run(self):
+        try:
+            for item in self.items:
+                if not self._put((item, None)):
+                    return
+            self._put((None, None))
+        except BaseException as error:
+            self._put((None, error))
+        finally:
+            if hasattr(self.items, "close"):
+                self.items.close()
+
+    def _put(self, item):
+        while not self.ended.is_set():
+            with contextlib.suppress(queue.Full):
+                self.queue.put(item, timeout=0.05)
+                return True
+        return False
+
+    def __iter__(self):
+        self.thread.start()
+        while True:
+            item, error = self.queue.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+
+    def close(self):
+        self.ended.set()
+        if self.thread.ident is not None:
+            self.thread.join()

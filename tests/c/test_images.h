@@ -1,0 +1,222 @@
+/* The part of test_kernels.c about pixels of an image: copies, normalization, pooling, depthwise convolution and
+ * Winograd's transforms. Arrays end at a fence, so whole vectors that reach too far end the program. */
+
+static void test_copy(void)
+{
+    for (int r = 1; r < 12; r += 2)
+        for (int s = 1; s < N_SOME; s++) {
+            const ptrdiff_t rows = some[r], cols = some[s], ld = cols + 2, dst_ld = cols + 5;
+            void *src = random_matrix(rows, cols, ld, -1, 1), *dst = array(span(rows, cols, dst_ld));
+            about("copy %ld x %ld", (long)rows, (long)cols);
+            K->copy(rows, cols, src, ld, dst, dst_ld);
+            expect_gaps(dst, rows, cols, dst_ld);
+            for (ptrdiff_t i = 0; i < rows; i++)
+                expect(same_bits(at(src, i * ld), at(dst, i * dst_ld), cols), "row %ld", (long)i);
+            release();
+        }
+}
+
+static void test_affine(void)
+{
+    for (int s = 0; s < N_SOME; s++) {
+        const ptrdiff_t n = some[s];
+        void *x = random_array(n, -9, 9), *y = array(n);
+        about("affine %ld", (long)n);
+        K->affine(n, x, 0.25, -3, y);
+        for (ptrdiff_t i = 0; i < n; i++)
+            expect_near(y, i, 0.25L * get(x, i) - 3, 8 * epsilon());
+        release();
+    }
+}
+
+static void test_normalization(void)
+{
+    for (int r = 1; r < 14; r += 3)
+        for (int s = 1; s < N_SOME; s++)
+            for (int mode = 0; mode < 4; mode++) {
+                const ptrdiff_t rows = some[r], cols = some[s], ld = cols + (mode & 1);
+                void *x = random_matrix(rows, cols, ld, -1, 1), *z = random_matrix(rows, cols, ld, -1, 1);
+                void *p = random_array(cols, -1, 1), *q = random_array(cols, -1, 1), *shift = random_array(cols, -1, 1);
+                void *y = random_matrix(rows, cols, ld, -1, 1), *before = copy(y, span(rows, cols, ld)), *sum = array(cols);
+                about("normalization %ld x %ld mode %d", (long)rows, (long)cols, mode);
+                K->scale_columns(rows, cols, x, ld, p, shift, mode & 2 ? z : NULL, ld, mode & 2 ? q : NULL, mode & 1, y, ld);
+                K->column_moment(rows, cols, x, ld, mode & 2 ? z : NULL, ld, p, sum);
+                for (ptrdiff_t j = 0; j < cols; j++) {
+                    wide moment = 0;
+                    for (ptrdiff_t i = 0; i < rows; i++) {
+                        const wide a = get(x, i * ld + j), b = get(z, i * ld + j), away = a - get(p, j);
+                        wide expected = a * get(p, j) + get(shift, j);
+                        if (mode & 2) expected += b * get(q, j);
+                        if (mode & 1) expected += get(before, i * ld + j);
+                        expect_near(y, i * ld + j, expected, 8 * epsilon());
+                        moment += away * (mode & 2 ? b : away);
+                    }
+                    expect_near(sum, j, moment, 8 * epsilon() * (wide)rows);
+                }
+                release();
+            }
+}
+
+static const ptrdiff_t channel_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 24, 33};
+enum { N_CHANNELS = sizeof channel_counts / sizeof channel_counts[0] };
+
+/* Windows of rows x columns taps, `stride` pixels apart, in an image of just the pixels that they cover. */
+static void check_pool(ptrdiff_t channels, ptrdiff_t windows, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t stride)
+{
+    const ptrdiff_t width = (windows - 1) * stride + columns, n = rows * width * channels, m = windows * channels;
+    const nn_window w = {.rows = rows, .columns = columns, .row_pitch = width * channels, .column_pitch = channels,
+                         .step = stride * channels, .channels = channels, .first_code = 2, .code_pitch = columns,
+                         .accumulate = stride < columns};
+    void *x = random_array(n, -1, 1), *y = array(m), *code = array(m), *sum = array(m), *dy = random_array(m, -1, 1);
+    void *dx = array(n), *spread = array(n);
+    wide *expected = fenced((size_t)n * sizeof *expected), *shared = fenced((size_t)n * sizeof *shared);
+    about("pool %ld channels, %ld windows %ld x %ld, stride %ld", (long)channels, (long)windows, (long)rows, (long)columns,
+          (long)stride);
+    put(x, n / 2, NAN);
+    if (n > 4) put(x, 3, get(x, 0));
+    for (ptrdiff_t i = 0; i < n; i++) {
+        put(dx, i, 0);
+        put(spread, i, 0);
+        expected[i] = shared[i] = 0;
+    }
+    K->max_pool(&w, windows, x, y, code);
+    K->sum_pool(&w, windows, x, 0.5, sum);
+    K->max_pool_backward(&w, windows, dy, code, dx);
+    K->sum_pool_backward(&w, windows, dy, 0.5, spread);
+    for (ptrdiff_t i = 0; i < windows; i++)
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            ptrdiff_t best = -1, tap = 0;
+            wide total = 0, size = 0;
+            for (ptrdiff_t r = 0; r < rows; r++)
+                for (ptrdiff_t s = 0; s < columns; s++) {
+                    const ptrdiff_t here = (r * width + i * stride + s) * channels + c;
+                    const wide a = get(x, here);
+                    if (best < 0 || (!isnan(get(x, best)) && (isnan(a) || a > get(x, best)))) {
+                        best = here;
+                        tap = r * columns + s;
+                    }
+                    total += a;
+                    size += fabsl(a);
+                    shared[here] += 0.5L * get(dy, i * channels + c);
+                }
+            expected[best] += get(dy, i * channels + c);
+            expect(same_bits(at(y, i * channels + c), at(x, best), 1), "window %ld, channel %ld: not its maximum", (long)i,
+                   (long)c);
+            expect(get(code, i * channels + c) == (wide)(tap + 2), "window %ld, channel %ld: code", (long)i, (long)c);
+            expect_near(sum, i * channels + c, 0.5L * total, 4 * epsilon() * size);
+        }
+    for (ptrdiff_t i = 0; i < n; i++) {
+        expect_near(dx, i, expected[i], 8 * epsilon());
+        expect_near(spread, i, shared[i], 8 * epsilon());
+    }
+    release();
+}
+
+static void test_pools(void)
+{
+    for (int c = 0; c < N_CHANNELS; c++)
+        for (ptrdiff_t windows = 1; windows < 8; windows++) {
+            check_pool(channel_counts[c], windows, 2, 2, 2);
+            check_pool(channel_counts[c], windows, 3, 3, 1);
+            check_pool(channel_counts[c], windows, 1, 3, 4);
+        }
+}
+
+static void check_depthwise(ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t taps, int mode)
+{
+    const ptrdiff_t padded = (channels + K->vl - 1) / K->vl * K->vl, step = channels + 1, width = pixels + taps - 1;
+    ptrdiff_t offset[25];
+    nn_depthwise op = {.taps = taps, .x_offset = offset, .x_step = step, .y_step = channels + 2, .ldw = padded,
+                       .accumulate = mode & 1, .relu = mode >> 1};
+    void *x = random_matrix(width, channels, step, -1, 1), *w = random_array(taps * padded, -1, 1);
+    void *bias = random_array(padded, -1, 1), *y = random_matrix(pixels, channels, op.y_step, -1, 1);
+    void *before = copy(y, span(pixels, channels, op.y_step)), *dw = random_array(taps * padded, -1, 1);
+    void *dw_before = copy(dw, taps * padded);
+    about("depthwise %ld channels, %ld pixels, %ld taps, mode %d", (long)channels, (long)pixels, (long)taps, mode);
+    for (ptrdiff_t t = 0; t < taps; t++)
+        offset[t] = t * step;
+    K->depthwise(&op, pixels, channels, x, w, bias, y);
+    K->depthwise_gradient(&op, pixels, channels, x, before, dw);
+    expect_gaps(y, pixels, channels, op.y_step);
+    for (ptrdiff_t c = 0; c < channels; c++) {
+        const ptrdiff_t panel = c / K->nr * K->nr, ld = padded - panel < K->nr ? padded - panel : K->nr;
+        for (ptrdiff_t i = 0; i < pixels; i++) {
+            wide sum = get(bias, c) + (mode & 1 ? get(before, i * op.y_step + c) : 0);
+            for (ptrdiff_t t = 0; t < taps; t++)
+                sum += get(x, offset[t] + i * step + c) * get(w, panel * taps + t * ld + c - panel);
+            expect_near(y, i * op.y_step + c, mode >> 1 && sum < 0 ? 0 : sum, 8 * epsilon() * (wide)taps);
+        }
+        for (ptrdiff_t t = 0; t < taps; t++) {
+            wide sum = get(dw_before, t * padded + c);
+            for (ptrdiff_t i = 0; i < pixels; i++)
+                sum += get(x, offset[t] + i * step + c) * get(before, i * op.y_step + c);
+            expect_near(dw, t * padded + c, sum, 8 * epsilon() * (wide)(pixels + 1));
+        }
+    }
+    release();
+}
+
+static void test_depthwise(void)
+{
+    for (int c = 0; c < N_CHANNELS; c++)
+        for (ptrdiff_t pixels = 1; pixels < 11; pixels += 3)
+            for (int mode = 0; mode < 4; mode++) {
+                check_depthwise(channel_counts[c], pixels, 9, mode);
+                check_depthwise(channel_counts[c], pixels, 14, mode);
+            }
+}
+
+/* The transforms together are a 3 x 3 convolution of one channel with itself, and each backward is a transpose: for the
+ * same random numbers, <forward a, b> = <a, backward b>. */
+static void check_winograd(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t columns, int mode)
+{
+    const ptrdiff_t pitch = 5 * n, step = n + 3;
+    const nn_winograd op = {.rows = rows, .columns = columns, .row_pitch = 2 * n, .pixel_pitch = n, .accumulate = mode & 1,
+                            .relu = mode >> 1};
+    void *x = random_array(3 * pitch + 4 * n, -1, 1), *w = random_array(9 * n, -1, 1), *bias = random_array(n, -1, 1);
+    void *v = array(15 * step + n), *u = array(15 * step + n), *m = array(15 * step + n), *dm = array(15 * step + n);
+    void *dw = array(9 * n), *y = random_array(4 * n, -1, 1), *before = copy(y, 4 * n);
+    about("winograd %ld channels, %ld x %ld, mode %d", (long)n, (long)rows, (long)columns, mode);
+    K->winograd_input(n, x, pitch, n, v, step);
+    K->winograd_kernel(n, w, n, u, step);
+    for (int p = 0; p < 16; p++)
+        for (ptrdiff_t c = 0; c < n; c++)
+            put(m, p * step + c, get(u, p * step + c) * get(v, p * step + c));
+    K->winograd_output(&op, n, m, step, bias, y);
+    K->winograd_output_backward(&op, n, before, dm, step);
+    K->winograd_kernel_backward(n, m, step, dw, n);
+    for (ptrdiff_t c = 0; c < n; c++) {
+        wide left = 0, right = 0, sum = 0, other = 0;
+        for (ptrdiff_t i = 0; i < 2; i++)
+            for (ptrdiff_t j = 0; j < 2; j++) {
+                const ptrdiff_t here = (2 * i + j) * n + c;
+                wide conv = 0;
+                for (ptrdiff_t t = 0; t < 9; t++)
+                    conv += get(w, t * n + c) * get(x, (i + t / 3) * pitch + (j + t % 3) * n + c);
+                if (i >= rows || j >= columns) {
+                    expect(same_bits(at(y, here), at(before, here), 1), "wrote beyond the tile");
+                    continue;
+                }
+                right += conv * get(before, here);
+                conv += get(bias, c) + (mode & 1 ? get(before, here) : 0);
+                expect_near(y, here, mode >> 1 && conv < 0 ? 0 : conv, 100 * epsilon());
+            }
+        for (int p = 0; p < 16; p++) {
+            left += get(m, p * step + c) * get(dm, p * step + c);
+            sum += get(m, p * step + c) * get(u, p * step + c);
+        }
+        for (int t = 0; t < 9; t++)
+            other += get(w, t * n + c) * get(dw, t * n + c);
+        expect(fabsl(left - right) < 300 * epsilon(), "output_backward is not the transpose of output");
+        expect(fabsl(sum - other) < 300 * epsilon(), "kernel_backward is not the transpose of kernel");
+    }
+    release();
+}
+
+static void test_winograd(void)
+{
+    for (int vectors = 1; vectors < 5; vectors++)
+        for (int mode = 0; mode < 4; mode++)
+            for (int tile = 0; tile < 4; tile++)
+                check_winograd(vectors * K->vl, 1 + tile / 2, 1 + tile % 2, mode);
+}

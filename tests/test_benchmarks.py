@@ -1,0 +1,240 @@
+"""The benchmarks: their checks tell wrong results, their competitors compute the same, and the commands run."""
+import dataclasses
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from child import python
+
+import nnfast as nf
+
+ROOT = Path(__file__).parents[1]
+if not (ROOT / "benchmarks").is_dir():
+    pytest.skip("no benchmarks beside the tests", allow_module_level=True)
+sys.path.append(str(ROOT))  # last: nnfast itself is the one under test
+
+from benchmarks import memory, ops, suite, training, workloads  # noqa: E402
+from benchmarks.__main__ import parse  # noqa: E402
+from benchmarks.competitor import WorkerError  # noqa: E402
+from benchmarks.conv import TOLERANCE, loses  # noqa: E402
+from benchmarks.tasks import Tasks  # noqa: E402
+
+CASES = [
+    ops.Conv("plain", 2, 6, 5, 3, 4, 3, 2, 1, 1),
+    ops.Conv("strided", 2, 9, 8, 5, 7, 3, 3, 2, 1),
+    ops.Conv("wide stride", 1, 8, 8, 4, 6, 1, 1, 2, 0),
+    ops.Conv("1x1", 2, 4, 4, 8, 5, 1, 1, 1, 0),
+    ops.Conv("depthwise", 2, 7, 7, 6, 6, 3, 3, 2, 1, groups=6),
+    ops.Conv("groups", 2, 5, 5, 4, 6, 3, 3, 1, 1, groups=2),
+    ops.MaxPool("pool", 2, 6, 6, 3, 2, 2),
+    ops.MaxPool("overlapping pool", 2, 7, 7, 3, 3, 2),
+    ops.Dense("dense", 5, 7, 3),
+    ops.CrossEntropy("loss", 6, 5),
+]
+SMALL = workloads.Workload(
+    "small", (8, 8, 2),
+    (workloads.Conv(4, 3, "same", "relu"), workloads.Pool("max", 2), workloads.Conv(6, 3, "valid", "tanh"),
+     workloads.Pool("avg", 2), workloads.Dense(8, "relu"), workloads.Dense(3)),
+    "adam", 1e-2, 4, 4, 4, check_steps=4,
+)
+SMALL_SGD = dataclasses.replace(
+    SMALL, name="small_sgd", input_shape=(5,), layers=workloads.mlp((8, 3), "tanh"), optimizer="sgd",
+    loss="squared_error",
+)
+
+
+@pytest.fixture
+def small(monkeypatch):
+    for workload in (SMALL, SMALL_SGD):
+        monkeypatch.setitem(workloads.WORKLOADS, workload.name, workload)
+    yield
+    workloads.make_problem.cache_clear()
+
+
+def competitor(name, family):
+    """benchmarks/<name>_<family>.py, if its library is there."""
+    library = pytest.importorskip(name)
+    if name == "torch":
+        library.set_grad_enabled(True)  # torch_ops switches it off, for what is its own process otherwise
+    return pytest.importorskip(f"benchmarks.{name}_{family}")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("name", ["nnfast", "numpy", "torch"])
+def test_operations_are_right_and_wrong_ones_are_found(name, case):
+    module = competitor(name, "ops")
+    arrays = case.arrays()
+    for variant in module.VARIANTS["conv"]:
+        for direction in case.directions:
+            made = getattr(module, case.kind)(case, direction, arrays, variant, 1)
+            if made is None:
+                assert name == "numpy" and case.groups > 1 or variant == "channels_last"
+                continue
+            call, as_nnfast = made
+            call()  # a second call must not add to the first one's result
+            result = as_nnfast(call())
+            assert case.difference(direction, arrays, result) < TOLERANCE
+            wrong = np.array(result[1] if case.kind == "softmax_cross_entropy" else result)
+            wrong[(0,) * wrong.ndim] += 0.01
+            wrong = (result[0], wrong) if case.kind == "softmax_cross_entropy" else wrong
+            assert case.difference(direction, arrays, wrong) > TOLERANCE
+
+
+def test_cases_of_the_table():
+    assert all(case.flops >= 0 and name == case.name for name, case in ops.CASES.items())
+    random = ops.random_cases()
+    assert len(random) == 20 and random == ops.random_cases()
+    assert {case.stride for case in random} == {1, 2}
+    assert ops.CASES["VGG-16 conv1_2"].flops == 2 * 4 * 224 * 224 * 64 * 64 * 9
+    assert ops.CASES["MobileNet dw/2 112 64"].flops == 2 * 4 * 56 * 56 * 64 * 9
+
+
+@pytest.mark.parametrize(("name", "model"), [("lenet5", nf.models.lenet5), ("mnist_cnn", nf.models.mnist_cnn)])
+def test_workloads_are_the_ready_networks(name, model):
+    workload, model = workloads.WORKLOADS[name], model()
+    parameters = workloads.make_parameters(workload, np.random.default_rng(0))
+    assert [p.shape for p in parameters] == [w.shape for w in model.get_weights()]
+
+
+def test_flops_and_size_of_workloads():
+    multiplications = 28 * 28 * 25 * 6 + 10 * 10 * 150 * 16 + 400 * 120 + 120 * 84 + 84 * 10
+    assert workloads.WORKLOADS["lenet5"].flops == 2 * 64 * (3 * multiplications - 28 * 28 * 25 * 6)
+    shapes = [shape for shape, _ in workloads.WORKLOADS["vgg16"].kernels]
+    assert sum(np.prod(shape, dtype=int) + shape[-1] for shape in shapes) == 138_357_544
+
+
+@pytest.mark.parametrize("name", ["nnfast", "numpy", "jax", "torch"])
+@pytest.mark.parametrize("workload", [SMALL, SMALL_SGD], ids=lambda workload: workload.name)
+def test_competitors_train_the_same_network(small, name, workload):
+    module, numpy = competitor(name, "net"), competitor("numpy", "net")
+    problem = workloads.make_problem(workload.name)
+    expected = numpy.reference_losses(problem, workload.check_steps)
+    variants = module.VARIANTS["cnn" if workload is SMALL else "mlp"]
+    for variant in variants:
+        if variant != "compile":  # which takes half a minute
+            trainer = module.Trainer(problem, variant, 1)
+            trainer.reset()
+            losses = trainer.losses(workload.check_steps)
+            assert training.disagreement(losses, expected, workload.tolerance) == ""
+            trainer.reset()
+            assert losses == trainer.losses(workload.check_steps)
+
+
+def test_a_wrong_curve_is_found():
+    assert training.disagreement([1.0, 0.5], [1.0, 0.5], 1e-5) == ""
+    assert "1 losses, expected 2" in training.disagreement([1.0], [1.0, 0.5], 1e-5)
+    assert "step 1 is 0.50001" in training.disagreement([1.0, 0.50001], [1.0, 0.5], 1e-5)
+    assert "step 0 is nan" in training.disagreement([np.nan, 0.5], [1.0, 0.5], 1e-5)
+
+
+def test_tasks_answer_what_the_suites_ask(small):
+    tasks = Tasks(competitor("nnfast", "net"), 1)
+    reference = Tasks(competitor("numpy", "net"), 1).reference("small", n_batches=4)["losses"]
+    answer = tasks.prepare_train("small", n_batches=4, variant="", seconds=1e-3)
+    assert training.disagreement(answer["losses"], reference, 1e-5) == ""
+    assert tasks.time("")["seconds"] > 0
+    assert tasks.drop() == {} and not tasks.prepared
+    grown = tasks.memory("small", "", answer["choice"])
+    assert not grown or 0 < grown["built"] <= grown["peak"]
+
+
+@pytest.mark.skipif(not memory.peak_kib(), reason="the system does not tell")
+def test_peak_memory():
+    memory.reset_peak()
+    before = memory.peak_kib()
+    block = np.ones(1 << 23)  # 64 MiB
+    assert 60_000 < memory.peak_kib() - before < 80_000
+    del block
+    memory.reset_peak()
+    assert memory.peak_kib() - before < 20_000
+
+
+class Fake:
+    """A competitor that answers or fails without a process."""
+
+    name, running = "fake", True
+
+    def __init__(self, seconds):
+        self.seconds, self.calls = iter(seconds), []
+
+    def request(self, call, **arguments):
+        self.calls.append(call)
+        if call == "time":
+            seconds = next(self.seconds)
+            if seconds is None:
+                raise WorkerError("no luck", "details")
+            return {"seconds": seconds}
+        return {}
+
+
+class Silent:
+    """A peak meter and a report that say nothing."""
+
+    def measure(self, *arguments):
+        pass
+
+    line = block = measure
+
+
+def test_rounds_interleave_and_survive_a_failure():
+    options = parse(["conv", "--rounds", "3", "--threads", "1"])
+    benchmark = suite.Suite(1, options, Silent(), Silent())
+    good, bad = Fake([3.0, 1.0, 2.0]), Fake([0.5, None])
+    benchmark.competitors = [good, bad]
+    turns = [(benchmark.entry("op", "x", fake, "", role), fake) for fake, role in ((good, "nnfast"), (bad, "step"))]
+    benchmark.rounds(turns)
+    (ours, _), (peer, _) = turns
+    assert ours.seconds == [3.0, 1.0, 2.0] and (ours.minimum, ours.median) == (1.0, 2.0)
+    assert peer.problem == "FAILED: no luck" and len(bad.calls) == 3
+    assert good.calls[-1] == bad.calls[-1] == "drop"
+    assert loses(peer, ours) and not loses(ours, peer) and not loses(None, ours)
+
+
+@pytest.mark.parametrize("arguments", [
+    [], ["nothing"], ["mlp", "--workloads", "vgg16"], ["cnn", "--workloads", ""], ["conv", "--against", "jax"],
+    ["conv", "--threads", "0"], ["cnn", "--rounds", "x"], ["accuracy"], ["accuracy", "--path", "/no/such/folder"],
+    ["mlp", "--json", "/no/such/folder/file"],
+])
+def test_wrong_arguments(arguments, capsys):
+    with pytest.raises(SystemExit) as done:
+        parse(arguments)
+    assert done.value.code == 2
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def run(*arguments):
+    """The finished process of a quick run against nobody but NumPy, or against nobody."""
+    path = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])
+    done = python("-m", "benchmarks", *arguments, "--quick", "--threads", "1", PYTHONPATH=path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_conv_command(tmp_path):
+    output = run("conv", "--against", "numpy", "--rounds", "1", "--only", "LeNet conv2", "--json", str(tmp_path / "j"))
+    assert len(re.findall(r"^LeNet conv2 (?:forward|dx|dw) .*\d%", output, re.M)) == 3
+    assert "PyTorch is faster in 0 of 3 rows" in output
+    entries = json.loads((tmp_path / "j").read_text())["entries"]
+    assert len(entries) == 6 and all(len(entry["seconds"]) == 1 and not entry["problem"] for entry in entries)
+
+
+def test_cnn_command():
+    output = run("cnn", "--against", "", "--rounds", "1", "--workloads", "lenet5")
+    assert re.search(r"^lenet5 .*\d%$", output, re.M)
+    assert sys.platform != "linux" or len(re.findall(r"^lenet5 +\d+\.\d / \d+ +\d+\.\d / \d+$", output, re.M)) == 2
+
+
+def test_accuracy_command(tmp_path, rng):
+    for part, n in (("train", 200), ("t10k", 50)):
+        head = b"\0\0\x08\x03" + np.array([n, 28, 28], ">u4").tobytes()
+        images = rng.integers(0, 256, n * 784, dtype=np.uint8).tobytes()
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(head + images)
+        labels = rng.integers(0, 10, n, dtype=np.uint8).tobytes()
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + np.array([n], ">u4").tobytes() + labels)
+    output = run("accuracy", "--path", str(tmp_path), "--against", "", "--seeds", "2")
+    assert len(re.findall(r"seed [01]  nnfast +\d+\.\d\d%", output)) == 2
+    assert re.search(r"^nnfast( +\d+\.\d\d%){3}", output, re.M)

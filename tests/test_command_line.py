@@ -1,0 +1,190 @@
+"""The commands that train and use models, as a new user types them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from child import python
+from PIL import Image
+
+import nnfast as nf
+from nnfast.__main__ import main
+
+EPOCHS = ["--epochs", "60", "--lr", "0.01"]
+
+
+@pytest.fixture
+def animals(tmp_path, rng):
+    """A spreadsheet with numbers, texts, gaps and a target of text."""
+    path = tmp_path / "animals.csv"
+    with open(path, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "legs", "cover", "weight", "animal"])
+        for i in range(120):
+            kind = i % 3
+            weight = [4, 1, 30][kind] * (1 + 0.1 * rng.standard_normal())
+            rows.writerow([f"n{i}", [4, 2, 4][kind], ["fur", "feathers", "fur"][kind],
+                           "" if i == 7 else f"{weight:.3f}",
+                           ["cat", "hen", "dog"][kind]])
+    return str(path)
+
+
+@pytest.fixture
+def trained(animals, tmp_path, capsys):
+    out = str(tmp_path / "animals.safetensors")
+    assert main(["train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--out", out,
+                 *EPOCHS]) == 0
+    capsys.readouterr()
+    return out
+
+
+def run(capsys, *arguments):
+    code = main(list(map(str, arguments)))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_train_a_classifier(animals, tmp_path, capsys):
+    out, plot = tmp_path / "a.safetensors", tmp_path / "loss.png"
+    code, text, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean",
+                          "--model", "dense:16 relu dropout:0.1", "--out", out, "--plot", plot, *EPOCHS)
+    assert code == 0 and err == ""
+    assert "96 samples to train, 24 to validate; predicting 3 classes from 4 values" in text
+    assert "accuracy 1" in text and "true  predicted\n" in text and "cat      8    0    0" in text
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    model = nf.load(out)
+    assert model.class_names == ["cat", "dog", "hen"]
+    assert [layer.kind for layer in model.layers] == ["batch_norm", "dense", "activation", "dropout", "dense"]
+
+
+def test_train_says_it_in_json_or_not_at_all(animals, capsys):
+    arguments = ["train", animals, "--target", "animal", "--drop", "id", "--missing", "drop", "--epochs", 2]
+    code, text, err = run(capsys, *arguments, "--json")
+    report = json.loads(text)
+    assert code == 0 and err == "" and report["epochs"] == 2 and report["classes"] == ["cat", "dog", "hen"]
+    assert np.sum(report["confusion"]) == report["validation_samples"] == 24
+    assert run(capsys, *arguments, "--quiet") == (0, "", "")
+
+
+def test_predict_and_evaluate(trained, animals, tmp_path, capsys):
+    code, text, _ = run(capsys, "evaluate", trained, animals, "--missing", "mean", "--json")
+    assert code == 0 and json.loads(text)["figures"]["accuracy"] > 0.95
+    new = tmp_path / "new.csv"
+    new.write_text("weight,cover,legs\n30,fur,4\n1.1,feathers,2\n")
+    code, text, err = run(capsys, "predict", trained, new)
+    rows = list(csv.reader(text.splitlines()))
+    assert code == 0 and err == "" and rows[0] == ["prediction", "p(cat)", "p(dog)", "p(hen)"]
+    assert [row[0] for row in rows[1:]] == ["dog", "hen"] and abs(sum(map(float, rows[1][1:])) - 1) < 1e-5
+    out = tmp_path / "p.csv"
+    assert run(capsys, "predict", trained, new, "--out", out)[1] == f"2 predictions in {out}\n"
+    assert (tmp_path / "p.csv").read_text() == text
+    code, text, _ = run(capsys, "predict", trained, new, "--json")
+    assert [row["prediction"] for row in json.loads(text)] == ["dog", "hen"]
+    assert "has no targets to compare with" in run(capsys, "evaluate", trained, new)[2]
+
+
+def test_train_a_regression(tmp_path, capsys, rng):
+    path, out = tmp_path / "houses.csv", tmp_path / "h.safetensors"
+    area = rng.uniform(50, 200, 150)
+    path.write_text("area;price\n" + "".join(f"{a:.1f};{2000 * a + 50_000:.2f}\n".replace(".", ",") for a in area))
+    code, text, _ = run(capsys, "train", path, "--target", "price", "--out", out, "--patience", 30, *EPOCHS)
+    assert code == 0 and "predicting a number from 1 values" in text
+    assert nf.load(out).evaluate(np.float32(area)[:, None], 2000 * area + 50_000)["r2"] > 0.95
+    assert "true" not in text
+    text = run(capsys, "predict", out, path)[1].splitlines()
+    assert text[0] == "price" and len(text) == 151
+    assert float(text[1]) == pytest.approx(2000 * area[0] + 50_000, rel=0.2)
+
+
+def test_images(tmp_path, capsys):
+    for name, grey in (("dark", 20), ("light", 220)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(15):
+            Image.new("RGB", (9, 8 + i % 2), (grey + i,) * 3).save(tmp_path / "images" / name / f"{i}.png")
+    out = tmp_path / "m.safetensors"
+    arguments = ["train", tmp_path / "images", "--out", out, "--epochs", 8, "--lr", 0.01]
+    code, _, err = run(capsys, *arguments)
+    assert code == 1 and err == ("nnfast train: image_folder: the images have different sizes (16 of 8 x 9, 14 of 9 x "
+                                 "9); scale them to one with --size 8 9\n")
+    code, text, _ = run(capsys, *arguments, "--size", 8, 8)
+    assert code == 0 and "from 8 x 8 x 3 values" in text and "accuracy 1" in text
+    (tmp_path / "images" / "dark").rename(tmp_path / "images" / "dim")
+    assert "folder 'dim' is not among the classes dark, light" in run(capsys, "evaluate", out, tmp_path / "images")[2]
+    (tmp_path / "images" / "dim").rename(tmp_path / "images" / "dark")
+    assert "30 samples: loss" in run(capsys, "evaluate", out, tmp_path / "images")[1]
+
+
+@pytest.mark.parametrize("texts", [False, True])
+def test_arrays(tmp_path, capsys, rng, texts):
+    x = rng.standard_normal((90, 4))
+    y = np.array(["low", "high"])[(x[:, 0] > 0).astype(int)] if texts else (x[:, 0] > 0).astype(int)
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    out = tmp_path / "m.safetensors"
+    assert run(capsys, "train", tmp_path / "d.npz", "--out", out, *EPOCHS)[0] == 0
+    assert nf.load(out).class_names == (["high", "low"] if texts else ["0", "1"])
+    report = json.loads(run(capsys, "evaluate", out, tmp_path / "d.npz", "--json")[1])
+    assert report["figures"]["accuracy"] > 0.9
+
+
+def test_idx(tmp_path, capsys):
+    (x, y), _ = nf.datasets.digits(flatten=False)
+    images, labels = tmp_path / "images-idx3-ubyte", tmp_path / "labels-idx1-ubyte"
+    head = b"\0\0\x08"
+    images.write_bytes(head + b"\x03" + np.array([200, 8, 8], ">u4").tobytes() + np.uint8(x[:200] * 255).tobytes())
+    labels.write_bytes(head + b"\x01" + np.array([200], ">u4").tobytes() + np.uint8(y[:200]).tobytes())
+    code, text, _ = run(capsys, "train", images, "--labels", labels, "--epochs", 3, "--model", "flatten dense:32 relu")
+    assert code == 0 and "predicting 10 classes from 8 x 8 x 1 values" in text
+    assert "has no targets; an .npz file needs an array y, idx files --labels FILE" in run(capsys, "train", images)[2]
+
+
+def test_summary_export_bench(trained, tmp_path, capsys):
+    assert "classes: cat, dog, hen" in run(capsys, "summary", trained)[1]
+    assert json.loads(run(capsys, "summary", trained, "--json")[1])["classes"] == ["cat", "dog", "hen"]
+    assert run(capsys, "export", trained, "--out", tmp_path / "m.c")[0] == 0
+    assert (tmp_path / "m.c").exists() and (tmp_path / "m.h").exists()
+    assert ".onnx or .c" in run(capsys, "export", trained, "--out", tmp_path / "m.txt")[2]
+    seconds = json.loads(run(capsys, "bench", trained, "--batch-size", 32, "--json")[1])["seconds"]
+    assert list(seconds) == ["predict 1", "predict 32", "train step 32"] and all(s > 0 for s in seconds.values())
+    assert json.loads(run(capsys, "info", "--json")[1])["version"] == nf.__version__
+
+
+def test_export_onnx(trained, tmp_path, capsys):
+    assert run(capsys, "export", trained, "--out", tmp_path / "m.onnx")[0] == 0
+    x = np.float32([[4, 0, 1, 30]])
+    np.testing.assert_allclose(nf.onnx.load(tmp_path / "m.onnx").predict(x), nf.load(trained).predict(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["train", "nothing.csv"], "there is no file or folder 'nothing.csv'"),
+    (["train", "ANIMALS"], "which column is to be predicted? --target COLUMN (columns: id, legs, cover, weight, "
+     "animal)"),
+    (["train", "ANIMALS", "--target", "Animal"], "no column 'Animal'; did you mean 'animal'?"),
+    (["train", "ANIMALS", "--target", "animal"], "values are missing in the columns 'weight' (1); --missing drop "
+     "leaves such rows out, --missing mean fills them"),
+    (["train", "ANIMALS", "--target", "animal", "--missing", "mean"], "leave it out with --drop 'id'"),
+    (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--model", "dens:3"],
+     "--model: unknown layer 'dens:3'; known: dense, conv"),
+    (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--model", "dense"],
+     "--model: 'dense': dense takes 1 numbers, as in dense:64"),
+    (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--model", "dense:many"],
+     "--model: 'dense:many': 'many' is not a number"),
+    (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--validation", "2"],
+     "--validation must be a finite number above 0 and below 1"),
+    (["train", __file__], "unknown kind of file"),
+    (["summary", "ANIMALS"], "animals.csv: "),
+])
+def test_errors_are_one_line_that_says_what_to_do(animals, capsys, arguments, message):
+    code, out, err = run(capsys, *[animals if word == "ANIMALS" else word for word in arguments])
+    assert code == 1 and err.count("\n") == 1 and err.startswith(f"nnfast {arguments[0]}: ") and out == ""
+    assert message in err
+
+
+def test_exit_codes():
+    assert python("-m", "nnfast", "train").returncode == 2
+    assert python("-m", "nnfast", "summary", "nothing").returncode == 1
+    done = python("-m", "nnfast", "summary", "nothing", "--debug")
+    assert done.returncode == 1 and "Traceback" in done.stderr
+    for command in ("train", "evaluate", "predict", "summary", "export", "bench", "demo", "examples", "info"):
+        done = python("-m", "nnfast", command, "--help")
+        assert done.returncode == 0 and done.stdout.startswith(f"usage: nnfast {command}")

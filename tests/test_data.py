@@ -1,0 +1,275 @@
+"""Tables, images, splits, labels, normalisation: as a beginner's files are, with messages that say what to do."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+import nnfast as nf
+from nnfast.data import csv, encode_labels, frame, image_folder, normalization, train_test_split
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="table.csv", encoding="utf-8"):
+        path = tmp_path / name
+        path.write_bytes(text.encode(encoding))
+        return path
+    return write
+
+
+HOUSES = """name,area,heating,garden,price
+A,100,gas,yes,250000
+B,80,,no,180000.5
+C,NA,oil,no,200000
+D,60,gas,yes,150000
+"""
+
+
+def test_a_spreadsheet(write):
+    path = write(HOUSES)
+    table = csv(path, target="price", missing="mean", drop="name")
+    assert table.feature_names == ["area", "heating=gas", "heating=oil", "heating=", "garden=no", "garden=yes"]
+    np.testing.assert_array_equal(table.x, np.float32([
+        [100, 1, 0, 0, 0, 1], [80, 0, 0, 1, 1, 0], [80, 0, 1, 0, 1, 0], [60, 1, 0, 0, 0, 1]]))
+    np.testing.assert_array_equal(table.y, np.float32([250000, 180000.5, 200000, 150000]))
+    assert table.classes is None and table.x.dtype == table.y.dtype == np.float32
+    dropped = csv(path, target=["price", "area"], missing="drop", drop=["name"])
+    np.testing.assert_array_equal(dropped.y, np.float32([[250000, 100], [150000, 60]]))
+
+
+@pytest.mark.parametrize("text", [
+    "a;b;c\n1,5;x;0\n2,5;y;1\n", "a\tb\tc\r\n1.5\tx\t0\r\n2.5\ty\t1\r\n", "\ufeffa,b,c\n1.5,x,0\n2.5,y,1\n",
+    "a|b|c\n1.5|x|0\n\n2.5| y |1\n", '"a","b","c"\n"1.5","x","0"\n2.5,"y",1',
+], ids=["comma", "tabs", "bom", "bars", "quotes"])
+def test_dialects(write, text):
+    table = csv(write(text), target="c")
+    np.testing.assert_array_equal(table.x, [[1.5, 1, 0], [2.5, 0, 1]])
+    np.testing.assert_array_equal(table.y, [0, 1])
+
+
+@pytest.mark.parametrize("values, kind, expected", [
+    (["b", "a", "b"], "auto", ["a", "b"]),
+    (["0", "1", "0", "1", "0", "1"], "auto", ["0", "1"]),
+    (["0", "1", "2"], "auto", None),
+    (["0.5", "1", "1"], "auto", None),
+    (["0.5", "1", "1"], "classes", ["0.5", "1"]),
+    (["0", "1"] * 3, "numbers", None),
+])
+def test_kind_of_target(write, values, kind, expected):
+    path = write("a,t\n" + "".join(f"{i},{value}\n" for i, value in enumerate(values)))
+    table = csv(path, target="t", kind=kind)
+    assert table.classes == expected
+    if expected:
+        assert [table.classes[i] for i in table.y] == [format(float(v), "g") if v[0].isdigit() else v for v in values]
+
+
+def test_further_data_are_encoded_alike(write):
+    table = csv(write(HOUSES), target="garden", missing="mean", drop=["name", "price"])
+    again = csv(write("garden,heating,area,more\nno,oil,,1\nyes,,7,2\n", "b.csv"),
+                encoding=table.encoding.to_dict(), missing="mean")
+    assert again.feature_names == table.feature_names
+    np.testing.assert_array_equal(again.x, [[80, 0, 1, 0], [7, 0, 0, 1]])
+    np.testing.assert_array_equal(again.y, [0, 1])
+    without = csv(write("heating,area\ngas,3\n", "c.csv"), encoding=table.encoding)
+    assert without.y is None
+    with pytest.raises(ValueError, match="column 'heating' has 'wood' in row 3, which the data before did not have"):
+        csv(write("heating,area\ngas,1\nwood,3\n", "d.csv"), encoding=table.encoding)
+    with pytest.raises(ValueError, match="column 'area' has 'big' in row 2, where the data before had numbers"):
+        csv(write("heating,area\ngas,big\n", "d.csv"), encoding=table.encoding)
+    with pytest.raises(ValueError, match="leave target, kind and drop out"):
+        csv(write(HOUSES), target="price", encoding=table.encoding)
+    with pytest.raises(ValueError, match="garden' has 'maybe', which is not among the classes no, yes"):
+        csv(write("heating,area,garden\ngas,1,maybe\n", "d.csv"), encoding=table.encoding)
+
+
+@pytest.mark.parametrize("text, arguments, message", [
+    (HOUSES, {"target": "Price"}, "no column 'Price'; did you mean 'price'"),
+    (HOUSES, {"target": "price"}, r"in the columns 'area' \(1\), 'heating' \(1\); .*'drop' .*'mean' fills them"),
+    (HOUSES, {"target": "heating", "missing": "mean"}, r"'heating' \(1\); missing='drop' leaves such rows out$"),
+    (HOUSES, {"target": ["price", "garden"], "missing": "mean"}, "several targets must be numbers, but 'garden'"),
+    (HOUSES, {"target": "garden", "kind": "numbers", "missing": "mean"}, "is not all numbers, it has 'yes'"),
+    (HOUSES, {"missing": "ignore"}, "unknown missing 'ignore'"),
+    ("", {}, "is empty; the first line must name the columns"),
+    ("a,b\n", {}, "has no rows below the names"),
+    ("a,a\n1,2\n", {}, "the name 'a' twice"),
+    ("a,\n1,2\n", {}, "a column without name"),
+    ("1,2\n3,4\n", {}, "the first line holds numbers .* put a line of names above it"),
+    ("a,b\n1,2\n3\n", {}, "line 3 has 1 values, the first line 2 names"),
+    ("a,t\n1,x\n2,x\n", {"target": "t"}, "is 'x' in every row; there is nothing to learn"),
+    ("a,t\n,1\n,2\n", {"target": "t", "missing": "mean"}, r"column 'a' is empty; leave it out with drop=\['a'\]"),
+    ("t\n1\n", {"target": "t"}, "no column is left to predict from"),
+    ("id,t\n" + "".join(f"k{i},{i}\n" for i in range(99)), {"target": "t"}, "99 different texts in 99 rows, so it"),
+    ("a,t\n" + "".join(f"{i},k{i}\n" for i in range(99)), {"target": "t"}, "is it the right column?"),
+])
+def test_tables_that_are_none(write, text, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        csv(write(text), **arguments)
+
+
+def test_a_file_that_is_no_text(write):
+    with pytest.raises(ValueError, match="spreadsheets can save as 'CSV UTF-8'"):
+        csv(write("größe\n1\n", encoding="latin-1"))
+
+
+FRAMES = [lambda columns: pd.DataFrame(columns), lambda columns: pl.DataFrame(columns),
+          lambda columns: pa.table(columns)]
+
+
+@pytest.mark.parametrize("make", FRAMES, ids=["pandas", "polars", "arrow"])
+class TestFrames:
+    def test_as_tables(self, make, write):
+        columns = {"area": [100.0, 80.0, None, 60.0], "heating": ["gas", None, "oil", "gas"],
+                   "garden": [True, False, False, True], "price": [250000.0, 180000.5, 200000.0, 150000.0]}
+        table = frame(make(columns), target="price", missing="mean")
+        expected = csv(write(HOUSES.replace("yes", "1").replace("no,", "0,")), "price", missing="mean", drop="name")
+        assert table.encoding == expected.encoding
+        np.testing.assert_array_equal(table.x, expected.x)
+
+    def test_in_fit_and_predict(self, make, rng):
+        x = rng.standard_normal((50, 3))
+        columns = {name: x[:, i] for i, name in enumerate("abc")}
+        model, other = (nf.Sequential([nf.Dense(1)], input_shape=(3,)) for _ in range(2))
+        for m, data in ((model, x), (other, make(columns))):
+            m.compile("sgd", "squared_error")
+            m.fit(data, x[:, :1], epochs=2, verbose=0)
+        np.testing.assert_array_equal(model.predict(x), other.predict(make(columns)))
+
+    def test_errors_name_the_column(self, make):
+        model = nf.Sequential([nf.Dense(1)], input_shape=(2,))
+        model.compile("sgd", "squared_error")
+        with pytest.raises(ValueError, match="nan at row 1, column 'weight'; data must be finite"):
+            model.fit(make({"age": [1.0, 2.0], "weight": [3.0, float("nan")]}), [1.0, 2.0], verbose=0)
+        with pytest.raises(TypeError, match="column 'name'"):
+            model.fit(make({"age": [1.0, 2.0], "name": ["x", "y"]}), [1.0, 2.0], verbose=0)
+
+
+def test_dates_and_what_is_no_frame():
+    with pytest.raises(ValueError, match="column 'day' holds dates or times"):
+        frame(pd.DataFrame({"day": pd.to_datetime(["2020-01-01"]), "x": [1]}), target="x")
+    with pytest.raises(TypeError, match="expected a frame of pandas, polars or Arrow, got list"):
+        frame([1, 2])
+
+
+# --- images ----------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def folder(tmp_path):
+    for label, name in enumerate(["cat", "dog"]):
+        (tmp_path / name).mkdir()
+        for i, ending in enumerate(["png", "PNG", "bmp"]):
+            Image.new("RGB", (6, 4), (label * 200, i, 7)).save(tmp_path / name / f"{i}.{ending}")
+    (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / ".cache").mkdir()
+    return tmp_path
+
+
+def test_images(folder):
+    images = image_folder(folder)
+    assert images.x.shape == (6, 4, 6, 3) and images.x.dtype == np.uint8 and images.classes == ["cat", "dog"]
+    np.testing.assert_array_equal(images.y, [0, 0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(images.x[4, 2, 2], [200, 1, 7])
+    assert images.paths[0].endswith("0.png")
+    assert image_folder(folder, mode="gray", size=(5, 3)).x.shape == (6, 5, 3, 1)
+    np.testing.assert_array_equal(image_folder(folder, classes=["dog", "cow", "cat"]).y, [0, 0, 0, 2, 2, 2])
+
+
+def test_image_folders_that_are_none(folder):
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        image_folder(folder / "nothing")
+    with pytest.raises(ValueError, match="has no folders in it; images of class 'cat' belong in"):
+        image_folder(folder / "cat")
+    with pytest.raises(ValueError, match="folder 'dog' is not among the classes cat"):
+        image_folder(folder, classes=["cat"])
+    Image.new("L", (9, 9)).save(folder / "dog" / "x.png")
+    with pytest.raises(ValueError, match=r"sizes \(6 of 4 x 6, 1 of 9 x 9\); scale them to one with size=\(4, 6"):
+        image_folder(folder)
+    assert image_folder(folder, size=8).x.shape == (7, 8, 8, 3)
+    (folder / "dog" / "x.png").write_bytes(b"\x89PNG broken")
+    with pytest.raises(ValueError, match="x.png' cannot be read as an image"):
+        image_folder(folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match="no images .* in .*empty"):
+        image_folder(folder)
+
+
+# --- splits, labels, normalisation -----------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("test_size, held", [(0.25, 26), (0.5, 51), (7, 7), (0.001, 1)])
+@pytest.mark.parametrize("stratified", [False, True])
+def test_split(test_size, held, stratified):
+    x = np.arange(101)
+    y = (x % 10 == 0).astype(int) + (x % 2)
+    parts = train_test_split(x, list(x), test_size=test_size, seed=3, stratify=y if stratified else None)
+    train, test, train_list, test_list = parts
+    assert len(test) == held and list(train) == train_list and list(test) == test_list
+    np.testing.assert_array_equal(np.sort(np.concatenate([train, test])), x)
+    again = train_test_split(x, test_size=test_size, seed=3, stratify=y if stratified else None)
+    np.testing.assert_array_equal(again[1], test)
+    assert (np.diff(test) < 0).any() or held < 3
+    if stratified:
+        for label in range(3):
+            assert abs((y[test] == label).sum() - held * (y == label).mean()) < 1
+
+
+def test_split_of_a_frame():
+    data = pd.DataFrame({"a": range(10)}, index=list("abcdefghij"))
+    train, test = train_test_split(data, test_size=3)
+    assert len(train) == 7 and set(train.index) | set(test.index) == set("abcdefghij")
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"arrays": ([1, 2], [1])}, "different numbers of samples: 2, 1"),
+    ({"arrays": ([1, 2],), "test_size": 2}, "leaves none to train with"),
+    ({"arrays": ([1, 2],), "test_size": 1.5}, "test_size must be"),
+    ({"arrays": ()}, "at least one array"),
+    ({"arrays": ([1, 2],), "stratify": [1]}, "stratify has shape"),
+])
+def test_split_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        train_test_split(*arguments.pop("arrays"), **arguments)
+
+
+def test_labels():
+    labels, classes = encode_labels(pd.Series(["b", "a", "b"]))
+    assert labels.tolist() == [1, 0, 1] and classes.tolist() == ["a", "b"] and labels.dtype == np.int32
+    assert encode_labels(["a"], classes)[0].tolist() == [0]
+    with pytest.raises(ValueError, match="encode_labels: c is not among the classes a, b"):
+        encode_labels(["a", "c"], classes)
+    with pytest.raises(TypeError, match=r"different types \(NoneType, str\)"):
+        encode_labels(["a", None])
+    with pytest.raises(ValueError, match="the label of row 1 is missing"):
+        encode_labels([1.0, np.nan])
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (20, 4, 5, 3)])
+def test_normalization_is_saved(rng, tmp_path, shape, dtype):
+    x = rng.standard_normal(shape) * [1, 1000, 0] + [5, -1e4, 0.1]
+    layers = [normalization(x), *([nf.Flatten()] if len(shape) > 2 else []), nf.Dense(2)]
+    model = nf.Sequential(layers, input_shape=shape[1:], dtype=dtype.name)
+    model.compile("sgd", "squared_error")
+    normal = model.submodel("batch_norm").predict(x).reshape(-1, 3)
+    np.testing.assert_allclose(normal.mean(axis=0), 0, atol=1e-3)
+    np.testing.assert_allclose(normal.std(axis=0), [1, 1, 0], atol=1e-3)
+    before = model.parameters["batch_norm/running_mean"]
+    model.fit(x, np.zeros((len(x), 2)), epochs=2, verbose=0)
+    np.testing.assert_array_equal(model.parameters["batch_norm/running_mean"], before)
+    model.metadata = {"scale": [1, 2.5, None]}
+    model.save(tmp_path / "m.safetensors")
+    loaded = nf.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.predict(x), model.predict(x))
+    assert loaded.metadata == {"scale": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="statistics are of 3 columns or channels, the data have 4"):
+        nf.Sequential([normalization(x)], input_shape=(4,))
+
+
+def test_metadata_is_a_copy_and_json(tmp_path):
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    model.metadata = {"a": [1]}
+    model.metadata["a"].append(2)
+    assert model.metadata == {"a": [1]} == nf.Model.from_config(model.get_config()).metadata
+    for bad, error in (([], TypeError), ({"a": np.ones(2)}, ValueError), ({"a": float("nan")}, ValueError)):
+        with pytest.raises(error, match="metadata:"):
+            model.metadata = bad

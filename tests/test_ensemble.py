@@ -1,0 +1,66 @@
+"""fit_many: what one fit after the other would have given, and errors that reach the caller."""
+
+import numpy as np
+import pytest
+
+import nnfast as nf
+
+
+def build(seed, width=8, n_threads=None):
+    model = nf.Sequential([nf.Dense(width, activation="relu"), nf.Dropout(0.2), nf.Dense(3, activation="softmax")],
+                          seed=seed)
+    model.compile(nf.Adam(0.01), "cross_entropy", metrics=["accuracy"], n_threads=n_threads)
+    return model
+
+
+@pytest.fixture
+def data(rng):
+    return rng.standard_normal((150, 6)), rng.integers(0, 3, 150)
+
+
+@pytest.mark.parametrize("n_threads", [None, 1, 3])
+def test_same_as_one_after_the_other(data, n_threads):
+    models, others = ([build(seed, 5 + seed) for seed in range(6)] for _ in range(2))
+    for _ in range(2):      # and again, from where they are
+        histories = nf.fit_many(models, *data, n_threads=n_threads, epochs=3, validation_split=0.2)
+        for model, other, history in zip(models, others, histories):
+            expected = other.fit(*data, epochs=3, validation_split=0.2, verbose=0)
+            assert history.history == expected.history and model.history is history
+            for a, b in zip(model.get_weights(), other.get_weights()):
+                np.testing.assert_array_equal(a, b)
+            assert model.iterations == other.iterations
+
+
+def test_settings_stay(data):
+    models = [build(0), build(1, n_threads=2)]
+    nf.fit_many(models, *data)
+    assert [model._settings.n_threads for model in models] == [None, 2]
+    assert nf.fit_many([], *data) == []
+
+
+def test_the_others_end_where_one_fails(data):
+    models = [build(0), build(1), build(2)]
+    y = np.eye(3)[data[1]]
+    for model in models[::2]:
+        model.compile("sgd", "cross_entropy")
+    with pytest.raises(nf.TrainingError):
+        nf.fit_many([models[0], exploding(), models[2]], data[0], y, epochs=5)
+    assert models[0].epochs_trained == models[2].epochs_trained == 5
+
+
+def exploding():
+    model = nf.Sequential([nf.Dense(3)])
+    model.compile(nf.SGD(1e38), "squared_error")
+    return model
+
+
+def test_refuses(data):
+    model = build(0)
+    with pytest.raises(ValueError, match="model 1 is in the list twice; use model.clone"):
+        nf.fit_many([model, model], *data)
+    with pytest.raises(TypeError, match="entry 0 is str"):
+        nf.fit_many(["model"], *data)
+    with pytest.raises(ValueError, match="model 0 is not compiled"):
+        nf.fit_many([nf.Sequential([nf.Dense(1)])], *data)
+    with pytest.raises(TypeError, match="callbacks belongs to one model"):
+        nf.fit_many([model], *data, callbacks=[])

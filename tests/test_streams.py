@@ -1,0 +1,281 @@
+"""Data that are read while training: the same weights as from arrays in memory, and bounded memory."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+import scipy.sparse
+from child import evaluate as run_python
+
+import nnfast as nf
+from nnfast.streams import is_stream
+
+
+def network(features=5, **arguments):
+    model = nf.Sequential([nf.Dense(8, activation="relu"), nf.Dense(3, activation="softmax")],
+                          input_shape=(features,), **arguments)
+    model.compile(nf.Adam(0.01), "cross_entropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.fixture
+def data(rng):
+    return rng.standard_normal((203, 5), np.float32), rng.integers(0, 3, 203)
+
+
+@pytest.fixture
+def mapped(data, tmp_path):
+    np.save(tmp_path / "x.npy", data[0])
+    return np.load(tmp_path / "x.npy", mmap_mode="r")
+
+
+class Samples:
+    """As a PyTorch Dataset."""
+
+    def __init__(self, *arrays):
+        self.arrays = arrays
+
+    def __len__(self):
+        return len(self.arrays[0])
+
+    def __getitem__(self, i):
+        assert type(i) is int
+        return tuple(a[i] for a in self.arrays)
+
+
+def batches(*arrays, size=32):
+    for i in range(0, len(arrays[0]), size):
+        yield tuple(a[i:i + size] for a in arrays)
+
+
+def same_weights(a, b):
+    for x, y in zip(a.get_weights(), b.get_weights()):
+        np.testing.assert_array_equal(x, y)
+
+
+def same_figures(a, b):
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-12)
+
+
+@pytest.fixture(params=["default", "one batch"])
+def blocks(request, monkeypatch):
+    """Blocks of any size give the same."""
+    if request.param == "one batch":
+        monkeypatch.setattr("nnfast.streams.BLOCK_BYTES", 1)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("kind", ["memmap", "csr", "csc", "samples"])
+def test_same_as_arrays(data, mapped, kind, shuffle, blocks, rng):
+    x, y = data
+    weight = rng.random(203)
+    arguments = {"epochs": 3, "batch_size": 20, "validation_split": 0.2, "shuffle": shuffle, "verbose": 0}
+    model, other = network(), network()
+    expected = model.fit(x, y, sample_weight=weight, **arguments).history
+    if kind == "samples":
+        given = {"x": Samples(x, y, weight)}
+    else:
+        source = {"memmap": mapped, "csr": scipy.sparse.csr_array(x), "csc": scipy.sparse.csc_matrix(x)}[kind]
+        given = {"x": source, "y": y, "sample_weight": weight}
+    found = other.fit(**given, **arguments).history
+    same_weights(model, other)
+    same_figures(found, expected)
+    same_figures(other.evaluate(**given), model.evaluate(x, y, sample_weight=weight))
+    np.testing.assert_array_equal(other.predict(given["x"]), model.predict(x))
+
+
+def test_class_weights(data, mapped):
+    x, y = data
+    weights = {0: 3.0, 2: 0.5}
+    model = network()
+    model.fit(x, y, class_weight=weights, validation_split=0.2, epochs=2, verbose=0)
+    for given in ({"x": mapped, "y": y}, {"x": Samples(x, y)}):
+        other = network()
+        history = other.fit(**given, class_weight=weights, validation_split=0.2, epochs=2, verbose=0).history
+        same_weights(model, other)
+        same_figures(history, model.history.history)
+
+
+@pytest.mark.parametrize("make", [
+    lambda x, y: [(xb, yb) for xb, yb in batches(x, y)].__iter__,
+    lambda x, y: lambda: batches(x, y),
+    lambda x, y: Loader(x, y),
+], ids=["iterators", "generators", "loader"])
+def test_batches(data, make):
+    x, y = data
+    model, other = network(), network()
+    model.fit(x, y, epochs=3, shuffle=False, verbose=0, validation_data=(x, y))
+    bar = nf.LambdaCallback(on_epoch_end=lambda epoch, logs: None)
+    history = other.fit(make(x, y), epochs=3, callbacks=[bar], validation_data=make(x, y), verbose=0).history
+    same_weights(model, other)
+    same_figures(history, model.history.history)
+    assert bar.params["steps"] == 7
+    np.testing.assert_array_equal(other.predict(make(x, y)), model.predict(x))
+    same_figures(other.evaluate(make(x, y)), model.evaluate(x, y))
+
+
+class Loader:
+    """As a PyTorch DataLoader."""
+
+    def __init__(self, *arrays):
+        self.arrays = arrays
+
+    def __len__(self):
+        return 7
+
+    def __iter__(self):
+        return batches(*self.arrays)
+
+
+def test_an_unbuilt_model_learns_its_shape(data, mapped):
+    x, y = data
+    for given in ({"x": mapped, "y": y}, {"x": Samples(x, y)}, {"x": batches(x, y)}):
+        model = nf.Sequential([nf.Dense(3, activation="softmax")])
+        model.compile("adam", "cross_entropy")
+        model.fit(**given, verbose=0)
+        assert model.input_shape == (5,)
+    other = nf.Sequential([nf.Dense(3, activation="softmax")])
+    other.compile("adam", "cross_entropy")
+    other.fit(x, y, shuffle=False, verbose=0)
+    same_weights(model, other)      # the batch that told the shape has been trained on, too
+
+
+def test_blocks_hold_every_row_once(mapped, data):
+    from nnfast.streams import open_stream
+
+    stream = open_stream(network(), mapped, data[1])
+    natural = np.arange(203)
+    orders = [stream.block_order(natural, 4, 7, epoch) for epoch in range(2)]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), natural)
+    assert (orders[0] != orders[1]).any() and (orders[0] != natural).any()
+    model = network()
+    losses = model.fit(mapped, data[1], shuffle="block", epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_batch_callbacks_see_every_batch(mapped, data):
+    seen = []
+    watch = nf.LambdaCallback(on_batch_end=lambda batch, logs: seen.append((batch, logs["loss"])))
+    network().fit(mapped, data[1], batch_size=50, epochs=2, callbacks=watch, verbose=0)
+    expected, seen[:] = seen[:], []
+    network().fit(*data, batch_size=50, epochs=2, callbacks=watch, verbose=0)
+    assert [batch for batch, _ in seen] == [0, 1, 2, 3, 4] * 2
+    np.testing.assert_allclose(seen, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("every", ["epoch", 3])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_checkpoints(mapped, data, tmp_path, every, shuffle):
+    arguments = {"batch_size": 20, "epochs": 4, "shuffle": shuffle, "verbose": 0}
+    model, other = network(), network()
+    model.fit(mapped, data[1], **arguments)
+
+    def stop(epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        network().fit(mapped, data[1], **arguments, callbacks=[
+            nf.callbacks.Checkpoint(tmp_path, every=every), nf.LambdaCallback(on_epoch_end=stop)])
+    other.fit(mapped, data[1], **arguments, callbacks=nf.callbacks.Checkpoint(tmp_path, every=every), resume=tmp_path)
+    same_weights(model, other)
+    with pytest.raises(ValueError, match="batches from a generator cannot be found again"):
+        network().fit(batches(*data), callbacks=nf.callbacks.Checkpoint(tmp_path / "b"), verbose=0)
+
+
+def test_a_copy_on_write_map_keeps_what_was_written(data, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros_like(data[0]))
+    x = np.load(tmp_path / "x.npy", mmap_mode="c")
+    x[:] = data[0]
+    model, other = network(), network()
+    model.fit(*data, epochs=2, verbose=0)
+    other.fit(x, data[1], epochs=2, verbose=0)
+    same_weights(model, other)
+
+
+def test_more_data_than_memory(tmp_path):
+    """A file of 800 MB in less than 200 MB above what the program takes without data."""
+    code = f"""
+import numpy as np, nnfast as nf
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) // 1024
+x = np.lib.format.open_memmap({str(tmp_path / 'x.npy')!r}, "w+", np.float32, (100_000, 2048))
+x[0] = x[-1] = 1
+y = np.zeros(len(x), np.int32)
+model = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=(2048,))
+model.compile("sgd", "cross_entropy")
+model.fit(x[:512], y[:512], verbose=0)
+before = peak()
+model.fit(x, y, batch_size=256, validation_split=0.1, verbose=0)
+model.predict(x, batch_size=256)
+model.fit(x, y, batch_size=256, shuffle="block", verbose=0)
+print(peak() - before)
+"""
+    assert int(run_python(code)) < 200
+    os.unlink(tmp_path / "x.npy")
+
+
+def test_the_reader_ends_with_training(data, mapped):
+    """Also where training is stopped, or fails, in the middle of an epoch."""
+    def stop(batch, logs):
+        raise RuntimeError("enough")
+
+    closed = []
+
+    def endless():
+        try:
+            while True:
+                yield data[0][:8], data[1][:8]
+        finally:
+            closed.append(True)
+
+    for given in ({"x": endless}, {"x": mapped, "y": data[1]}):
+        with pytest.raises(RuntimeError, match="enough"):
+            network().fit(**given, callbacks=nf.LambdaCallback(on_batch_end=stop), verbose=0)
+    assert closed == [True]
+    assert not [thread for thread in threading.enumerate() if thread.name == "nnfast-reader"]
+
+
+def test_reading_errors_reach_the_caller(data):
+    class Broken(Samples):
+        def __getitem__(self, i):
+            if i == 100:
+                raise OSError("disk is gone")
+            return super().__getitem__(i)
+
+    with pytest.raises(OSError, match="disk is gone"):
+        network().fit(Broken(*data), verbose=0)
+
+
+@pytest.mark.parametrize("given, error, text", [
+    (lambda x, y: {"x": Samples(x, y), "y": y}, ValueError, "Samples gives its targets .* itself.*leave y out"),
+    (lambda x, y: {"x": Samples(x, y), "class_weight": "balanced"}, ValueError, "needs all labels before training"),
+    (lambda x, y: {"x": batches(x, y), "batch_size": 3}, ValueError, "leave batch_size out"),
+    (lambda x, y: {"x": batches(x, y), "shuffle": True}, ValueError, "shuffle where they are made"),
+    (lambda x, y: {"x": batches(x, y), "validation_split": 0.1}, ValueError, "give validation_data"),
+    (lambda x, y: {"x": batches(x, y), "epochs": 2}, ValueError, "a generator is used up after one pass: give a func"),
+    (lambda x, y: {"x": iter([])}, ValueError, "gave no batch"),
+    (lambda x, y: {"x": lambda: 3}, TypeError, "expected an iterable of batches"),
+    (lambda x, y: {"x": Samples(x)}, TypeError, "sample 0 of Samples must be .x, y. or .x, y, weight., got 1 things"),
+    (lambda x, y: {"x": Samples([])}, ValueError, "Samples is empty"),
+    (lambda x, y: {"x": scipy.sparse.csr_array(x)}, ValueError, "fit: y is missing"),
+    (lambda x, y: {"x": x}, TypeError, "y: expected an array of numbers, got NoneType"),
+    (lambda x, y: {"x": x, "y": y, "shuffle": "block"}, ValueError, "arrays in memory gain nothing"),
+    (lambda x, y: {"x": scipy.sparse.csr_array(x), "y": y[:9]}, ValueError, "each of the 203 samples, got 9"),
+    (lambda x, y: {"x": scipy.sparse.csr_array(x[:, :4]), "y": y}, ValueError, r"expected shape \(N, 5\), got"),
+    (lambda x, y: {"x": scipy.sparse.csr_array(x), "y": y, "solver": "lbfgs"}, ValueError, "in memory: an array"),
+    (lambda x, y: {"x": Samples([x[0], x[0][:3]], [0, 1])}, ValueError, "different shapes"),
+    (lambda x, y: {"x": Samples(np.full_like(x, np.nan), y)}, ValueError, "data must be finite"),
+])
+def test_errors_say_what_to_do(data, given, error, text):
+    with pytest.raises(error, match=text):
+        network().fit(**{"verbose": 0, **given(*data)})
+
+
+def test_what_is_a_stream(data, mapped):
+    assert not any(map(is_stream, (data[0], [1, 2], {"a": data[0]}, "text", 3, None, np.ma.array([1.0]))))
+    assert all(map(is_stream, (mapped, Samples(*data), Loader(*data), batches(*data), lambda: None)))
