@@ -17,12 +17,16 @@ from .layout import data_shape
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
 
 
+class NotNumbersError(TypeError, ValueError):
+    """Data of another kind: of the wrong type, and in an argument whose other errors are ValueErrors."""
+
+
 def as_numbers(data, what):
     """`data` as a NumPy array of real numbers, neither copied nor converted if it is one.
 
     Raises
     ------
-    TypeError
+    NotNumbersError
         For strings, objects, complex numbers, dates, masked and sparse arrays.
     ValueError
         For ragged lists.
@@ -34,7 +38,7 @@ def as_numbers(data, what):
             data = data.data
         if data is None or isinstance(data, (str, bytes, dict, set)) or hasattr(data, "tocsr"):
             hint = "; call .toarray() on sparse matrices" if hasattr(data, "tocsr") else ""
-            raise TypeError(f"{what}: expected an array of numbers, got {type(data).__name__}{hint}")
+            raise NotNumbersError(f"{what}: expected an array of numbers, got {type(data).__name__}{hint}")
         given = data
         if hasattr(data, "columns") and not hasattr(data, "iloc"):
             data = frame_values(data, what)
@@ -43,13 +47,14 @@ def as_numbers(data, what):
         except ValueError as error:
             raise ValueError(f"{what}: the rows have different lengths or depths (ragged list): {error}") from error
         if data.dtype.kind == "O":
-            raise TypeError(f"{what}: expected numbers, got {describe_objects(data, given)}")
+            raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, given)}")
     kind = data.dtype.kind
     if kind not in "fiub":
         if kind == "O":
-            raise TypeError(f"{what}: expected numbers, got {describe_objects(data, data)}")
+            raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, data)}")
         names = {"c": "complex numbers", "U": "strings", "S": "bytes", "M": "dates", "m": "time differences"}
-        raise TypeError(f"{what}: expected real numbers, got {names.get(kind, 'values')} (dtype {data.dtype})")
+        raise NotNumbersError(f"{what}: expected real numbers, got {names.get(kind, 'values')} (dtype {data.dtype}, "
+                              f"shape {data.shape})")
     return data
 
 

@@ -23,7 +23,7 @@ from .configurable import integer
 
 #: numbers the core computes positions from stay far below what its integers hold
 LARGEST = 2**31 - 1
-MOST_WINDOWS = 2**40
+MOST_NUMBERS = 2**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,13 @@ def check_groups(owner, n_groups, channels, filters):
     return n_groups
 
 
-def window(owner, shape, kernel, stride=1, padding="valid", dilation=1):
-    """The `Window` of a kernel over spatial sizes `shape`, (L,) or (H, W).
+def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels=1):
+    """The `Window` of a kernel over spatial sizes `shape`, (L,) or (H, W), with so many channels before or after it.
 
     Raises
     ------
     ValueError
-        If a size is out of range, or the kernel is larger than the padded input.
+        If a size is out of range, the kernel is larger than the padded input, or that has too many elements.
 
     Examples
     --------
@@ -119,9 +119,9 @@ def window(owner, shape, kernel, stride=1, padding="valid", dilation=1):
         raise ValueError(f"{owner}: {_kernel_words(kernel, dilation, extent, axes)} is larger than the input "
                          f"{_words(shape, axes)}{_padding_words(pairs, axes)}")
     output = [(size - span) // step + 1 for size, span, step in zip(padded, extent, stride)]
-    if math.prod(output) > MOST_WINDOWS or max(padded) > LARGEST:
-        raise ValueError(f"{owner}: input {_words(shape, axes)}{_padding_words(pairs, axes)} makes "
-                         f"{math.prod(output):,} outputs, more than this library computes")
+    if max(padded) > LARGEST or math.prod(padded) * channels > MOST_NUMBERS:
+        raise ValueError(f"{owner}: input {_words(shape, axes)}{_padding_words(pairs, axes)} and {channels} channels are "
+                         f"{math.prod(padded) * channels:,} numbers, more than this library computes")
     return Window(tuple(shape), tuple(output), kernel, stride, pairs, dilation)
 
 

@@ -57,16 +57,16 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     arithmetic operations of its definition; both are a sample's.
     """
     op = spec["op"]
-    elements = node.output.size
+    elements = node.output.size     # Python's integers, in which products do not overflow
     if "activation" in spec:
         node.activation = activation_index(spec["activation"])
         node.alpha = spec["alpha"]
         node.rereads_output = node.activation != NN_LINEAR
-    node.outer = product_of(spec["shape"][:len(spec["shape"]) - 1])
+    outer = node.outer = product_of(spec["shape"][:len(spec["shape"]) - 1])
     if op == "dense":
         node.forward, node.backward, node.gradient = dense_forward, dense_backward, dense_gradient
         build_weights(node, spec, parameters)
-        spec["work"] = node.outer * node.kernel.rows * node.kernel.columns
+        spec["work"] = outer * node.kernel.rows * node.kernel.columns
         spec["flops"] = 2 * spec["work"]
     elif op == "conv":
         build_convolution(node, spec, parameters, inference)
@@ -160,7 +160,8 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
         fuse_pool(c, &window)
         node.late_gradient = False      # but dz
         c.dz_sample = row_length(node.k, c.window.OH * c.window.OW * c.K)
-    spec["work"] = node.outer * c.rows * c.K
+    outer = node.outer
+    spec["work"] = outer * c.rows * c.K
     allocate_kernels(c, not inference)
     if node.folding == NULL:
         node.prepare = prepare_kernel
@@ -174,8 +175,9 @@ cdef Py_ssize_t build_pool(Node *node, dict spec) except -1:
     read_window(&pool.window, spec["window"])
     pool.channels = spec["channels"]
     pool.include_pad = spec.get("include_pad", False)
-    spec["work"] = node.output.size * pool.window.R * pool.window.S
-    return pool.window.R * pool.window.S
+    elements, taps = node.output.size, pool.window.R * pool.window.S
+    spec["work"] = elements * taps
+    return taps
 
 
 cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint inference) except -1:

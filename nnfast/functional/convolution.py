@@ -149,7 +149,8 @@ def _place(op, axes, x, w, stride, padding, dilation, groups):
     if w.shape[-2] * groups != x.shape[-1]:
         raise ValueError(f"{op}: x has {x.shape[-1]} channels, w of shape {w.shape} with {groups} groups expects "
                          f"{w.shape[-2] * groups}")
-    place = window(op, x.shape[1:-1], w.shape[0] if axes == 1 else w.shape[:2], stride, padding, dilation)
+    place = window(op, x.shape[1:-1], w.shape[0] if axes == 1 else w.shape[:2], stride, padding, dilation,
+                   max(x.shape[-1], w.shape[-1]))
     return x, w, groups, place, (x.shape[0], *place.output[2 - axes:], w.shape[-1])
 
 

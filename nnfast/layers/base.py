@@ -239,6 +239,6 @@ def check_shape(who, what, shape):
         raise TypeError(f"{who}: {what} must be a tuple of positive integers without the batch axis, got {shape!r}")
     shape = tuple(integer(who, f"{what} {tuple(shape)!r}: a size", size, at_least=1) for size in shape)
     if math.prod(shape) > 2**40:
-        raise ValueError(f"{who}: {what} {shape} has {math.prod(shape):,} elements")
+        raise ValueError(f"{who}: {what} {shape} has {math.prod(shape):,} elements, more than this library computes")
     return shape
 

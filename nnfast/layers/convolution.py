@@ -44,8 +44,9 @@ class Convolution(ActivatedLayer):
 
     def window(self, input_shape):
         """Where the kernel stands on an input (L, C) or (H, W, C)."""
-        shape, _ = spatial(self.label, input_shape, self.axes)
-        return window(self.label, shape, self.kernel_size, self.stride, self.padding, self.dilation)
+        shape, channels = spatial(self.label, input_shape, self.axes)
+        return window(self.label, shape, self.kernel_size, self.stride, self.padding, self.dilation,
+                      max(channels, self.channels(channels)[1]))
 
     def channels(self, input_channels):
         """(groups, output channels) for this number of input channels."""

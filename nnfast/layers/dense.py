@@ -3,7 +3,7 @@
 from .. import initializers, regularizers
 from ..configurable import boolean, integer
 from .activation import ActivatedLayer, get_activation
-from .base import ParameterSpec
+from .base import ParameterSpec, check_shape
 
 
 class Dense(ActivatedLayer):
@@ -50,11 +50,11 @@ class Dense(ActivatedLayer):
     def build(self, input_shapes):
         shape = self.one_input(input_shapes)
         fan_in, fan_out = shape[-1], self.units
-        specs = [ParameterSpec("kernel", (fan_in, fan_out), "kernel", self.kernel_initializer, fan_in, fan_out,
-                               self.kernel_regularizer)]
+        specs = [ParameterSpec("kernel", check_shape(self.label, "kernel", (fan_in, fan_out)), "kernel",
+                               self.kernel_initializer, fan_in, fan_out, self.kernel_regularizer)]
         if self.use_bias:
             specs.append(ParameterSpec("bias", (fan_out,), "bias", self.bias_initializer, fan_in, fan_out))
-        return shape[:-1] + (self.units,), specs
+        return check_shape(self.label, "output", (*shape[:-1], self.units)), specs
 
     def node(self, input_shapes, parameters, seed):
         return {"op": "dense", "kernel": parameters["kernel"], "bias": parameters.get("bias", -1),

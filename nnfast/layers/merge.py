@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .base import Layer
+from .base import Layer, check_shape
 
 
 class Add(Layer):
@@ -63,7 +63,8 @@ class Concatenate(Layer):
             if len(shape) != len(first) or shape[:axis] != first[:axis] or shape[axis + 1:] != first[axis + 1:]:
                 raise ValueError(f"{self.label}: inputs may differ on axis {self.axis} only, input 0 has {first}, "
                                  f"input {i} has {shape}")
-        return first[:axis] + (sum(shape[axis] for shape in input_shapes),) + first[axis + 1:], []
+        joined = sum(shape[axis] for shape in input_shapes)
+        return check_shape(self.label, "output", (*first[:axis], joined, *first[axis + 1:])), []
 
     def node(self, input_shapes, parameters, seed):
         return {"op": "concatenate", "axis": self._axis(input_shapes[0])}

@@ -2,7 +2,7 @@
 
 from ..configurable import boolean
 from ..geometry import check_padding, check_sizes, global_window, pooling_window, spatial
-from .base import Layer
+from .base import Layer, check_shape
 
 
 class Pooling(Layer):
@@ -24,7 +24,7 @@ class Pooling(Layer):
 
     def build(self, input_shapes):
         shape = self.one_input(input_shapes)
-        return (*self.window(shape).output[2 - self.axes:], shape[-1]), []
+        return check_shape(self.label, "output", (*self.window(shape).output[2 - self.axes:], shape[-1])), []
 
 
 class MaxPooling(Pooling):
