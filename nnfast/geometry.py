@@ -120,8 +120,8 @@ def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels
                          f"{_words(shape, axes)}{_padding_words(pairs, axes)}")
     output = [(size - span) // step + 1 for size, span, step in zip(padded, extent, stride)]
     if max(padded) > LARGEST or math.prod(padded) * channels > MOST_NUMBERS:
-        raise ValueError(f"{owner}: input {_words(shape, axes)}{_padding_words(pairs, axes)} and {channels} channels are "
-                         f"{math.prod(padded) * channels:,} numbers, more than this library computes")
+        raise ValueError(f"{owner}: input {_words(shape, axes)}{_padding_words(pairs, axes)} and {channels} channels "
+                         f"are {math.prod(padded) * channels:,} numbers, more than this library computes")
     return Window(tuple(shape), tuple(output), kernel, stride, pairs, dilation)
 
 

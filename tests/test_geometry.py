@@ -124,7 +124,7 @@ BIG = 2**31
     (lambda: geometry.window("c", (8,), 1, 2**70), ValueError, "stride must be at most"),
     (lambda: geometry.window("c", (8,), 1, padding=2**40), ValueError, "padding must be at most"),
     (lambda: geometry.window("c", (8,), 1, padding=BIG - 1), ValueError, "more than this library computes"),
-    (lambda: geometry.window("c", (8, 8), 1, padding=2**22), ValueError, "are 70,368.* numbers, more than this library"),
+    (lambda: geometry.window("c", (8, 8), 1, padding=2**22), ValueError, "are 70,368.* numbers, more than this"),
     (lambda: geometry.global_window("g", (8,)), ValueError, r"g: expected an input of shape \(L, C\) or \(H, W, C\)"),
     (lambda: geometry.spatial("c", (28, 28), 2), ValueError, r"\(H, W, C\), channels last, got \(28, 28\)"),
     (lambda: geometry.spatial("c", (28,), 1), ValueError, r"\(L, C\), channels last, got \(28,\)"),
