@@ -103,3 +103,24 @@ def test_a_large_network_may_be_described(code):
     done = python("-c", SETUP + code)
     assert done.returncode == 0, done.stderr
     assert not re.search(r"-\d", done.stdout)       # a number that overflowed would be negative
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs a limit of memory")
+def test_a_model_goes_on_after_a_batch_that_was_too_large():
+    code = SETUP + CALLS.split("for")[0] + """
+model = net(nf.ZeroPadding2D(2**10), nf.GlobalAvgPool(), nf.Dense(2), shape=(1, 1, 4))
+model.compile("sgd", "squared_error")
+data = np.ones((512, 1, 1, 4), np.float32)
+before = model.predict(data[:2])
+for call in (lambda: model.predict(data, batch_size=512), lambda: model.train_on_batch(data, np.ones((512, 2)))):
+    try:
+        call()
+    except MemoryError as error:
+        print(error)
+print(np.array_equal(model.predict(data[:2]), before), model.train_on_batch(data[:2], before)["loss"])
+"""
+    done = python("-c", code, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3 and all(line.endswith("bytes for a batch of 512") for line in lines[:2])
+    assert lines[2] == "True 0.0"
