@@ -55,7 +55,7 @@ class Benchmark(Suite):
                 if answer["difference"] is None:
                     self.entries.remove(entry)
                 elif not answer["difference"] < TOLERANCE:
-                    entry.problem = f"DISAGREE: off by {answer['error']:.1e}"
+                    entry.problem = f"DISAGREE: off by {answer['difference']:.1e}"
                 else:
                     turns.append((entry, competitor))
         self.rounds(turns)

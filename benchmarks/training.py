@@ -19,8 +19,12 @@ class Training(Suite):
         """Check and time everybody on one workload."""
         workload = WORKLOADS[name]
         n_batches = workload.quick_batches if self.options.quick else workload.n_batches
-        numpy = next(competitor for competitor in self.competitors if competitor.name == "numpy")
-        reference = numpy.request("reference", workload=name, n_batches=n_batches)["losses"]
+        numpy = next(competitor for competitor in self.started if competitor.name == "numpy")
+        entry = self.entry("train", name, numpy, "reference", "reference")
+        reference = self.attempt(entry, numpy, "reference", workload=name, n_batches=n_batches)
+        if reference is None:
+            return
+        self.entries.remove(entry)
         turns = []
         for competitor in self.competitors:
             for variant, role in competitor.variants.items():
@@ -32,7 +36,7 @@ class Training(Suite):
                 if answer is None:
                     continue
                 entry.losses, entry.choice = answer["losses"], answer["choice"]
-                entry.problem = disagreement(entry.losses, reference, workload.tolerance)
+                entry.problem = disagreement(entry.losses, reference["losses"], workload.tolerance)
                 if not entry.problem:
                     turns.append((entry, competitor))
         self.rounds(turns)

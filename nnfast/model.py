@@ -519,12 +519,15 @@ class Model(Training):
     def __copy__(self):
         return self.clone()
 
+    # A pickle, and a deep copy on its way, hold the bytes of a file: so they live as long as files do. Models that files
+    # cannot hold, because functions or classes of the user's own are part of them, go as their attributes.
+
     def __deepcopy__(self, memo):
-        return self.clone()
+        from .files import from_bytes, is_portable, to_bytes
+
+        return from_bytes(to_bytes(self)) if is_portable(self) else self.clone()
 
     def __reduce_ex__(self, protocol):
-        # A pickle holds the bytes of a file, so it lives as long as files do. Models that files cannot hold, because
-        # functions or classes of the user's own are part of them, go as their attributes.
         from .files import from_bytes, is_portable, to_bytes
 
         if is_portable(self):

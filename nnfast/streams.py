@@ -70,7 +70,7 @@ class Stream:
         model, graph = self.model, self.model._graph
         xs, n = model._inputs(x)
         losses = model._objective.losses
-        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, n, graph.data_format)
+        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, n)
         weight = as_sample_weight(weight, n)
         return xs, ys, apply_class_weight(self.class_weight, weight, ys, graph.output_shapes, losses)
 
@@ -189,8 +189,7 @@ class ArrayRows(Rows):
         if y is None:
             raise ValueError(f"{call}: y is missing")
         graph, losses = model._graph, model._objective.losses
-        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, self.n,
-                                  graph.data_format)
+        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, self.n)
         plain = as_sample_weight(sample_weight, self.n)
         self.plain = plain
         self.weight = apply_class_weight(class_weight, plain, self.targets, graph.output_shapes, losses)

@@ -17,10 +17,10 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 sys.path.append(str(ROOT))  # last: nnfast itself is the one under test
 
-from benchmarks import memory, ops, suite, training, workloads  # noqa: E402
+from benchmarks import cnn, conv, memory, ops, suite, training, workloads  # noqa: E402
 from benchmarks.__main__ import parse  # noqa: E402
 from benchmarks.competitor import WorkerError  # noqa: E402
-from benchmarks.conv import TOLERANCE, loses  # noqa: E402
+from benchmarks.report import Report  # noqa: E402
 from benchmarks.tasks import Tasks  # noqa: E402
 
 CASES = [
@@ -77,11 +77,11 @@ def test_operations_are_right_and_wrong_ones_are_found(name, case):
             call, as_nnfast = made
             call()  # a second call must not add to the first one's result
             result = as_nnfast(call())
-            assert case.difference(direction, arrays, result) < TOLERANCE
+            assert case.difference(direction, arrays, result) < conv.TOLERANCE
             wrong = np.array(result[1] if case.kind == "softmax_cross_entropy" else result)
             wrong[(0,) * wrong.ndim] += 0.01
             wrong = (result[0], wrong) if case.kind == "softmax_cross_entropy" else wrong
-            assert case.difference(direction, arrays, wrong) > TOLERANCE
+            assert case.difference(direction, arrays, wrong) > conv.TOLERANCE
 
 
 def test_cases_of_the_table():
@@ -191,7 +191,33 @@ def test_rounds_interleave_and_survive_a_failure():
     assert ours.seconds == [3.0, 1.0, 2.0] and (ours.minimum, ours.median) == (1.0, 2.0)
     assert peer.problem == "FAILED: no luck" and len(bad.calls) == 3
     assert good.calls[-1] == bad.calls[-1] == "drop"
-    assert loses(peer, ours) and not loses(ours, peer) and not loses(None, ours)
+    assert conv.loses(peer, ours) and not conv.loses(ours, peer) and not conv.loses(None, ours)
+
+
+def test_disagreement_leaves_a_row_untimed(capsys):
+    class Wrong(Fake):
+        variants = {"": "nnfast"}
+
+        def request(self, call, **arguments):
+            return {"difference": 1.0} if call == "prepare_op" else super().request(call, **arguments)
+
+    options = parse(["conv", "--rounds", "1", "--threads", "1", "--only", "LeNet conv1"])
+    benchmark = conv.Benchmark(1, options, Silent(), Report(Silent()))
+    benchmark.competitors = [Wrong([])]
+    benchmark.measure()
+    assert {entry.problem for entry in benchmark.entries} == {"DISAGREE: off by 1.0e+00"}
+    assert not any(entry.seconds for entry in benchmark.entries)
+    assert capsys.readouterr().out.count("DISAGREE") == 3
+
+
+def test_a_failed_reference_ends_the_workload():
+    options = parse(["cnn", "--rounds", "1", "--threads", "1"])
+    benchmark = cnn.Benchmark(1, options, Silent(), Silent())
+    numpy = Fake([])
+    numpy.name, numpy.running = "numpy", False
+    benchmark.started = [numpy]
+    benchmark.train("lenet5")
+    assert [entry.problem for entry in benchmark.entries] == ["FAILED: the process has ended"]
 
 
 @pytest.mark.parametrize("arguments", [
