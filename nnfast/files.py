@@ -54,9 +54,8 @@ CALLBACKS = "callbacks/"
 REAL = ("float32", "float64")
 ENTRIES = {"format", "version", "model", "compile", "class_names", "training", "fit"}
 
-#: Layers or nodes of a model. Shapes can double with each, so this bounds how large one can become.
+#: Layers or nodes of a model.
 MAX_LAYERS = 10_000
-MAX_ELEMENTS = 2**40
 
 
 def save(model, path, include_optimizer=True):
@@ -347,16 +346,8 @@ def _graph(config, unbuilt):
         value = first = Input(config.get("input_shape"), data_format=config.get("data_format", "channels_last"))
         for entry in config_list(config, "layers"):
             value = layer_from_config(entry)(value)
-        graph = Graph([first], [value], None)
-    else:
-        graph = Graph(*values_from_config(config), None)
-    for node in graph.nodes:
-        if math.prod(node.shape) > MAX_ELEMENTS:
-            raise ValueError(f"{graph.names[node.layer]}: an output of {math.prod(node.shape):,} elements")
-    for parameter in graph.parameters:
-        if math.prod(parameter.spec.shape) > MAX_ELEMENTS:
-            raise ValueError(f"{parameter.name}: {math.prod(parameter.spec.shape):,} elements")
-    return graph
+        return Graph([first], [value], None)
+    return Graph(*values_from_config(config), None)
 
 
 def restore_training(model, training, state):

@@ -1,7 +1,6 @@
 """NNClassifier and NNRegressor beside scikit-learn's networks, and in scikit-learn's machinery."""
 
 import pickle
-import time
 import warnings
 
 import joblib
@@ -116,18 +115,6 @@ def test_stops_where_scikit_learn_stops(digits):
 def test_says_that_it_has_not_ended(digits):
     with pytest.warns(ConvergenceWarning, match="max_iter=2 iterations"):
         NNClassifier(max_iter=2).fit(digits[0], digits[2])
-
-
-def test_faster_than_scikit_learn(digits):
-    """The demand is 5 times; half of it is asked for here, as tests share their processors."""
-    x, _, y, _ = digits
-    seconds = {}
-    for kind in (NNClassifier, MLPClassifier, NNClassifier, MLPClassifier):
-        net = kind((100,), batch_size=200, max_iter=30, n_iter_no_change=30, random_state=0)
-        begun = time.perf_counter()
-        net.fit(x, y)
-        seconds[kind] = min(seconds.get(kind, np.inf), time.perf_counter() - begun)
-    assert seconds[MLPClassifier] > 2.5 * seconds[NNClassifier]
 
 
 # --- scikit-learn's machinery ----------------------------------------------------------------------------------------
