@@ -32,11 +32,15 @@ cdef enum:
 SOURCES = {"f": 0, "d": 1, "B": 2}      # by dtype.char, in the order of csrc/nnfast.h
 
 # Whose shares the threads take, and what they do.
-ACTIONS = {PREPARE: ("panels of kernels", "prepare"), FORWARD: ("samples", "forward"),
-           BACKWARD: ("samples", "backward"), LOSS: ("samples", "loss"), BEFORE_FORWARD: ("samples", "sums"), COMBINE_FORWARD: ("channels", "statistics"),
-           BEFORE_BACKWARD: ("samples", "sums of gradients"), COMBINE_BACKWARD: ("channels", "gradients"),
-           PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
-           PYTHON_LOSS: ("one thread", "loss")}
+ACTIONS = {
+    PREPARE: ("panels of kernels", "prepare"),
+    BEFORE_FORWARD: ("samples", "sums"), COMBINE_FORWARD: ("channels", "statistics"), FORWARD: ("samples", "forward"),
+    LOSS: ("samples", "loss"),
+    BEFORE_BACKWARD: ("samples", "sums of gradients"), COMBINE_BACKWARD: ("channels", "gradients"),
+    BACKWARD: ("samples", "backward"),
+    PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
+    PYTHON_LOSS: ("one thread", "loss"),
+}
 
 
 cdef class Plan(Loop):
