@@ -68,12 +68,13 @@ def fuse(inputs, nodes, outputs, inference=False):
             holder[made] = before
             uses[made] += uses[source] - 1      # the value with both names has all their readers but this one
             continue
+        # Of the input itself, not behind a dropout: training and inference gather the same.
+        if node["op"] == "rescale" and source < len(inputs) and uses[source] == 1:
+            gathered[source].update(value=made, scale=node["scale"], offset=node["offset"])
+            gathered[source]["members"].append(node["name"])
+            continue
         # Nobody else sees what lies between, and no reshape does either.
         if uses[source] == 1 and shapes[source] == shapes[before]:
-            if node["op"] == "rescale" and before < len(inputs):
-                gathered[before].update(value=made, scale=node["scale"], offset=node["offset"])
-                gathered[before]["members"].append(node["name"])
-                continue
             operation = producer.get(before)
             if operation is not None and join(operation, node, inference):
                 operation["members"].append(node["name"])

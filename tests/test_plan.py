@@ -42,6 +42,7 @@ def test_operations_of_training_and_inference():
     (lambda: [nf.Conv2D(4, 3), nf.Rescale(2.0)], 2),
     (lambda: [nf.Rescale(2.0), nf.Rescale(3.0)], 1),
     (lambda: [nf.Reshape((16, 4)), nf.Rescale(3.0)], 1),
+    (lambda: [nf.Dropout(0.5), nf.Rescale(3.0), nf.Activation("tanh")], 2),     # in training, dropout comes first
     (lambda: [nf.Dense(4), nf.Dropout(0.5)], 2),                            # the output
     (lambda: [nf.Dense(4), nf.Dropout(0.5), nf.Activation("relu"), nf.BatchNorm()], 2),
     (lambda: [nf.DepthwiseConv2D(3), nf.BatchNorm(), nf.Activation("gelu")], 1),
@@ -50,7 +51,13 @@ def test_what_is_left_apart_in_inference(layers, expected):
     model = nf.Sequential(layers(), input_shape=(8, 8, 1))
     assert len(members(model, inference=True)) == expected
     x = np.random.default_rng(0).standard_normal((3, 8, 8, 1)).astype(np.float32)
-    assert np.isfinite(model.predict(x)).all()
+    y = model.predict(x)
+    assert np.isfinite(y).all()
+    model.compile("sgd", "squared_error")       # training is another program
+    values, dy = model.per_sample_loss(x, np.zeros_like(y)), model.vjp(x, np.ones_like(y))[1]
+    np.testing.assert_allclose(values, (y.reshape(3, -1) ** 2).sum(axis=1), rtol=1e-4)
+    assert model.gradients(x, np.zeros_like(y))[0] == pytest.approx(values.mean(), rel=1e-4)
+    assert dy.shape == x.shape and np.isfinite(dy).all()
 
 
 def test_values_that_others_see_are_kept():
