@@ -245,7 +245,8 @@ class Model(Training):
         print(summary_text(self))
 
     def plan(self):
-        """Print what the compiled plan does: its nodes, what is fused, memory and threads."""
+        """Print what the compiled plan does: its nodes with what is fused and their buffers, for training and for
+        inference; what runs sample by sample, and where the threads wait for each other; memory and threads."""
         print(plan_text(self))
 
     def __repr__(self):

@@ -496,7 +496,8 @@ class Training:
         x, y, sample_weight
             As in `fit`.
         batch_size : int, optional
-            Samples in a pass. It changes memory and time, not the figures beyond rounding.
+            Samples in a pass; by default 256, or fewer if they would take more than 128 MiB. It changes memory and time,
+            not the figures beyond rounding.
 
         Returns
         -------
@@ -520,7 +521,7 @@ class Training:
         x : array (N, ...), or list or dict of arrays for several inputs
             NaN and infinities are let through: the rows that hold them give NaN or what the layers make of them.
         batch_size : int, optional
-            Samples in a pass. It changes memory and time, not the result.
+            Samples in a pass; by default as in `evaluate`. It changes memory and time, not the result.
 
         Returns
         -------

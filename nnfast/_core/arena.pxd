@@ -22,4 +22,5 @@ cdef class Arena:
 
     cdef int want(self, char **at, Py_ssize_t row, object owner, object what, object kind=*, Py_ssize_t born=*,
                   Py_ssize_t dies=*, char **also=*) except -1
+    cdef int assign(self) except -1
     cdef int reserve(self, Py_ssize_t batch) except -1

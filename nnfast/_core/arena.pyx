@@ -18,7 +18,7 @@ cdef class Buffer:
 
 
 cdef class Arena:
-    """Buffers are wanted first; `reserve` finds memory for them."""
+    """Buffers are wanted first, then assigned; `reserve` finds memory for them."""
 
     def __cinit__(self):
         self.buffers = []
@@ -33,11 +33,11 @@ cdef class Arena:
         buffer.at, buffer.row, buffer.owner, buffer.what = at, row, owner, what
         buffer.kind, buffer.born, buffer.dies, buffer.also = kind, born, dies, also
         self.buffers.append(buffer)
-        self.slots = None
         return 0
 
-    def _assign(self):
-        """A slot for each buffer: in order of birth the first one of its kind that is free by then."""
+    cdef int assign(self) except -1:
+        """When all buffers are known: a slot for each, in order of birth the first one of its kind that is free by
+        then."""
         cdef Buffer buffer, other
         cdef dict shared = {}
         self.slots = []
@@ -53,11 +53,10 @@ cdef class Arena:
                 buffer.slot = len(self.slots)
                 self.slots.append(buffer.row)
                 latest.append(buffer)
+        return 0
 
     def bytes_for(self, batch):
         """Memory for a batch, however large."""
-        if self.slots is None:
-            self._assign()
         return sum([(batch * row + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE for row in self.slots]) + CACHE_LINE
 
     def held(self, owner):

@@ -131,7 +131,6 @@ cdef class Network:
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef int _write_program(self, Instruction **program, object name, list actions) except -1
     cdef int _reserve(self, Py_ssize_t batch, bint inference, bint all_gradients) except -1
-    cdef Arena _arena_for(self, bint inference)
     cdef Arena _lay_out_training(self)
     cdef Arena _lay_out_inference(self)
     cdef Arena _lay_out_heads(self)

@@ -65,6 +65,7 @@ cdef class Network:
         self._build_values(spec)
         self._build_tiles()
         self._build_programs()
+        self.training_arena, self.inference_arena = self._lay_out_training(), self._lay_out_inference()
         self.head_arena = self._lay_out_heads()
 
     def __dealloc__(self):
@@ -363,17 +364,12 @@ cdef class Network:
     cdef int _reserve(self, Py_ssize_t batch, bint inference, bint all_gradients) except -1:
         """Room for a batch. Training and inference have memory of their own: to change from one to the other costs
         nothing, and what the padding of the rows holds stays as it was left."""
+        if inference:
+            return self.inference_arena.reserve(batch)
         if all_gradients and not self.all_gradients:
-            self.training_arena = None
             self.all_gradients = True
-        return self._arena_for(inference).reserve(batch)
-
-    cdef Arena _arena_for(self, bint inference):
-        if inference and self.inference_arena is None:
-            self.inference_arena = self._lay_out_inference()
-        elif not inference and self.training_arena is None:
             self.training_arena = self._lay_out_training()
-        return self.inference_arena if inference else self.training_arena
+        return self.training_arena.reserve(batch)
 
     cdef Arena _lay_out_inference(self):
         """A value is needed until its last reader has run, an output to the end."""
@@ -394,13 +390,14 @@ cdef class Network:
             value = &self.values[self.n_values + at]
             size = value.ld * self.k.real_size
             arena.want(&value.y, size, owner, "y", value.size, born[at], dies[at])
+        arena.assign()
         return arena
 
     cdef Arena _lay_out_training(self):
         """The moments of a step: node i runs forward at i, the losses at n, node i runs backward at 2 n - i. What a
         parameter's gradient reads is needed beyond that, and so are outputs and the gradients of inputs."""
         cdef Arena arena = Arena()
-        cdef Py_ssize_t i, j, at, n = self.n_nodes, row
+        cdef Py_ssize_t i, at, n = self.n_nodes, row
         cdef Node *node
         cdef Value *value
         y_born, y_dies, dy_born, dy_dies = [[0] * self.n_values for _ in range(4)]
@@ -436,8 +433,10 @@ cdef class Network:
         for i in range(n):
             node = &self.nodes[i]
             if needs_input(node.activation):
-                arena.want(&node.output.z, node.output.ld * self.k.real_size, i, "z", ("z", node.output.size), i, 2 * n - i)
+                row = node.output.ld * self.k.real_size
+                arena.want(&node.output.z, row, i, "z", ("z", node.output.size), i, 2 * n - i)
             want_buffers(node, arena, i)
+        arena.assign()
         return arena
 
     def _in_place(self, Py_ssize_t maker, readers):
@@ -462,6 +461,7 @@ cdef class Network:
             for j in range(head.n_metrics):
                 metric = &head.metrics[j]
                 arena.want(<char **>&metric.values, metric.width * sizeof(double), None, "metrics")
+        arena.assign()
         return arena
 
     cdef int _enter(self) except -1:

@@ -32,11 +32,15 @@ cdef enum:
 SOURCES = {"f": 0, "d": 1, "B": 2}      # by dtype.char, in the order of csrc/nnfast.h
 
 # Whose shares the threads take, and what they do.
-ACTIONS = {PREPARE: ("panels of kernels", "prepare"), FORWARD: ("samples", "forward"), BACKWARD: ("samples", "backward"),
-           LOSS: ("samples", "loss"), BEFORE_FORWARD: ("samples", "sums"), COMBINE_FORWARD: ("channels", "statistics"),
-           BEFORE_BACKWARD: ("samples", "sums of gradients"), COMBINE_BACKWARD: ("channels", "gradients"),
-           PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
-           PYTHON_LOSS: ("one thread", "loss")}
+ACTIONS = {
+    PREPARE: ("panels of kernels", "prepare"),
+    BEFORE_FORWARD: ("samples", "sums"), COMBINE_FORWARD: ("channels", "statistics"), FORWARD: ("samples", "forward"),
+    LOSS: ("samples", "loss"),
+    BEFORE_BACKWARD: ("samples", "sums of gradients"), COMBINE_BACKWARD: ("channels", "gradients"),
+    BACKWARD: ("samples", "backward"),
+    PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
+    PYTHON_LOSS: ("one thread", "loss"),
+}
 
 
 cdef class Plan(Loop):
@@ -50,7 +54,7 @@ cdef class Plan(Loop):
 
     def __init__(self, spec, n_threads=None):
         Loop.__init__(self, spec, n_threads)
-        self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python and self.inputs[0].channels == self.outputs[0].channels == 1
+        self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python
                       and len(spec["inputs"][0]["shape"]) == len(self.value_shapes[self.outputs[0].value]) == 1)
         self.fast_seed = 0
         self.output_names = spec["output_names"]
@@ -357,8 +361,7 @@ cdef class Plan(Loop):
     @property
     def arena_bytes(self):
         """Memory for the batches so far."""
-        return sum([arena.size for arena in (self.training_arena, self.inference_arena, self.head_arena)
-                    if arena is not None])
+        return self.training_arena.size + self.inference_arena.size + self.head_arena.size
 
     @property
     def n_threads(self):
@@ -367,7 +370,7 @@ cdef class Plan(Loop):
 
     def memory(self, batch, inference=False):
         """Bytes for the values of a batch, their gradients and what goes with them."""
-        return self._arena_for(inference).bytes_for(batch)
+        return (self.inference_arena if inference else self.training_arena).bytes_for(batch)
 
     def default_batch(self, most, inference=True):
         """Samples in a pass where nobody named a number: fewer than `most` if they would take much memory, but one for
@@ -378,7 +381,7 @@ cdef class Plan(Loop):
         """The nodes as they run: the layers in each, its operation, output shape, what was fused, arithmetic operations
         of a sample, and what its buffers hold, with bytes of a sample (some share memory)."""
         cdef Py_ssize_t i
-        cdef Arena arena = self._arena_for(inference)
+        cdef Arena arena = self.inference_arena if inference else self.training_arena
         rows = []
         for i in range(self.n_nodes, self.n_all_nodes) if inference else range(self.n_nodes):
             spec = self.node_specs[i]
@@ -389,18 +392,17 @@ cdef class Plan(Loop):
         return rows
 
     def stages(self, program):
-        """What threads do between two barriers, in order: pairs of whose work is shared out, and a list of (what, node or
-        output)."""
+        """What threads do between two barriers, in order: whose shares they take, and a list of (what, node or output)."""
         nodes = [spec["name"] for spec in self.node_specs]
-        stages = [(None, [])]
-        for action, at in self.actions[program]:
-            if action == BARRIER:
-                stages.append((None, []))
-                continue
-            by, what = ACTIONS[action]
-            stages[len(stages) - 1] = by, stages[len(stages) - 1][1] + [(what, (
-                self.output_names if action in (LOSS, PYTHON_LOSS) else nodes)[at])]
+        stages, stage = [], []
+        for action, at in self.actions[program] + [(BARRIER, 0)]:
+            if action != BARRIER:
+                by, what = ACTIONS[action]
+                stage.append((what, (self.output_names if action in (LOSS, PYTHON_LOSS) else nodes)[at]))
+            elif stage:
+                stages.append((by, stage))
+                stage = []
         if program == "training" and self.n_tiles:
-            stages.append(("tiles of parameters", [("gradient and update", spec["name"])
-                                                       for spec in self.parameter_specs if spec["trainable"]]))
-        return [stage for stage in stages if stage[1]]
+            trained = [("gradient and update", spec["name"]) for spec in self.parameter_specs if spec["trainable"]]
+            stages.append(("tiles of parameters", trained))
+        return stages
