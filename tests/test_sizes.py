@@ -124,3 +124,24 @@ print(np.array_equal(model.predict(data[:2]), before), model.train_on_batch(data
     lines = done.stdout.splitlines()
     assert len(lines) == 3 and all(line.endswith("bytes for a batch of 512") for line in lines[:2])
     assert lines[2] == "True 0.0"
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="needs a limit of memory")
+@pytest.mark.parametrize("code", [
+    # one window of a large image, at strides beyond it: dx is zero wherever there is no tap
+    """y, dy = F.conv2d(image, w, stride=BIG), np.ones((1, 1, 1, 1), np.float32)
+dx = F.conv2d_backward(image, w, dy, stride=BIG)[0]
+assert y.shape == dy.shape and y.sum() == 4 and dx.sum() == 4 and dx[0, :2, :2].sum() == 4""",
+    """dy = np.ones((1, 1, 2, 1), np.float32)
+y, dx = F.conv2d(image, w, stride=2**20), F.conv2d_backward(image, w, dy, stride=2**20)[0]
+assert y.shape == dy.shape and y.sum() == 8 and dx.sum() == 8 and dx[0, :2, 2**20:].sum() == 4""",
+    """model = net(nf.Conv2D(1, 2, stride=2**20, padding="same", kernel_initializer="zeros"), nf.Flatten(), nf.Dense(1),
+    shape=(2, 2**20 + 2, 1))
+model.compile("sgd", "squared_error")
+assert np.isfinite(model.fit(image, np.ones((1, 1)), epochs=2, verbose=0).history["loss"]).all()
+assert model.input_gradient(image, np.ones((1, 1))).shape == image.shape""",
+])
+def test_huge_strides_take_no_more_time_or_memory(code):
+    setup = SETUP + CALLS.split("for")[0] + "image = np.ones((1, 2, 2**20 + 2, 1), np.float32)\n"
+    done = python("-c", setup + code, OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr

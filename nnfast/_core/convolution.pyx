@@ -20,7 +20,7 @@ from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.correlation cimport Correlation, correlate, prepare
 from nnfast._core.kernel_gradient cimport TileShape, gradient_scratch, kernel_gradient, tile_room, tile_shape
 from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up, unpack
-from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, NN_RELU, kernels, nn_kernels, nn_window
+from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release
 from nnfast._core.node cimport Context, Node, Tile, Value
 from nnfast._core.threads cimport (
@@ -107,38 +107,77 @@ cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
     prepare(x)
 
 
+# Pixels of dx at one offset of the stride, a phase, meet dz through the same taps. Only phases that have any are visited:
+# they are named by their first tap, so their number is bounded by the kernel's size, not by the stride.
+
+cdef Py_ssize_t period(Py_ssize_t stride, Py_ssize_t dilation) noexcept nogil:
+    """Taps that are this far apart belong to one phase."""
+    cdef Py_ssize_t a = stride, b = dilation
+    while b:
+        a, b = b, a % b
+    return stride // a
+
+
+cdef inline Py_ssize_t phases_across(const Window *w) noexcept nogil:
+    return min(w.S, period(w.stride_w, w.dilation_w))
+
+
 cdef Py_ssize_t phases(const Window *w) noexcept nogil:
-    return min(w.stride_h, w.H) * min(w.stride_w, w.W)
+    return min(w.R, period(w.stride_h, w.dilation_h)) * phases_across(w)
 
 
-cdef void phase_taps(Py_ssize_t phase, Py_ssize_t stride, Py_ssize_t pad, Py_ssize_t dilation, Py_ssize_t taps,
-                     Py_ssize_t *first_tap, Py_ssize_t *step, Py_ssize_t *count, Py_ssize_t *first, Py_ssize_t *spacing) noexcept nogil:
-    """Inputs at phase, phase + stride, ... meet outputs only through the taps r for which stride divides
-    phase + pad - r * dilation: first_tap, first_tap - step, ...; output row = input row // stride + first + t * spacing."""
-    cdef Py_ssize_t r
-    count[0] = 0
-    step[0] = 1
-    first_tap[0] = first[0] = spacing[0] = 0
-    for r in range(taps - 1, -1, -1):
-        if (phase + pad - r * dilation) % stride != 0:
-            continue
-        if count[0] == 0:
-            first_tap[0] = r
-            first[0] = (phase + pad - r * dilation) // stride
-        elif count[0] == 1:
-            step[0] = first_tap[0] - r
-            spacing[0] = (phase + pad - r * dilation) // stride - first[0]
-        count[0] += 1
-    if count[0] < 2:
-        spacing[0] = 1
+cdef inline Py_ssize_t offset_of(Py_ssize_t tap, Py_ssize_t dilation, Py_ssize_t pad, Py_ssize_t stride) noexcept nogil:
+    """The offset at which a tap belongs to the pixels of dx."""
+    cdef Py_ssize_t offset = (tap * dilation - pad) % stride
+    return offset if offset >= 0 else offset + stride
+
+
+cdef Py_ssize_t row_offset(const Window *w, Py_ssize_t phase) noexcept nogil:
+    return offset_of(phase // phases_across(w), w.dilation_h, w.pad_top, w.stride_h)
+
+
+cdef Py_ssize_t column_offset(const Window *w, Py_ssize_t phase) noexcept nogil:
+    return offset_of(phase % phases_across(w), w.dilation_w, w.pad_left, w.stride_w)
+
+
+cdef bint leaves_pixels_out(const Convolution *c) noexcept nogil:
+    """Some offsets of the stride have no tap: pixels of dx that no phase reaches."""
+    cdef const Window *w = &c.window
+    return phases(w) < w.stride_h * w.stride_w
+
+
+cdef struct Taps:       # of one phase, along one axis: first, first - step, ...
+    Py_ssize_t count
+    Py_ssize_t first
+    Py_ssize_t step
+    # They meet row i of the phase in rows i + first_output, i + first_output + spacing, ... of dz.
+    Py_ssize_t first_output
+    Py_ssize_t spacing
+
+
+cdef Taps taps_of(Py_ssize_t phase, Py_ssize_t stride, Py_ssize_t pad, Py_ssize_t dilation, Py_ssize_t taps) noexcept nogil:
+    cdef Taps t
+    t.step = period(stride, dilation)
+    t.count = (taps - 1 - phase) // t.step + 1
+    t.first = phase + (t.count - 1) * t.step
+    t.first_output = (offset_of(phase, dilation, pad, stride) + pad - t.first * dilation) // stride   # without remainder
+    t.spacing = t.step * dilation // stride if t.count > 1 else 1
+    return t
+
+
+cdef Taps taps_down(const Window *w, Py_ssize_t phase) noexcept nogil:
+    return taps_of(phase // phases_across(w), w.stride_h, w.pad_top, w.dilation_h, w.R)
+
+
+cdef Taps taps_across(const Window *w, Py_ssize_t phase) noexcept nogil:
+    return taps_of(phase % phases_across(w), w.stride_w, w.pad_left, w.dilation_w, w.S)
 
 
 cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) noexcept nogil:
     """The input gradient at one phase of the stride as a sum over taps of dz. For a depthwise multiplier the result is
     for every channel of dz; its `repeat` neighbours are added afterwards."""
     cdef const Window *w = &c.window
-    cdef Py_ssize_t across = min(w.stride_w, w.W), h = phase // across, v = phase % across
-    cdef Py_ssize_t unused[2]
+    cdef Taps down = taps_down(w, phase), across = taps_across(w, phase)
     memset(x, 0, sizeof(Correlation))
     x.k = c.k
     x.C = c.K
@@ -147,11 +186,11 @@ cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) n
     x.depthwise = c.depthwise
     x.repeat = 1
     x.H, x.W = w.OH, w.OW
-    x.OH = (w.H - h + w.stride_h - 1) // w.stride_h
-    x.OW = (w.W - v + w.stride_w - 1) // w.stride_w
+    x.OH = (w.H - row_offset(w, phase) + w.stride_h - 1) // w.stride_h
+    x.OW = (w.W - column_offset(w, phase) + w.stride_w - 1) // w.stride_w
     x.step_h = x.step_w = 1
-    phase_taps(h, w.stride_h, w.pad_top, w.dilation_h, w.R, &unused[0], &unused[1], &x.taps_h, &x.first_h, &x.spacing_h)
-    phase_taps(v, w.stride_w, w.pad_left, w.dilation_w, w.S, &unused[0], &unused[1], &x.taps_w, &x.first_w, &x.spacing_w)
+    x.taps_h, x.first_h, x.spacing_h = down.count, down.first_output, down.spacing
+    x.taps_w, x.first_w, x.spacing_w = across.count, across.first_output, across.spacing
     x.y_pixel = w.stride_w * x.K
     x.y_row = w.stride_h * w.W * x.K
     x.winograd = c.winograd
@@ -201,32 +240,29 @@ cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part
     """The kernel with taps reversed and channels exchanged, phase after phase; every team-th panel of it."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, Cg = c.C // c.groups, Kg = c.K // c.groups, across = min(w.stride_w, w.W)
-    cdef Py_ssize_t phase, g, j, r, s, tap_r, step_r, n_r, tap_s, step_s, n_s, panel = 0, width, columns
-    cdef Py_ssize_t unused[2]
-    cdef Py_ssize_t rows, kk, inner, tap, K = c.K
+    cdef Py_ssize_t size = k.real_size, Cg = c.C // c.groups, Kg = c.K // c.groups
+    cdef Py_ssize_t phase, g, j, r, s, panel = 0, width, columns, rows, kk, inner, tap, K = c.K
+    cdef Taps down, across
     cdef const char *source
     cdef char *to
     for phase in range(phases(w)):
-        phase_taps(phase // across, w.stride_h, w.pad_top, w.dilation_h, w.R, &tap_r, &step_r, &n_r, &unused[0], &unused[1])
-        phase_taps(phase % across, w.stride_w, w.pad_left, w.dilation_w, w.S, &tap_s, &step_s, &n_s, &unused[0], &unused[1])
-        if n_r * n_s == 0:
-            continue
+        down = taps_down(w, phase)
+        across = taps_across(w, phase)
         if c.depthwise:
             for j in range(panels(k, K)):
                 if (panel + j) % team != part:
                     continue
                 width = panel_width(k, K, j)
-                to = flipped + j * k.nr * n_r * n_s * size
-                for r in range(n_r):
-                    for s in range(n_s):
-                        tap = (tap_r - r * step_r) * w.S + tap_s - s * step_s
+                to = flipped + j * k.nr * down.count * across.count * size
+                for r in range(down.count):
+                    for s in range(across.count):
+                        tap = (down.first - r * down.step) * w.S + across.first - s * across.step
                         memcpy(to, kernel + (j * k.nr * c.rows + tap * width) * size, width * size)
                         to += width * size
-            flipped += packed_size(k, n_r * n_s, K) * size
+            flipped += packed_size(k, down.count * across.count, K) * size
             panel += panels(k, K)
             continue
-        rows = n_r * n_s * Kg
+        rows = down.count * across.count * Kg
         for g in range(c.groups):
             source = kernel + g * packed_size(k, c.rows, Kg) * size
             for j in range(panels(k, Cg)):
@@ -237,9 +273,9 @@ cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part
                 to = flipped + j * k.nr * rows * size
                 if columns < width:
                     memset(to, 0, rows * width * size)
-                for r in range(n_r):
-                    for s in range(n_s):
-                        tap = (tap_r - r * step_r) * w.S + tap_s - s * step_s
+                for r in range(down.count):
+                    for s in range(across.count):
+                        tap = (down.first - r * down.step) * w.S + across.first - s * across.step
                         kk = 0
                         while kk < Kg:
                             inner = panel_width(k, Kg, kk // k.nr)
@@ -348,10 +384,15 @@ cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize
     if in_.dy == NULL:
         return
     if not c.depthwise or c.K == c.C:
+        if leaves_pixels_out(c) and not node.adds[0]:
+            for b in range(lo, hi):
+                memset(in_.dy + b * in_.ld * size, 0, w.H * w.W * c.C * size)
         input_gradient(c, dz + lo * ld * size, ld, c.flipped, in_.dy + lo * in_.ld * size, in_.ld, hi - lo,
                        node.adds[0], 0, 1, ctx.scratch)
         return
     wide = ctx.scratch + c.scratch - w.H * w.W * c.K * size
+    if leaves_pixels_out(c):
+        memset(wide, 0, w.H * w.W * c.K * size)
     for b in range(lo, hi):
         input_gradient(c, dz + b * ld * size, ld, c.flipped, wide, 0, 1, False, 0, 1, ctx.scratch)
         add_neighbours(k, wide, w.H * w.W * c.C, c.K // c.C, node.adds[0], in_.dy + b * in_.ld * size)
@@ -383,15 +424,15 @@ cdef void unpool(const Node *node, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
 
 cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, const char *flipped, char *dx,
                          Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team, char *scratch) noexcept nogil:
-    """dx of some samples; a team's part of the rows of each phase."""
+    """dx of some samples, where there are taps; a team's part of the rows of each phase."""
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = c.k.real_size, across = min(w.stride_w, w.W), phase, units
+    cdef Py_ssize_t size = c.k.real_size, phase, units
     cdef Correlation x
     for phase in range(phases(w)):
         backward_sum(c, phase, &x)
         x.x = dz
         x.x_sample = ld
-        x.y = dx + (phase // across * w.W + phase % across) * x.K * size
+        x.y = dx + (row_offset(w, phase) * w.W + column_offset(w, phase)) * x.K * size
         x.y_sample = dx_ld
         x.w = flipped
         x.accumulate = accumulate
@@ -432,10 +473,6 @@ cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char 
 
 # ---------------------------------------------------------------- stateless, for nnfast.functional, which has checked
 # x [N][H][W][C], w [R][S][C / groups][K], y [N][OH][OW][K].
-
-cdef const nn_kernels *kernels_for(object array):
-    return kernels(NN_FLOAT32 if array.itemsize == 4 else NN_FLOAT64)
-
 
 cdef void pack_kernel(const Convolution *c, const char *w, char *packed, int part, int team) noexcept nogil:
     """[R][S][C / groups][K] as a packed matrix for each group; every team-th panel of it."""
@@ -494,7 +531,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     cdef Correlation sum
     cdef Forward job
     cdef Window geometry
-    cdef const nn_kernels *k = kernels_for(x)
+    cdef const nn_kernels *k = kernels_of(x.itemsize)
     cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, transformed, each, total
     cdef char *memory
     cdef char *scratch
@@ -559,11 +596,16 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), Kg = c.K // c.matrices, in_group = panels(k, Kg)
     cdef Py_ssize_t blocks, across, tile, panel, count, lo, hi, i, width, rows, tap
+    cdef Py_ssize_t dx_sample = w.H * w.W * (c.K if c.depthwise else c.C)
     cdef TileShape shape
     cdef uint64_t mode = nn_flush_subnormals()
     cdef char *to
     cdef const char *source
     if job.dx != NULL:
+        if leaves_pixels_out(c):
+            lo = job.samples * part // team
+            hi = job.samples * (part + 1) // team
+            memset(job.dx + lo * dx_sample * size, 0, (hi - lo) * dx_sample * size)
         pack_kernel(c, job.w, job.packed, part, team)
         nn_barrier_wait(&job.barrier, team)
         flip(c, job.packed, c.flipped, part, team)
@@ -599,8 +641,7 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
                     source += (hi - lo) * width * size
             tile += team
     if job.dx != NULL:
-        input_gradient(c, job.dy, job.y_sample, c.flipped, job.dx, w.H * w.W * (c.K if c.depthwise else c.C), job.samples,
-                       False, part, team, scratch)
+        input_gradient(c, job.dy, job.y_sample, c.flipped, job.dx, dx_sample, job.samples, False, part, team, scratch)
     nn_restore_subnormals(mode)
 
 
@@ -608,7 +649,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     """dx, dw, db of y = conv(x, w) + b given dy; None where one is not wanted."""
     cdef Convolution c
     cdef Window geometry
-    cdef const nn_kernels *k = kernels_for(x)
+    cdef const nn_kernels *k = kernels_of(x.itemsize)
     cdef Py_ssize_t size = k.real_size, samples = x.shape[0], packed, flipped, each, total, sums, wide = 0
     cdef Py_ssize_t transformed = 0
     cdef char *memory

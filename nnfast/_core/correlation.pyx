@@ -16,7 +16,7 @@ do not depend on how the rows were shared out.
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset
 
-from nnfast._core.gemm cimport packed_size, panel_width, panels
+from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.winograd cimport sum_scratch, sum_tiles
 
@@ -27,12 +27,6 @@ cdef enum:
     SEGMENT = 96
     MOST_UNITS = 64
     LINE = 64
-
-
-cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
-    """Length of the pieces when n is cut evenly into as few as possible, none longer than `most`."""
-    cdef Py_ssize_t pieces = (n + most - 1) // most
-    return (n + pieces - 1) // pieces if pieces > 0 else 1
 
 
 cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
@@ -51,12 +45,9 @@ cdef inline Py_ssize_t span(Py_ssize_t outputs, Py_ssize_t step, Py_ssize_t taps
 cdef void prepare(Correlation *x) noexcept nogil:
     """Derive how to loop from the shape."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t last, run, width, rows
-    if x.taps_h == 0 or x.taps_w == 0 or x.OH <= 0 or x.OW <= 0:
-        x.copied = x.merged = x.winograd = False
-        x.segments = x.units = 1
-        x.per_sample = max(x.OH, 0)
-        x.scratch = 0
+    cdef Py_ssize_t last, run, width, rows, fewest
+    if x.OH == 0 or x.OW == 0:
+        x.per_sample = x.scratch = 0
         return
     if x.winograd:
         x.per_sample = (x.OH + 1) // 2
@@ -76,8 +67,9 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, 4))
     x.scratch = 2 * LINE + x.taps_h * x.taps_w * sizeof(ptrdiff_t)
     if x.copied:
-        # Units of one row each may fall into several samples, each with rows of its own above and below.
-        rows = max(span(min(x.units, x.OH), x.step_h, x.taps_h, x.spacing_h) + (x.units - 1) * max(x.step_h, 1),
+        # Units share rows if they belong to the same sample: at best as many as it has, at worst none.
+        fewest = (x.units + x.OH - 1) // x.OH
+        rows = max((x.units - fewest) * x.step_h + fewest * span(1, x.step_h, x.taps_h, x.spacing_h),
                    x.units * span(1, x.step_h, x.taps_h, x.spacing_h))
         x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.C * x.repeat * k.real_size
 
@@ -130,9 +122,6 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef char *copy
     if x.winograd:
         sum_tiles(x, lo, hi, scratch)
-        return
-    if x.taps_h == 0 or x.taps_w == 0:
-        clear(x, lo, hi)
         return
     taps = x.taps_w if not x.merged else 1
     band = scratch + (x.taps_h * taps * sizeof(ptrdiff_t) + LINE - 1) // LINE * LINE
@@ -205,13 +194,11 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
     cdef Py_ssize_t block = packed_size(k, runs * run, Kg), most_depth = depth(k), count
     cdef Py_ssize_t piece = run if run <= most_depth else parts(run, most_depth)
     cdef Py_ssize_t together = parts(runs, most_depth // run) if run <= most_depth else 1
-    cdef Py_ssize_t q = 0, p, g, j, width, columns, most, i, m, tiles, pixel, step = x.step_w * x.C * size
-    cdef Py_ssize_t pitch = x.y_pixel * size
+    cdef Py_ssize_t q = 0, p, g, j, width, columns, i
     cdef Py_ssize_t runs_in_row = runs // x.taps_h, q0, q1
     cdef const char *a
     cdef const char *b
     cdef const char *bias
-    cdef char *c
     cdef nn_brgemm op
     op.a_row = x.step_w * x.C
     op.a_col = 1
@@ -227,7 +214,6 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
                     columns = min(Kg - j * k.nr, width)
                     op.ldb = width
                     op.b_step = run * width
-                    most = k.mr if columns > k.vl else k.mr_narrow
                     for i in range(n):
                         q0 = max(q, inside[i] * runs_in_row)
                         q1 = min(q + count, outside[i] * runs_in_row)
@@ -244,16 +230,7 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
                                 bias = x.bias + (g * Kg + j * k.nr) * size
                         a = at[i] + ((0 if op.count > 1 else offset[q0]) + g * Cg + p) * size
                         b = x.w + (g * block + j * k.nr * runs * run + (q0 * run + p) * width) * size
-                        c = to[i] + (g * Kg + j * k.nr) * size
-                        tiles = (pixels[i] + most - 1) // most
-                        pixel = 0
-                        while tiles > 0:
-                            m = (pixels[i] - pixel + tiles - 1) // tiles    # heights that differ by one at most
-                            tiles -= 1
-                            k.brgemm(&op, m, columns, a, b, bias, c)
-                            a += m * step
-                            c += m * pitch
-                            pixel += m
+                        multiply_rows(k, &op, pixels[i], columns, a, b, bias, to[i] + (g * Kg + j * k.nr) * size)
             p += op.k
         q += count
 
@@ -270,15 +247,3 @@ cdef void depthwise_band(const Correlation *x, Py_ssize_t n, const char **at, ch
     op.relu = x.relu
     for i in range(n):
         x.k.depthwise(&op, pixels[i], x.K, at[i], x.w, x.bias, to[i])
-
-
-cdef void clear(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """y where there are no taps: the pixels that a stride larger than the kernel leaves out."""
-    cdef Py_ssize_t size = x.k.real_size, unit, sample, row, j
-    if x.accumulate:
-        return
-    for unit in range(lo, hi):
-        sample = unit // x.OH
-        row = unit - sample * x.OH
-        for j in range(x.OW):
-            memset(x.y + (sample * x.y_sample + row * x.y_row + j * x.y_pixel) * size, 0, x.K * size)

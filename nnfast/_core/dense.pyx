@@ -13,10 +13,10 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.gemm cimport (
-    COLUMNS, PANELS, PANELS_TRANSPOSED, ROWS, Product, multiply, multiply_parallel, pack_panel, panel_width, panels,
+    COLUMNS, PANELS, PANELS_TRANSPOSED, ROWS, Product, multiply, multiply_parallel, multiply_rows, pack_panel, panel_width, panels,
     round_up, scratch_bytes,
 )
-from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, NN_RELU, kernels, nn_brgemm, nn_kernels
+from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
 from nnfast._core.node cimport Context, Node, Tile, Value
 
@@ -127,8 +127,7 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
-    cdef Py_ssize_t most = k.mr if width > k.vl else k.mr_narrow
-    cdef Py_ssize_t b0 = 0, i, m, tiles
+    cdef Py_ssize_t b0 = 0
     cdef nn_brgemm op
     op.count = 1
     op.a_offset = NULL
@@ -141,14 +140,8 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     while b0 < ctx.batch:
         op.k = min(ctx.batch - b0, GRADIENT_DEPTH)
         op.accumulate = b0 > 0
-        tiles = (tile.hi - tile.lo + most - 1) // most
-        i = tile.lo
-        while i < tile.hi:
-            m = (tile.hi - i + tiles - 1) // tiles      # heights that differ by one at most
-            tiles -= 1
-            k.brgemm(&op, m, width, x.y + (b0 * x.ld + i) * size, y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL,
-                     dw + (i - tile.lo) * width * size)
-            i += m
+        multiply_rows(k, &op, tile.hi - tile.lo, width, x.y + (b0 * x.ld + tile.lo) * size,
+                      y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL, dw)
         b0 += op.k
 
 
@@ -159,8 +152,7 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size, rows = node.kernel.rows
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
-    cdef Py_ssize_t most = k.mr if width > k.vl else k.mr_narrow
-    cdef Py_ssize_t depth = scratch_bytes(k) // (k.nr * size), b, r, i, m
+    cdef Py_ssize_t depth = scratch_bytes(k) // (k.nr * size), b, r
     cdef Product dz
     cdef nn_brgemm op
     dz.k = k
@@ -182,27 +174,19 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
             op.accumulate = b > 0 or r > 0
             dz.b = y.dy + (b * y.ld + r * dz.N) * size
             pack_panel(&dz, tile.panel, 0, op.k, ctx.scratch)
-            i = tile.lo
-            while i < tile.hi:
-                m = min(most, tile.hi - i)
-                k.brgemm(&op, m, width, x.y + (b * x.ld + r * rows + i) * size, ctx.scratch, NULL,
-                         dw + (i - tile.lo) * width * size)
-                i += m
+            multiply_rows(k, &op, tile.hi - tile.lo, width, x.y + (b * x.ld + r * rows + tile.lo) * size, ctx.scratch, NULL,
+                          dw)
             r += op.k
 
 
 # Stateless, over whole arrays: for nnfast.functional, which has checked them. x [M][C], w [C][K], y [M][K].
-
-cdef const nn_kernels *kernels_for(object array):
-    return kernels(NN_FLOAT32 if array.itemsize == 4 else NN_FLOAT64)
-
 
 def dense_forward(x, w, b, activation, double alpha, out, int n_threads):
     """out = act(x w + b)."""
     cdef Product product
     cdef char *bias = NULL
     cdef Py_ssize_t size
-    product.k = kernels_for(x)
+    product.k = kernels_of(x.itemsize)
     size = product.k.real_size
     product.M, product.K, product.N = x.shape[0], w.shape[0], w.shape[1]
     product.a, product.a_row, product.a_col = address(x), product.K, 1
@@ -230,7 +214,7 @@ def dense_backward(x, w, dy, dx, dw, db, int n_threads):
     """dx = dy w', dw = x' dy, db = the column sums of dy; None where one is not wanted."""
     cdef Product product
     cdef Py_ssize_t M = x.shape[0], C = w.shape[0], K = w.shape[1]
-    product.k = kernels_for(x)
+    product.k = kernels_of(x.itemsize)
     product.bias = NULL
     product.accumulate = product.relu = False
     if dx is not None:

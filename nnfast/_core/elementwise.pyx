@@ -13,7 +13,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uint64_t
 
 from nnfast._core.activation cimport activation_index
-from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, kernels, nn_kernels
+from nnfast._core.kernels cimport kernels_of, nn_kernels
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals
 
 import numpy as np
@@ -49,10 +49,6 @@ cdef void release(Buffers *buffers) noexcept:
     buffers.count = 0
 
 
-cdef const nn_kernels *table_for(const Py_buffer *buffer) noexcept:
-    return kernels(NN_FLOAT32 if buffer.itemsize == 4 else NN_FLOAT64)
-
-
 def activation_forward(name, x, out, double alpha, int n_threads):
     """out = act(x), elementwise."""
     cdef Buffers buffers
@@ -66,7 +62,7 @@ def activation_forward(name, x, out, double alpha, int n_threads):
     try:
         x_at = <const char *>hold(&buffers, x, False)
         y_at = <char *>hold(&buffers, out, True)
-        k = table_for(&buffers.held[0])
+        k = kernels_of(buffers.held[0].itemsize)
         n = buffers.held[0].len // k.real_size
         chunks = (n + CHUNK - 1) // CHUNK
         for c in prange(chunks, nogil=True, schedule="static", num_threads=team(chunks, n_threads)):
@@ -95,7 +91,7 @@ def activation_backward(name, x, y, dy, out, double alpha, int n_threads):
         dx_at = <char *>hold(&buffers, out, True)
         x_at = <const char *>hold(&buffers, x, False)
         y_at = <const char *>hold(&buffers, y, False)
-        k = table_for(&buffers.held[0])
+        k = kernels_of(buffers.held[0].itemsize)
         n = buffers.held[0].len // k.real_size
         chunks = (n + CHUNK - 1) // CHUNK
         for c in prange(chunks, nogil=True, schedule="static", num_threads=team(chunks, n_threads)):
@@ -120,7 +116,7 @@ def softmax_forward(x, out, Py_ssize_t n, int n_threads):
     try:
         x_at = <const char *>hold(&buffers, x, False)
         y_at = <char *>hold(&buffers, out, True)
-        k = table_for(&buffers.held[0])
+        k = kernels_of(buffers.held[0].itemsize)
         rows = buffers.held[0].len // (n * k.real_size)
         step = rows_per_chunk(n)
         chunks = (rows + step - 1) // step
@@ -147,7 +143,7 @@ def softmax_backward(y, dy, out, Py_ssize_t n, int n_threads):
         y_at = <const char *>hold(&buffers, y, False)
         dy_at = <const char *>hold(&buffers, dy, False)
         dx_at = <char *>hold(&buffers, out, True)
-        k = table_for(&buffers.held[0])
+        k = kernels_of(buffers.held[0].itemsize)
         rows = buffers.held[0].len // (n * k.real_size)
         step = rows_per_chunk(n)
         chunks = (rows + step - 1) // step
@@ -186,7 +182,7 @@ def loss(name, y, t, labels, weight, double scale, double delta, out, Py_ssize_t
         t_at = <const char *>hold(&buffers, t, False)
         labels_at = <const int32_t *>hold(&buffers, labels, False)
         weight_at = <const double *>hold(&buffers, weight, False)
-        k = table_for(&buffers.held[0])
+        k = kernels_of(buffers.held[0].itemsize)
         n = buffers.held[0].len // (rows * k.real_size)
         step = rows_per_chunk(n)
         chunks = (rows + step - 1) // step

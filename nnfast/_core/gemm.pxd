@@ -1,5 +1,5 @@
 """Matrix products out of tiles: C[M x N] (+)= A[M x K] B[K x N], the one loop nest behind dense layers."""
-from nnfast._core.kernels cimport nn_kernels
+from nnfast._core.kernels cimport nn_brgemm, nn_kernels
 
 # How B lies in memory.
 cdef enum Storage:
@@ -28,6 +28,22 @@ cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize
 cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix, char *packed) noexcept nogil
 cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *packed, char *matrix) noexcept nogil
 cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil
+
+cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    """Length of the pieces when n is cut evenly into as few as possible, none longer than `most`."""
+    cdef Py_ssize_t pieces = (n + most - 1) // most
+    return (n + pieces - 1) // pieces if pieces > 0 else 1
+
+cdef inline void multiply_rows(const nn_kernels *k, const nn_brgemm *op, Py_ssize_t m, Py_ssize_t n, const char *a, const char *b, const char *bias, char *c) noexcept nogil:
+    """k.brgemm for any number of rows m: tiles whose heights differ by one at most."""
+    cdef Py_ssize_t most = k.mr if n > k.vl else k.mr_narrow, tiles = (m + most - 1) // most, height
+    while tiles > 0:
+        height = (m + tiles - 1) // tiles
+        k.brgemm(op, height, n, a, b, bias, c)
+        a += height * op.a_row * k.real_size
+        c += height * op.ldc * k.real_size
+        m -= height
+        tiles -= 1
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t multiple) noexcept nogil:
     return (n + multiple - 1) // multiple * multiple

@@ -35,12 +35,6 @@ cdef Py_ssize_t spare_bytes = 0
 spare_lock = threading.Lock()
 
 
-cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
-    """Length of the pieces when n is cut evenly into as few as possible, none longer than `most`."""
-    cdef Py_ssize_t pieces = (n + most - 1) // most
-    return (n + pieces - 1) // pieces if pieces > 0 else 1
-
-
 cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
     """KC: rows of B in one panel."""
     return PANEL_BYTES // (k.nr * k.real_size)
@@ -105,7 +99,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     cdef Py_ssize_t copied_row = (kc * size + CACHE_LINE) // CACHE_LINE | 1     # an odd number of cache lines
     cdef char *panels_at = scratch + copy_bytes()
     cdef const char *a
-    cdef Py_ssize_t jc, p0, p1, ic, i_end, j, i, m, width, columns, most, tiles
+    cdef Py_ssize_t jc, p0, p1, ic, i_end, j, width, columns
     cdef const char *b
     cdef const char *bias
     cdef bint last
@@ -148,15 +142,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
                     else:
                         b = panels_at + (j - jc) * PANEL_BYTES
                     bias = x.bias + j * k.nr * size if x.bias != NULL and last else NULL
-                    most = k.mr if columns > k.vl else k.mr_narrow
-                    tiles = (i_end - ic + most - 1) // most
-                    i = ic
-                    while i < i_end:
-                        m = (i_end - i + tiles - 1) // tiles     # heights that differ by one at most
-                        tiles -= 1
-                        k.brgemm(&op, m, columns, a + (i - ic) * op.a_row * size, b, bias,
-                                 x.c + (i * x.ldc + j * k.nr) * size)
-                        i += m
+                    multiply_rows(k, &op, i_end - ic, columns, a, b, bias, x.c + (ic * x.ldc + j * k.nr) * size)
                 ic = i_end
             p0 = p1
             if p0 >= x.K:

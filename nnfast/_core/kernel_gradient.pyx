@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
-from nnfast._core.gemm cimport panel_width, panels, round_up
+from nnfast._core.gemm cimport multiply_rows, panel_width, panels, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport Window
 from nnfast._core cimport winograd
@@ -79,7 +79,8 @@ cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns)
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     """Bytes of a thread."""
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = c.k.real_size, columns = min(w.OW, LONG_ROW), rows = max(1, BAND // columns)
+    cdef Py_ssize_t size = c.k.real_size, columns = min(w.OW, LONG_ROW)
+    cdef Py_ssize_t rows = min(w.OH, max(1, BAND // columns))
     cdef Py_ssize_t image = (((rows - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
                              * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1))
     if c.winograd:
@@ -114,21 +115,14 @@ cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, 
 cdef void multiply(const nn_kernels *k, nn_brgemm *op, Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t rows, Py_ssize_t columns,
                    const char *x, const char *dz, char *to) noexcept nogil:
     """Rows lo..hi of a tile += x' dz over pixels; op says where these lie."""
-    cdef Py_ssize_t size = k.real_size, j = 0, i, m, tiles, most
+    cdef Py_ssize_t size = k.real_size, j = 0
     op.a_row = 1
     op.accumulate = True
     op.relu = False
     while j < columns:
         op.ldc = min(k.nr, round_up(columns - j, k.vl))
-        most = k.mr if columns - j > k.vl else k.mr_narrow
-        tiles = (hi - lo + most - 1) // most
-        i = lo
-        while tiles > 0:
-            m = (hi - i + tiles - 1) // tiles           # heights that differ by one at most
-            tiles -= 1
-            k.brgemm(op, m, min(columns - j, <Py_ssize_t>k.nr), x + (i - lo) * size, dz + j * size, NULL,
-                     to + (j * rows + i * op.ldc) * size)
-            i += m
+        multiply_rows(k, op, hi - lo, min(columns - j, <Py_ssize_t>k.nr), x, dz + j * size, NULL,
+                      to + (j * rows + lo * op.ldc) * size)
         j += k.nr
 
 

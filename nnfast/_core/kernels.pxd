@@ -167,5 +167,9 @@ cdef extern from "nnfast.h":
 # The table of the level in use.
 cdef const nn_kernels *kernels(int precision) noexcept nogil
 
+# The same for arrays, by the bytes of an element.
+cdef inline const nn_kernels *kernels_of(Py_ssize_t itemsize) noexcept nogil:
+    return kernels(NN_FLOAT32 if itemsize == 4 else NN_FLOAT64)
+
 # The table of a level by name, or NULL where this build or this CPU lacks it.
 cdef const nn_kernels *kernels_at(const char *isa, int precision) noexcept nogil

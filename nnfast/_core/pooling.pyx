@@ -12,7 +12,7 @@ from cython.parallel cimport parallel, threadid
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
-from nnfast._core.kernels cimport NN_FLOAT32, NN_FLOAT64, kernels, nn_kernels, nn_window
+from nnfast._core.kernels cimport kernels_of, nn_kernels, nn_window
 from nnfast._core.memory cimport address, nn_allocate, nn_release
 from nnfast._core.node cimport Context, Node, Value
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
@@ -180,7 +180,7 @@ cdef int run(Job *job, array, window, int n_threads) except -1:
     cdef Py_ssize_t bytes_held = 0
     cdef double work
     read_window(&job.window, window)
-    job.k = kernels(NN_FLOAT32 if array.itemsize == 4 else NN_FLOAT64)
+    job.k = kernels_of(array.itemsize)
     job.samples, job.channels = array.shape[0], array.shape[3]
     job.code = NULL
     work = <double>job.samples * job.window.OH * job.window.OW * job.window.R * job.window.S * job.channels

@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport Correlation, copy_pixels
-from nnfast._core.gemm cimport packed_size, panel_width, panels, round_up
+from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_winograd
 from nnfast._core.window cimport Window
 
@@ -108,7 +108,7 @@ cdef void multiply(const Correlation *x, Py_ssize_t n, const char *v, Py_ssize_t
                    Py_ssize_t m_step) noexcept nogil:
     """m_p = v_p u_p for n tiles."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t size = k.real_size, block = packed_size(k, x.C, x.K), p, j, i, h, heights, most
+    cdef Py_ssize_t size = k.real_size, block = packed_size(k, x.C, x.K), p, j
     cdef nn_brgemm op
     op.k = x.C
     op.count = 1
@@ -120,15 +120,8 @@ cdef void multiply(const Correlation *x, Py_ssize_t n, const char *v, Py_ssize_t
     for p in range(POSITIONS):
         for j in range(panels(k, x.K)):
             op.ldb = panel_width(k, x.K, j)
-            most = k.mr if op.ldb > k.vl else k.mr_narrow
-            heights = (n + most - 1) // most
-            i = 0
-            while heights > 0:
-                h = (n - i + heights - 1) // heights        # heights that differ by one at most
-                heights -= 1
-                k.brgemm(&op, h, op.ldb, v + (p * v_step + i * x.C) * size, x.u + (p * block + j * k.nr * x.C) * size, NULL,
-                         m + (p * m_step + i * x.K + j * k.nr) * size)
-                i += h
+            multiply_rows(k, &op, n, op.ldb, v + p * v_step * size, x.u + (p * block + j * k.nr * x.C) * size, NULL,
+                          m + (p * m_step + j * k.nr) * size)
 
 
 # ---------------------------------------------------------------- the kernel's gradient
@@ -190,7 +183,7 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
 cdef void add_products(const nn_kernels *k, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t columns, const char *v,
                        Py_ssize_t v_step, const char *m, Py_ssize_t m_step, char *du, Py_ssize_t u_step) noexcept nogil:
     """du_p += v_p' m_p over n tiles."""
-    cdef Py_ssize_t size = k.real_size, p, j, i, h, heights, most
+    cdef Py_ssize_t size = k.real_size, p, j
     cdef nn_brgemm op
     op.k = n
     op.count = 1
@@ -203,13 +196,6 @@ cdef void add_products(const nn_kernels *k, Py_ssize_t n, Py_ssize_t rows, Py_ss
         j = 0
         while j < columns:
             op.ldc = min(k.nr, columns - j)
-            most = k.mr if op.ldc > k.vl else k.mr_narrow
-            heights = (rows + most - 1) // most
-            i = 0
-            while heights > 0:
-                h = (rows - i + heights - 1) // heights     # heights that differ by one at most
-                heights -= 1
-                k.brgemm(&op, h, op.ldc, v + (p * v_step + i) * size, m + (p * m_step + j) * size, NULL,
-                         du + (p * u_step + j * rows + i * op.ldc) * size)
-                i += h
+            multiply_rows(k, &op, rows, op.ldc, v + p * v_step * size, m + (p * m_step + j) * size, NULL,
+                          du + (p * u_step + j * rows) * size)
             j += k.nr
