@@ -128,6 +128,18 @@ def test_random_networks(model, data_format, tmp_path):
     equal(model, tmp_path / "a.onnx", np.random.default_rng(0), data_format)
 
 
+def test_what_is_no_weight_comes_back_as_none(tmp_path, rng):
+    model = nf.Sequential([nf.Conv2D(1, 1, use_bias=False), nf.Rescale(2.0, offset=3.0), nf.Flatten(),
+                           nf.Dense(1, use_bias=False), nf.Rescale(0.5, offset=1.0)], input_shape=(2, 2, 2))
+    equal(model, tmp_path / "a.onnx", rng)
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_softmax_alone_says_where_the_channels_are(data_format, tmp_path, rng):
+    model = nf.Sequential([nf.Activation("softmax")], input_shape=(4, 3, 2))
+    equal(model, tmp_path / "a.onnx", rng, data_format)
+
+
 def test_as_few_transposes_as_can_be(tmp_path, rng):
     model = nf.Sequential([nf.Conv2D(4, 3, activation="relu"), nf.MaxPool2D(2), nf.BatchNorm(), nf.GlobalAvgPool(),
                            nf.Dense(3)], input_shape=(8, 8, 2))

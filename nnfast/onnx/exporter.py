@@ -94,7 +94,7 @@ class Exporter:
 
     def _constant(self, name, array):
         name = self._name(name)
-        self.constants[name] = np.ascontiguousarray(array)
+        self.constants[name] = np.asarray(array, order="C")      # a number stays one
         return name
 
     def _real(self, name, array):

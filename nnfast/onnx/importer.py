@@ -165,6 +165,9 @@ class Importer:
                     return axes[1] == 1
                 if node.op_type == "MatMul":
                     return axes[-1] == 1
+                if node.op_type == "Softmax" and self.opset >= 13:
+                    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)
+                    return axes[axis] == 1 if -n <= axis < n else False
                 after = axes
                 if node.op_type == "Transpose":
                     perm = [list(attribute.ints) for attribute in node.attribute] or [list(reversed(range(n)))]

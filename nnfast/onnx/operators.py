@@ -235,8 +235,10 @@ def affine(importer, i, scale, shift):
     x = importer.tensor(i)
     scale, shift = (np.asarray(value, np.float64) for value in (scale, shift))
     layer, channels = x.value.layer, x.value.shape[-1]
-    # Layers made here have no activation of their own: in the file it is a node.
-    foldable = is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and importer.reads_alone(i)
+    # Layers made here have no activation of their own: in the file it is a node. A plain number is no weight of theirs:
+    # it stays what it is when the model is trained.
+    foldable = (is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and importer.reads_alone(i)
+                and max(scale.ndim, shift.ndim) > 0)
     if not foldable and scale.size == shift.size == 1 and max(scale.ndim, shift.ndim) <= len(x.axes):
         return importer.same(Rescale(scale.item(), shift.item(), name=importer.name()), x)
     has_shift = shift.ndim > 0 or shift != 0
