@@ -43,7 +43,43 @@ SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in sci
 
 
 class Network(BaseEstimator):
-    """Base of NNClassifier and NNRegressor; these define the constructor and what targets mean."""
+    """Base of NNClassifier and NNRegressor; these define what targets mean."""
+
+    def __init__(
+        self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001, batch_size="auto",
+        learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
+        tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True, early_stopping=False,
+        validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, model=None, loss=None,
+        optimizer=None, dropout=0.0, callbacks=None, n_threads=None,
+    ):
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.model = model
+        self.loss = loss
+        self.optimizer = optimizer
+        self.dropout = dropout
+        self.callbacks = callbacks
+        self.n_threads = n_threads
 
     # -- what the subclasses define ------------------------------------------------------------------------------
 
