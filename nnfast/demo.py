@@ -176,13 +176,14 @@ class OurSide:
 
     def __init__(self, task, x, y, batch_size, seed, n_threads):
         self.data, self.batch_size = (x, y), batch_size
-        self.learning_rate, self.n_threads = task.learning_rate, n_threads
         self.model = build(task, x.shape[1:], seed)
         self.weights = self.model.get_weights()
+        self.model.compile(optimizer=nf.Adam(task.learning_rate), loss="cross_entropy", n_threads=n_threads)
+        self.optimizer_state = self.model.optimizer_state()
 
     def reset(self):
-        self.model.compile(optimizer=nf.Adam(self.learning_rate), loss="cross_entropy", n_threads=self.n_threads)
         self.model.set_weights(self.weights)
+        self.model.set_optimizer_state(self.optimizer_state, iterations=0)
 
     def epoch(self):
         history = self.model.fit(*self.data, batch_size=self.batch_size, epochs=1, shuffle=False, verbose=0)

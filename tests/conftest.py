@@ -30,3 +30,20 @@ def rng(request):
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def dtype(request):
     return np.dtype(request.param)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def saved(path):
+    """A trained model's file, small enough to try every length of it."""
+    layers = [nnfast.Dense(3, activation="tanh"), nnfast.Dense(2, activation="softmax")]
+    model = nnfast.Sequential(layers, input_shape=(2,), seed=1)
+    model.compile("adam", "cross_entropy", metrics=["accuracy"])
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    model.fit(x, (x[:, 0] > 0).astype(int), epochs=2, verbose=0)
+    model.save(path)
+    return path

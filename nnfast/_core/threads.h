@@ -1,8 +1,8 @@
 /* What Cython cannot say itself about threads: OpenMP's limit with and without OpenMP, and a barrier.
  *
  * The barrier is our own because a step of a small network takes about as long as OpenMP's. Waiting spins for a bounded
- * number of rounds (tens of microseconds) and then yields the core: unbounded spinning costs milliseconds as soon as
- * another program wants one of our cores.
+ * number of rounds (tens of microseconds) and then sleeps: when another program wants one of our cores, the thread that
+ * we wait for may be the one that lost it, and only an idle core can be given to it.
  */
 #ifndef NNFAST_THREADS_H
 #define NNFAST_THREADS_H
@@ -28,15 +28,32 @@ typedef volatile long nn_atomic;
 static inline long nn_fetch_add(nn_atomic *x, long v) { return _InterlockedExchangeAdd(x, v); }
 static inline long nn_read(nn_atomic *x) { return _InterlockedOr(x, 0); }
 static inline void nn_write(nn_atomic *x, long v) { _InterlockedExchange(x, v); }
-static inline void nn_yield(void) { SwitchToThread(); }
+#else
+#include <stdatomic.h>
+typedef atomic_int nn_atomic;
+static inline int nn_fetch_add(nn_atomic *x, int v) { return atomic_fetch_add(x, v); }
+static inline int nn_read(nn_atomic *x) { return atomic_load(x); }
+static inline void nn_write(nn_atomic *x, int v) { atomic_store(x, v); }
+#endif
+
+/* nn_sleep: until x is no longer `old`, or for no reason; nn_wake: everyone who sleeps on x. */
+#if defined(__linux__)
+#include <limits.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#if defined(SYS_futex)
+enum { NN_FUTEX_WAIT = 0, NN_FUTEX_WAKE = 1, NN_FUTEX_PRIVATE = 128 };     /* as in linux/futex.h, which may be missing */
+static inline void nn_sleep(nn_atomic *x, int old) { syscall(SYS_futex, x, NN_FUTEX_WAIT | NN_FUTEX_PRIVATE, old, NULL); }
+static inline void nn_wake(nn_atomic *x) { syscall(SYS_futex, x, NN_FUTEX_WAKE | NN_FUTEX_PRIVATE, INT_MAX); }
+#else
+#if defined(_MSC_VER)
+static inline void nn_sleep(nn_atomic *x, int old) { (void)x; (void)old; SwitchToThread(); }
 #else
 #include <sched.h>
-#include <stdatomic.h>
-typedef atomic_long nn_atomic;
-static inline long nn_fetch_add(nn_atomic *x, long v) { return atomic_fetch_add_explicit(x, v, memory_order_acq_rel); }
-static inline long nn_read(nn_atomic *x) { return atomic_load_explicit(x, memory_order_acquire); }
-static inline void nn_write(nn_atomic *x, long v) { atomic_store_explicit(x, v, memory_order_release); }
-static inline void nn_yield(void) { sched_yield(); }
+static inline void nn_sleep(nn_atomic *x, int old) { (void)x; (void)old; sched_yield(); }
+#endif
+static inline void nn_wake(nn_atomic *x) { (void)x; }
 #endif
 
 #if defined(__x86_64__) || defined(_M_X64)
@@ -48,27 +65,34 @@ static inline void nn_yield(void) { sched_yield(); }
 #define nn_relax() ((void)0)
 #endif
 
+#define NN_SPIN 4000    /* rounds of waiting at full speed */
+
 /* Arrivals and departures live on cache lines of their own: the first is written by all, the second read by all. */
 typedef struct nn_barrier {
     nn_atomic arrived;
     char pad0[64 - sizeof(nn_atomic)];
     nn_atomic round;
-    char pad1[64 - sizeof(nn_atomic)];
+    nn_atomic sleepers;
+    char pad1[64 - 2 * sizeof(nn_atomic)];
 } nn_barrier;
 
 static inline void nn_barrier_wait(nn_barrier *barrier, int n_threads)
 {
     if (n_threads == 1) return;
-    const long round = nn_read(&barrier->round);
+    const int round = nn_read(&barrier->round);
     if (nn_fetch_add(&barrier->arrived, 1) == n_threads - 1) {
         nn_write(&barrier->arrived, 0);
-        nn_write(&barrier->round, round + 1);
+        nn_fetch_add(&barrier->round, 1);
+        if (nn_read(&barrier->sleepers) > 0) nn_wake(&barrier->round);
         return;
     }
-    for (int spin = 0; nn_read(&barrier->round) == round; spin++) {
-        if (spin < 4000) nn_relax();
-        else nn_yield();
+    for (int spin = 0; spin < NN_SPIN; spin++) {
+        if (nn_read(&barrier->round) != round) return;
+        nn_relax();
     }
+    nn_fetch_add(&barrier->sleepers, 1);    /* before the next look at the round: the last to arrive sees one of both */
+    while (nn_read(&barrier->round) == round) nn_sleep(&barrier->round, round);
+    nn_fetch_add(&barrier->sleepers, -1);
 }
 
 /* Seconds of a clock, for "every 5 ms" and the like. */
