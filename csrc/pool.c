@@ -28,11 +28,10 @@ static void NAME(max_pool)(const nn_window *w, ptrdiff_t windows, const void *x_
                 for (ptrdiff_t s = r == 0; s < w->columns; s++) {
                     const vec a = AT(x + r * w->row_pitch + s * w->column_pitch + j, n);
                     /* A NaN beats every number, and nothing beats a NaN. */
-                    const mask more = mask_or(v_lt(best, a), v_isnan(a));
-                    const vec kept = v_select(v_isnan(best), best, v_select(more, a, best));
+                    const mask stays = mask_or(v_le(a, best), v_isnan(best));
                     const vec here = v_set1((real)(w->first_code + r * w->code_pitch + s));
-                    from = v_select(v_isnan(best), from, v_select(more, here, from));
-                    best = kept;
+                    from = v_select(stays, from, here);
+                    best = v_select(stays, best, a);
                 }
             PUT(y + j, best, n);
             if (code) PUT(code + j, from, n);

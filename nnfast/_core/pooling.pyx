@@ -39,11 +39,17 @@ cdef bint apart(const Window *w) noexcept nogil:
     return (w.stride_h >= (w.R - 1) * w.dilation_h + 1) and (w.stride_w >= (w.S - 1) * w.dilation_w + 1)
 
 
-cdef void pool(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, bint include_pad,
-               bint accumulate, char *x, char *y, char *code) noexcept nogil:
-    """One sample, forward: x to y and code; backward: y is dy and x is dx."""
-    cdef Py_ssize_t size = k.real_size, pixel = channels * size, i, j, end, r_lo, r_hi, lo, hi, next_lo, next_hi, at
-    cdef Py_ssize_t start
+cdef bint gapless(const Window *w) noexcept nogil:
+    """Windows lie side by side from the first pixel of a row to the last."""
+    return (apart(w) and w.dilation_h == w.dilation_w == 1 and w.stride_h == w.R and w.stride_w == w.S
+            and w.pad_top == w.pad_left == 0 and w.OW * w.S == w.W)
+
+
+cdef void pool_row(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, bint include_pad,
+                   bint accumulate, Py_ssize_t i, char *x, char *y, char *code) noexcept nogil:
+    """Row i of the windows: x is the sample's image, y and code are this row's. Backward: y is dy and x is dx."""
+    cdef Py_ssize_t pixel = channels * k.real_size, start = i * w.stride_h - w.pad_top, j = 0, end, r_lo, r_hi, lo, hi
+    cdef Py_ssize_t next_lo, next_hi, at
     cdef double scale
     cdef nn_window op
     op.row_pitch = w.dilation_h * w.W * channels
@@ -52,35 +58,61 @@ cdef void pool(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direct
     op.channels = channels
     op.code_pitch = w.S
     op.accumulate = accumulate or not apart(w)
-    if (direction == MAX_BACKWARD or direction == AVERAGE_BACKWARD) and not accumulate:
-        memset(x, 0, w.H * w.W * pixel)
+    clip(start, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
+    op.rows = r_hi - r_lo
+    while j < w.OW:
+        clip(j * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &lo, &hi)
+        end = j + 1
+        while end < w.OW:
+            clip(end * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &next_lo, &next_hi)
+            if next_lo != lo or next_hi != hi:
+                break
+            end += 1
+        op.columns = hi - lo
+        op.first_code = r_lo * w.S + lo
+        at = ((start + r_lo * w.dilation_h) * w.W + j * w.stride_w - w.pad_left + lo * w.dilation_w) * pixel
+        scale = 1.0 / (w.R * w.S if include_pad else max(op.rows * op.columns, 1))
+        if direction == MAX_FORWARD:
+            k.max_pool(&op, end - j, x + at, y + j * pixel, NULL if code == NULL else code + j * pixel)
+        elif direction == MAX_BACKWARD:
+            k.max_pool_backward(&op, end - j, y + j * pixel, code + j * pixel, x + at)
+        elif direction == AVERAGE_FORWARD:
+            k.sum_pool(&op, end - j, x + at, scale, y + j * pixel)
+        else:
+            k.sum_pool_backward(&op, end - j, y + j * pixel, scale, x + at)
+        j = end
+
+
+cdef inline Py_ssize_t clear_rows(const nn_kernels *k, const Window *w, Py_ssize_t channels, Py_ssize_t cleared,
+                                  Py_ssize_t end, char *dx) noexcept nogil:
+    """Rows `cleared`..`end` of dx are zero, too; the number of rows that are. Just before they are added to: in cache."""
+    cdef Py_ssize_t row = w.W * channels * k.real_size
+    end = min(end, w.H)
+    if end <= cleared:
+        return cleared
+    memset(dx + cleared * row, 0, (end - cleared) * row)
+    return end
+
+
+cdef void pool(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, bint include_pad,
+               bint accumulate, char *x, char *y, char *code, const char *source, char *row_y) noexcept nogil:
+    """One sample, forward: x to y and code; backward: y is dy and x is dx. If `source` is not NULL, code and row_y have
+    room for a row, and codes are made anew from it, the image."""
+    cdef Py_ssize_t row = w.OW * channels * k.real_size, i, last = 0
+    cdef bint backward = direction == MAX_BACKWARD or direction == AVERAGE_BACKWARD
+    cdef bint filled = gapless(w)
     for i in range(w.OH):
-        start = i * w.stride_h - w.pad_top
-        clip(start, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
-        op.rows = r_hi - r_lo
-        j = 0
-        while j < w.OW:
-            clip(j * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &lo, &hi)
-            end = j + 1
-            while end < w.OW:
-                clip(end * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &next_lo, &next_hi)
-                if next_lo != lo or next_hi != hi:
-                    break
-                end += 1
-            op.columns = hi - lo
-            op.first_code = r_lo * w.S + lo
-            at = ((start + r_lo * w.dilation_h) * w.W + j * w.stride_w - w.pad_left + lo * w.dilation_w) * pixel
-            scale = 1.0 / (w.R * w.S if include_pad else max(op.rows * op.columns, 1))
-            if direction == MAX_FORWARD:
-                k.max_pool(&op, end - j, x + at, y + (i * w.OW + j) * pixel,
-                           NULL if code == NULL else code + (i * w.OW + j) * pixel)
-            elif direction == MAX_BACKWARD:
-                k.max_pool_backward(&op, end - j, y + (i * w.OW + j) * pixel, code + (i * w.OW + j) * pixel, x + at)
-            elif direction == AVERAGE_FORWARD:
-                k.sum_pool(&op, end - j, x + at, scale, y + (i * w.OW + j) * pixel)
+        if source != NULL:
+            pool_row(k, w, channels, MAX_FORWARD, False, False, i, <char *>source, row_y, code)
+        if backward and not accumulate:
+            if filled:
+                last = (i + 1) * w.R
             else:
-                k.sum_pool_backward(&op, end - j, y + (i * w.OW + j) * pixel, scale, x + at)
-            j = end
+                last = clear_rows(k, w, channels, last, i * w.stride_h - w.pad_top + (w.R - 1) * w.dilation_h + 1, x)
+        pool_row(k, w, channels, direction, include_pad, accumulate, i, x, y + i * row,
+                 code if code == NULL or source != NULL else code + i * row)
+    if backward and not accumulate:
+        clear_rows(k, w, channels, last, w.H, x)
 
 
 cdef void pool_rows(const Node *node, Direction direction, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -94,7 +126,7 @@ cdef void pool_rows(const Node *node, Direction direction, Py_ssize_t lo, Py_ssi
     for b in range(lo, hi):
         pool(node.k, &op.window, op.channels, direction, op.include_pad, backward and node.adds[0],
              (x.dy if backward else x.y) + b * x.ld * size, (y.dy if backward else y.y) + b * y.ld * size,
-             NULL if op.code == NULL else op.code + b * y.ld * size)
+             NULL if op.code == NULL else op.code + b * y.ld * size, NULL, NULL)
 
 
 cdef void max_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -156,23 +188,19 @@ cdef struct Job:
     char *x                 # or dx
     char *y                 # or dy
     const char *source      # maximum, backward: x itself, of which the codes are made again
-    char *code              # a sample's, and its y, for each thread
+    char *code              # a row's, and its y, for each thread
 
 
 cdef void share(const Job *job, int part, int team) noexcept nogil:
     cdef Py_ssize_t size = job.k.real_size, b
     cdef Py_ssize_t x_bytes = job.window.H * job.window.W * job.channels * size
     cdef Py_ssize_t y_bytes = job.window.OH * job.window.OW * job.channels * size
-    cdef char *code = NULL
+    cdef Py_ssize_t row_bytes = job.window.OW * job.channels * size
+    cdef char *code = NULL if job.code == NULL else job.code + 2 * part * row_bytes
     cdef uint64_t mode = nn_flush_subnormals()
-    if job.code != NULL:
-        code = job.code + 2 * part * y_bytes
     for b in range(job.samples * part // team, job.samples * (part + 1) // team):
-        if job.direction == MAX_BACKWARD:
-            pool(job.k, &job.window, job.channels, MAX_FORWARD, False, False, <char *>job.source + b * x_bytes,
-                 code + y_bytes, code)
         pool(job.k, &job.window, job.channels, job.direction, job.include_pad, False, job.x + b * x_bytes,
-             job.y + b * y_bytes, code)
+             job.y + b * y_bytes, code, NULL if job.source == NULL else job.source + b * x_bytes, code + row_bytes)
     nn_restore_subnormals(mode)
 
 
@@ -182,12 +210,11 @@ cdef int run(Job *job, array, window, int n_threads) except -1:
     read_window(&job.window, window)
     job.k = kernels_of(array.itemsize)
     job.samples, job.channels = array.shape[0], array.shape[3]
-    job.code = NULL
     work = <double>job.samples * job.window.OH * job.window.OW * job.window.R * job.window.S * job.channels
     if work < n_threads * WORK_PER_THREAD:
         n_threads = max(1, <int>(work / WORK_PER_THREAD))
     if job.direction == MAX_BACKWARD:
-        bytes_held = 2 * n_threads * job.window.OH * job.window.OW * job.channels * job.k.real_size
+        bytes_held = 2 * n_threads * job.window.OW * job.channels * job.k.real_size
         job.code = <char *>nn_allocate(bytes_held)
         if job.code == NULL:
             raise MemoryError(f"{bytes_held} bytes for pooling")
@@ -205,6 +232,7 @@ cdef int run(Job *job, array, window, int n_threads) except -1:
 def max_pool_forward(x, y, window, int n_threads):
     """y: each window's maximum."""
     cdef Job job
+    memset(&job, 0, sizeof(Job))
     job.direction, job.include_pad = MAX_FORWARD, False
     job.x, job.y = address(x), address(y, True)
     run(&job, x, window, n_threads)
@@ -213,6 +241,7 @@ def max_pool_forward(x, y, window, int n_threads):
 def max_pool_backward(x, dy, dx, window, int n_threads):
     """dx: dy at the first maximum of each window of x."""
     cdef Job job
+    memset(&job, 0, sizeof(Job))
     job.direction, job.include_pad = MAX_BACKWARD, False
     job.source, job.x, job.y = address(x), address(dx, True), address(dy)
     run(&job, x, window, n_threads)
@@ -221,6 +250,7 @@ def max_pool_backward(x, dy, dx, window, int n_threads):
 def average_pool_forward(x, y, window, bint include_pad, int n_threads):
     """y: each window's mean."""
     cdef Job job
+    memset(&job, 0, sizeof(Job))
     job.direction, job.include_pad = AVERAGE_FORWARD, include_pad
     job.x, job.y = address(x), address(y, True)
     run(&job, x, window, n_threads)
@@ -229,6 +259,7 @@ def average_pool_forward(x, y, window, bint include_pad, int n_threads):
 def average_pool_backward(dy, dx, window, bint include_pad, int n_threads):
     """dx: dy over the number of taps, for every tap."""
     cdef Job job
+    memset(&job, 0, sizeof(Job))
     job.direction, job.include_pad = AVERAGE_BACKWARD, include_pad
     job.x, job.y = address(dx, True), address(dy)
     run(&job, dx, window, n_threads)
