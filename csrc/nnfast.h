@@ -68,9 +68,9 @@ typedef struct nn_depthwise {
     int relu;                   /* max(0, .) after the bias */
 } nn_depthwise;
 
-/* A 2 x 2 tile of an image (csrc/winograd.c). */
+/* A 4 x 4 tile of an image (csrc/winograd.c). */
 typedef struct nn_winograd {
-    ptrdiff_t rows, columns;    /* of the tile that lie inside the image: 1 or 2 */
+    ptrdiff_t rows, columns;    /* of the tile that lie inside the image: 1 to 4 */
     ptrdiff_t row_pitch, pixel_pitch;
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
@@ -140,10 +140,10 @@ typedef struct nn_kernels {
 
     /* Winograd's transforms, of whole vectors: channels and n are multiples of vl. */
 
-    /* The 16 positions of a 4 x 4 tile of x, v[p * step + c]. */
+    /* The 36 positions of a 6 x 6 tile of x, v[p * step + c]. */
     void (*winograd_input)(ptrdiff_t channels, const void *x, ptrdiff_t row_pitch, ptrdiff_t pixel_pitch, void *v,
                            ptrdiff_t step);
-    /* A 2 x 2 tile of y from m[p * step + c], with bias or NULL; and of m from dy. */
+    /* A 4 x 4 tile of y from m[p * step + c], with bias or NULL; and of m from dy. */
     void (*winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step, const void *bias,
                             void *y);
     void (*winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy, void *m, ptrdiff_t step);

@@ -82,7 +82,9 @@ cdef Py_ssize_t pool_rows(const Convolution *c) noexcept nogil:
     """Rows of the convolution that are pooled together."""
     cdef Py_ssize_t windows = POOL_BYTES // (c.pool.R * c.window.OW * c.K * c.k.real_size)
     windows = max(1, min(windows, c.pool.OH))
-    return (windows + windows * c.pool.R % 2) * c.pool.R    # an even number: whole rows of Winograd's tiles
+    while c.winograd and windows * c.pool.R % winograd.TILE != 0:      # whole rows of tiles
+        windows += 1
+    return windows * c.pool.R
 
 
 cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
@@ -341,7 +343,7 @@ cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssi
             x.y = pixels - (i * x.y_row + (b - lo) * x.y_sample) * size
             first = (b - lo) * x.per_sample
             if x.winograd:
-                correlate(x, first + i // 2, first + (i + rows + 1) // 2, scratch)
+                correlate(x, first + i // winograd.TILE, first + winograd.tiles(i + rows), scratch)
             else:
                 correlate(x, first + i * x.segments, first + (i + rows) * x.segments, scratch)
             if node.activation != NN_RELU and node.activation != 0:

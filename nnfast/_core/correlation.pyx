@@ -18,7 +18,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
-from nnfast._core.winograd cimport sum_scratch, sum_tiles
+from nnfast._core.winograd cimport sum_scratch, sum_tiles, tiles
 
 cdef enum:
     PANEL_BYTES = 98304     # one panel's block of w in L1
@@ -50,7 +50,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
         x.per_sample = x.scratch = 0
         return
     if x.winograd:
-        x.per_sample = (x.OH + 1) // 2
+        x.per_sample = tiles(x.OH)
         x.scratch = sum_scratch(x)
         return
     x.copied = x.repeat > 1 or x.first_h < 0 or x.first_w < 0

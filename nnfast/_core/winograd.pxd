@@ -5,6 +5,13 @@ from nnfast._core.kernels cimport nn_kernels
 from nnfast._core.window cimport Window
 
 cdef bint suits(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept nogil
+cdef enum:
+    TILE = 4                # rows and columns of y
+
+cdef inline Py_ssize_t tiles(Py_ssize_t pixels) noexcept nogil:
+    """That cover a row or a column of y."""
+    return (pixels + TILE - 1) // TILE
+
 cdef Py_ssize_t transformed_size(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K) noexcept nogil
 cdef void transform_kernel(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K, const char *w, char *u, int part, int team) noexcept nogil
 cdef Py_ssize_t sum_scratch(const Correlation *x) noexcept nogil

@@ -1,15 +1,15 @@
-"""3 x 3 convolution with stride 1 from 4 x 4 tiles of x and 2 x 2 tiles of y: 16 products a channel pair instead of 36.
+"""3 x 3 convolution with stride 1 from 6 x 6 tiles of x and 4 x 4 tiles of y: 36 products a channel pair instead of 144.
 
-    for a block of tiles, through rows and samples:     v, m stay in L2
-        v = B' x B of every tile                        [16][tiles][C]
-        for a position p of 16:     m_p = v_p u_p       a product of matrices; u = G w G', [16] packed matrices [C][K]
+    for a block of tiles, through rows and samples:     v_p, m_p stay in L2
+        v = B' x B of every tile                        [36][tiles][C]
+        for a position p of 36:     m_p = v_p u_p       a product of matrices; u = G w G', [36] packed matrices [C][K]
         y = A' m A of every tile, bias and relu
 
 The input gradient is the same sum over dy with the kernel flipped. The kernel's gradient runs it backwards:
 du_p = v_p' (A dy A')_p over all tiles of the batch, dw = G' du G.
 
-The entries of A, B and G are 0, 1, 1/2: the rounding error grows by a small factor. An element's bits depend on the shape
-alone: a tile's numbers meet only in its own rows of the products.
+The rounding error is about four times that of the plain sum (csrc/winograd.c says why). An element's bits depend on the
+shape alone: a tile's numbers meet only in its own rows of the products.
 """
 from libc.string cimport memset
 
@@ -20,7 +20,8 @@ from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_winograd
 from nnfast._core.window cimport Window
 
 cdef enum:
-    POSITIONS = 16
+    SIDE = 6                # of x
+    POSITIONS = SIDE * SIDE
     LEAST_CHANNELS = 16     # fewer do not pay for the transforms
     LEAST_PIXELS = 16
     BLOCK_BYTES = 262144    # of v and m
@@ -64,19 +65,19 @@ cdef Py_ssize_t sum_scratch(const Correlation *x) noexcept nogil:
 cdef void transform_input(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t row,
                           Py_ssize_t column, Py_ssize_t first, Py_ssize_t channels, char *v, Py_ssize_t step,
                           char *border) noexcept nogil:
-    """The 4 x 4 tile of one sample that begins at a pixel, or beyond the image."""
-    if row >= 0 and column >= 0 and row + 4 <= H and column + 4 <= W:
+    """The tile of one sample that begins at a pixel, or beyond the image."""
+    if row >= 0 and column >= 0 and row + SIDE <= H and column + SIDE <= W:
         k.winograd_input(channels, x + ((row * W + column) * C + first) * k.real_size, W * C, C, v, step)
         return
-    copy_pixels(k, x, H, W, C, 1, row, 4, column, 4, first, channels, border)
-    k.winograd_input(channels, border, 4 * channels, channels, v, step)
+    copy_pixels(k, x, H, W, C, 1, row, SIDE, column, SIDE, first, channels, border)
+    k.winograd_input(channels, border, SIDE * channels, channels, v, step)
 
 
 cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
     """Rows of tiles lo..hi, counted through the samples."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, i, j, n = 0, t
-    cdef Py_ssize_t down = (x.OH + 1) // 2, across = (x.OW + 1) // 2
+    cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, j, n = 0, t
+    cdef Py_ssize_t down = tiles(x.OH), row, column
     cdef Py_ssize_t v_step = most * x.C + SPARE, m_step = most * x.K + SPARE
     cdef char *m = scratch + POSITIONS * v_step * size
     cdef char *border = m + POSITIONS * m_step * size
@@ -88,15 +89,16 @@ cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     op.accumulate, op.relu = x.accumulate, x.relu
     for unit in range(lo, hi):
         sample = unit // down
-        i = unit - sample * down
-        for j in range(across):
-            transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, 2 * i + x.first_h, 2 * j + x.first_w, 0,
+        row = (unit - sample * down) * TILE
+        for j in range(tiles(x.OW)):
+            column = j * TILE
+            transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, row + x.first_h, column + x.first_w, 0,
                             x.C, scratch + n * x.C * size, v_step, border)
-            to[n] = x.y + (sample * x.y_sample + 2 * i * x.y_row + 2 * j * x.y_pixel) * size
-            rows[n] = min(x.OH - 2 * i, 2)
-            columns[n] = min(x.OW - 2 * j, 2)
+            to[n] = x.y + (sample * x.y_sample + row * x.y_row + column * x.y_pixel) * size
+            rows[n] = min(x.OH - row, TILE)
+            columns[n] = min(x.OW - column, TILE)
             n += 1
-            if n == most or (unit + 1 == hi and j + 1 == across):
+            if n == most or (unit + 1 == hi and column + TILE >= x.OW):
                 multiply(x, n, scratch, v_step, m, m_step)
                 for t in range(n):
                     op.rows, op.columns = rows[t], columns[t]
@@ -150,7 +152,7 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, rows = hi - lo, columns = min(c.K - panel * k.nr, n_panels * k.nr), n = 0
     cdef Py_ssize_t v_step = GRADIENT_TILES * rows + SPARE, m_step = GRADIENT_TILES * columns + SPARE
-    cdef Py_ssize_t u_step = rows * columns + SPARE, b, i, j, down = (w.OH + 1) // 2, across = (w.OW + 1) // 2, width
+    cdef Py_ssize_t u_step = rows * columns + SPARE, b, i, j, row, column, width
     cdef char *m = scratch + POSITIONS * v_step * size
     cdef char *du = m + POSITIONS * m_step * size
     cdef char *border = du + POSITIONS * u_step * size
@@ -159,13 +161,15 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
     memset(du, 0, POSITIONS * u_step * size)
     dz += panel * k.nr * size
     for b in range(batch):
-        for i in range(down):
-            op.rows = min(w.OH - 2 * i, 2)
-            for j in range(across):
-                op.columns = min(w.OW - 2 * j, 2)
-                transform_input(k, x + b * x_ld * size, w.H, w.W, c.C, 2 * i - w.pad_top, 2 * j - w.pad_left, lo, rows,
+        for i in range(tiles(w.OH)):
+            row = i * TILE
+            op.rows = min(w.OH - row, TILE)
+            for j in range(tiles(w.OW)):
+                column = j * TILE
+                op.columns = min(w.OW - column, TILE)
+                transform_input(k, x + b * x_ld * size, w.H, w.W, c.C, row - w.pad_top, column - w.pad_left, lo, rows,
                                 scratch + n * rows * size, v_step, border)
-                k.winograd_output_backward(&op, columns, dz + (b * dz_ld + (2 * i * w.OW + 2 * j) * c.K) * size,
+                k.winograd_output_backward(&op, columns, dz + (b * dz_ld + (row * w.OW + column) * c.K) * size,
                                            m + n * columns * size, m_step)
                 n += 1
                 if n == GRADIENT_TILES:

@@ -170,16 +170,16 @@ static void test_depthwise(void)
  * same random numbers, <forward a, b> = <a, backward b>. */
 static void check_winograd(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t columns, int mode)
 {
-    const ptrdiff_t pitch = 5 * n, step = n + 3;
-    const nn_winograd op = {.rows = rows, .columns = columns, .row_pitch = 2 * n, .pixel_pitch = n, .accumulate = mode & 1,
+    const ptrdiff_t pitch = 7 * n, step = n + 3;
+    const nn_winograd op = {.rows = rows, .columns = columns, .row_pitch = 4 * n, .pixel_pitch = n, .accumulate = mode & 1,
                             .relu = mode >> 1};
-    void *x = random_array(3 * pitch + 4 * n, -1, 1), *w = random_array(9 * n, -1, 1), *bias = random_array(n, -1, 1);
-    void *v = array(15 * step + n), *u = array(15 * step + n), *m = array(15 * step + n), *dm = array(15 * step + n);
-    void *dw = array(9 * n), *y = random_array(4 * n, -1, 1), *before = copy(y, 4 * n);
+    void *x = random_array(5 * pitch + 6 * n, -1, 1), *w = random_array(9 * n, -1, 1), *bias = random_array(n, -1, 1);
+    void *v = array(35 * step + n), *u = array(35 * step + n), *m = array(35 * step + n), *dm = array(35 * step + n);
+    void *dw = array(9 * n), *y = random_array(16 * n, -1, 1), *before = copy(y, 16 * n);
     about("winograd %ld channels, %ld x %ld, mode %d", (long)n, (long)rows, (long)columns, mode);
     K->winograd_input(n, x, pitch, n, v, step);
     K->winograd_kernel(n, w, n, u, step);
-    for (int p = 0; p < 16; p++)
+    for (int p = 0; p < 36; p++)
         for (ptrdiff_t c = 0; c < n; c++)
             put(m, p * step + c, get(u, p * step + c) * get(v, p * step + c));
     K->winograd_output(&op, n, m, step, bias, y);
@@ -187,9 +187,9 @@ static void check_winograd(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t columns, int m
     K->winograd_kernel_backward(n, m, step, dw, n);
     for (ptrdiff_t c = 0; c < n; c++) {
         wide left = 0, right = 0, sum = 0, other = 0;
-        for (ptrdiff_t i = 0; i < 2; i++)
-            for (ptrdiff_t j = 0; j < 2; j++) {
-                const ptrdiff_t here = (2 * i + j) * n + c;
+        for (ptrdiff_t i = 0; i < 4; i++)
+            for (ptrdiff_t j = 0; j < 4; j++) {
+                const ptrdiff_t here = (4 * i + j) * n + c;
                 wide conv = 0;
                 for (ptrdiff_t t = 0; t < 9; t++)
                     conv += get(w, t * n + c) * get(x, (i + t / 3) * pitch + (j + t % 3) * n + c);
@@ -201,7 +201,7 @@ static void check_winograd(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t columns, int m
                 conv += get(bias, c) + (mode & 1 ? get(before, here) : 0);
                 expect_near(y, here, mode >> 1 && conv < 0 ? 0 : conv, 100 * epsilon());
             }
-        for (int p = 0; p < 16; p++) {
+        for (int p = 0; p < 36; p++) {
             left += get(m, p * step + c) * get(dm, p * step + c);
             sum += get(m, p * step + c) * get(u, p * step + c);
         }
@@ -217,6 +217,6 @@ static void test_winograd(void)
 {
     for (int vectors = 1; vectors < 5; vectors++)
         for (int mode = 0; mode < 4; mode++)
-            for (int tile = 0; tile < 4; tile++)
-                check_winograd(vectors * K->vl, 1 + tile / 2, 1 + tile % 2, mode);
+            for (int tile = 0; tile < 16; tile++)
+                check_winograd(vectors * K->vl, 1 + tile / 4, 1 + tile % 4, mode);
 }
