@@ -25,9 +25,11 @@ DILATIONS = [(1, 1), (2, 1), (3, 2)]
 GROUPS = [(6, 4, 1), (6, 4, 2), (6, 6, 6), (6, 18, 6)]      # C, K, groups; the last two depthwise
 
 
-def scale(n):
-    """Error of a sum of n products of standard normals, relative to `length=n`: see test_functional.dense_case."""
-    return 4.0 * max(1.0, math.sqrt(n) / 4)
+def scale(n, w=None):
+    """Error of a sum of n products of standard normals, relative to `length=n`: see test_functional.dense_case.
+    Winograd's sums, for 3 x 3 kernels w of many channels, have about four times that of the plain sum."""
+    winograd = w is not None and w.shape[:2] == (3, 3) and min(w.shape[2:]) >= 16
+    return (16.0 if winograd else 4.0) * max(1.0, math.sqrt(n) / 4)
 
 
 def lengths(x, w, dy):
@@ -49,13 +51,13 @@ def conv_case(x, w, b, groups=1, activation="linear", alpha=None, **where):
     check_op(
         lambda x, w, b, **k: F.conv2d(x, w, b, groups=groups, activation=activation, alpha=alpha, **where, **k),
         lambda x, w, b: reference.activation(activation, reference.conv2d(x, w, b, **how), alpha or 0.0),
-        [x, w, b], [n], [scale(n)],
+        [x, w, b], [n], [scale(n, w)],
     )
     dy = np.random.default_rng(1).normal(size=reference.conv2d(x, w, **how).shape)
     counts = lengths(x, w, dy)
     check_op(lambda x, w, dy, **k: F.conv2d_backward(x, w, dy, groups=groups, **where, **k),
              lambda x, w, dy: reference.conv2d_backward(x, w, dy, **how),
-             [x, w, dy], counts, [scale(n) for n in counts], NAMES)
+             [x, w, dy], counts, [scale(n, w) for n in counts], NAMES)
 
 
 def quick_case(x, w, b, dy, groups, how, **where):
@@ -76,7 +78,7 @@ def quick_case(x, w, b, dy, groups, how, **where):
             results.append((y, *F.conv2d_backward(a[0], a[1], a[3], groups=groups, n_threads=n_threads, **where)))
         for name, e, one, three, n in zip(("y", *NAMES), expected_here, *results, counts):
             label = f"{name}, {np.dtype(dtype).name}, {where}, groups {groups}: "
-            assert_close(one, e, n, scale(n), label)
+            assert_close(one, e, n, scale(n, w), label)
             assert_same_bits(one, three, label)
 
 

@@ -25,7 +25,7 @@ cdef enum:
     LEAST_CHANNELS = 16     # fewer do not pay for the transforms
     LEAST_PIXELS = 16
     BLOCK_BYTES = 262144    # of v and m
-    LEAST_TILES = 36        # in a block: they share a load of u
+    LEAST_TILES = 48        # in a block: they share a load of u
     MOST_TILES = 96
     GRADIENT_TILES = 48
     GRADIENT_ROWS = 64      # channels c of a gradient's tile
