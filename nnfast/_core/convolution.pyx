@@ -18,7 +18,9 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.correlation cimport Correlation, correlate, prepare
-from nnfast._core.kernel_gradient cimport TileShape, gradient_scratch, kernel_gradient, tile_room, tile_shape
+from nnfast._core.kernel_gradient cimport (
+    TileShape, gradient_scratch, kernel_gradient, tile_blocks, tile_end, tile_room, tile_shape, tile_start,
+)
 from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up, unpack
 from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release
@@ -620,13 +622,13 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
     if job.dw != NULL:
         shape = tile_shape(c)
         rows = c.rows // shape.taps
-        blocks = (rows + shape.rows - 1) // shape.rows
+        blocks = tile_blocks(&shape, rows)
         across = (in_group + shape.panels - 1) // shape.panels
         tile = part
         while tile < c.matrices * across * blocks:
             # As a plan has it: blocks of rows, then panels.
-            lo = tile // (c.matrices * across) * shape.rows
-            hi = min(lo + shape.rows, rows)
+            lo = tile_start(&shape, tile // (c.matrices * across))
+            hi = tile_end(&shape, lo)
             panel = tile % across * shape.panels
             count = min(shape.panels, in_group - panel)
             panel += tile // across % c.matrices * in_group

@@ -5,6 +5,21 @@ cdef struct TileShape:
     Py_ssize_t rows         # of the kernel's matrix, or of every tap if `taps` are together
     Py_ssize_t panels
     Py_ssize_t taps         # 9: a tile has some channels' rows of all taps; 1: rows one after another
+    Py_ssize_t within       # rows that tiles divide among themselves: of a tap, which no tile leaves, or all
+
+cdef inline Py_ssize_t blocks_within(const TileShape *shape) noexcept nogil:
+    return (shape.within + shape.rows - 1) // shape.rows
+
+cdef inline Py_ssize_t tile_blocks(const TileShape *shape, Py_ssize_t rows) noexcept nogil:
+    """Tiles one below the other."""
+    return rows // shape.within * blocks_within(shape)
+
+cdef inline Py_ssize_t tile_start(const TileShape *shape, Py_ssize_t block) noexcept nogil:
+    """The first row of such a tile."""
+    return block // blocks_within(shape) * shape.within + block % blocks_within(shape) * shape.rows
+
+cdef inline Py_ssize_t tile_end(const TileShape *shape, Py_ssize_t start) noexcept nogil:
+    return min(start + shape.rows, (start // shape.within + 1) * shape.within)
 
 cdef TileShape tile_shape(const Convolution *c) noexcept nogil
 cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil

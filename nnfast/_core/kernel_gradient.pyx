@@ -15,7 +15,7 @@ from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
-from nnfast._core.gemm cimport multiply_rows, panel_width, panels, round_up
+from nnfast._core.gemm cimport multiply_rows, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport Window
 from nnfast._core cimport winograd
@@ -26,6 +26,8 @@ cdef enum:
     ROWS = 128              # most rows of a tile
     PANELS = 8              # most panels
     FEW_CHANNELS = 64
+    FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place, in parts that
+    IN_PLACE = 6144         # numbers at once stay in L1
     SHORT_RUN = 16          # numbers in a kernel row
     LONG_RUN = 192
     LONG_ROW = 256          # pixels: longer rows are cut
@@ -47,8 +49,10 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
     cdef Py_ssize_t Cg = c.C // c.groups, pieces
     shape.panels = PANELS
     shape.taps = 1
+    shape.within = c.rows
     if c.winograd:
         shape.rows, shape.panels, shape.taps = winograd.gradient_rows(c), 4, 9
+        shape.within = c.C
     elif c.depthwise:
         shape.rows, shape.panels = c.rows, 1
     elif whole_rows(c):
@@ -58,10 +62,8 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         if pieces < 4 and panels(c.k, c.K) >= 4:
             shape.panels = min(PANELS, panels(c.k, c.K)) // 2      # few tiles: something for more threads
     else:
-        pieces = (Cg + ROWS - 1) // ROWS
-        shape.rows = Cg if pieces == 1 else (Cg + pieces - 1) // pieces
-        while Cg % shape.rows != 0:     # a tile lies within one tap
-            shape.rows -= 1
+        shape.rows = parts(Cg, ROWS)
+        shape.within = Cg
     return shape
 
 
@@ -174,7 +176,35 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Py_ssize_t rows = hi - lo, x_pitch = padded(rows), dz_pitch = padded(columns), n = 0, b, i, j, m, at
     cdef char *dz_copy = scratch + LONG_ROW * x_pitch * size
     cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
+    cdef Py_ssize_t together, q, most = min(<Py_ssize_t>PIXELS, max(<Py_ssize_t>16, IN_PLACE // rows))
+    cdef ptrdiff_t offset[PIXELS]
+    cdef nn_brgemm op
     c0 += lo - tap * Cg
+    if columns <= FEW_PANELS * k.nr and j0 < j1:
+        op.a_offset = offset
+        op.a_col = w.stride_w * c.C
+        op.ldb = dz_pitch
+        for q in range(PIXELS):
+            offset[q] = q * w.stride_h * w.W * c.C
+        for b in range(batch):
+            j = j0
+            while j < j1:
+                m = min(j1 - j, most)
+                op.k = m
+                op.b_step = m * dz_pitch
+                i = i0
+                while i < i1:
+                    together = min(i1 - i, most // m)
+                    op.count = together
+                    for q in range(together):
+                        copy_vectors(k, m, columns, dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, c.K,
+                                     dz_copy + q * m * dz_pitch * size, dz_pitch, dz_end)
+                    at = ((i * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
+                          + j * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0
+                    multiply(k, &op, 0, rows, rows, columns, x + (b * x_ld + at) * size, dz_copy, to)
+                    i += together
+                j += m
+        return
     for b in range(batch):
         for i in range(i0, i1):
             j = j0

@@ -17,7 +17,7 @@ from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport Convolution, forward as conv_forward
 from nnfast._core.dense cimport forward as dense_forward
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, unpack
-from nnfast._core.kernel_gradient cimport TileShape, tile_cost, tile_shape
+from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
 )
@@ -239,7 +239,7 @@ cdef class Network:
         """Tiles from number `count` on; the next number."""
         cdef Parameter *p = node.kernel
         cdef TileShape shape
-        cdef Py_ssize_t lo, in_matrix, matrix, panel, rows
+        cdef Py_ssize_t lo, in_matrix, matrix, panel, rows, block
         if p == NULL or not p.trainable:
             return count
         if node.forward == conv_forward:
@@ -248,20 +248,20 @@ cdef class Network:
             shape.rows = (p.rows + TILE_ROWS - 1) // TILE_ROWS
             shape.rows = (p.rows + shape.rows - 1) // shape.rows
             shape.panels = shape.taps = 1
+            shape.within = p.rows
         in_matrix = panels(self.k, p.columns)
         rows = p.rows // shape.taps
-        lo = 0
-        while lo < rows:
+        for block in range(tile_blocks(&shape, rows)):
+            lo = tile_start(&shape, block)
             for matrix in range(p.matrices):
                 panel = 0
                 while panel < in_matrix:
                     if write:
                         self._set_kernel_tile(&self.tiles[count], node, matrix * in_matrix + panel,
                                               min(shape.panels, in_matrix - panel), shape.taps, lo,
-                                              min(lo + shape.rows, rows))
+                                              tile_end(&shape, lo))
                     count += 1
                     panel += shape.panels
-            lo += shape.rows
         return count
 
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps,
