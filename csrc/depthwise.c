@@ -22,7 +22,7 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
         const real *at = x + op->x_offset[t];
         NN_UNROLL
         for (int v = 0; v < vectors; v++) {
-            const vec tap = v_load(w + t * ldw + v * VL);
+            const vec tap = v_load(w + op->row[t] * ldw + v * VL);
             NN_UNROLL
             for (int i = 0; i < pixels; i++) {
                 const real *p = at + i * step + v * VL;
@@ -50,11 +50,11 @@ nn_inline void NAME(depthwise_pixels)(const int pixels, const nn_depthwise *op, 
 {
     ptrdiff_t c = 0;
     for (; c + NR <= channels; c += NR)
-        NAME(depthwise_block)(pixels, 2, NR, op, VL, x + c, w + c * op->taps, bias ? bias + c : NULL, y + c);
+        NAME(depthwise_block)(pixels, 2, NR, op, VL, x + c, w + c * op->rows, bias ? bias + c : NULL, y + c);
     if (channels - c > VL)
-        NAME(depthwise_block)(pixels, 2, NR, op, channels - c - VL, x + c, w + c * op->taps, bias ? bias + c : NULL, y + c);
+        NAME(depthwise_block)(pixels, 2, NR, op, channels - c - VL, x + c, w + c * op->rows, bias ? bias + c : NULL, y + c);
     else if (channels > c)
-        NAME(depthwise_block)(pixels, 1, VL, op, channels - c, x + c, w + c * op->taps, bias ? bias + c : NULL, y + c);
+        NAME(depthwise_block)(pixels, 1, VL, op, channels - c, x + c, w + c * op->rows, bias ? bias + c : NULL, y + c);
 }
 
 static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x_,
@@ -69,44 +69,49 @@ static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t 
         NAME(depthwise_pixels)(1, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
 }
 
-/* A few taps at a time, their sums in registers over all the pixels: nine, as of a 3 x 3 kernel. */
-#define TAPS 9
+/* The gradient of a few taps, whose sums over all the pixels are in registers: of two vectors of channels, which share
+ * lines of x and dy, and of six taps, so that dy is read twice for a kernel of 3 x 3. n: channels in the last vector. */
+#define TAPS 6
 
-nn_inline void NAME(depthwise_taps)(const int taps, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t n,
-                                    const ptrdiff_t *offset, const real *x, const real *dy, real *dw)
+nn_inline void NAME(depthwise_taps)(const int taps, const int vectors, const nn_depthwise *op, ptrdiff_t first,
+                                    ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy, real *dw)
 {
-    vec sum[TAPS];
+    vec sum[TAPS][2];
     const real *at[TAPS];
+    real *to[TAPS];
     NN_UNROLL
     for (int t = 0; t < taps; t++) {
-        sum[t] = n == VL ? v_load(dw + t * op->ldw) : v_load_n(dw + t * op->ldw, n);
-        at[t] = x + offset[t];
+        at[t] = x + op->x_offset[first + t];
+        to[t] = dw + op->row[first + t] * vectors * VL;
+        NN_UNROLL
+        for (int v = 0; v < vectors; v++) sum[t][v] = v_load(to[t] + v * VL);
     }
     for (ptrdiff_t i = 0; i < pixels; i++) {
-        const vec g = n == VL ? v_load(dy + i * op->y_step) : v_load_n(dy + i * op->y_step, n);
         NN_UNROLL
-        for (int t = 0; t < taps; t++) {
-            const real *p = at[t] + i * op->x_step;
-            sum[t] = v_fma(n == VL ? v_load(p) : v_load_n(p, n), g, sum[t]);
+        for (int v = 0; v < vectors; v++) {
+            const int whole = v + 1 < vectors || n == VL;
+            const real *from = dy + i * op->y_step + v * VL;
+            const vec g = whole ? v_load(from) : v_load_n(from, n);
+            NN_UNROLL
+            for (int t = 0; t < taps; t++) {
+                const real *p = at[t] + i * op->x_step + v * VL;
+                sum[t][v] = v_fma(whole ? v_load(p) : v_load_n(p, n), g, sum[t][v]);
+            }
         }
     }
     NN_UNROLL
-    for (int t = 0; t < taps; t++) {
-        if (n == VL) v_store(dw + t * op->ldw, sum[t]);
-        else v_store_n(dw + t * op->ldw, sum[t], n);
-    }
+    for (int t = 0; t < taps; t++)
+        NN_UNROLL
+        for (int v = 0; v < vectors; v++) v_store(to[t] + v * VL, sum[t][v]);
 }
 
-nn_inline void NAME(depthwise_channels)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t n, const real *x,
-                                        const real *dy, real *dw)
+nn_inline void NAME(depthwise_panel)(const int vectors, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t n, const real *x,
+                                     const real *dy, real *dw)
 {
     ptrdiff_t t = 0;
-    for (; t + TAPS <= op->taps; t += TAPS)
-        NAME(depthwise_taps)(TAPS, op, pixels, n, op->x_offset + t, x, dy, dw + t * op->ldw);
-    for (; t + 3 <= op->taps; t += 3)
-        NAME(depthwise_taps)(3, op, pixels, n, op->x_offset + t, x, dy, dw + t * op->ldw);
-    for (; t < op->taps; t++)
-        NAME(depthwise_taps)(1, op, pixels, n, op->x_offset + t, x, dy, dw + t * op->ldw);
+    for (; t + TAPS <= op->taps; t += TAPS) NAME(depthwise_taps)(TAPS, vectors, op, t, pixels, n, x, dy, dw);
+    for (; t + 3 <= op->taps; t += 3) NAME(depthwise_taps)(3, vectors, op, t, pixels, n, x, dy, dw);
+    for (; t < op->taps; t++) NAME(depthwise_taps)(1, vectors, op, t, pixels, n, x, dy, dw);
 }
 
 static void NAME(depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x_,
@@ -114,9 +119,11 @@ static void NAME(depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, p
 {
     const real *x = x_, *dy = dy_;
     real *dw = dw_;
-    ptrdiff_t j = 0;
-    for (; j + VL <= channels; j += VL)
-        NAME(depthwise_channels)(op, pixels, VL, x + j, dy + j, dw + j);
-    if (j < channels)
-        NAME(depthwise_channels)(op, pixels, channels - j, x + j, dy + j, dw + j);
+    ptrdiff_t c = 0;
+    for (; c + NR <= channels; c += NR)
+        NAME(depthwise_panel)(2, op, pixels, VL, x + c, dy + c, dw + c * op->rows);
+    if (channels - c > VL)
+        NAME(depthwise_panel)(2, op, pixels, channels - c - VL, x + c, dy + c, dw + c * op->rows);
+    else if (channels > c)
+        NAME(depthwise_panel)(1, op, pixels, channels - c, x + c, dy + c, dw + c * op->rows);
 }

@@ -60,10 +60,11 @@ typedef struct nn_window {
 
 /* Convolution channel by channel (csrc/depthwise.c). */
 typedef struct nn_depthwise {
-    ptrdiff_t taps;
-    const ptrdiff_t *x_offset;  /* of each tap in x */
+    ptrdiff_t rows;             /* of w and dw, one for each tap of the kernel */
+    ptrdiff_t taps;             /* of which these many count here */
+    const ptrdiff_t *row;       /* the row of each in w */
+    const ptrdiff_t *x_offset;  /* and where it is in x */
     ptrdiff_t x_step, y_step;   /* from pixel to pixel */
-    ptrdiff_t ldw;              /* gradient: dw[t, c] = dw[t * ldw + c] */
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
 } nn_depthwise;
@@ -130,11 +131,11 @@ typedef struct nn_kernels {
     /* y = scale * sum of the window; backward: every tap of dx gets scale * dy. */
     void (*sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y);
     void (*sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx);
-    /* y[i, c] (+)= sum_t x[x_offset[t] + i * x_step + c] w[t, c] + bias[c]. w: packed in panels of nr channels (the last
-     * of vl or nr), each [taps][width]. bias: padded to vl, or NULL. */
+    /* y[i, c] (+)= sum_t x[x_offset[t] + i * x_step + c] w[row[t], c] + bias[c]. w: packed in panels of nr channels (the
+     * last of vl or nr), each [rows][width]. bias: padded to vl, or NULL. */
     void (*depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
                       const void *bias, void *y);
-    /* dw[t, c] += sum_i x[x_offset[t] + i * x_step + c] dy[i * y_step + c]. */
+    /* dw[row[t], c] += sum_i x[x_offset[t] + i * x_step + c] dy[i * y_step + c]. dw: as w. */
     void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                const void *dy, void *dw);
 

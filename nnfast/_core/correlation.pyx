@@ -18,6 +18,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+from nnfast._core.window cimport clip, clip_run
 from nnfast._core.winograd cimport sum_scratch, sum_tiles, tiles
 
 cdef enum:
@@ -53,11 +54,13 @@ cdef void prepare(Correlation *x) noexcept nogil:
         x.per_sample = tiles(x.OH)
         x.scratch = sum_scratch(x)
         return
-    x.copied = x.repeat > 1 or x.first_h < 0 or x.first_w < 0
+    x.copied = x.first_h < 0 or x.first_w < 0
     last = x.first_h + span(x.OH, x.step_h, x.taps_h, x.spacing_h)
     x.copied |= last > x.H
     last = x.first_w + span(x.OW, x.step_w, x.taps_w, x.spacing_w)
     x.copied |= last > x.W
+    if x.depthwise:     # leaves out the taps that lie in zeros
+        x.copied = x.repeat > 1
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
     x.segments = 1 if x.OW <= LONG_ROW else (x.OW + SEGMENT - 1) // SEGMENT
     x.per_sample = x.OH * x.segments
@@ -65,7 +68,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
     run = x.K if x.depthwise else min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
     x.units = max(1, min(<Py_ssize_t>MOST_UNITS, BAND_BYTES // (width * (run + x.K) * k.real_size)))
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, 4))
-    x.scratch = 2 * LINE + x.taps_h * x.taps_w * sizeof(ptrdiff_t)
+    x.scratch = 2 * LINE + 3 * x.taps_h * x.taps_w * sizeof(ptrdiff_t)
     if x.copied:
         # Units share rows if they belong to the same sample: at best as many as it has, at worst none.
         fewest = (x.units + x.OH - 1) // x.OH
@@ -113,6 +116,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef const char *at[MOST_UNITS]
     cdef char *to[MOST_UNITS]
     cdef Py_ssize_t pixels[MOST_UNITS]
+    cdef Py_ssize_t column[MOST_UNITS]          # of its first pixel
     cdef Py_ssize_t inside[MOST_UNITS]          # taps_h of each unit that lie in the image: from
     cdef Py_ssize_t outside[MOST_UNITS]         # to
     cdef Py_ssize_t size = x.k.real_size, pixel = x.C * x.repeat
@@ -124,7 +128,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         sum_tiles(x, lo, hi, scratch)
         return
     taps = x.taps_w if not x.merged else 1
-    band = scratch + (x.taps_h * taps * sizeof(ptrdiff_t) + LINE - 1) // LINE * LINE
+    band = scratch + (3 * x.taps_h * x.taps_w * sizeof(ptrdiff_t) + LINE - 1) // LINE * LINE
     row_pitch = x.W * x.C
     if x.copied:
         row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * pixel
@@ -158,29 +162,23 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                                        + (start * x.step_w + x.first_w) * x.C) * size
                 to[i + j] = x.y + (sample * x.y_sample + (row + j) * x.y_row + start * x.y_pixel) * size
                 pixels[i + j] = columns
+                column[i + j] = start
                 rows_inside(x, row + j, &inside[i + j], &outside[i + j])
             if x.copied:
                 copy += rows * row_pitch * size
             i += run
         if x.depthwise:
-            depthwise_band(x, n, at, to, pixels, offset)
+            for i in range(n):
+                depthwise_row(x, at[i], to[i], pixels[i], column[i], inside[i], outside[i], offset)
         else:
             band_of_tiles(x, n, at, to, pixels, inside, outside, offset)
         unit += n
 
 
 cdef void rows_inside(const Correlation *x, Py_ssize_t row, Py_ssize_t *lo, Py_ssize_t *hi) noexcept nogil:
-    """Taps lo..hi of an output row lie inside the image; all of them if none does, so that there is a sum to make."""
-    cdef Py_ssize_t first = row * x.step_h + x.first_h
-    lo[0] = 0
-    hi[0] = x.taps_h
-    if not x.copied:
-        return
-    while lo[0] < x.taps_h and first + lo[0] * x.spacing_h < 0:
-        lo[0] += 1
-    while hi[0] > lo[0] and first + (hi[0] - 1) * x.spacing_h >= x.H:
-        hi[0] -= 1
-    if lo[0] == hi[0]:
+    """Taps lo..hi of an output row lie inside the image; tiles get all of them if none does, to have a sum to make."""
+    clip(row * x.step_h + x.first_h, x.taps_h, x.spacing_h, x.H, lo, hi)
+    if lo[0] == hi[0] and not x.depthwise:
         lo[0] = 0
         hi[0] = x.taps_h
 
@@ -235,15 +233,29 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
         q += count
 
 
-cdef void depthwise_band(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *pixels,
-                         const ptrdiff_t *offset) noexcept nogil:
-    cdef Py_ssize_t i
+cdef void depthwise_row(const Correlation *x, const char *at, char *to, Py_ssize_t pixels, Py_ssize_t column, Py_ssize_t r_lo,
+                        Py_ssize_t r_hi, ptrdiff_t *offset) noexcept nogil:
+    """A unit, of whose kernel rows r_lo..r_hi lie inside the image. Behind `offset` there is room for two lists of taps."""
+    cdef Py_ssize_t size = x.k.real_size, taps = x.taps_h * x.taps_w, j = 0, end, s_lo = 0, s_hi = x.taps_w, r, s
+    cdef ptrdiff_t *row = offset + taps
+    cdef ptrdiff_t *x_offset = row + taps
     cdef nn_depthwise op
-    op.taps = x.taps_h * x.taps_w
-    op.x_offset = offset
+    op.rows = taps
+    op.row = row
+    op.x_offset = x_offset
     op.x_step = x.step_w * x.K
     op.y_step = x.y_pixel
     op.accumulate = x.accumulate
     op.relu = x.relu
-    for i in range(n):
-        x.k.depthwise(&op, pixels[i], x.K, at[i], x.w, x.bias, to[i])
+    while j < pixels:
+        end = pixels
+        if not x.copied:
+            end = clip_run(column + j, column + pixels, x.step_w, x.first_w, x.taps_w, x.spacing_w, x.W, &s_lo, &s_hi) - column
+        op.taps = 0
+        for r in range(r_lo, r_hi):
+            for s in range(s_lo, s_hi):
+                row[op.taps] = r * x.taps_w + s
+                x_offset[op.taps] = offset[r * x.taps_w + s]
+                op.taps += 1
+        x.k.depthwise(&op, end - j, x.K, at + j * op.x_step * size, x.w, x.bias, to + j * x.y_pixel * size)
+        j = end

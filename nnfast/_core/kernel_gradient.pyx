@@ -17,7 +17,7 @@ from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
 from nnfast._core.gemm cimport multiply_rows, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
-from nnfast._core.window cimport Window
+from nnfast._core.window cimport Window, clip, clip_run
 from nnfast._core cimport winograd
 
 cdef enum:
@@ -25,6 +25,7 @@ cdef enum:
     BAND = 128              # of rows of an image
     ROWS = 128              # most rows of a tile
     PANELS = 8              # most panels
+    DEPTHWISE_PANELS = 4
     FEW_CHANNELS = 64
     FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place, in parts that
     IN_PLACE = 6144         # numbers at once stay in L1
@@ -54,7 +55,7 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         shape.rows, shape.panels, shape.taps = winograd.gradient_rows(c), 4, 9
         shape.within = c.C
     elif c.depthwise:
-        shape.rows, shape.panels = c.rows, 1
+        shape.rows, shape.panels = c.rows, DEPTHWISE_PANELS
     elif whole_rows(c):
         pieces = max(1, ROWS // (c.window.S * c.C))
         pieces = (c.window.R + pieces - 1) // pieces
@@ -88,7 +89,8 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     if c.winograd:
         return winograd.gradient_scratch(c)
     if c.depthwise:
-        return image * c.k.nr * size
+        image = ((w.R - 1) * w.dilation_h + 1) * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1)
+        return 2 * c.rows * sizeof(ptrdiff_t) + (image * DEPTHWISE_PANELS * c.k.nr * size if c.K != c.C else 0)
     return (LONG_ROW * (padded(LONG_RUN) + padded(PANELS * c.k.nr)) + (image * c.C + 16 if whole_rows(c) else 0)) * size
 
 
@@ -279,37 +281,40 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
 
 
 cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
-                             Py_ssize_t batch, Py_ssize_t first, Py_ssize_t columns, char *to, char *image) noexcept nogil:
-    """A panel's channels, all taps: x is copied with its zeros, these channels only."""
+                             Py_ssize_t batch, Py_ssize_t first, Py_ssize_t columns, char *to, char *scratch) noexcept nogil:
+    """Some panels' channels, all taps: of x in place, or of a row's copy with each channel repeated for a multiplier."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, rows = max(1, BAND // w.OW), b, i, i_end, j, j_end, q, t, n, pitch
-    cdef ptrdiff_t offset[16]
+    cdef Py_ssize_t size = k.real_size, rows = (w.R - 1) * w.dilation_h + 1, b, i, j, end, r, s, r_lo, r_hi, s_lo, s_hi
+    cdef Py_ssize_t pixel = c.C, pitch = w.W * c.C
+    cdef ptrdiff_t *row = <ptrdiff_t *>scratch
+    cdef ptrdiff_t *offset = row + c.rows
+    cdef char *image = <char *>(offset + c.rows)
+    cdef const char *at
     cdef nn_depthwise op
-    op.x_step = w.stride_w * columns
-    op.y_step = c.K
-    op.ldw = round_up(columns, k.vl)
+    op.rows = c.rows
+    op.row = row
     op.x_offset = offset
+    op.y_step = c.K
     for b in range(batch):
-        i = 0
-        while i < w.OH:
-            i_end = min(i + rows, w.OH)
+        for i in range(w.OH):
+            clip(i * w.stride_h - w.pad_top, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
             j = 0
             while j < w.OW:
-                j_end = min(j + LONG_ROW, w.OW)
-                pitch = (j_end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1
-                copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, i * w.stride_h - w.pad_top,
-                            (i_end - 1 - i) * w.stride_h + (w.R - 1) * w.dilation_h + 1,
-                            j * w.stride_w - w.pad_left, pitch, first, columns, image)
-                for q in range(i_end - i):
-                    t = 0
-                    while t < w.R * w.S:
-                        op.taps = min(16, w.R * w.S - t)
-                        for n in range(op.taps):
-                            offset[n] = ((q * w.stride_h + (t + n) // w.S * w.dilation_h) * pitch
-                                         + (t + n) % w.S * w.dilation_w) * columns
-                        k.depthwise_gradient(&op, j_end - j, columns, image,
-                                             dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, to + t * op.ldw * size)
-                        t += op.taps
-                j = j_end
-            i = i_end
+                end = clip_run(j, min(w.OW, j + LONG_ROW), w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &s_lo, &s_hi)
+                at = x + (b * x_ld + (i * w.stride_h - w.pad_top) * pitch + (j * w.stride_w - w.pad_left) * c.C + first) * size
+                if c.K != c.C:
+                    pixel = columns
+                    pitch = ((end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * pixel
+                    copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, i * w.stride_h - w.pad_top, rows,
+                                j * w.stride_w - w.pad_left, pitch // pixel, first, columns, image)
+                    at = image
+                op.x_step = w.stride_w * pixel
+                op.taps = 0
+                for r in range(r_lo, r_hi):
+                    for s in range(s_lo, s_hi):
+                        row[op.taps] = r * w.S + s
+                        offset[op.taps] = r * w.dilation_h * pitch + s * w.dilation_w * pixel
+                        op.taps += 1
+                k.depthwise_gradient(&op, end - j, columns, at, dz + (b * dz_ld + (i * w.OW + j) * c.K) * size, to)
+                j = end

@@ -64,11 +64,12 @@ cdef extern from "nnfast.h":
         int accumulate
 
     ctypedef struct nn_depthwise:
+        ptrdiff_t rows
         ptrdiff_t taps
+        const ptrdiff_t *row
         const ptrdiff_t *x_offset
         ptrdiff_t x_step
         ptrdiff_t y_step
-        ptrdiff_t ldw
         int accumulate
         int relu
 

@@ -16,7 +16,7 @@ from nnfast._core.kernels cimport kernels_of, nn_kernels, nn_window
 from nnfast._core.memory cimport address, nn_allocate, nn_release
 from nnfast._core.node cimport Context, Node, Value
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
-from nnfast._core.window cimport Window, read_window
+from nnfast._core.window cimport Window, clip, clip_run, read_window
 
 cdef enum Direction:
     MAX_FORWARD
@@ -25,13 +25,6 @@ cdef enum Direction:
     AVERAGE_BACKWARD
 
 cdef double WORK_PER_THREAD = 1e5   # taps that pay for waking a thread
-
-
-cdef inline void clip(Py_ssize_t start, Py_ssize_t taps, Py_ssize_t dilation, Py_ssize_t length, Py_ssize_t *lo,
-                      Py_ssize_t *hi) noexcept nogil:
-    """Taps lo..hi of a window that begins at `start` lie inside 0..length."""
-    lo[0] = 0 if start >= 0 else min((-start + dilation - 1) // dilation, taps)
-    hi[0] = max(min((length - start + dilation - 1) // dilation if length > start else 0, taps), lo[0])
 
 
 cdef bint apart(const Window *w) noexcept nogil:
@@ -49,7 +42,7 @@ cdef void pool_row(const nn_kernels *k, const Window *w, Py_ssize_t channels, Di
                    bint accumulate, Py_ssize_t i, char *x, char *y, char *code) noexcept nogil:
     """Row i of the windows: x is the sample's image, y and code are this row's. Backward: y is dy and x is dx."""
     cdef Py_ssize_t pixel = channels * k.real_size, start = i * w.stride_h - w.pad_top, j = 0, end, r_lo, r_hi, lo, hi
-    cdef Py_ssize_t next_lo, next_hi, at
+    cdef Py_ssize_t at
     cdef double scale
     cdef nn_window op
     op.row_pitch = w.dilation_h * w.W * channels
@@ -61,13 +54,7 @@ cdef void pool_row(const nn_kernels *k, const Window *w, Py_ssize_t channels, Di
     clip(start, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
     op.rows = r_hi - r_lo
     while j < w.OW:
-        clip(j * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &lo, &hi)
-        end = j + 1
-        while end < w.OW:
-            clip(end * w.stride_w - w.pad_left, w.S, w.dilation_w, w.W, &next_lo, &next_hi)
-            if next_lo != lo or next_hi != hi:
-                break
-            end += 1
+        end = clip_run(j, w.OW, w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &lo, &hi)
         op.columns = hi - lo
         op.first_code = r_lo * w.S + lo
         at = ((start + r_lo * w.dilation_h) * w.W + j * w.stride_w - w.pad_left + lo * w.dilation_w) * pixel

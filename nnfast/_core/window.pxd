@@ -9,6 +9,22 @@ cdef struct Window:
     Py_ssize_t dilation_h, dilation_w
 
 
+cdef inline void clip(Py_ssize_t start, Py_ssize_t taps, Py_ssize_t dilation, Py_ssize_t length, Py_ssize_t *lo,
+                      Py_ssize_t *hi) noexcept nogil:
+    """Taps lo..hi of a window that begins at `start` lie inside 0..length."""
+    lo[0] = 0 if start >= 0 else min((-start + dilation - 1) // dilation, taps)
+    hi[0] = max(min((length - start + dilation - 1) // dilation if length > start else 0, taps), lo[0])
+
+
+cdef inline Py_ssize_t clip_run(Py_ssize_t j, Py_ssize_t end, Py_ssize_t step, Py_ssize_t first, Py_ssize_t taps,
+                                Py_ssize_t dilation, Py_ssize_t length, Py_ssize_t *lo, Py_ssize_t *hi) noexcept nogil:
+    """The same of window j, which begins at j * step + first; the end of a run of windows j.. with these taps inside."""
+    clip(j * step + first, taps, dilation, length, lo, hi)
+    if lo[0] > 0 or hi[0] < taps:
+        return j + 1
+    return min(end, (length - 1 - (taps - 1) * dilation - first) // step + 1)
+
+
 cdef inline int read_window(Window *x, object numbers) except -1:
     """From the tuple that nnfast/geometry.py makes and has checked."""
     (x.H, x.W, x.OH, x.OW, x.R, x.S, x.stride_h, x.stride_w, x.pad_top, x.pad_left, x.pad_bottom, x.pad_right,

@@ -125,16 +125,17 @@ static void test_pools(void)
 static void check_depthwise(ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t taps, int mode)
 {
     const ptrdiff_t padded = (channels + K->vl - 1) / K->vl * K->vl, step = channels + 1, width = pixels + taps - 1;
-    ptrdiff_t offset[25];
-    nn_depthwise op = {.taps = taps, .x_offset = offset, .x_step = step, .y_step = channels + 2, .ldw = padded,
+    const ptrdiff_t rows = taps + 2;    /* of w: the taps leave out the first and the last, from the last to the first */
+    ptrdiff_t offset[25], row[25];
+    nn_depthwise op = {.rows = rows, .taps = taps, .row = row, .x_offset = offset, .x_step = step, .y_step = channels + 2,
                        .accumulate = mode & 1, .relu = mode >> 1};
-    void *x = random_matrix(width, channels, step, -1, 1), *w = random_array(taps * padded, -1, 1);
+    void *x = random_matrix(width, channels, step, -1, 1), *w = random_array(rows * padded, -1, 1);
     void *bias = random_array(padded, -1, 1), *y = random_matrix(pixels, channels, op.y_step, -1, 1);
-    void *before = copy(y, span(pixels, channels, op.y_step)), *dw = random_array(taps * padded, -1, 1);
-    void *dw_before = copy(dw, taps * padded);
+    void *before = copy(y, span(pixels, channels, op.y_step)), *dw = random_array(rows * padded, -1, 1);
+    void *dw_before = copy(dw, rows * padded);
     about("depthwise %ld channels, %ld pixels, %ld taps, mode %d", (long)channels, (long)pixels, (long)taps, mode);
     for (ptrdiff_t t = 0; t < taps; t++)
-        offset[t] = t * step;
+        offset[t] = t * step, row[t] = taps - t;
     K->depthwise(&op, pixels, channels, x, w, bias, y);
     K->depthwise_gradient(&op, pixels, channels, x, before, dw);
     expect_gaps(y, pixels, channels, op.y_step);
@@ -143,14 +144,15 @@ static void check_depthwise(ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t taps
         for (ptrdiff_t i = 0; i < pixels; i++) {
             wide sum = get(bias, c) + (mode & 1 ? get(before, i * op.y_step + c) : 0);
             for (ptrdiff_t t = 0; t < taps; t++)
-                sum += get(x, offset[t] + i * step + c) * get(w, panel * taps + t * ld + c - panel);
+                sum += get(x, offset[t] + i * step + c) * get(w, panel * rows + row[t] * ld + c - panel);
             expect_near(y, i * op.y_step + c, mode >> 1 && sum < 0 ? 0 : sum, 8 * epsilon() * (wide)taps);
         }
         for (ptrdiff_t t = 0; t < taps; t++) {
-            wide sum = get(dw_before, t * padded + c);
+            const ptrdiff_t at = panel * rows + row[t] * ld + c - panel;
+            wide sum = get(dw_before, at);
             for (ptrdiff_t i = 0; i < pixels; i++)
                 sum += get(x, offset[t] + i * step + c) * get(before, i * op.y_step + c);
-            expect_near(dw, t * padded + c, sum, 8 * epsilon() * (wide)(pixels + 1));
+            expect_near(dw, at, sum, 8 * epsilon() * (wide)(pixels + 1));
         }
     }
     release();
