@@ -15,11 +15,11 @@ changed nor copied, and validation, `evaluate` and `predict` see it as it is.
 * They act on the data as they are given, before any layer: zeros, and the noise's standard deviation, are in the data's
   own unit, 0..255 for uint8 images, also where `nf.Rescale` follows. Nothing is rounded or clipped.
 * Images may have channels first or last, as the model's data have.
-* Targets stay as they are, except under Mixup. Flip and Shift are therefore refused by models with targets that are
-  images themselves.
+* Targets stay as they are, except under Mixup. Flip and Shift are therefore refused where a target is an image itself.
 * The random numbers are a function of the model's seed, the optimizer's step, the sample's place in the batch and the
-  operation's place in the list. Results do not depend on the number of threads, nor on whether the data come from memory
-  or from a memory map, and training goes on from a checkpoint to the same bits.
+  operation's place in the list. Results depend neither on the number of threads nor on whether the data come from
+  memory or from a memory map, and training goes on from a checkpoint to the same bits.
+* A model with several inputs takes a dict, ``augment={"photo": [nf.augment.Flip()]}``; each input draws by itself.
 
 Examples
 --------
@@ -180,14 +180,14 @@ class Noise(Augmentation):
 
 
 class Mixup(Augmentation):
-    """Mix each sample with another one of its batch: x = s x_i + (1 - s) x_j, y = s y_i + (1 - s) y_j (Zhang et al. 2018).
+    """Mix each sample i with another one of its batch, and its target with that one's (Zhang et al. 2018).
 
-    For each sample j is drawn from the other ones of the batch, and s is the larger of l and 1 - l for an l from
-    Beta(alpha, alpha): the sample keeps the larger part of itself. (As j is any sample, which of the two is called l makes
-    no difference to what is learnt.) All inputs and all targets are mixed alike. Integer labels become two
-    probabilities, and the loss is the cross-entropy with them.
+    x = s x_i + (1 - s) x_j and y = s y_i + (1 - s) y_j, for all inputs and targets alike. For each i, j is drawn from
+    the other samples of the batch, and s is the larger one of l and 1 - l for an l from Beta(alpha, alpha): a sample
+    keeps the larger part of itself. (Pairs that swap i and j are as likely, so this changes nothing on the whole.) Integer
+    labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is mixed.
 
-    Sample weights and class weights are those of sample i. Metrics compare with the mixed targets; accuracy so counts
+    Sample weights and class weights are those of sample i. Metrics compare with the mixed targets, so accuracy counts
     the class of the larger part.
 
     Parameters
@@ -229,8 +229,8 @@ def lists(augment, names):
             raise ValueError(f"fit: augment names an unknown input {unknown[0]!r}; inputs: {', '.join(names)}")
         given = [augment.get(name, ()) for name in names]
     elif len(names) > 1:
-        raise ValueError(f"fit: the model has {len(names)} inputs ({', '.join(names)}); augment must be a dict of lists "
-                         "by input name")
+        raise ValueError(f"fit: the model has {len(names)} inputs ({', '.join(names)}); augment must be a dict of "
+                         "lists by input name")
     else:
         given = [augment]
     every = [[get(entry) for entry in (own if isinstance(own, (list, tuple)) else [own])] for own in given]
@@ -267,8 +267,8 @@ def check_targets(entry, graph):
     """Refuse to move the pixels of inputs whose targets are images, which would stay where they are."""
     for name, shape in zip(graph.output_names, graph.output_shapes):
         if entry.moves and len(shape) == 3:
-            raise ValueError(f"{type(entry).__name__} moves the pixels of the input, but not those of the target of output "
-                             f"{name!r}, which is an image, too; augment both before fit")
+            raise ValueError(f"{type(entry).__name__} moves the pixels of the input, but not those of the target of "
+                             f"output {name!r}, which is an image, too; augment both before fit")
 
 
 def size_of(owner, name, value, at_least):

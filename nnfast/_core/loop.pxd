@@ -11,7 +11,6 @@ cdef class Loop(Network):
     cdef void _commit(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil
     cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil
-    cdef void _gather_input(self, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil
     cdef void _mix(self, const Context *ctx, Py_ssize_t b) noexcept nogil
     cdef void _mix_row(self, Py_ssize_t n, double share, char *x, char *other) noexcept nogil
     cdef void _add_label(self, const Head *head, Py_ssize_t b, Py_ssize_t label, double share) noexcept nogil

@@ -20,7 +20,7 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.augment cimport augment, mixing_share
-from nnfast._core.kernels cimport nn_update
+from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, table
 from nnfast._core.network cimport (
@@ -32,7 +32,7 @@ from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size, resolve_threads,
 )
-from nnfast._core.transfer cimport read_sample, write_gradient, write_sample
+from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_sample
 
 import threading
 
@@ -47,6 +47,16 @@ cdef double LARGEST_FLOAT32 = 1e18
 cdef double LARGEST_FLOAT64 = 1e150
 
 STATUS = ("ok", "loss", "gradient")
+
+
+cdef inline void gather_input(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i,
+                              Py_ssize_t b, char *to) noexcept nogil:
+    """Row b of input i, as it is trained with but for mixup."""
+    cdef Source *source = &job.inputs[i]
+    cdef Py_ssize_t at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
+    read_sample(k, port, source.kind, source.data + at * source.row_bytes, to, ctx.scratch)
+    if job.n_operations > 0:
+        augment(k, port, job.operations, job.n_operations, ctx, i, b, to)
 
 
 cdef class Loop(Network):
@@ -197,7 +207,7 @@ cdef class Loop(Network):
         for i in range(self.n_inputs):
             value = &job.values[self.inputs[i].value]
             for b in range(lo, hi):
-                self._gather_input(ctx, i, b, value.y + b * value.ld * size)
+                gather_input(self.k, job, &self.inputs[i], ctx, i, b, value.y + b * value.ld * size)
         if job.targets == NULL:
             return 1
         for i in range(self.n_outputs):
@@ -224,15 +234,6 @@ cdef class Loop(Network):
                 self.sample_weight[b] = job.weight[at]
         return 1 / total if total > 0 else 0
 
-    cdef void _gather_input(self, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
-        """Row b of an input, as it is trained with but for mixup."""
-        cdef Job *job = &self.job
-        cdef Source *source = &job.inputs[i]
-        cdef Py_ssize_t at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-        read_sample(self.k, &self.inputs[i], source.kind, source.data + at * source.row_bytes, to, ctx.scratch)
-        if job.n_operations > 0:
-            augment(self.k, &self.inputs[i], job.operations, job.n_operations, ctx, i, b, to)
-
     cdef void _mix(self, const Context *ctx, Py_ssize_t b) noexcept nogil:
         """Mixup (Zhang et al. 2018): row b, gathered already, becomes share * row b + (1 - share) * another row. That one
         is gathered once more: in its own place another thread may have mixed it by now."""
@@ -244,7 +245,7 @@ cdef class Loop(Network):
         cdef Head *head
         for i in range(self.n_inputs if partner != b else 0):
             value = &job.values[self.inputs[i].value]
-            self._gather_input(ctx, i, partner, ctx.row)
+            gather_input(self.k, job, &self.inputs[i], ctx, i, partner, ctx.row)
             self._mix_row(value.size, share, value.y + b * value.ld * size, ctx.row)
         at = ctx.sample[partner] if ctx.sample != NULL else ctx.first_sample + partner
         for i in range(self.n_outputs):
