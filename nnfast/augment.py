@@ -187,8 +187,8 @@ class Mixup(Augmentation):
     keeps the larger part of itself. (Pairs that swap i and j are as likely, so this changes nothing on the whole.) Integer
     labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is mixed.
 
-    Sample weights and class weights are those of sample i. Metrics compare with the mixed targets, so accuracy counts
-    the class of the larger part.
+    Sample weights and class weights are those of sample i, so one of weight zero is still mixed into others. Metrics
+    compare with the mixed targets, so accuracy counts the class of the larger part.
 
     Parameters
     ----------
