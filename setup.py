@@ -81,7 +81,7 @@ def extensions():
     # Only these are translation units; the other csrc/*.c are included by the isa files.
     kernel_sources = [*sorted(glob("csrc/isa_*.c")), "csrc/dispatch.c"]
     # What distutils cannot see. Cython itself follows .pxd files.
-    headers = ["csrc/nnfast.h", *sorted(glob(f"{CORE}/*.h"))]
+    headers = ["csrc/nnfast.h", "csrc/random.h", *sorted(glob(f"{CORE}/*.h"))]
     modules = []
     for source in sorted(glob(f"{CORE}/*.pyx")):
         name = Path(source).stem

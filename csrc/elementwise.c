@@ -119,38 +119,6 @@ static void NAME(gather_uint8)(ptrdiff_t n, const void *src_, void *dst_)
         dst[i] = (real)src[i];
 }
 
-#ifndef NNFAST_HASH
-#define NNFAST_HASH
-
-/* fmix64 of MurmurHash3 (A. Appleby), a bijection in which every input bit flips each output bit half of the time. */
-nn_inline uint64_t nn_mix64(uint64_t x)
-{
-    x = (x ^ x >> 33) * 0xff51afd7ed558ccdu;
-    x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53u;
-    return x ^ x >> 33;
-}
-
-/* lowbias32 (C. Wellons, "Prospecting for Hash Functions", 2018): likewise for 32 bits, so that it vectorises. */
-nn_inline uint32_t nn_mix32(uint32_t x)
-{
-    x = (x ^ x >> 16) * 0x7feb352du;
-    x = (x ^ x >> 15) * 0x846ca68bu;
-    return x ^ x >> 16;
-}
-
-/* The odd constant (2^64 over the golden ratio) keeps the all-zero key away from the fixed point 0 of the mix. */
-static uint64_t nn_mix_key(const nn_random_key *key, uint64_t block)
-{
-    const uint64_t golden = 0x9e3779b97f4a7c15u;
-    uint64_t h = nn_mix64(key->seed + golden);
-    h = nn_mix64((h ^ key->step) + golden);
-    h = nn_mix64((h ^ key->sample) + golden);
-    h = nn_mix64((h ^ key->layer) + golden);
-    return nn_mix64((h ^ block) + golden);
-}
-
-#endif
-
 /* Element e is kept if its 32 random bits, read as a fraction of 2^32, are not below the rate:
  * bits(e) = mix32(mix32(low32(e) ^ k1) + k2), where k1 and k2 are the halves of a mix of the key and high32(e). Two
  * rounds with a key each: after one, streams whose keys differ in few bits would be permutations of each other. */

@@ -2,6 +2,7 @@
 
 #include "simd.h"
 
+#include "random.h"
 #include "vector_math.h"
 
 #include "brgemm.c"
@@ -11,6 +12,7 @@
 #include "depthwise.c"
 #include "winograd.c"
 #include "elementwise.c"
+#include "augment.c"
 #include "activation.c"
 #include "softmax.c"
 #include "loss.c"
@@ -78,6 +80,8 @@ static const nn_kernels NAME(table) = {
         [NN_FROM_UINT8] = NAME(gather_uint8),
     },
     .dropout = NAME(dropout),
+    .reverse = NAME(reverse),
+    .noise = NAME(noise),
     .update = {
         [NN_SGD] = NAME(update_sgd),
         [NN_ADAM] = NAME(update_adam),

@@ -170,6 +170,10 @@ typedef struct nn_kernels {
     void (*gather[NN_SOURCE_COUNT])(ptrdiff_t n, const void *src, void *dst); /* convert to this precision */
     /* y[i] = x[i] * keep_i / (1 - rate), 0 <= rate < 1; keep_i from key and `start` + i alone. x may be y. */
     void (*dropout)(ptrdiff_t n, const void *x, void *y, double rate, const nn_random_key *key, ptrdiff_t start);
+    /* x becomes its `items` runs of n numbers in the opposite order. */
+    void (*reverse)(ptrdiff_t items, ptrdiff_t n, void *x);
+    /* x[i] += deviation * a normal number, from key and the low 32 bits of i alone. */
+    void (*noise)(ptrdiff_t n, void *x, double deviation, const nn_random_key *key);
     /* s0, s1: state of the optimizer or NULL where it keeps none (csrc/optimizer.c says which). */
     void (*update[NN_OPTIMIZER_COUNT])(ptrdiff_t n, void *w, const void *g, void *s0, void *s1, const nn_update *u);
 

@@ -93,6 +93,7 @@ __all__ = [
     "TrainingError",
     "ZeroPadding2D",
     "__version__",
+    "augment",
     "callbacks",
     "data",
     "datasets",
@@ -121,8 +122,8 @@ __all__ = [
 
 # What training and prediction do without is imported when first asked for. By name: where a function is, None for a
 # module.
-_LATER = {"data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None, "models": None, "onnx": None,
-          "optimize": None, "plot": None, "sklearn": None, "solvers": None}
+_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None,
+          "models": None, "onnx": None, "optimize": None, "plot": None, "sklearn": None, "solvers": None}
 
 
 def __getattr__(name):

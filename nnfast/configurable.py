@@ -27,6 +27,8 @@ def _plain(value, owner, name):
         return value.to_config()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, tuple):
+        return [_plain(part, owner, name) for part in value]
     raise ValueError(f"{owner}: {name} is {value!r}, a Python object that cannot be written as JSON")
 
 

@@ -74,7 +74,7 @@ class Stream:
         weight = as_sample_weight(weight, n)
         return xs, ys, apply_class_weight(self.class_weight, weight, ys, graph.output_shapes, losses)
 
-    def train_epoch(self, plan, order, batch_size, progress, run):
+    def train_epoch(self, plan, order, batch_size, progress, run, recipe):
         """An epoch, or what is left of it at `run.position`; the totals."""
         from .training import add_totals
 
@@ -90,7 +90,7 @@ class Stream:
                 size = min(batch_size or len(xs[0]), len(xs[0]))
                 count = -(-len(xs[0]) // size)
                 rates = model._settings.optimizer.learning_rates(plan.iterations, count)
-                totals = plan.train_epoch(xs, ys, weight, None, size, rates, model.seed, 0, count, None)
+                totals = plan.train_epoch(xs, ys, weight, None, size, rates, model.seed, 0, count, None, recipe)
                 sums = add_totals(sums, totals | {"step": step + totals["steps"]})
                 if totals["status"] != "ok":
                     return sums

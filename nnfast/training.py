@@ -4,7 +4,7 @@ Python prepares an epoch (order of the samples, learning rates) and reads its to
 the plan with the GIL released. Only a callback that wants every batch makes it one call per batch.
 
 Random streams are counter-based: shuffling is keyed by the model's seed and the number of the epoch over the model's
-life, dropout by seed, number of the step, sample and layer.
+life, dropout by seed, number of the step, sample and layer, augmentation by seed, step and place in the batch.
 """
 
 import math
@@ -188,7 +188,7 @@ class Training:
 
     def fit(self, x, y=None, batch_size=None, epochs=None, shuffle=None, validation_split=0.0, validation_data=None,
             sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None,
-            solver=None):
+            solver=None, augment=None):
         """Train for a number of epochs.
 
         Parameters
@@ -230,8 +230,11 @@ class Training:
             regressions and other small problems without dropout; needs SciPy. Kernels with an L1 penalty get exact
             zeros. An epoch is then an iteration, at most 1000 by default, the figures are those after it, and
             ``history.converged`` and ``history.message`` tell how it ended. The optimizer given to `compile` is not
-            used; batch_size below the number of samples, shuffle=True, initial_epoch, resume and checkpoints are
-            errors.
+            used; batch_size below the number of samples, shuffle=True, initial_epoch, resume, checkpoints and augment
+            are errors.
+        augment : nf.augment.Augmentation, or list of them; for several inputs a dict of lists by input name
+            Random changes of the samples that are trained with, others in each epoch: flips, shifts, cutouts, noise,
+            mixup; see `nnfast.augment`.
 
         Returns
         -------
@@ -274,6 +277,9 @@ class Training:
             from . import solvers  # here, because few need it
 
             solver = solvers.get(solver)
+            if augment is not None:
+                raise ValueError("fit: a solver's function must not change from step to step; augment is for training "
+                                 "without one")
         with Unbuild(self):
             xs, ys, weight, n = self._open(x, y, sample_weight, class_weight, "fit")
             stream = isinstance(xs, Stream)
@@ -282,6 +288,11 @@ class Training:
             elif shuffle == "block":
                 raise ValueError('fit: shuffle="block" is for data that are read while training (memory maps, data '
                                  "sets); arrays in memory gain nothing from it")
+            recipe = None
+            if augment is not None:
+                from .augment import recipe_of  # here, because few need it
+
+                recipe = recipe_of(augment, self._graph, self.name)
             validation = self._validation(validation_split, validation_data, n)
             if stream and isinstance(validation, int):
                 xs, validation = xs.split(validation)
@@ -318,6 +329,8 @@ class Training:
                     run.signature = xs.signature(batch_size, shuffle is not False)
                 else:
                     run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
+                if recipe is not None:
+                    run.signature["augment"] = recipe.config
                 if resume is not None:
                     checkpoint.resume(self, resume, run, history)
 
@@ -327,7 +340,7 @@ class Training:
             run.on_train_begin()
             try:
                 if solver is None:
-                    self._train(run, history, xs, ys, weight, validation, batch_size, shuffle)
+                    self._train(run, history, xs, ys, weight, validation, batch_size, shuffle, recipe)
                 else:
                     solvers.search(self, solver, run, history, xs, ys, weight, validation, epochs)
             except TrainingError as error:
@@ -339,7 +352,7 @@ class Training:
             run.close()
         return history
 
-    def _train(self, run, history, xs, ys, weight, validation, batch_size, shuffle):
+    def _train(self, run, history, xs, ys, weight, validation, batch_size, shuffle, recipe):
         """The epochs of `fit` in mini-batches."""
         objective, stream = self._objective, xs if isinstance(xs, Stream) else None
         n = stream.n if stream else len(xs[0])
@@ -366,9 +379,10 @@ class Training:
                 permute(order, self.seed, self._epochs)
             self._epochs += 1
             if stream:
-                totals = stream.train_epoch(plan, order, batch_size, progress, run)
+                totals = stream.train_epoch(plan, order, batch_size, progress, run, recipe)
             else:
-                totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, run.params["steps"], progress, run)
+                totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, run.params["steps"], progress, run,
+                                           recipe)
             if totals["status"] != "ok":
                 of = f" of {run.params['steps']}" if run.params["steps"] else ""
                 raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1}{of}")
@@ -386,7 +400,7 @@ class Training:
             return data.evaluate(plan, batch_size)
         return plan.evaluate(*data, min(batch_size, len(data[0][0])))
 
-    def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run):
+    def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run, recipe):
         """The rest of an epoch: in one call, or in one for each stretch between batches that callbacks want to see."""
         objective, position, interval = self._objective, run.position, run.batch_interval
         step, sums, report = position.step, position.totals, None
@@ -398,7 +412,8 @@ class Training:
                 def report(done, totals, first=step, before=sums):
                     progress(first + done, add_totals(before, totals))
             rates = self._settings.optimizer.learning_rates(plan.iterations, count)
-            totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, step, count, report)
+            totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, step, count, report,
+                                      recipe)
             sums = add_totals(sums, totals)
             if totals["status"] != "ok":
                 return sums

@@ -152,6 +152,8 @@ cdef extern from "nnfast.h":
         void (*gather[NN_SOURCE_COUNT])(ptrdiff_t n, const void *src, void *dst) noexcept nogil
         void (*dropout)(ptrdiff_t n, const void *x, void *y, double rate, const nn_random_key *key,
                         ptrdiff_t start) noexcept nogil
+        void (*reverse)(ptrdiff_t items, ptrdiff_t n, void *x) noexcept nogil
+        void (*noise)(ptrdiff_t n, void *x, double deviation, const nn_random_key *key) noexcept nogil
         void (*update[NN_OPTIMIZER_COUNT])(ptrdiff_t n, void *w, const void *g, void *s0, void *s1,
                                            const nn_update *u) noexcept nogil
         void (*softmax)(ptrdiff_t m, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *y, ptrdiff_t ldy) noexcept nogil

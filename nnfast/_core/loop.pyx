@@ -17,12 +17,12 @@ from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
 from libc.math cimport sqrt
 from libc.stdint cimport int32_t, uint64_t
-from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from nnfast._core.kernels cimport nn_update
+from nnfast._core.augment cimport augment, mixing_share
+from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport address, nn_allocate, nn_release, table
+from nnfast._core.memory cimport address, aligned, nn_allocate, table
 from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
     LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job, Network, Report, Source, Status,
@@ -32,7 +32,7 @@ from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size, resolve_threads,
 )
-from nnfast._core.transfer cimport read_sample, write_gradient, write_sample
+from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_sample
 
 import threading
 
@@ -47,6 +47,16 @@ cdef double LARGEST_FLOAT32 = 1e18
 cdef double LARGEST_FLOAT64 = 1e150
 
 STATUS = ("ok", "loss", "gradient")
+
+
+cdef inline void gather_input(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i,
+                              Py_ssize_t b, char *to) noexcept nogil:
+    """Row b of input i, as it is trained with but for mixup."""
+    cdef Source *source = &job.inputs[i]
+    cdef Py_ssize_t at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
+    read_sample(k, port, source.kind, source.data + at * source.row_bytes, to, ctx.scratch)
+    if job.n_operations > 0:
+        augment(k, port, job.operations, job.n_operations, ctx, i, b, to)
 
 
 cdef class Loop(Network):
@@ -117,6 +127,7 @@ cdef class Loop(Network):
         cdef nn_update update = self.update
         ctx.scratch = self.scratch + tid * self._context_bytes()
         ctx.gradient = ctx.scratch + self.scratch_size
+        ctx.row = ctx.gradient + aligned(self.tile_size * self.k.real_size)
         ctx.training = job.training
         ctx.has_loss = job.loss
         ctx.seed = job.seed
@@ -194,12 +205,9 @@ cdef class Loop(Network):
         cdef Head *head
         cdef double total = 0
         for i in range(self.n_inputs):
-            source = &job.inputs[i]
             value = &job.values[self.inputs[i].value]
             for b in range(lo, hi):
-                at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                read_sample(self.k, &self.inputs[i], source.kind, source.data + at * source.row_bytes,
-                            value.y + b * value.ld * size, ctx.scratch)
+                gather_input(self.k, job, &self.inputs[i], ctx, i, b, value.y + b * value.ld * size)
         if job.targets == NULL:
             return 1
         for i in range(self.n_outputs):
@@ -208,12 +216,15 @@ cdef class Loop(Network):
             value = &job.values[self.outputs[i].value]
             for b in range(lo, hi):
                 at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                if head != NULL and head.labels:
+                if head != NULL and (head.labels or head.mixed):
                     head.label[b] = (<const int32_t *>source.data)[at]
                     continue
                 # vjp: the gradient itself
                 read_sample(self.k, &self.outputs[i], source.kind, source.data + at * source.row_bytes,
                             (value.dy if head == NULL else head.target) + b * value.ld * size, ctx.scratch)
+        if job.alpha > 0:
+            for b in range(lo, hi):
+                self._mix(ctx, b)
         if job.weight == NULL:
             return job.scale if job.scale else 1.0 / ctx.batch
         for b in range(ctx.batch):
@@ -222,6 +233,46 @@ cdef class Loop(Network):
             if lo <= b < hi:
                 self.sample_weight[b] = job.weight[at]
         return 1 / total if total > 0 else 0
+
+    cdef void _mix(self, const Context *ctx, Py_ssize_t b) noexcept nogil:
+        """Mixup (Zhang et al. 2018): row b, gathered already, becomes share * row b + (1 - share) * another row. That one
+        is gathered once more: in its own place another thread may have mixed it by now."""
+        cdef Job *job = &self.job
+        cdef Py_ssize_t partner, i, at, size = self.k.real_size
+        cdef double share = mixing_share(ctx, job.alpha, b, &partner)
+        cdef Source *source
+        cdef Value *value
+        cdef Head *head
+        for i in range(self.n_inputs if partner != b else 0):
+            value = &job.values[self.inputs[i].value]
+            gather_input(self.k, job, &self.inputs[i], ctx, i, partner, ctx.row)
+            self._mix_row(value.size, share, value.y + b * value.ld * size, ctx.row)
+        at = ctx.sample[partner] if ctx.sample != NULL else ctx.first_sample + partner
+        for i in range(self.n_outputs):
+            source = &job.targets[i]
+            head = &self.heads[i]
+            value = head.output
+            if head.mixed:
+                memset(head.target + b * value.ld * size, 0, value.size * size)
+                self._add_label(head, b, head.label[b], share)
+                self._add_label(head, b, (<const int32_t *>source.data)[at], 1 - share)
+            elif partner != b:
+                read_sample(self.k, &self.outputs[i], source.kind, source.data + at * source.row_bytes, ctx.row,
+                            ctx.scratch)
+                self._mix_row(value.size, share, head.target + b * value.ld * size, ctx.row)
+
+    cdef void _mix_row(self, Py_ssize_t n, double share, char *x, char *other) noexcept nogil:
+        """x = share * x + (1 - share) * other; other is lost."""
+        self.k.affine(n, x, share, 0, x)
+        self.k.affine(n, other, 1 - share, 0, other)
+        self.k.add(n, x, other, x)
+
+    cdef void _add_label(self, const Head *head, Py_ssize_t b, Py_ssize_t label, double share) noexcept nogil:
+        cdef Py_ssize_t at = b * head.output.ld + label
+        if self.k.real_size == 4:
+            (<float *>head.target)[at] += <float>share
+        else:
+            (<double *>head.target)[at] += share
 
     cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
         """Rows lo..hi of what the caller asked for into his arrays."""
@@ -515,12 +566,7 @@ cdef class Loop(Network):
         cdef int team = self._threads()
         cdef Parameter *p
         if team > self.n_contexts:
-            free(self.reports)
-            self.reports = NULL
-            if self.scratch != NULL:
-                nn_release(self.scratch, self.n_contexts * self._context_bytes())
-                self.scratch = NULL
-            self.n_contexts = 0
+            self._free_contexts()
             self.reports = <Report *>table(team, sizeof(Report))
             self.scratch = <char *>nn_allocate(team * self._context_bytes())
             if self.scratch == NULL:

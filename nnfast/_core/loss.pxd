@@ -29,6 +29,7 @@ cdef struct Head:           # an output with its loss and metrics
     double delta, weight
     bint fused              # the output is to hold probabilities, the loss computes them from logits
     bint labels             # targets are class labels
+    bint mixed              # the data's are, of which mixup makes rows of probabilities
     char *target            # [batch][output.ld]
     int32_t *label          # [batch]
     double *loss_values     # [batch]

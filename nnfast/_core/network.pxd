@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint64_t
 
 from nnfast._core.arena cimport Arena
+from nnfast._core.augment cimport Operation
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport Head
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
@@ -52,6 +53,9 @@ cdef struct Job:            # one call of Plan: what to run, over which rows
     bint loss, gradient, update, training
     Source *inputs
     Source *targets         # or output gradients (vjp)
+    const Operation *operations     # that change samples as they are gathered
+    Py_ssize_t n_operations
+    double alpha            # of mixup; 0: none
     char **outputs          # where outputs are copied to, or NULL
     char **input_gradients  # where input gradients are copied to, or NULL
     double *sample_losses   # where samples' losses are copied to, or NULL
@@ -112,6 +116,7 @@ cdef class Network:
     cdef char *scratch
     cdef Py_ssize_t tile_size           # elements of the largest tile
     cdef Py_ssize_t scratch_size        # bytes that the hungriest operation needs of a thread
+    cdef Py_ssize_t row_size            # bytes of a thread's room for a row; 0 until samples are mixed
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function
     cdef volatile int stop, failed
@@ -119,6 +124,8 @@ cdef class Network:
     cdef int clock_every, unseen_steps
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil
+    cdef void _free_contexts(self) noexcept
+    cdef void _want_row(self) noexcept
     cdef int _allocate_flat(self, int i) except -1
     cdef int _enter(self) except -1
     cdef int _leave(self) except -1

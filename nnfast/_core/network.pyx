@@ -94,13 +94,28 @@ cdef class Network:
         free(self.evaluation)
         free(self.training_program)
         free(self.backward_program)
-        free(self.reports)
-        if self.scratch != NULL:
-            nn_release(self.scratch, self.n_contexts * self._context_bytes())
+        self._free_contexts()
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil:
-        """Scratch memory of a thread: for its operations, and for one tile of a gradient."""
-        return self.scratch_size + aligned(self.tile_size * self.k.real_size)
+        """Scratch memory of a thread: for its operations, for one tile of a gradient, and for a row to mix."""
+        return self.scratch_size + aligned(self.tile_size * self.k.real_size) + self.row_size
+
+    cdef void _free_contexts(self) noexcept:
+        free(self.reports)
+        self.reports = NULL
+        if self.scratch != NULL:
+            nn_release(self.scratch, self.n_contexts * self._context_bytes())
+            self.scratch = NULL
+        self.n_contexts = 0
+
+    cdef void _want_row(self) noexcept:
+        """The threads' memory is to have room for a row of any input or output."""
+        cdef Py_ssize_t i, most = 0
+        if self.row_size == 0:
+            self._free_contexts()
+            for i in range(self.n_values):
+                most = max(most, self.values[i].ld)
+            self.row_size = aligned(most * self.k.real_size)
 
     cdef int _allocate_flat(self, int i) except -1:
         self._free_flat(i)

@@ -27,6 +27,7 @@ cdef struct Parameter:
 cdef struct Context:        # a thread's own
     char *scratch           # scratch_bytes() of gemm.pxd
     char *gradient          # room for one tile of a kernel's gradient
+    char *row               # room for a sample's row of any input or target, where samples are mixed
     bint training           # dropout is active
     bint has_loss           # a loss follows: activations fused with it are left to it
     Py_ssize_t batch        # rows in this step

@@ -7,6 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from nnfast._core.arena cimport Arena
+from nnfast._core.augment cimport Recipe
 from nnfast._core.kernels cimport (
     NN_ABSOLUTE_ERROR, NN_FROM_FLOAT32, NN_FROM_FLOAT64, NN_HUBER, NN_SOFTMAX_CROSS_ENTROPY, NN_SQUARED_ERROR,
     nn_update,
@@ -94,13 +95,19 @@ cdef class Plan(Loop):
         return 0
 
     def train_epoch(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed=0,
-                    Py_ssize_t first_step=0, n_steps=None, progress=None):
-        """Steps first_step, first_step + 1, ... of an epoch in one call; lr holds a rate for each."""
+                    Py_ssize_t first_step=0, n_steps=None, progress=None, Recipe recipe=None):
+        """Steps first_step, first_step + 1, ... of an epoch in one call; lr holds a rate for each. recipe: how samples
+        are augmented."""
         cdef object sources, targets
         self._enter()
         try:
             self._start(self.training_program, len(xs[0]), batch_size, True)
             self.job.update = self.job.training = True
+            if recipe is not None:
+                self.job.operations, self.job.n_operations = recipe.operations, recipe.n_operations
+                self.job.alpha = recipe.alpha
+                if recipe.alpha > 0:
+                    self._want_row()
             sources, targets = self._sources(xs), self._labels(ys)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
@@ -122,7 +129,8 @@ cdef class Plan(Loop):
         """Sources of the targets; a head learns whether they are labels."""
         cdef Py_ssize_t i
         for i, y in enumerate(ys):
-            self.heads[i].labels = y.dtype.char == "i"      # int32
+            self.heads[i].labels = y.dtype.char == "i" and self.job.alpha == 0      # int32
+            self.heads[i].mixed = y.dtype.char == "i" and self.job.alpha > 0
         return self._sources(ys)
 
     def evaluate(self, xs, ys, sample_weight, Py_ssize_t batch_size):
@@ -248,7 +256,7 @@ cdef class Plan(Loop):
                         # A step gathers labels from here as from any array of them: in place is as good.
                         head.label[b] = <int32_t>label
                     target.data = <const char *>head.label
-                    head.labels = True
+                    head.labels, head.mixed = True, False
             elif head.loss == NN_SQUARED_ERROR or head.loss == NN_ABSOLUTE_ERROR or head.loss == NN_HUBER:
                 ok = (buffer.ndim == 2 and buffer.shape[1] == n and buffer.itemsize == self.k.real_size
                       and (buffer.format[0] == c"f" or buffer.format[0] == c"d")
@@ -256,7 +264,7 @@ cdef class Plan(Loop):
                 target.data = <const char *>buffer.buf
                 target.row_bytes = n * self.k.real_size
                 target.kind = self._own_kind()
-                head.labels = False
+                head.labels = head.mixed = False
         PyBuffer_Release(&buffer)
         return ok
 

@@ -164,6 +164,19 @@ def dropout(str isa, x, y, double rate, *, seed=0, step=0, sample=0, layer=0, pt
     table(isa, xx).dropout(xx.n, xx.p, yy.p, rate, &key, start)
 
 
+def reverse(str isa, x, ptrdiff_t n):
+    """Runs of n numbers, in place."""
+    cdef Array xx = first(x, True)
+    table(isa, xx).reverse(xx.n // n, n, xx.p)
+
+
+def noise(str isa, x, double deviation, *, seed=0, step=0, sample=0, layer=0):
+    cdef Array xx = first(x, True)
+    cdef nn_random_key key
+    key.seed, key.step, key.sample, key.layer = seed, step, sample, layer
+    table(isa, xx).noise(xx.n, xx.p, deviation, &key)
+
+
 def update(str isa, str name, w, g, s0=None, s1=None, *, double lr=0.0, double scale=1.0, double clip=0.0,
            double momentum=0.0, bint nesterov=False, double beta1=0.0, double beta2=0.0,
            double correction1=1.0, double correction2=1.0, double rho=0.0, double eps=0.0, double weight_decay=0.0):

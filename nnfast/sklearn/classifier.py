@@ -65,6 +65,8 @@ class NNClassifier(ClassifierMixin, Network):
         Weights of the classes, multiplied into `sample_weight`.
     dropout : float, default=0.0
         Rate after each hidden layer.
+    augment : nf.augment.Augmentation or list, default=None
+        Random changes of the samples in training, see `nnfast.augment`. Images need a `model=` that takes images.
     callbacks : nf.Callback or list, default=None
     n_threads : int, default=None
         Most threads. By default nnfast decides by the work in a step, within what joblib grants.
@@ -105,7 +107,7 @@ class NNClassifier(ClassifierMixin, Network):
         learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
         tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True, early_stopping=False,
         validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, model=None, loss=None,
-        optimizer=None, class_weight=None, dropout=0.0, callbacks=None, n_threads=None,
+        optimizer=None, class_weight=None, dropout=0.0, augment=None, callbacks=None, n_threads=None,
     ):
         super().__init__(
             hidden_layer_sizes, activation, solver=solver, alpha=alpha, batch_size=batch_size,
@@ -114,7 +116,7 @@ class NNClassifier(ClassifierMixin, Network):
             momentum=momentum, nesterovs_momentum=nesterovs_momentum, early_stopping=early_stopping,
             validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon,
             n_iter_no_change=n_iter_no_change, model=model, loss=loss, optimizer=optimizer, dropout=dropout,
-            callbacks=callbacks, n_threads=n_threads,
+            augment=augment, callbacks=callbacks, n_threads=n_threads,
         )
         self.class_weight = class_weight
 

@@ -37,7 +37,7 @@ SOLVER_ARGUMENTS = ("solver", "learning_rate", "learning_rate_init", "power_t", 
                     "beta_1", "beta_2", "epsilon")
 ADAM_ARGUMENTS = ("beta_1", "beta_2", "epsilon")
 SGD_ARGUMENTS = ("learning_rate", "power_t", "momentum", "nesterovs_momentum")
-STEP_ARGUMENTS = ("batch_size", "shuffle", "learning_rate_init", "early_stopping")
+STEP_ARGUMENTS = ("batch_size", "shuffle", "learning_rate_init", "early_stopping", "augment")
 
 SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in scikit-learn
 
@@ -50,7 +50,7 @@ class Network(BaseEstimator):
         learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
         tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True, early_stopping=False,
         validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, model=None, loss=None,
-        optimizer=None, dropout=0.0, callbacks=None, n_threads=None,
+        optimizer=None, dropout=0.0, augment=None, callbacks=None, n_threads=None,
     ):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -78,6 +78,7 @@ class Network(BaseEstimator):
         self.loss = loss
         self.optimizer = optimizer
         self.dropout = dropout
+        self.augment = augment
         self.callbacks = callbacks
         self.n_threads = n_threads
 
@@ -145,7 +146,7 @@ class Network(BaseEstimator):
         if not isinstance(callbacks, (list, tuple)):
             callbacks = [] if callbacks is None else [callbacks]
         options = {"solver": LBFGS(tolerance=self.tol or 1e-12)} if lbfgs else {
-            "batch_size": batch, "shuffle": self.shuffle}
+            "batch_size": batch, "shuffle": self.shuffle, "augment": self.augment}
         self.n_iter_ = 0
         try:
             with warnings.catch_warnings():

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "levels.h"
+#include "random.h"
 
 #define PASTE2(a, b) a##b
 #define PASTE(a, b) PASTE2(a, b)
@@ -629,6 +630,38 @@ static void test_dropout(void)
     }
 }
 
+static void test_augment(void)
+{
+    const nn_random_key key = {7, 11, 13, 17};
+    const uint64_t mixed = nn_mix_key(&key, 0);
+    for (int s = 0; s < N_SOME; s++) {
+        const ptrdiff_t n = some[s];
+        void *x = random_array(n, -1, 1), *y = copy(x, n);
+        about("noise %ld", (long)n);
+        K->noise(n, y, 0.75, &key);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const uint32_t first = (uint32_t)(i / 128 * 128 + i % 64);
+            const uint32_t u = nn_mix32(nn_mix32(first ^ (uint32_t)mixed) + (uint32_t)(mixed >> 32));
+            const uint32_t v = nn_mix32(nn_mix32((first + 64) ^ (uint32_t)mixed) + (uint32_t)(mixed >> 32));
+            const wide radius = sqrtl(-2 * logl(((u >> 1) + 0.5L) / 2147483648));
+            const wide angle = 3.14159265358979323846L * ((v >> 1) / 1073741824.0L - 1);
+            expect_near(y, i, get(x, i) + 0.75L * radius * (i % 128 < 64 ? cosl(angle) : sinl(angle)), 3e-6L);
+        }
+        release();
+    }
+    for (int s = 0; s < N_SOME; s++)
+        for (ptrdiff_t items = 0; items < 5; items++) {
+            const ptrdiff_t n = some[s];
+            void *x = random_array(items * n, -1, 1), *y = copy(x, items * n);
+            about("reverse %ld x %ld", (long)items, (long)n);
+            K->reverse(items, n, y);
+            for (ptrdiff_t i = 0; i < items; i++)
+                for (ptrdiff_t j = 0; j < n; j++)
+                    expect_near(y, i * n + j, get(x, (items - 1 - i) * n + j), 0);
+            release();
+        }
+}
+
 /* --- optimizers -------------------------------------------------------------------------------------------------- */
 
 static void reference_update(int kind, const nn_update *u, wide g, wide *w, wide *s0, wide *s1)
@@ -729,6 +762,7 @@ static void test_precision(int precision)
     test_sums();
     test_gather();
     test_dropout();
+    test_augment();
     test_update();
     test_softmax();
     test_losses();

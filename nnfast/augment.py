@@ -1,0 +1,284 @@
+"""Random changes of the training data, made anew in each epoch: ``model.fit(x, y, augment=[...])``.
+
+==========  =====================================================================================  ===================
+Flip        an image is mirrored, from left to right or upside down                                images (H, W, C)
+Shift       an image is moved by some pixels, zeros come in: a random crop of the padded image     images (H, W, C)
+Cutout      a rectangle of an image becomes zeros                                                  images (H, W, C)
+Noise       Gaussian noise is added to each number                                                 any shape
+Mixup       a sample is mixed with another one of its batch, and its target with that one's        any shape
+==========  =====================================================================================  ===================
+
+The compiled loop makes them, without Python, while it gathers the samples of a batch; the data set itself is neither
+changed nor copied, and validation, `evaluate` and `predict` see it as it is.
+
+* They are made in the order of the list. Mixup comes last, wherever it stands: it mixes samples that are augmented.
+* They act on the data as they are given, before any layer: zeros, and the noise's standard deviation, are in the data's
+  own unit, 0..255 for uint8 images, also where `nf.Rescale` follows. Nothing is rounded or clipped.
+* Images may have channels first or last, as the model's data have.
+* Targets stay as they are, except under Mixup. Flip and Shift are therefore refused where a target is an image itself.
+* The random numbers are a function of the model's seed, the optimizer's step, the sample's place in the batch and the
+  operation's place in the list. Results depend neither on the number of threads nor on whether the data come from
+  memory or from a memory map, and training goes on from a checkpoint to the same bits.
+* A model with several inputs takes a dict, ``augment={"photo": [nf.augment.Flip()]}``; each input draws by itself.
+
+Examples
+--------
+>>> import nnfast as nf
+>>> (x, y), (x_test, y_test) = nf.datasets.digits(flatten=False)
+>>> model = nf.Sequential([nf.Conv2D(8, 3, activation="relu"), nf.Flatten(), nf.Dense(10, activation="softmax")])
+>>> model.compile(nf.Adam(0.01), "cross_entropy", metrics=["accuracy"])
+>>> history = model.fit(x, y, epochs=5, augment=[nf.augment.Shift(1), nf.augment.Noise(0.05)], verbose=0)
+>>> model.evaluate(x_test, y_test)["accuracy"] > 0.9
+True
+"""
+
+from ._core.augment import Recipe
+from .configurable import Configurable, Registry, boolean, integer, number
+
+__all__ = ["Augmentation", "Cutout", "Flip", "Mixup", "Noise", "Shift"]
+
+
+class Augmentation(Configurable):
+    """Base of the operations.
+
+    Attributes
+    ----------
+    kind : str
+        Name of the compiled operation.
+    for_images : bool
+        Whether the input must be an image, (H, W, C).
+    moves : bool
+        Whether pixels change their places.
+    """
+
+    kind = None
+    for_images = False
+    moves = False
+
+    def __init__(self):
+        raise TypeError("Augmentation is the base class; use one of its subclasses")
+
+    def describe(self):
+        """Return what the compiled loop has to know, as a dict."""
+        return {"kind": self.kind}
+
+    def check(self, shape, what):
+        """Raise ValueError unless an input of this shape, in the model's order (H, W, C), can be changed so.
+
+        `what` names the input, with its shape as the data have it, in the message.
+        """
+        if self.for_images and len(shape) != 3:
+            raise ValueError(f"{type(self).__name__} is for images of height, width and channels; {what}")
+
+
+class Flip(Augmentation):
+    """Mirror images: each kind of flip that is asked for happens by itself with the same probability.
+
+    Parameters
+    ----------
+    horizontal : bool
+        Left becomes right.
+    vertical : bool
+        Top becomes bottom.
+    probability : float
+        In [0, 1].
+
+    Examples
+    --------
+    >>> Flip(vertical=True)
+    Flip(horizontal=True, vertical=True, probability=0.5)
+    """
+
+    kind = "flip"
+    for_images = moves = True
+
+    def __init__(self, horizontal=True, vertical=False, probability=0.5):
+        self.horizontal = boolean("Flip", "horizontal", horizontal)
+        self.vertical = boolean("Flip", "vertical", vertical)
+        if not (horizontal or vertical):
+            raise ValueError("Flip: horizontal and vertical are both False, so it would do nothing")
+        self.probability = number("Flip", "probability", probability, at_least=0, at_most=1)
+
+    def describe(self):
+        return super().describe() | {"pixels": (self.vertical, self.horizontal), "probability": self.probability}
+
+
+class Shift(Augmentation):
+    """Move images by whole pixels, with zeros where nothing comes in from: a random crop after padding with zeros.
+
+    Parameters
+    ----------
+    pixels : int, or (int, int) for height and width
+        Each direction is drawn by itself from -pixels..pixels, all equally likely.
+
+    Examples
+    --------
+    >>> Shift((0, 4)).pixels
+    (0, 4)
+    """
+
+    kind = "shift"
+    for_images = moves = True
+
+    def __init__(self, pixels):
+        self.pixels = size_of("Shift", "pixels", pixels, 0)
+
+    def describe(self):
+        return super().describe() | {"pixels": height_and_width(self.pixels)}
+
+    def check(self, shape, what):
+        super().check(shape, what)
+        if any(most >= size for most, size in zip(height_and_width(self.pixels), shape)):
+            raise ValueError(f"Shift: pixels={self.pixels} can leave nothing of the image; {what}")
+
+
+class Cutout(Augmentation):
+    """Set a rectangle of an image to zero, in all channels (DeVries and Taylor 2017).
+
+    Its middle is any pixel, all equally likely, so a part of the rectangle may lie outside of the image.
+
+    Parameters
+    ----------
+    size : int, or (int, int) for height and width
+        Pixels.
+    probability : float
+        In [0, 1]; 1 by default.
+    """
+
+    kind = "cutout"
+    for_images = True
+
+    def __init__(self, size, probability=1.0):
+        self.size = size_of("Cutout", "size", size, 1)
+        self.probability = number("Cutout", "probability", probability, at_least=0, at_most=1)
+
+    def describe(self):
+        return super().describe() | {"pixels": height_and_width(self.size), "probability": self.probability}
+
+    def check(self, shape, what):
+        super().check(shape, what)
+        if any(length > size for length, size in zip(height_and_width(self.size), shape)):
+            raise ValueError(f"Cutout: size={self.size} is larger than the image; {what}")
+
+
+class Noise(Augmentation):
+    """Add independent normal numbers of mean 0 to all numbers of a sample.
+
+    Parameters
+    ----------
+    deviation : float
+        Standard deviation, in the unit of the data. Numbers beyond 6.7 deviations do not occur.
+    """
+
+    kind = "noise"
+
+    def __init__(self, deviation):
+        self.deviation = number("Noise", "deviation", deviation, at_least=0)
+
+    def describe(self):
+        return super().describe() | {"deviation": self.deviation}
+
+
+class Mixup(Augmentation):
+    """Mix each sample i with another one of its batch, and its target with that one's (Zhang et al. 2018).
+
+    x = s x_i + (1 - s) x_j and y = s y_i + (1 - s) y_j, for all inputs and targets alike. For each i, j is drawn from
+    the other samples of the batch, and s is the larger one of l and 1 - l for an l from Beta(alpha, alpha): a sample
+    keeps the larger part of itself. (Pairs that swap i and j are as likely, so this changes nothing on the whole.) Integer
+    labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is mixed.
+
+    Sample weights and class weights are those of sample i, so one of weight zero is still mixed into others. Metrics
+    compare with the mixed targets, so accuracy counts the class of the larger part.
+
+    Parameters
+    ----------
+    alpha : float
+        Above 0. The smaller, the more samples stay nearly what they are; 1 mixes with any share, larger values more and
+        more by halves.
+    """
+
+    kind = "mixup"
+
+    def __init__(self, alpha=0.2):
+        self.alpha = number("Mixup", "alpha", alpha, above=0)
+
+
+REGISTRY = Registry("augmentation", Augmentation, {
+    "flip": Flip,
+    "shift": Shift,
+    "cutout": Cutout,
+    "noise": Noise,
+    "mixup": Mixup,
+})
+
+
+def get(identifier):
+    """Return the augmentation for a name, an instance, a class or a configuration.
+
+    >>> get("flip")
+    Flip(horizontal=True, vertical=False, probability=0.5)
+    """
+    return REGISTRY.get(identifier)
+
+
+def lists(augment, names):
+    """What `fit` was given as a list of augmentations for each of the inputs called `names`."""
+    if isinstance(augment, dict) and set(augment) != {"class", "config"}:
+        unknown = [name for name in augment if name not in names]
+        if unknown:
+            raise ValueError(f"fit: augment names an unknown input {unknown[0]!r}; inputs: {', '.join(names)}")
+        given = [augment.get(name, ()) for name in names]
+    elif len(names) > 1:
+        raise ValueError(f"fit: the model has {len(names)} inputs ({', '.join(names)}); augment must be a dict of "
+                         "lists by input name")
+    else:
+        given = [augment]
+    every = [[get(entry) for entry in (own if isinstance(own, (list, tuple)) else [own])] for own in given]
+    if sum(isinstance(entry, Mixup) for own in every for entry in own) > 1:
+        raise ValueError("fit: augment has several Mixups; one mixes all inputs and targets")
+    return every
+
+
+def recipe_of(augment, graph, model_name):
+    """The argument `augment` of `fit`, compiled for the inputs of a graph; None if there is nothing to do.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For what is no augmentation or does not fit an input or a target, unknown inputs, and several Mixups.
+    """
+    every, operations, alpha = lists(augment, graph.input_names), [], 0.0
+    for i, own in enumerate(every):
+        shape = graph.input_shapes[i]
+        what = f"input {graph.input_names[i]!r} of {model_name} has shape {graph.input_data_shapes[i]}"
+        for place, entry in enumerate(own):
+            entry.check(shape, what)
+            check_targets(entry, graph)
+            if isinstance(entry, Mixup):
+                alpha = entry.alpha
+            else:
+                operations.append({**entry.describe(), "input": i, "place": place, "shape": shape})
+    if not any(every):
+        return None
+    return Recipe(operations, alpha, [[entry.to_config() for entry in own] for own in every])
+
+
+def check_targets(entry, graph):
+    """Refuse to move the pixels of inputs whose targets are images, which would stay where they are."""
+    for name, shape in zip(graph.output_names, graph.output_shapes):
+        if entry.moves and len(shape) == 3:
+            raise ValueError(f"{type(entry).__name__} moves the pixels of the input, but not those of the target of "
+                             f"output {name!r}, which is an image, too; augment both before fit")
+
+
+def size_of(owner, name, value, at_least):
+    """One or two whole numbers of pixels."""
+    if isinstance(value, (tuple, list)):
+        if len(value) != 2:
+            raise ValueError(f"{owner}: {name} must be a number or (height, width), got {value!r}")
+        return tuple(integer(owner, name, part, at_least=at_least) for part in value)
+    return integer(owner, name, value, at_least=at_least)
+
+
+def height_and_width(value):
+    return value if isinstance(value, tuple) else (value, value)
