@@ -32,8 +32,17 @@ Examples
 True
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ._core.augment import Recipe
 from .configurable import Configurable, Registry, boolean, integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .typing import Config, Shape
 
 __all__ = ["Augmentation", "Cutout", "Flip", "Mixup", "Noise", "Shift"]
 
@@ -51,18 +60,18 @@ class Augmentation(Configurable):
         Whether pixels change their places.
     """
 
-    kind = None
+    kind: str | None = None
     for_images = False
     moves = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         raise TypeError("Augmentation is the base class; use one of its subclasses")
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Return what the compiled loop has to know, as a dict."""
         return {"kind": self.kind}
 
-    def check(self, shape, what):
+    def check(self, shape: Shape, what: str) -> None:
         """Raise ValueError unless an input of this shape, in the model's order (H, W, C), can be changed so.
 
         `what` names the input, with its shape as the data have it, in the message.
@@ -92,14 +101,14 @@ class Flip(Augmentation):
     kind = "flip"
     for_images = moves = True
 
-    def __init__(self, horizontal=True, vertical=False, probability=0.5):
+    def __init__(self, horizontal: bool = True, vertical: bool = False, probability: float = 0.5) -> None:
         self.horizontal = boolean("Flip", "horizontal", horizontal)
         self.vertical = boolean("Flip", "vertical", vertical)
         if not (horizontal or vertical):
             raise ValueError("Flip: horizontal and vertical are both False, so it would do nothing")
         self.probability = number("Flip", "probability", probability, at_least=0, at_most=1)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"pixels": (self.vertical, self.horizontal), "probability": self.probability}
 
 
@@ -120,13 +129,13 @@ class Shift(Augmentation):
     kind = "shift"
     for_images = moves = True
 
-    def __init__(self, pixels):
+    def __init__(self, pixels: int | Sequence[int]) -> None:
         self.pixels = size_of("Shift", "pixels", pixels, 0)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"pixels": height_and_width(self.pixels)}
 
-    def check(self, shape, what):
+    def check(self, shape: Shape, what: str) -> None:
         super().check(shape, what)
         if any(most >= size for most, size in zip(height_and_width(self.pixels), shape)):
             raise ValueError(f"Shift: pixels={self.pixels} can leave nothing of the image; {what}")
@@ -148,14 +157,14 @@ class Cutout(Augmentation):
     kind = "cutout"
     for_images = True
 
-    def __init__(self, size, probability=1.0):
+    def __init__(self, size: int | Sequence[int], probability: float = 1.0) -> None:
         self.size = size_of("Cutout", "size", size, 1)
         self.probability = number("Cutout", "probability", probability, at_least=0, at_most=1)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"pixels": height_and_width(self.size), "probability": self.probability}
 
-    def check(self, shape, what):
+    def check(self, shape: Shape, what: str) -> None:
         super().check(shape, what)
         if any(length > size for length, size in zip(height_and_width(self.size), shape)):
             raise ValueError(f"Cutout: size={self.size} is larger than the image; {what}")
@@ -172,10 +181,10 @@ class Noise(Augmentation):
 
     kind = "noise"
 
-    def __init__(self, deviation):
+    def __init__(self, deviation: float) -> None:
         self.deviation = number("Noise", "deviation", deviation, at_least=0)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"deviation": self.deviation}
 
 
@@ -184,8 +193,9 @@ class Mixup(Augmentation):
 
     x = s x_i + (1 - s) x_j and y = s y_i + (1 - s) y_j, for all inputs and targets alike. For each i, j is drawn from
     the other samples of the batch, and s is the larger one of l and 1 - l for an l from Beta(alpha, alpha): a sample
-    keeps the larger part of itself. (Pairs that swap i and j are as likely, so this changes nothing on the whole.) Integer
-    labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is mixed.
+    keeps the larger part of itself. (Pairs that swap i and j are as likely, so this changes nothing on the whole.)
+    Integer labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is
+    mixed.
 
     Sample weights and class weights are those of sample i, so one of weight zero is still mixed into others. Metrics
     compare with the mixed targets, so accuracy counts the class of the larger part.
@@ -199,7 +209,7 @@ class Mixup(Augmentation):
 
     kind = "mixup"
 
-    def __init__(self, alpha=0.2):
+    def __init__(self, alpha: float = 0.2) -> None:
         self.alpha = number("Mixup", "alpha", alpha, above=0)
 
 
@@ -212,7 +222,7 @@ REGISTRY = Registry("augmentation", Augmentation, {
 })
 
 
-def get(identifier):
+def get(identifier: str | Augmentation | type[Augmentation] | Config) -> Augmentation:
     """Return the augmentation for a name, an instance, a class or a configuration.
 
     >>> get("flip")

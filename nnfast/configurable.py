@@ -4,11 +4,19 @@ Initialisers, regularizers, schedules, optimizers, losses and metrics share one 
 an attribute of the same name. From it follow the configuration for files, `repr` and equality, written once here.
 """
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect
 import math
 import numbers
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .typing import Config
 
 
 @functools.cache
@@ -35,7 +43,7 @@ def _plain(value, owner, name):
 class Configurable:
     """Base of the objects a model is configured with: fixed after construction, compared by value."""
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Return the constructor's arguments as a dict that JSON can hold.
 
         Raises
@@ -47,7 +55,7 @@ class Configurable:
         return {name: _plain(getattr(self, name), owner, name) for name in _parameter_names(type(self))}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         """Build the object that `get_config` described; ValueError if a name is not an argument of it."""
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
@@ -60,30 +68,31 @@ class Configurable:
         except TypeError as error:
             raise ValueError(f"{cls.__name__}: bad configuration {config!r}: {error}") from error
 
-    def to_config(self):
+    def to_config(self) -> Config:
         """Return ``{"class": name, "config": get_config()}``, which the module's `get` turns back into the object."""
         return {"class": type(self).__name__, "config": self.get_config()}
 
     def _arguments(self):
         return {name: getattr(self, name) for name in _parameter_names(type(self))}
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         text = ", ".join(f"{name}={value!r}" for name, value in self._arguments().items())
         return f"{type(self).__name__}({text})"
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         return self._arguments() == other._arguments()
 
     # Equal objects may differ later where an attribute can be set (an optimizer's learning rate).
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
-    def __setattr__(self, name, value):
-        # The compiled plan copies these values, so a later assignment would silently do nothing.
-        if name in self.__dict__:
-            raise AttributeError(f"{type(self).__name__}.{name} is fixed; make a new {type(self).__name__}")
-        object.__setattr__(self, name, value)
+    if not TYPE_CHECKING:   # which would take it that any attribute may be set
+        def __setattr__(self, name, value):
+            # The compiled plan copies these values, so a later assignment would silently do nothing.
+            if name in self.__dict__:
+                raise AttributeError(f"{type(self).__name__}.{name} is fixed; make a new {type(self).__name__}")
+            object.__setattr__(self, name, value)
 
 
 def _normalised(name):
@@ -97,7 +106,7 @@ def _did_you_mean(name, known):
     return f"{hint} (known: {', '.join(known)})"
 
 
-def choose(what, name, known):
+def choose(what: str, name: str, known: Collection[str]) -> str:
     """Return `name` if it is one of `known`, else raise ValueError that lists them.
 
     >>> choose("activation", "rellu", ["relu", "tanh"])
@@ -167,7 +176,8 @@ class Registry:
         return cls()
 
 
-def number(owner, name, value, *, above=None, at_least=None, below=None, at_most=None):
+def number(owner: str, name: str, value: object, *, above: float | None = None, at_least: float | None = None,
+           below: float | None = None, at_most: float | None = None) -> float:
     """Return `value` as a finite float within the bounds, or raise TypeError/ValueError that says `owner: name`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}: {value!r}")
@@ -187,7 +197,7 @@ def number(owner, name, value, *, above=None, at_least=None, below=None, at_most
     return result
 
 
-def integer(owner, name, value, *, at_least):
+def integer(owner: str, name: str, value: object, *, at_least: int) -> int:
     """Return `value` as an int not below `at_least`, or raise TypeError/ValueError that says `owner: name`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{owner}: {name} must be an integer, got {type(value).__name__}: {value!r}")
@@ -196,7 +206,7 @@ def integer(owner, name, value, *, at_least):
     return int(value)
 
 
-def boolean(owner, name, value):
+def boolean(owner: str, name: str, value: object) -> bool:
     """Return `value` if it is True or False, or raise TypeError that says `owner: name`."""
     if not isinstance(value, bool):
         raise TypeError(f"{owner}: {name} must be True or False, got {type(value).__name__}: {value!r}")

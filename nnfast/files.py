@@ -18,11 +18,14 @@ are compared with the architecture before a weight is allocated, and whatever is
 representation serves `to_json`, which has no tensors, and pickle.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import math
 import os
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,6 +47,9 @@ from .tensor_file import (
     short,
 )
 
+if TYPE_CHECKING:
+    from .typing import PathLike
+
 __all__ = ["FileFormatError", "from_json", "load", "save", "to_json"]
 
 FORMAT = 1
@@ -58,7 +64,7 @@ ENTRIES = {"format", "version", "model", "compile", "class_names", "training", "
 MAX_LAYERS = 10_000
 
 
-def save(model, path, include_optimizer=True):
+def save(model: Model, path: PathLike, include_optimizer: bool = True) -> None:
     """Write a model to a .safetensors file: architecture, weights, settings of `compile`, optimizer state, history.
 
     A file that is already there is replaced in one step: after a crash, a full disk or an error it is the old one.
@@ -84,7 +90,7 @@ def save(model, path, include_optimizer=True):
     replace(path, pack(*describe(model, include_optimizer)))
 
 
-def load(path):
+def load(path: PathLike) -> Model:
     """Read a model that `save` or a checkpoint wrote.
 
     If it was compiled, so is the result, and with the optimizer's state in the file training goes on as if it had not
@@ -110,7 +116,7 @@ def load(path):
         return build(*unpack(*read(path)))
 
 
-def to_json(model, indent=None):
+def to_json(model: Model, indent: int | None = None) -> str:
     """A model without its weights as JSON text: architecture, settings of `compile`, class names.
 
     Raises
@@ -130,7 +136,7 @@ def to_json(model, indent=None):
     return json.dumps(description, allow_nan=False, indent=indent)
 
 
-def from_json(text):
+def from_json(text: str | bytes) -> Model:
     """A new model, with fresh weights drawn from its seed, from what `to_json` returned.
 
     Raises

@@ -6,17 +6,28 @@ float32 model starts at the rounded weights of the float64 model of the same see
 The normal ones are not truncated, as in PyTorch (Keras cuts at two standard deviations and rescales).
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .configurable import Configurable, Registry, number
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from .typing import Array, InitializerLike, Shape
+
 
 class Initializer(Configurable):
     """Base: subclasses return the values as float64 from `draw`."""
 
-    def __call__(self, shape, fan_in, fan_out, rng, dtype=np.float32):
+    def __call__(self, shape: Sequence[int], fan_in: int, fan_out: int, rng: np.random.Generator,
+                 dtype: DTypeLike = np.float32) -> Array:
         """Return a new C-contiguous array of `shape` and `dtype`.
 
         Parameters
@@ -33,7 +44,7 @@ class Initializer(Configurable):
         values = self.draw(tuple(shape), fan_in, fan_out, rng)
         return np.ascontiguousarray(values, dtype=dtype)
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         """Return float64 values of `shape`; what a user's own initialiser has to define."""
         raise NotImplementedError(f"{type(self).__name__} does not define draw(shape, fan_in, fan_out, rng)")
 
@@ -62,42 +73,42 @@ class GlorotUniform(Initializer):
     ((4, 2), True)
     """
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return _uniform(rng, shape, math.sqrt(6 / (fan_in + fan_out)))
 
 
 class GlorotNormal(Initializer):
     """Normal with standard deviation sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 12)."""
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return _normal(rng, shape, math.sqrt(2 / (fan_in + fan_out)))
 
 
 class HeUniform(Initializer):
     """Uniform in [-a, a], a = sqrt(6 / fan_in) (He et al. 2015, eq. 10), for relu layers."""
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return _uniform(rng, shape, math.sqrt(6 / fan_in))
 
 
 class HeNormal(Initializer):
     """Normal with standard deviation sqrt(2 / fan_in) (He et al. 2015, eq. 10), for relu layers."""
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return _normal(rng, shape, math.sqrt(2 / fan_in))
 
 
 class LecunUniform(Initializer):
     """Uniform in [-a, a], a = sqrt(3 / fan_in) (LeCun et al. 1998, section 4.6)."""
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return _uniform(rng, shape, math.sqrt(3 / fan_in))
 
 
 class LecunNormal(Initializer):
     """Normal with standard deviation sqrt(1 / fan_in) (LeCun et al. 1998, section 4.6)."""
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return _normal(rng, shape, math.sqrt(1 / fan_in))
 
 
@@ -108,10 +119,10 @@ class Orthogonal(Initializer):
     into Q, without which the result would not be uniformly distributed (Mezzadri 2007).
     """
 
-    def __init__(self, gain=1.0):
+    def __init__(self, gain: float = 1.0) -> None:
         self.gain = number("Orthogonal", "gain", gain)
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         if len(shape) < 2:
             raise ValueError(f"Orthogonal: needs a shape of two axes or more, got {shape}")
         columns = shape[-1]
@@ -126,24 +137,24 @@ class Orthogonal(Initializer):
 class Zeros(Initializer):
     """All zero. The default of biases."""
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return np.zeros(shape)
 
 
 class Ones(Initializer):
     """All one."""
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return np.ones(shape)
 
 
 class Constant(Initializer):
     """All `value`."""
 
-    def __init__(self, value=0.0):
+    def __init__(self, value: float = 0.0) -> None:
         self.value = number("Constant", "value", value)
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return np.full(shape, self.value)
 
 
@@ -161,7 +172,7 @@ REGISTRY = Registry("initializer", Initializer, {
 })
 
 
-def get(identifier):
+def get(identifier: InitializerLike) -> Initializer:
     """Return the initialiser for a name, an instance, a class or a configuration.
 
     >>> get("he_normal")

@@ -17,7 +17,16 @@ The two cross-entropies are computed from the logits z, also where the last laye
 fuses the two, so that nothing overflows or is rounded to log(0).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .configurable import Configurable, Registry, boolean, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import Array, ArrayLike, LossLike, Shape
 
 
 class Loss(Configurable):
@@ -33,17 +42,17 @@ class Loss(Configurable):
         Whether targets may be class labels, one integer per sample, instead of one number per output.
     """
 
-    name = None
+    name: str | None = None
     from_logits = False
     delta = 1.0
-    function = None
+    function: Callable[[Array, Array], tuple[ArrayLike, ArrayLike]] | None = None
     integer_labels = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         if type(self).name is None:
             raise TypeError("Loss is the base class; use one of its subclasses, or CustomLoss for your own function")
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Return what the compiled plan has to know, as a dict."""
         return {
             "loss": self.name,
@@ -52,7 +61,7 @@ class Loss(Configurable):
             "function": self.function,
         }
 
-    def check_output(self, activation_name, layer_name, shape=None):
+    def check_output(self, activation_name: str, layer_name: str, shape: Shape | None = None) -> None:
         """Raise ValueError unless this loss fits an output.
 
         Parameters
@@ -69,13 +78,13 @@ class Loss(Configurable):
 class _LogitLoss(Loss):
     """A loss that belongs to one activation: that of the output, or with from_logits its own."""
 
-    activation = None
+    activation: str | None = None
 
-    def __init__(self, from_logits=False):
+    def __init__(self, from_logits: bool = False) -> None:
         super().__init__()
         self.from_logits = boolean(type(self).__name__, "from_logits", from_logits)
 
-    def check_output(self, activation_name, layer_name, shape=None):
+    def check_output(self, activation_name: str, layer_name: str, shape: Shape | None = None) -> None:
         cls = type(self).__name__
         if self.from_logits and activation_name in ("softmax", "sigmoid"):
             raise ValueError(
@@ -111,7 +120,7 @@ class CrossEntropy(_LogitLoss):
     activation = "softmax"
     integer_labels = True
 
-    def check_output(self, activation_name, layer_name, shape=None):
+    def check_output(self, activation_name: str, layer_name: str, shape: Shape | None = None) -> None:
         super().check_output(activation_name, layer_name, shape)
         if shape and shape[-1] == 1:
             raise ValueError(
@@ -156,7 +165,7 @@ class Huber(Loss):
 
     name = "huber"
 
-    def __init__(self, delta=1.0):
+    def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
         self.delta = number("Huber", "delta", delta, above=0)
 
@@ -182,13 +191,13 @@ class CustomLoss(Loss):
 
     name = "custom"
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Array, Array], tuple[ArrayLike, ArrayLike]]) -> None:
         super().__init__()
         if not callable(function):
             raise TypeError(f"CustomLoss: function must be callable, got {type(function).__name__}: {function!r}")
         self.function = function
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"function": self._values_and_gradient}
 
     def _values_and_gradient(self, y_true, y_pred):
@@ -208,7 +217,7 @@ REGISTRY = Registry("loss", Loss, {
 })
 
 
-def get(identifier):
+def get(identifier: LossLike) -> Loss:
     """Return the loss for a name, an instance, a class, a configuration or a function (see `CustomLoss`).
 
     >>> get("cross_entropy")

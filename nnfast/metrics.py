@@ -12,10 +12,20 @@ r2               mean over outputs of 1 - sum (y - t)^2 / sum (t - mean t)^2 (sc
 Sample weights do not count in metrics.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
 from .losses import BinaryCrossEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .losses import Loss
+    from .typing import MetricLike
 
 
 class Metric(Configurable):
@@ -29,11 +39,11 @@ class Metric(Configurable):
         Key in the history; two metrics of one output need different names.
     """
 
-    kind = None
+    kind: str | None = None
     k = 1
     threshold = 0.5
 
-    def __init__(self, name=None):
+    def __init__(self, name: str | None = None) -> None:
         if type(self).kind is None:
             raise TypeError("Metric is the base class; use one of its subclasses")
         if name is None:
@@ -42,15 +52,15 @@ class Metric(Configurable):
             raise TypeError(f"{type(self).__name__}: name must be a text, got {name!r}")
         self.name = name
 
-    def plan_spec(self):
+    def plan_spec(self) -> dict[str, Any]:
         """Return what the compiled plan has to know, as a dict."""
         return {"kind": self.kind, "k": self.k, "threshold": self.threshold}
 
-    def width(self, n_outputs):
+    def width(self, n_outputs: int) -> int:
         """Return how many totals the plan adds up."""
         return 1
 
-    def result(self, totals, count, n_outputs=1):
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure after `count` samples as a float; nan where count is 0."""
         return float(totals[0]) / count if count else float("nan")
 
@@ -58,7 +68,7 @@ class Metric(Configurable):
 class _MeanOverOutputs(Metric):
     """Totals that are sums over samples and outputs."""
 
-    def result(self, totals, count, n_outputs=1):
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         return super().result(totals, count * n_outputs)
 
 
@@ -67,7 +77,7 @@ class Accuracy(Metric):
 
     kind = "accuracy"
 
-    def __init__(self, name="accuracy"):
+    def __init__(self, name: str = "accuracy") -> None:
         super().__init__(name)
 
 
@@ -76,7 +86,7 @@ class TopKAccuracy(Metric):
 
     kind = "top_k_accuracy"
 
-    def __init__(self, k=5, name="top_k_accuracy"):
+    def __init__(self, k: int = 5, name: str = "top_k_accuracy") -> None:
         super().__init__(name)
         self.k = integer("TopKAccuracy", "k", k, at_least=1)
 
@@ -94,7 +104,7 @@ class BinaryAccuracy(Metric):
 
     kind = "binary_accuracy"
 
-    def __init__(self, threshold=0.5, name="binary_accuracy"):
+    def __init__(self, threshold: float = 0.5, name: str = "binary_accuracy") -> None:
         super().__init__(name)
         self.threshold = number("BinaryAccuracy", "threshold", threshold)
 
@@ -104,7 +114,7 @@ class MeanSquaredError(_MeanOverOutputs):
 
     kind = "mse"
 
-    def __init__(self, name="mse"):
+    def __init__(self, name: str = "mse") -> None:
         super().__init__(name)
 
 
@@ -113,7 +123,7 @@ class MeanAbsoluteError(_MeanOverOutputs):
 
     kind = "mae"
 
-    def __init__(self, name="mae"):
+    def __init__(self, name: str = "mae") -> None:
         super().__init__(name)
 
 
@@ -126,13 +136,13 @@ class R2(Metric):
 
     kind = "r2"
 
-    def __init__(self, name="r2"):
+    def __init__(self, name: str = "r2") -> None:
         super().__init__(name)
 
-    def width(self, n_outputs):
+    def width(self, n_outputs: int) -> int:
         return 3 * n_outputs
 
-    def result(self, totals, count, n_outputs=1):
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure.
 
         >>> R2().result([1.0, 6.0, 14.0], 3)
@@ -158,7 +168,7 @@ REGISTRY = Registry("metric", Metric, {
 })
 
 
-def get(identifier):
+def get(identifier: MetricLike) -> Metric:
     """Return the metric for a name, an instance, a class or a configuration.
 
     >>> get("mse").name
@@ -167,7 +177,7 @@ def get(identifier):
     return REGISTRY.get(identifier)
 
 
-def resolve(identifier, loss, n_outputs):
+def resolve(identifier: MetricLike, loss: Loss | None, n_outputs: int) -> Metric:
     """Return the metric meant by `identifier` for an output of width `n_outputs` trained with `loss`.
 
     Parameters
@@ -189,7 +199,7 @@ def resolve(identifier, loss, n_outputs):
     by_name = isinstance(identifier, str)
     binary = isinstance(loss, BinaryCrossEntropy)
     # Logits are positive where their sigmoid is above a half.
-    half = 0.0 if binary and loss.from_logits else 0.5
+    half = 0.0 if isinstance(loss, BinaryCrossEntropy) and loss.from_logits else 0.5
     if metric.kind == "accuracy" and (n_outputs == 1 or (by_name and binary)):
         return BinaryAccuracy(half, name=metric.name)
     if metric.kind == "binary_accuracy" and by_name:

@@ -6,14 +6,22 @@ difference (Fornberg 1988, table 1) is
     f'(x) = (f(x - 2h) - 8 f(x - h) + 8 f(x + h) - f(x + 2h)) / 12h + O(h^4)
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import schedules
 from .arrays import as_numbers, check_finite
 from .configurable import integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import Array, ArrayLike, RateLike
 
 __all__ = ["Descent", "GradientCheck", "check_gradient", "gradient_descent", "numerical_gradient"]
 
@@ -50,16 +58,18 @@ class Descent:
         f at these points.
     """
 
-    x: object
+    x: Any
     fun: float
     n_iter: int
     converged: bool
     reason: str
-    path: np.ndarray
-    values: np.ndarray
+    path: Array
+    values: Array
 
 
-def gradient_descent(f, grad, x0, lr=0.1, delta=1e-6, max_iter=1000, callback=None):
+def gradient_descent(f: Callable[[Any], Any], grad: Callable[[Any], Any] | None, x0: float | ArrayLike,
+                     lr: RateLike = 0.1, delta: float = 1e-6, max_iter: int = 1000,
+                     callback: Callable[[int, Any, float], object] | None = None) -> Descent:
     """Walk downhill: x_{n+1} = x_n - lr_n grad f(x_n), until |x_{n+1} - x_n| <= delta.
 
     Cauchy 1847; Goodfellow, Bengio, Courville, *Deep Learning* (2016), eq. 4.5.
@@ -141,7 +151,7 @@ def gradient_descent(f, grad, x0, lr=0.1, delta=1e-6, max_iter=1000, callback=No
     return Descent(_result(x), fun, len(path) - 1, converged, reason, np.array(path), np.array(values))
 
 
-def numerical_gradient(f, x, step=STEP):
+def numerical_gradient(f: Callable[[Any], Any], x: float | ArrayLike, step: float = STEP) -> Any:
     """The gradient of f at x by 4th-order central differences: four values of f for each entry of x.
 
     Parameters
@@ -180,11 +190,12 @@ class GradientCheck:
     """
 
     error: float
-    gradient: object
-    numerical: object
+    gradient: Any
+    numerical: Any
 
 
-def check_gradient(f, grad, x, step=STEP):
+def check_gradient(f: Callable[[Any], Any], grad: Callable[[Any], Any], x: float | ArrayLike,
+                   step: float = STEP) -> GradientCheck:
     """Compare grad(x) with finite differences of f.
 
     A right gradient has an error of 1e-9 or so, a wrong one mostly of 1e-3 to 2. Entries that disagree are looked at

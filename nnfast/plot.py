@@ -8,6 +8,10 @@ Every function draws on one Axes and returns it. Common arguments:
 matplotlib is imported when the first picture is drawn.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from . import activations, functional
@@ -15,6 +19,13 @@ from .arrays import as_numbers
 from .callbacks import GradientNorms, History
 from .configurable import boolean, integer
 from .layout import channels_last
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .model import Model
+    from .optimize import Descent
+    from .typing import Array, ArrayLike, PathLike
 
 __all__ = [
     "activation", "confusion_matrix", "decision_boundary", "descent_path", "feature_maps", "filters", "gradient_norms",
@@ -28,7 +39,8 @@ PLANE = 200
 
 # --- training --------------------------------------------------------------------------------------------------------
 
-def history(record, keys=("loss",), *, ax=None, save=None):
+def history(record: History | Model | Mapping[str, Sequence[float]], keys: str | Sequence[str] = ("loss",), *,
+            ax: Any = None, save: PathLike | None = None) -> Any:
     """Figures of training by epoch, those of validation as dashed lines.
 
     Parameters
@@ -42,8 +54,8 @@ def history(record, keys=("loss",), *, ax=None, save=None):
         epochs, figures = record.epoch, record.history
     elif isinstance(record, dict):
         epochs, figures = None, record
-    elif getattr(record, "history", None) is not None:
-        epochs, figures = record.history.epoch, record.history.history
+    elif isinstance(own := getattr(record, "history", None), History):
+        epochs, figures = own.epoch, own.history
     else:
         raise TypeError(f"plot.history: expected what fit returned, got {type(record).__name__} without a history")
     keys = [keys] if isinstance(keys, str) else list(keys)
@@ -64,7 +76,8 @@ def history(record, keys=("loss",), *, ax=None, save=None):
     return _done(ax, save)
 
 
-def gradient_norms(record, at=None, *, ax=None, save=None, **style):
+def gradient_norms(record: GradientNorms, at: int | None = None, *, ax: Any = None, save: PathLike | None = None,
+                   **style: Any) -> Any:
     """How large the gradient of each layer is: over the steps of training, or at one moment from layer to layer.
 
     Parameters
@@ -100,7 +113,8 @@ def gradient_norms(record, at=None, *, ax=None, save=None, **style):
     return _done(ax, save)
 
 
-def descent_path(result, f=None, *, margin=0.3, ax=None, save=None):
+def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, margin: float = 0.3, ax: Any = None,
+                 save: PathLike | None = None) -> Any:
     """The path of a descent: on the curve of f for one variable, over its contours for two, else f by step.
 
     Parameters
@@ -146,7 +160,8 @@ def descent_path(result, f=None, *, margin=0.3, ax=None, save=None):
 
 # --- decisions -------------------------------------------------------------------------------------------------------
 
-def confusion_matrix(y_true, y_pred, class_names=None, normalize=False, *, ax=None, save=None):
+def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence[str] | None = None,
+                     normalize: bool = False, *, ax: Any = None, save: PathLike | None = None) -> Any:
     """How often samples of each true class (rows) were taken for each class (columns).
 
     Parameters
@@ -190,7 +205,8 @@ def confusion_matrix(y_true, y_pred, class_names=None, normalize=False, *, ax=No
     return _done(ax, save)
 
 
-def decision_boundary(model, x, y=None, margin=0.1, *, ax=None, save=None):
+def decision_boundary(model: Model, x: ArrayLike, y: ArrayLike | None = None, margin: float = 0.1, *, ax: Any = None,
+                      save: PathLike | None = None) -> Any:
     """What a network with two inputs says over the plane: p = 0.5 of a yes/no output, the classes of a softmax.
 
     Parameters
@@ -246,7 +262,8 @@ def decision_boundary(model, x, y=None, margin=0.1, *, ax=None, save=None):
     return _done(ax, save)
 
 
-def activation(name, alpha=None, low=-6.0, high=6.0, *, ax=None, save=None):
+def activation(name: str, alpha: float | None = None, low: float = -6.0, high: float = 6.0, *, ax: Any = None,
+               save: PathLike | None = None) -> Any:
     """An activation function and its derivative, as the kernels compute them.
 
     Parameters
@@ -282,7 +299,8 @@ def activation(name, alpha=None, low=-6.0, high=6.0, *, ax=None, save=None):
 
 # --- images ----------------------------------------------------------------------------------------------------------
 
-def images(x, columns=None, titles=None, *, ax=None, save=None):
+def images(x: ArrayLike, columns: int | None = None, titles: Sequence[str] | None = None, *, ax: Any = None,
+           save: PathLike | None = None) -> Any:
     """Images side by side, each scaled to its own darkest and brightest pixel.
 
     Parameters
@@ -303,7 +321,9 @@ def images(x, columns=None, titles=None, *, ax=None, save=None):
     return _tiles(x, columns, titles, "gray", 0, 1, ax, save)
 
 
-def filters(model, layer=None, shape=None, channel=None, columns=None, titles=None, *, ax=None, save=None):
+def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int] | None = None,
+            channel: int | None = None, columns: int | None = None, titles: Sequence[str] | None = None, *,
+            ax: Any = None, save: PathLike | None = None) -> Any:
     """The weights of a layer, one image per unit or filter: blue below zero, red above, on one scale.
 
     Parameters
@@ -339,7 +359,8 @@ def filters(model, layer=None, shape=None, channel=None, columns=None, titles=No
     return _tiles(kernel, columns, titles, "RdBu_r", -largest, largest, ax, save, "weight")
 
 
-def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=None):
+def feature_maps(model: Model, x: ArrayLike, layer: str, columns: int | None = None,
+                 titles: Sequence[str] | None = None, *, ax: Any = None, save: PathLike | None = None) -> Any:
     """What a layer makes of one sample: an image per channel, on one scale.
 
     Parameters
@@ -362,7 +383,8 @@ def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=No
     return _tiles(maps, columns, titles, "viridis", float(maps.min()), float(maps.max()), ax, save, "activation")
 
 
-def saliency(model, x, y, shape=None, colorbar=True, *, ax=None, save=None):
+def saliency(model: Model, x: ArrayLike, y: Any, shape: Sequence[int] | None = None, colorbar: bool = True, *,
+             ax: Any = None, save: PathLike | None = None) -> Any:
     """Which pixels cause the error: the gradient of one sample's loss over its image.
 
     Red pixels raise the loss where they get brighter, blue ones lower it (Simonyan, Vedaldi, Zisserman 2013, section 3,

@@ -4,9 +4,16 @@ The halved square makes the gradient l2 * w, the "weight decay" of most texts; K
 half of this one.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .configurable import Configurable, Registry, number
+
+if TYPE_CHECKING:
+    from .typing import ArrayLike, RegularizerLike
 
 
 class Regularizer(Configurable):
@@ -15,7 +22,7 @@ class Regularizer(Configurable):
     l1 = 0.0
     l2 = 0.0
 
-    def __call__(self, w):
+    def __call__(self, w: ArrayLike) -> float:
         """Return the penalty of the array `w` as a float."""
         w = np.asarray(w, dtype=np.float64)
         return float(self.l1 * np.abs(w).sum() + 0.5 * self.l2 * np.square(w).sum())
@@ -28,7 +35,7 @@ class L1(Regularizer):
     1.5
     """
 
-    def __init__(self, l1=0.01):
+    def __init__(self, l1: float = 0.01) -> None:
         self.l1 = number("L1", "l1", l1, at_least=0)
 
 
@@ -39,14 +46,14 @@ class L2(Regularizer):
     1.25
     """
 
-    def __init__(self, l2=0.01):
+    def __init__(self, l2: float = 0.01) -> None:
         self.l2 = number("L2", "l2", l2, at_least=0)
 
 
 class L1L2(Regularizer):
     """l1 * sum |w| + l2 / 2 * sum w^2."""
 
-    def __init__(self, l1=0.01, l2=0.01):
+    def __init__(self, l1: float = 0.01, l2: float = 0.01) -> None:
         self.l1 = number("L1L2", "l1", l1, at_least=0)
         self.l2 = number("L1L2", "l2", l2, at_least=0)
 
@@ -54,7 +61,7 @@ class L1L2(Regularizer):
 REGISTRY = Registry("regularizer", Regularizer, {"l1": L1, "l2": L2, "l1_l2": L1L2})
 
 
-def get(identifier):
+def get(identifier: RegularizerLike | None) -> Regularizer | None:
     """Return the regularizer for a name, an instance, a class or a configuration; None stays None.
 
     >>> get("l2")

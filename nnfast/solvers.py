@@ -4,13 +4,21 @@ For problems with few parameters and a smooth loss, regressions above all: a hun
 eight digits. Loss and gradient come from the compiled plan, the steps from SciPy.
 """
 
+from __future__ import annotations
+
 import math
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import Array, SolverLike
 
 #: iterations where the user names no number
 MOST_ITERATIONS = 1000
@@ -23,7 +31,8 @@ ROUNDING = 1e-6
 class Solver(Configurable):
     """Base: a subclass defines `minimize`."""
 
-    def minimize(self, function, x0, low, max_iterations, after_iteration):
+    def minimize(self, function: Callable[[Array], tuple[float, Array]], x0: Array, low: Array, max_iterations: int,
+                 after_iteration: Callable[[Array], bool]) -> tuple[bool, str]:
         """Minimise a function.
 
         Parameters
@@ -58,11 +67,12 @@ class LBFGS(Solver):
         Past steps from which the curvature is estimated.
     """
 
-    def __init__(self, tolerance=1e-9, memory=20):
+    def __init__(self, tolerance: float = 1e-9, memory: int = 20) -> None:
         self.tolerance = number("LBFGS", "tolerance", tolerance, above=0)
         self.memory = integer("LBFGS", "memory", memory, at_least=1)
 
-    def minimize(self, function, x0, low, max_iterations, after_iteration):
+    def minimize(self, function: Callable[[Array], tuple[float, Array]], x0: Array, low: Array, max_iterations: int,
+                 after_iteration: Callable[[Array], bool]) -> tuple[bool, str]:
         try:
             from scipy.optimize import minimize
         except ImportError:
@@ -88,7 +98,7 @@ class LBFGS(Solver):
 REGISTRY = Registry("solver", Solver, {"lbfgs": LBFGS})
 
 
-def get(identifier):
+def get(identifier: SolverLike) -> Solver:
     """Return the solver for a name, an instance, a class or a configuration.
 
     >>> get("lbfgs")

@@ -4,14 +4,22 @@ A column of numbers becomes one column of x, a column of text one column of 0 an
 JSON-able: in ``model.metadata`` they are saved with the model.
 """
 
+from __future__ import annotations
+
 import csv as csv_module
 import math
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..configurable import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Array, Config, PathLike
 
 #: what spreadsheets and programs write where a value is missing
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"})
@@ -33,15 +41,15 @@ class TableEncoding:
         {"names", "kind": "classes", "classes"} or {"names", "kind": "numbers"}.
     """
 
-    columns: list
-    target: dict | None
+    columns: list[Config]
+    target: Config | None
 
-    def to_dict(self):
+    def to_dict(self) -> Config:
         """JSON-able data, from which ``TableEncoding(**data)`` is the same."""
         return {"columns": self.columns, "target": self.target}
 
     @property
-    def feature_names(self):
+    def feature_names(self) -> list[str]:
         """A name for each column of x."""
         names = []
         for column in self.columns:
@@ -50,11 +58,11 @@ class TableEncoding:
         return names
 
     @property
-    def classes(self):
+    def classes(self) -> list[str] | None:
         """Names of the classes, or None for a target of numbers."""
         return None if self.target is None or self.target["kind"] != "classes" else list(self.target["classes"])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<TableEncoding: {len(self.columns)} columns, {len(self.feature_names)} features>"
 
 
@@ -70,19 +78,19 @@ class Table:
         Its `classes` and `feature_names` are also here.
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
+    x: Array
+    y: Array | None
     encoding: TableEncoding
 
     @property
-    def classes(self):
+    def classes(self) -> list[str] | None:
         return self.encoding.classes
 
     @property
-    def feature_names(self):
+    def feature_names(self) -> list[str]:
         return self.encoding.feature_names
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         target = self.encoding.target
         if self.y is None or target is None:
             what = "no target"
@@ -93,7 +101,9 @@ class Table:
         return f"<Table: {self.x.shape[0]} rows, {self.x.shape[1]} features, {what}>"
 
 
-def csv(path, target=None, missing="error", kind="auto", drop=(), separator=None, encoding=None):
+def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
+        kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
+        separator: str | None = None, encoding: TableEncoding | Config | None = None) -> Table:
     """Read a table from a text file with one line per row and names in the first line.
 
     Parameters
@@ -142,7 +152,9 @@ def csv(path, target=None, missing="error", kind="auto", drop=(), separator=None
     return encode(columns, first_row, f"{path}", target, missing, kind, drop, encoding)
 
 
-def frame(data, target=None, missing="error", kind="auto", drop=(), encoding=None):
+def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
+          kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
+          encoding: TableEncoding | Config | None = None) -> Table:
     """A table from a frame of pandas, polars or Arrow, through narwhals; arguments as in `csv`.
 
     Examples

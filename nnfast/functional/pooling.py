@@ -3,6 +3,10 @@
 Layout: x (N, L, C) or (N, H, W, C), y (N, OL, C) or (N, OH, OW, C); global pooling gives (N, C).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._core import pooling as _pooling
@@ -11,18 +15,26 @@ from ..configurable import boolean, integer
 from ..geometry import global_window, pooling_window
 from .arguments import as_array, image, like, result_array
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def max_pool1d(x, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
+    from ..typing import Array, Padding, Size
+
+
+def max_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
+               out: Array | None = None, n_threads: int | None = None) -> Array:
     """The largest values along signals, (N, L, C) -> (N, OL, C). For the arguments see `max_pool2d`."""
     return _max("max_pool1d", 1, x, kernel_size, stride, padding, out, n_threads)
 
 
-def max_pool1d_backward(x, dy, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
+def max_pool1d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+                        *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """dx of `max_pool1d`, given its input x and dy. See `max_pool2d_backward`."""
     return _max_backward("max_pool1d_backward", 1, x, dy, kernel_size, stride, padding, out, n_threads)
 
 
-def max_pool2d(x, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
+def max_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
+               out: Array | None = None, n_threads: int | None = None) -> Array:
     """The largest value of each channel in windows over images.
 
     Parameters
@@ -49,7 +61,8 @@ def max_pool2d(x, kernel_size, stride=None, padding="valid", *, out=None, n_thre
     return _max("max_pool2d", 2, x, kernel_size, stride, padding, out, n_threads)
 
 
-def max_pool2d_backward(x, dy, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
+def max_pool2d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+                        *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """dx of `max_pool2d`: each window's dy goes to its largest value, the first one, row by row, of several.
 
     Parameters
@@ -75,19 +88,22 @@ def max_pool2d_backward(x, dy, kernel_size, stride=None, padding="valid", *, out
     return _max_backward("max_pool2d_backward", 2, x, dy, kernel_size, stride, padding, out, n_threads)
 
 
-def avg_pool1d(x, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None, n_threads=None):
+def avg_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+               count_include_pad: bool = False, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """Means along signals, (N, L, C) -> (N, OL, C). For the arguments see `avg_pool2d`."""
     return _average("avg_pool1d", 1, x, kernel_size, stride, padding, count_include_pad, out, n_threads)
 
 
-def avg_pool1d_backward(dy, x_shape, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None,
-                        n_threads=None):
+def avg_pool1d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, stride: Size | None = None,
+                        padding: Padding = "valid", count_include_pad: bool = False, *, out: Array | None = None,
+                        n_threads: int | None = None) -> Array:
     """dx of `avg_pool1d` for an x of shape x_shape, (N, L, C), given dy."""
     return _average_backward("avg_pool1d_backward", 1, dy, x_shape, kernel_size, stride, padding, count_include_pad,
                              out, n_threads)
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None, n_threads=None):
+def avg_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+               count_include_pad: bool = False, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """The mean of each channel in windows over images.
 
     Parameters
@@ -115,8 +131,9 @@ def avg_pool2d(x, kernel_size, stride=None, padding="valid", count_include_pad=F
     return _average("avg_pool2d", 2, x, kernel_size, stride, padding, count_include_pad, out, n_threads)
 
 
-def avg_pool2d_backward(dy, x_shape, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None,
-                        n_threads=None):
+def avg_pool2d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, stride: Size | None = None,
+                        padding: Padding = "valid", count_include_pad: bool = False, *, out: Array | None = None,
+                        n_threads: int | None = None) -> Array:
     """dx of `avg_pool2d`: each window's dy in equal parts to the pixels it averaged.
 
     Parameters
@@ -142,7 +159,7 @@ def avg_pool2d_backward(dy, x_shape, kernel_size, stride=None, padding="valid", 
                              out, n_threads)
 
 
-def global_max_pool(x, *, out=None, n_threads=None):
+def global_max_pool(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """The largest value of each channel, (N, L, C) or (N, H, W, C) -> (N, C)."""
     op = "global_max_pool"
     x, place = _everywhere(op, x)
@@ -151,7 +168,7 @@ def global_max_pool(x, *, out=None, n_threads=None):
     return out
 
 
-def global_max_pool_backward(x, dy, *, out=None, n_threads=None):
+def global_max_pool_backward(x: Array, dy: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """dx of `global_max_pool`, given its input x and dy (N, C): all of dy to the first of the largest values."""
     op = "global_max_pool_backward"
     x, place = _everywhere(op, x)
@@ -161,7 +178,7 @@ def global_max_pool_backward(x, dy, *, out=None, n_threads=None):
     return out
 
 
-def global_avg_pool(x, *, out=None, n_threads=None):
+def global_avg_pool(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """The mean of each channel, (N, L, C) or (N, H, W, C) -> (N, C)."""
     op = "global_avg_pool"
     x, place = _everywhere(op, x)
@@ -170,7 +187,8 @@ def global_avg_pool(x, *, out=None, n_threads=None):
     return out
 
 
-def global_avg_pool_backward(dy, x_shape, *, out=None, n_threads=None):
+def global_avg_pool_backward(dy: Array, x_shape: Sequence[int], *, out: Array | None = None,
+                             n_threads: int | None = None) -> Array:
     """dx of `global_avg_pool` for an x of shape x_shape, (N, L, C) or (N, H, W, C), given dy (N, C)."""
     op = "global_avg_pool_backward"
     dy = as_array(op, "dy", dy)

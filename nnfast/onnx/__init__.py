@@ -1,5 +1,15 @@
 """Models to ONNX files and from them (extra ``onnx``). The package onnx is imported when a function here is called."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..model import Model
+    from ..typing import DataFormat, PathLike
+
 __all__ = ["UnsupportedError", "export", "load"]
 
 
@@ -7,7 +17,7 @@ class UnsupportedError(ValueError):
     """The graph needs something that the layers here do not do; the message names the node and the operator."""
 
 
-def export(model, path, data_format=None, dtype=None):
+def export(model: Model, path: PathLike, data_format: DataFormat | None = None, dtype: str | None = None) -> None:
     """Write a model as an ONNX file.
 
     The graph has a dynamic batch axis, named N, and computes what `predict` does; the file is checked by onnx's full
@@ -45,7 +55,7 @@ def export(model, path, data_format=None, dtype=None):
     write(model, path, data_format, dtype)
 
 
-def load(path, input_shapes=None, seed=0):
+def load(path: PathLike, input_shapes: Mapping[str, Sequence[int]] | None = None, seed: int = 0) -> Model:
     """Read an ONNX file as a model that can be trained.
 
     Parameters
