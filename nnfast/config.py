@@ -59,6 +59,11 @@ def show_config() -> None:
     """Print version, instruction-set levels and threads; see `config` for the same as a dict.
 
     ``NNFAST_ISA=<level>`` in the environment, set before the import, selects a lower level.
+
+    >>> show_config()
+    nnfast         ...
+    level in use   ...
+    threads        ...
     """
     c = config()
     threads = f"{c['threads']} (OpenMP's limit {c['omp_limit']}, CPU affinity {c['affinity']}, "

@@ -30,6 +30,30 @@ def _parameter_names(cls):
     return [parameter.name for parameter in _parameters(cls)]
 
 
+def argument_text(value):
+    """An argument as `repr` shows it, but functions by their names and arrays by their shapes."""
+    if getattr(value, "shape", ()):
+        return f"<array {value.shape}>"
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+def call_text(owner, always):
+    """The call that makes `owner`, whose arguments are its attributes: what is needed or not at its default.
+
+    The first argument is also shown if it is one of the types `always`.
+    """
+    parts = []
+    for i, parameter in enumerate(_parameters(type(owner))):
+        value = getattr(owner, parameter.name, parameter.default)
+        if value is parameter.empty or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        text = argument_text(value)
+        first = i == 0 and isinstance(value, always) and not isinstance(value, bool)
+        if first or parameter.default is parameter.empty or text != argument_text(parameter.default):
+            parts.append(f"{parameter.name}={text}")
+    return f"{type(owner).__name__}({', '.join(parts)})"
+
+
 def _plain(value, owner, name):
     if isinstance(value, Configurable):
         return value.to_config()
@@ -50,13 +74,24 @@ class Configurable:
         ------
         ValueError
             If an argument is a Python function.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Huber(delta=2.0).get_config()
+        {'delta': 2.0}
         """
         owner = type(self).__name__
         return {name: _plain(getattr(self, name), owner, name) for name in _parameter_names(type(self))}
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """Build the object that `get_config` described; ValueError if a name is not an argument of it."""
+        """Build the object that `get_config` described; ValueError if a name is not an argument of it.
+
+        >>> import nnfast as nf
+        >>> nf.Huber.from_config({"delta": 2.0})
+        Huber(delta=2.0)
+        """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
         known = _parameter_names(cls)
@@ -69,15 +104,19 @@ class Configurable:
             raise ValueError(f"{cls.__name__}: bad configuration {config!r}: {error}") from error
 
     def to_config(self) -> Config:
-        """Return ``{"class": name, "config": get_config()}``, which the module's `get` turns back into the object."""
+        """Return ``{"class": name, "config": get_config()}``, which the module's `get` turns back into the object.
+
+        >>> import nnfast as nf
+        >>> nf.L2(0.1).to_config(), nf.regularizers.get(nf.L2(0.1).to_config())
+        ({'class': 'L2', 'config': {'l2': 0.1}}, L2(l2=0.1))
+        """
         return {"class": type(self).__name__, "config": self.get_config()}
 
     def _arguments(self):
         return {name: getattr(self, name) for name in _parameter_names(type(self))}
 
     def __repr__(self) -> str:
-        text = ", ".join(f"{name}={value!r}" for name, value in self._arguments().items())
-        return f"{type(self).__name__}({text})"
+        return call_text(self, (int, float))    # rates and factors matter, even if they are the default
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

@@ -99,6 +99,19 @@ def fashion_mnist(path: PathLike | None = None,
         The download failed; the message says where to put which files.
     ValueError
         A file is damaged, or is not what its name says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> for part, n in [("train", 3), ("t10k", 2)]:      # files of the same names and format
+    ...     with open(f"{folder}/{part}-images-idx3-ubyte", "wb") as file:
+    ...         _ = file.write(bytes([0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, 28, 0, 0, 0, 28]) + bytes(n * 28 * 28))
+    ...     with open(f"{folder}/{part}-labels-idx1-ubyte", "wb") as file:
+    ...         _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, n]) + bytes(range(n)))
+    >>> (x_train, y_train), (x_test, y_test) = fashion_mnist(folder)
+    >>> x_train.shape, y_train, x_test.shape
+    ((3, 784), array([0, 1, 2], dtype=int32), (2, 784))
     """
     if path is None:
         folder = join(_cache(), "fashion-mnist")
@@ -130,6 +143,15 @@ def read_idx(path: PathLike) -> Array:
     ------
     ValueError
         Not an idx file, an unknown type, damaged gzip data, or more or fewer bytes than the header promises.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/labels-idx1-ubyte"
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))     # type, axes, size, data
+    >>> read_idx(path)
+    array([7, 2, 1], dtype=uint8)
     """
     import gzip
     import zlib

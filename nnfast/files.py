@@ -84,6 +84,16 @@ def save(model: Model, path: PathLike, include_optimizer: bool = True) -> None:
         function), or has weights that are not finite. Nothing is written then.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    >>> path = tempfile.mkdtemp() + "/model.safetensors"
+    >>> nf.save(model, path)
+    >>> nf.load(path)
+    <Sequential 'sequential': 8 parameters, float32>
     """
     path = os.fspath(path)
     check_portable(model)
@@ -110,6 +120,16 @@ def load(path: PathLike) -> Model:
         If the file is not such a file, or damaged; the message names the file and the problem.
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    >>> path = tempfile.mkdtemp() + "/model.safetensors"
+    >>> model.save(path)
+    >>> bool((nf.load(path).predict([[1, 2, 3]]) == model.predict([[1, 2, 3]])).all())
+    True
     """
     path = os.fspath(path)
     with naming(path):
@@ -143,6 +163,14 @@ def from_json(text: str | bytes) -> Model:
     ------
     FileFormatError
         If the text is not of that format.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,), seed=1)
+    >>> again = nf.from_json(model.to_json())
+    >>> again, bool((again.get_weights()[0] == model.get_weights()[0]).all())
+    (<Sequential 'sequential': 8 parameters, float32>, True)
     """
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"from_json: expected a text, got {type(text).__name__}; a dict goes to nf.Model.from_config")

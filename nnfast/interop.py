@@ -163,6 +163,21 @@ def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] 
         For a file that cannot be read.
     ImportError
         Without h5py.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import h5py
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> path = tempfile.mkdtemp() + "/model.weights.h5"
+    >>> with h5py.File(path, "w") as file:      # as Keras lays it out
+    ...     file["layers/dense/vars/0"] = np.ones((3, 2))
+    ...     file["layers/dense/vars/1"] = np.zeros(2)
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    >>> nf.interop.from_keras_weights(model, path)
+    >>> model.predict([[1.0, 2.0, 3.0]])
+    array([[6., 6.]], dtype=float32)
     """
     path = os.fspath(path)
     with naming(path):

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from .typing import Array, ArrayLike, LossLike, Shape
 
+__all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "CustomLoss", "Huber", "Loss", "SquaredError", "get"]
+
 
 class Loss(Configurable):
     """Base of the losses.
@@ -40,6 +42,12 @@ class Loss(Configurable):
         Whether the output holds logits, i.e. the activation belongs to the loss.
     integer_labels : bool
         Whether targets may be class labels, one integer per sample, instead of one number per output.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.losses.get("squared_error"), nf.SquaredError().name
+    (SquaredError(), 'squared_error')
     """
 
     name: str | None = None
@@ -114,6 +122,14 @@ class CrossEntropy(_LogitLoss):
     Notes
     -----
     Targets are integer labels (B,) or rows (B, classes) of probabilities, e.g. one-hot.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(4, kernel_initializer="zeros")], input_shape=(2,))
+    >>> model.compile("adam", nf.CrossEntropy(from_logits=True))
+    >>> round(model.evaluate([[1.0, 2.0]], [3])["loss"], 4)         # log 4
+    1.3863
     """
 
     name = "cross_entropy"
@@ -136,6 +152,14 @@ class BinaryCrossEntropy(_LogitLoss):
     ----------
     from_logits : bool
         False: the output is a sigmoid. True: the output is linear and the loss takes its sigmoid.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, activation="sigmoid", kernel_initializer="zeros")], input_shape=(2,))
+    >>> model.compile("adam", nf.BinaryCrossEntropy())
+    >>> round(model.evaluate([[1.0, 2.0]], [[1.0]])["loss"], 4)     # log 2
+    0.6931
     """
 
     name = "binary_cross_entropy"
@@ -143,13 +167,27 @@ class BinaryCrossEntropy(_LogitLoss):
 
 
 class SquaredError(Loss):
-    """Sum over the outputs of (y - t)^2, without 1/2, for any output."""
+    """Sum over the outputs of (y - t)^2, without 1/2, for any output.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", nf.SquaredError())
+    >>> model.evaluate([[1.0]], [[3.0, 0.0]])
+    {'loss': 5.0}
+    """
 
     name = "squared_error"
 
 
 class AbsoluteError(Loss):
-    """Sum over the outputs of |y - t|, for any output; the gradient at y = t is 0."""
+    """Sum over the outputs of |y - t|, for any output; the gradient at y = t is 0.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", nf.AbsoluteError())
+    >>> model.evaluate([[1.0]], [[3.0, 0.0]])
+    {'loss': 3.0}
+    """
 
     name = "absolute_error"
 
@@ -161,6 +199,14 @@ class Huber(Loss):
     ----------
     delta : float
         Where the square ends, above 0.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", nf.Huber(delta=1.0))
+    >>> model.evaluate([[1.0]], [[3.0, 0.5]])
+    {'loss': 1.625}
     """
 
     name = "huber"
@@ -221,7 +267,7 @@ def get(identifier: LossLike) -> Loss:
     """Return the loss for a name, an instance, a class, a configuration or a function (see `CustomLoss`).
 
     >>> get("cross_entropy")
-    CrossEntropy(from_logits=False)
+    CrossEntropy()
     """
     if callable(identifier) and not isinstance(identifier, (type, Loss)):
         return CustomLoss(identifier)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .losses import Loss
     from .typing import MetricLike
 
+__all__ = ["Accuracy", "BinaryAccuracy", "MeanAbsoluteError", "MeanSquaredError", "Metric", "R2", "TopKAccuracy", "get"]
+
 
 class Metric(Configurable):
     """Base of the metrics.
@@ -37,6 +39,12 @@ class Metric(Configurable):
         Name of the compiled metric.
     name : str
         Key in the history; two metrics of one output need different names.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.metrics.get("accuracy"), nf.metrics.Accuracy(name="acc").name
+    (Accuracy(), 'acc')
     """
 
     kind: str | None = None
@@ -73,7 +81,14 @@ class _MeanOverOutputs(Metric):
 
 
 class Accuracy(Metric):
-    """Share of samples whose largest output is the target's class (the first one where several are equal)."""
+    """Share of samples whose largest output is the target's class (the first one where several are equal).
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
+    >>> model.compile("sgd", "cross_entropy", metrics=[nf.metrics.Accuracy()])
+    >>> model.evaluate([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0]], [0, 2])["accuracy"]
+    0.5
+    """
 
     kind = "accuracy"
 
@@ -82,7 +97,14 @@ class Accuracy(Metric):
 
 
 class TopKAccuracy(Metric):
-    """Share of samples whose class is among the `k` largest outputs."""
+    """Share of samples whose class is among the `k` largest outputs.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
+    >>> model.compile("sgd", "cross_entropy", metrics=[nf.TopKAccuracy(2)])
+    >>> model.evaluate([[5.0, 4.0, 0.0], [0.0, 5.0, 4.0]], [0, 2])["top_k_accuracy"]
+    1.0
+    """
 
     kind = "top_k_accuracy"
 
@@ -100,6 +122,14 @@ class BinaryAccuracy(Metric):
         Compared with the output as `predict` returns it; for an output of logits 0.0 means a probability of a half.
     name : str
         Key in the history.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("sigmoid")], input_shape=(1,))
+    >>> model.compile("sgd", "binary_cross_entropy", metrics=[nf.BinaryAccuracy(threshold=0.9)])
+    >>> model.evaluate([[1.0], [5.0]], [[1.0], [1.0]])["binary_accuracy"]
+    0.5
     """
 
     kind = "binary_accuracy"
@@ -110,7 +140,14 @@ class BinaryAccuracy(Metric):
 
 
 class MeanSquaredError(_MeanOverOutputs):
-    """Mean over samples and outputs of (y - t)^2."""
+    """Mean over samples and outputs of (y - t)^2.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", "squared_error", metrics=["mse"])
+    >>> model.evaluate([[1.0]], [[3.0, 1.0]])
+    {'loss': 4.0, 'mse': 2.0}
+    """
 
     kind = "mse"
 
@@ -119,7 +156,14 @@ class MeanSquaredError(_MeanOverOutputs):
 
 
 class MeanAbsoluteError(_MeanOverOutputs):
-    """Mean over samples and outputs of |y - t|."""
+    """Mean over samples and outputs of |y - t|.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", "squared_error", metrics=["mae"])
+    >>> model.evaluate([[1.0]], [[3.0, 1.0]])
+    {'loss': 4.0, 'mae': 1.0}
+    """
 
     kind = "mae"
 
@@ -132,6 +176,12 @@ class R2(Metric):
 
     Totals are the sums over samples of (y - t)^2, t and t^2, each for every output. Where all targets of an output
     are equal it counts 1.0 if they are met exactly, else 0.0, as in scikit-learn.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", "squared_error", metrics=["r2"])
+    >>> round(model.evaluate([[1.0], [2.0], [3.0]], [[1.0], [2.0], [4.0]])["r2"], 4)
+    0.7857
     """
 
     kind = "r2"

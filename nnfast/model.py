@@ -130,7 +130,13 @@ class Model(Training):
         return list(self._built().layers)
 
     def get_layer(self, name: str) -> Layer:
-        """The layer called `name`."""
+        """The layer called `name`.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(8, name="hidden"), nf.Dense(2)], input_shape=(3,))
+        >>> model.get_layer("hidden").units
+        8
+        """
         for layer in self.layers:
             if layer.name == name:
                 return layer
@@ -193,7 +199,7 @@ class Model(Training):
         return self._graph
 
     @property
-    def class_names(self) -> list[str] | dict[str, list[str]] | None:
+    def class_names(self) -> list[str] | Any:
         """What the values of the output mean, a list of texts, saved with the model; None if not set.
 
         With several outputs a dict of lists by output name. A single yes/no output may have two names, for 0 and 1.
@@ -245,7 +251,12 @@ class Model(Training):
             raise ValueError(f"metadata: must be texts, finite numbers, lists and dicts: {error}") from None
 
     def count_params(self) -> int:
-        """The number of parameters, frozen ones and running statistics included."""
+        """The number of parameters, frozen ones and running statistics included.
+
+        >>> import nnfast as nf
+        >>> nf.Sequential([nf.Dense(2)], input_shape=(3,)).count_params()
+        8
+        """
         return sum(int(np.prod(parameter.spec.shape)) for parameter in self._built().parameters)
 
     def summary(self) -> None:
@@ -263,7 +274,14 @@ class Model(Training):
 
     def plan(self) -> None:
         """Print what the compiled plan does: its nodes with what is fused and their buffers, for training and for
-        inference; what runs sample by sample, and where the threads wait for each other; memory and threads."""
+        inference; what runs sample by sample, and where the threads wait for each other; memory and threads.
+
+        >>> import nnfast as nf
+        >>> nf.Sequential([nf.Dense(2, activation="relu")], input_shape=(3,)).plan()
+        plan of sequential: float32, at most ...
+        stage 1, by samples: forward dense
+        ...
+        """
         print(plan_text(self))
 
     def __repr__(self) -> str:
@@ -284,7 +302,13 @@ class Model(Training):
         return dict(zip(self._built().index, self.get_weights()))
 
     def get_weights(self) -> list[Array]:
-        """Copies of all parameters as a list, in the order of `parameters`."""
+        """Copies of all parameters as a list, in the order of `parameters`.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> [w.shape for w in model.get_weights()]
+        [(3, 2), (2,)]
+        """
         graph = self._built()
         if self._plan is None:
             return [value.copy() for value in self._values]
@@ -302,6 +326,14 @@ class Model(Training):
         ------
         ValueError, TypeError
             For a wrong number, shape or type of arrays, NaN or infinities; no parameter is changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(1,))
+        >>> model.set_weights([[[3.0, 4.0]], [0.5, 0.5]])
+        >>> model.predict([[1.0]])
+        array([[3.5, 4.5]], dtype=float32)
         """
         graph = self._built()
         if isinstance(weights, (str, bytes, dict)) or not hasattr(weights, "__len__"):
@@ -325,6 +357,14 @@ class Model(Training):
         ValueError, TypeError
             For unknown names, wrong shapes or types, NaN, infinities or a negative variance; no parameter is changed
             then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.set_parameters({"dense/bias": [1.0, 2.0]})
+        >>> model.predict([[1.0]])
+        array([[2., 3.]], dtype=float32)
         """
         graph = self._built()
         new = self._checked(parameters, "set_parameters")
@@ -418,7 +458,14 @@ class Model(Training):
         self._epochs = integer(self.name, "epochs_trained", value, at_least=0)
 
     def optimizer_state(self) -> dict[str, Array]:
-        """Copies of the optimizer's arrays, ``{"dense/kernel/m": array, ...}``; empty if it keeps none."""
+        """Copies of the optimizer's arrays, ``{"dense/kernel/m": array, ...}``; empty if it keeps none.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2, use_bias=False)], input_shape=(1,))
+        >>> model.compile("adam", "squared_error")
+        >>> {name: array.shape for name, array in model.optimizer_state().items()}
+        {'dense/kernel/m': (1, 2), 'dense/kernel/v': (1, 2)}
+        """
         if self._settings is None or self._graph is None:
             return {}
         if self._plan is None:
@@ -435,6 +482,20 @@ class Model(Training):
         ------
         ValueError, TypeError
             For missing or unknown names, wrong shapes, NaN or infinities; nothing is changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> def build():
+        ...     model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+        ...     model.compile("adam", "squared_error")
+        ...     return model
+        >>> first, second = build(), build()
+        >>> history = first.fit([[1.0]], [[2.0]], epochs=5, verbose=0)
+        >>> second.set_weights(first.get_weights())
+        >>> second.set_optimizer_state(first.optimizer_state(), first.iterations)
+        >>> second.train_on_batch([[1.0]], [[2.0]]) == first.train_on_batch([[1.0]], [[2.0]])
+        True
         """
         self._compiled()
         steps = integer("set_optimizer_state", "iterations", iterations, at_least=0)
@@ -456,20 +517,41 @@ class Model(Training):
     # -- copies, configurations, files ---------------------------------------------------------------------------
 
     def save(self, path: PathLike, include_optimizer: bool = True) -> None:
-        """Write the model to a .safetensors file; see `nnfast.save`."""
+        """Write the model to a .safetensors file; see `nnfast.save`.
+
+        >>> import tempfile
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> model.save(path)
+        >>> nf.load(path)
+        <Sequential 'sequential': 8 parameters, float32>
+        """
         from .files import save  # here, because that module imports this one
 
         save(self, path, include_optimizer)
 
     def to_json(self, indent: int | None = None) -> str:
-        """The model without its weights as JSON text; see `nnfast.to_json`."""
+        """The model without its weights as JSON text; see `nnfast.to_json`.
+
+        >>> import json
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> json.loads(model.to_json())["model"]["input_shape"]
+        [3]
+        """
         from .files import to_json
 
         return to_json(self, indent)
 
     @staticmethod
     def from_json(text: str | bytes) -> Model:
-        """A new model from what `to_json` returned; see `nnfast.from_json`."""
+        """A new model from what `to_json` returned; see `nnfast.from_json`.
+
+        >>> import nnfast as nf
+        >>> nf.Model.from_json(nf.Sequential([nf.Dense(2)], input_shape=(3,)).to_json())
+        <Sequential 'sequential': 8 parameters, float32>
+        """
         from .files import from_json
 
         return from_json(text)
@@ -567,7 +649,13 @@ class Model(Training):
             self._graph.bind(self)
 
     def get_config(self) -> Config:
-        """The architecture as JSON-able data, without weights; `from_config` reads it."""
+        """The architecture as JSON-able data, without weights; `from_config` reads it.
+
+        >>> import nnfast as nf
+        >>> config = nf.Sequential([nf.Dense(2)], input_shape=(3,)).get_config()
+        >>> config["class"], config["input_shape"], config["layers"][0]["class"]
+        ('Sequential', [3], 'Dense')
+        """
         return {"class": "Model", **self._common_config(), **self._graph.get_config()}
 
     def _common_config(self):
@@ -582,6 +670,12 @@ class Model(Training):
         ------
         ValueError, TypeError
             If the configuration is not of a model, or names an unknown layer.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Model.from_config(nf.models.lenet5().get_config())
+        <Sequential 'lenet5': 61,706 parameters, float32>
         """
         if not isinstance(config, dict):
             raise TypeError(f"model configuration: expected a dict, got {type(config).__name__}")

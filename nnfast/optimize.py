@@ -36,7 +36,7 @@ SMALLEST = 1e-3
 FLOAT64 = np.dtype(np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Descent:
     """Where a descent ended and how it got there.
 
@@ -56,6 +56,13 @@ class Descent:
         All points, x0 first.
     values : array (n_iter + 1,)
         f at these points.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> result = nf.optimize.gradient_descent(lambda x: (x - 3) ** 2, lambda x: 2 * (x - 3), 0.0, lr=0.25)
+    >>> result, result.path[:3]
+    (<Descent: converged after 22 steps, f(x) = 5.11591e-13>, array([0.  , 1.5 , 2.25]))
     """
 
     x: Any
@@ -65,6 +72,10 @@ class Descent:
     reason: str
     path: Array
     values: Array
+
+    def __repr__(self) -> str:
+        how = "converged" if self.converged else "not converged"
+        return f"<Descent: {how} after {self.n_iter} step{'' if self.n_iter == 1 else 's'}, f(x) = {self.fun:.6g}>"
 
 
 def gradient_descent(f: Callable[[Any], Any], grad: Callable[[Any], Any] | None, x0: float | ArrayLike,
@@ -178,7 +189,7 @@ def numerical_gradient(f: Callable[[Any], Any], x: float | ArrayLike, step: floa
     return _result(numerical.reshape(x.shape))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientCheck:
     """A gradient beside its finite differences.
 
@@ -187,11 +198,21 @@ class GradientCheck:
     error : float
         Largest difference, divided by the largest entry of the two, or by |f| / 1000 if that is more.
     gradient, numerical : float64 arrays of x's shape, or floats
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> check = nf.optimize.check_gradient(lambda x: x @ x, lambda x: 3 * x, [1.0, 2.0])    # wrong: 2 x
+    >>> round(check.error, 2), check.gradient, check.numerical.round(6)
+    (0.33, array([3., 6.]), array([2., 4.]))
     """
 
     error: float
     gradient: Any
     numerical: Any
+
+    def __repr__(self) -> str:
+        return f"<GradientCheck: error {self.error:.2g} in {np.size(self.gradient)} derivatives>"
 
 
 def check_gradient(f: Callable[[Any], Any], grad: Callable[[Any], Any], x: float | ArrayLike,

@@ -28,6 +28,8 @@ from .configurable import Configurable, Registry, boolean, number
 if TYPE_CHECKING:
     from .typing import Array, OptimizerLike, RateLike
 
+__all__ = ["Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "SGD", "get"]
+
 
 class Optimizer(Configurable):
     """Base of the optimizers.
@@ -38,6 +40,14 @@ class Optimizer(Configurable):
         Name of the compiled update.
     learning_rate : float, Schedule or callable
         Rate, or the rate of each step 0, 1, ...; may be set between epochs. All else is fixed.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> optimizer = nf.optimizers.get("adam")
+    >>> optimizer.learning_rate = 0.01
+    >>> optimizer
+    Adam(learning_rate=0.01)
     """
 
     kind: str | None = None
@@ -60,11 +70,12 @@ class Optimizer(Configurable):
         self.clip_norm = None if clip_norm is None else self._number("clip_norm", clip_norm, above=0)
         self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=0)
 
-    def _number(self, name, value, **bounds):
+    def _number(self, name: str, value: object, **bounds: float) -> float:
         return number(type(self).__name__, name, value, **bounds)
 
     @property
     def learning_rate(self) -> float | Any:
+        """Rate, or the rate of each step 0, 1, ...; may be set between epochs."""
         return self._learning_rate
 
     @learning_rate.setter
@@ -108,7 +119,12 @@ class Optimizer(Configurable):
         return rates
 
     def hyperparameters(self) -> dict[str, float]:
-        """Return the constants of the update as a dict of floats, with the names the compiled plan uses."""
+        """Return the constants of the update as a dict of floats, with the names the compiled plan uses.
+
+        >>> import nnfast as nf
+        >>> nf.AdamW(weight_decay=0.1).hyperparameters()["weight_decay"]
+        0.1
+        """
         return {
             "momentum": self.momentum,
             "nesterov": float(self.nesterov),
@@ -142,7 +158,15 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adaptive moment estimation with bias correction."""
+    """Adaptive moment estimation with bias correction.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.Adam(0.125), "squared_error")
+    >>> loss = model.train_on_batch([[1.0]], [[3.0]])
+    >>> model.get_weights()         # the first step is as long as the rate
+    [array([[0.125]], dtype=float32)]
+    """
 
     kind = "adam"
 
@@ -155,7 +179,12 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, which acts on every parameter, biases included, as in PyTorch."""
+    """Adam with decoupled weight decay, which acts on every parameter, biases included, as in PyTorch.
+
+    >>> import nnfast as nf
+    >>> nf.AdamW(nf.schedules.WarmUp(100, then=1e-3), weight_decay=0.05)
+    AdamW(learning_rate=WarmUp(steps=100, then=0.001), weight_decay=0.05)
+    """
 
     kind = "adamw"
 
@@ -166,7 +195,14 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """Gradient divided by a running root mean square, uncentred."""
+    """Gradient divided by a running root mean square, uncentred.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile(nf.RMSprop(0.001, clip_norm=1.0), "squared_error")
+    >>> model.optimizer
+    RMSprop(learning_rate=0.001, clip_norm=1.0)
+    """
 
     kind = "rmsprop"
 
@@ -179,7 +215,15 @@ class RMSprop(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """Gradient divided by the root of the sum of all its squares so far."""
+    """Gradient divided by the root of the sum of all its squares so far.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.Adagrad(0.5), "squared_error")
+    >>> loss = model.train_on_batch([[1.0]], [[3.0]])
+    >>> model.get_weights()         # the first step is as long as the rate
+    [array([[0.5]], dtype=float32)]
+    """
 
     kind = "adagrad"
 

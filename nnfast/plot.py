@@ -49,6 +49,15 @@ def history(record: History | Model | Mapping[str, Sequence[float]], keys: str |
         What `fit` returned, the model it trained, or ``history.history``.
     keys : sequence of str
         Which figures; "val_" + key is drawn with it where there is one.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.models.linear_regression(1)
+    >>> record = model.fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3, verbose=0)
+    >>> ax = nf.plot.history(record)
+    >>> ax.get_xlabel(), ax.get_ylabel(), ax.lines[0].get_xdata()
+    ('epoch', 'loss', array([1, 2, 3]))
     """
     if isinstance(record, History):
         epochs, figures = record.epoch, record.history
@@ -89,6 +98,18 @@ def gradient_norms(record: GradientNorms, at: int | None = None, *, ax: Any = No
         None: one line per layer over all records.
     style
         Of the line over the layers: label, color, linestyle, ... as in matplotlib's plot.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> x, y = np.eye(4), np.arange(4)
+    >>> model = nf.Sequential([nf.Dense(8, activation="sigmoid"), nf.Dense(4, activation="softmax")])
+    >>> model.compile("sgd", "cross_entropy")
+    >>> record = nf.callbacks.GradientNorms(x, y)
+    >>> fitted = model.fit(x, y, epochs=2, callbacks=record, verbose=0)
+    >>> [line.get_label() for line in nf.plot.gradient_norms(record).lines]
+    ['dense', 'dense_1']
     """
     if not isinstance(record, GradientNorms) or not record.steps:
         raise TypeError("plot.gradient_norms: expected a GradientNorms callback that fit has used")
@@ -124,6 +145,14 @@ def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, marg
         The function, for the curve or the contours: ``f(x)`` of one point.
     margin : float
         How far to draw around the path, as a part of its extent.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> result = nf.optimize.gradient_descent(lambda x: x**2, None, -2.0)
+    >>> ax = nf.plot.descent_path(result, lambda x: x**2)
+    >>> [line.get_label() for line in ax.lines[:2]]
+    ['f', 'path']
     """
     path = np.asarray(getattr(result, "path", None), np.float64)
     if path.ndim == 0 or not hasattr(result, "values"):
@@ -172,6 +201,13 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
         By default 0, 1, ...
     normalize : bool
         Parts of each row instead of counts.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> ax = nf.plot.confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], class_names=["cat", "dog"])
+    >>> [(text.get_position(), text.get_text()) for text in ax.texts]
+    [((0, 0), '1'), ((1, 0), '1'), ((1, 1), '2')]
     """
     boolean("plot.confusion_matrix", "normalize", normalize)
     y_true, y_pred = (as_numbers(y, f"plot.confusion_matrix: {name}") for name, y in
@@ -219,6 +255,15 @@ def decision_boundary(model: Model, x: ArrayLike, y: ArrayLike | None = None, ma
         Their labels, shown as colours.
     margin : float
         How far to draw around the points, as a part of their extent.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.models.logistic_regression(2)
+    >>> x, y = [[0.0, 0.0], [1.0, 1.0]], [0, 1]
+    >>> history = model.fit(x, y, epochs=5, verbose=0)
+    >>> nf.plot.decision_boundary(model, x, y).get_xlabel()
+    '$x_1$'
     """
     x = as_numbers(x, "plot.decision_boundary: x")
     if model.input_shapes != [(2,)] or len(model.output_shapes) != 1 or len(model.output_shape) != 1:
@@ -274,6 +319,13 @@ def activation(name: str, alpha: float | None = None, low: float = -6.0, high: f
         For leaky_relu and elu.
     low, high : float
         The range of z.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> ax = nf.plot.activation("sigmoid")
+    >>> [line.get_label() for line in ax.lines[-2:]]
+    ['sigmoid', 'its derivative, at most 0.25']
     """
     name, alpha = activations.resolve(name, alpha, "plot.activation")
     if not activations.ACTIVATIONS[name].elementwise:
@@ -310,6 +362,14 @@ def images(x: ArrayLike, columns: int | None = None, titles: Sequence[str] | Non
         Images in a row; by default such that the whole is about square.
     titles : sequence of str, optional
         Written over the images.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), _ = nf.datasets.digits(flatten=False)
+    >>> ax = nf.plot.images(x[:6], columns=3, titles=[str(label) for label in y[:6]])
+    >>> len(ax.images), [text.get_text() for text in ax.texts] == [str(label) for label in y[:6]]
+    (6, True)
     """
     x = as_numbers(x, "plot.images: x")
     if x.ndim == 3:
@@ -338,6 +398,13 @@ def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int]
         Of a kernel with several input channels: the one to show; by default their sum.
     columns, titles
         See `images`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Conv2D(8, 3)], input_shape=(28, 28, 1))
+    >>> len(nf.plot.filters(model).images)
+    8
     """
     kernel = _kernel(model, layer)
     if kernel.ndim == 2:
@@ -373,6 +440,14 @@ def feature_maps(model: Model, x: ArrayLike, layer: str, columns: int | None = N
         A layer whose output has shape (H, W, K); one of shape (K,) is drawn as single pixels.
     columns, titles
         See `images`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), _ = nf.datasets.digits(flatten=False)
+    >>> model = nf.Sequential([nf.Conv2D(4, 3, activation="relu")], input_shape=(8, 8, 1))
+    >>> len(nf.plot.feature_maps(model, x[0], "conv2d").images)
+    4
     """
     part = model.submodel(layer)
     maps = channels_last(part.predict(_one_sample("plot.feature_maps", part, x)), part.data_format)[0]
@@ -399,6 +474,15 @@ def saliency(model: Model, x: ArrayLike, y: Any, shape: Sequence[int] | None = N
     shape : (H, W), optional
         How the pixels of a flat sample are arranged.
     colorbar : bool
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), _ = nf.datasets.digits()
+    >>> model = nf.models.softmax_regression(64, 10)
+    >>> ax = nf.plot.saliency(model, x[0], y[0], shape=(8, 8))
+    >>> ax.images[-1].get_array().shape
+    (8, 8)
     """
     op = "plot.saliency"
     batch = _one_sample(op, model, x)

@@ -15,12 +15,25 @@ from .configurable import Configurable, Registry, number
 if TYPE_CHECKING:
     from .typing import ArrayLike, RegularizerLike
 
+__all__ = ["L1", "L1L2", "L2", "Regularizer", "get"]
+
 
 class Regularizer(Configurable):
-    """Base: the attributes `l1` and `l2` are the factors, 0.0 where a subclass has none."""
+    """Base: the attributes `l1` and `l2` are the factors, 0.0 where a subclass has none.
+
+    >>> import nnfast as nf
+    >>> class Sparse(nf.regularizers.Regularizer):
+    ...     l1 = 0.25
+    >>> Sparse()([1.0, -2.0])
+    0.75
+    """
 
     l1 = 0.0
     l2 = 0.0
+
+    def __repr__(self) -> str:
+        # All factors: one that is left out would be taken for 0.
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._arguments().items())})"
 
     def __call__(self, w: ArrayLike) -> float:
         """Return the penalty of the array `w` as a float."""
@@ -51,7 +64,11 @@ class L2(Regularizer):
 
 
 class L1L2(Regularizer):
-    """l1 * sum |w| + l2 / 2 * sum w^2."""
+    """l1 * sum |w| + l2 / 2 * sum w^2.
+
+    >>> L1L2(0.5, 0.5)([1.0, -2.0])
+    2.75
+    """
 
     def __init__(self, l1: float = 0.01, l2: float = 0.01) -> None:
         self.l1 = number("L1L2", "l1", l1, at_least=0)

@@ -13,12 +13,32 @@ if TYPE_CHECKING:
 
     from .typing import Array, Config, RateLike
 
+__all__ = [
+    "Constant", "Cosine", "Exponential", "FromFunction", "InverseTime", "OneCycle", "Schedule", "Step", "WarmUp",
+    "get",
+]
+
 
 class Schedule(Configurable):
-    """Base: a subclass defines `rates(t)` for a float64 array of steps."""
+    """Base: a subclass defines `rates(t)` for a float64 array of steps.
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> class Root(nf.schedules.Schedule):
+    ...     def __init__(self, initial):
+    ...         self.initial = initial
+    ...     def rates(self, t):
+    ...         return self.initial / np.sqrt(t + 1)
+    >>> nf.SGD(Root(0.1)), Root(0.1)(3)
+    (SGD(learning_rate=Root(initial=0.1)), 0.05)
+    """
 
     def values(self, start: int, count: int) -> Array:
-        """Return the rates of steps start ... start + count - 1 as a float64 array."""
+        """Return the rates of steps start ... start + count - 1 as a float64 array.
+
+        >>> Constant(0.5).values(10, 3)
+        array([0.5, 0.5, 0.5])
+        """
         # A rate that overflows is reported by the optimizer, with its step, not by NumPy.
         with np.errstate(over="ignore"):
             return np.asarray(self.rates(np.arange(start, start + count, dtype=np.float64)), dtype=np.float64)
@@ -33,7 +53,11 @@ class Schedule(Configurable):
 
 
 class Constant(Schedule):
-    """The same rate for every step."""
+    """The same rate for every step.
+
+    >>> Constant(0.1)(1000)
+    0.1
+    """
 
     def __init__(self, rate: float) -> None:
         self.rate = number("Constant", "rate", rate, above=0)
@@ -59,7 +83,11 @@ class Step(Schedule):
 
 
 class Exponential(Schedule):
-    """initial * decay_rate^(t / decay_steps) (PyTorch's ExponentialLR where decay_steps is 1)."""
+    """initial * decay_rate^(t / decay_steps) (PyTorch's ExponentialLR where decay_steps is 1).
+
+    >>> Exponential(1.0, 0.5, decay_steps=2).values(0, 5).round(4)
+    array([1.    , 0.7071, 0.5   , 0.3536, 0.25  ])
+    """
 
     def __init__(self, initial: float, decay_rate: float, decay_steps: int = 1) -> None:
         self.initial = number("Exponential", "initial", initial, above=0)
@@ -74,6 +102,12 @@ class Cosine(Schedule):
     """final + (initial - final) (1 + cos(pi t / total_steps)) / 2, and `final` from total_steps on.
 
     Loshchilov and Hutter 2017, eq. 5, without restarts; up to total_steps equal to PyTorch's CosineAnnealingLR.
+
+    >>> import nnfast as nf
+    >>> nf.Adam(Cosine(1e-3, total_steps=1000))
+    Adam(learning_rate=Cosine(initial=0.001, total_steps=1000))
+    >>> Cosine(1.0, total_steps=4).values(0, 6).round(4)
+    array([1.    , 0.8536, 0.5   , 0.1464, 0.    , 0.    ])
     """
 
     def __init__(self, initial: float, total_steps: int, final: float = 0.0) -> None:
@@ -86,7 +120,11 @@ class Cosine(Schedule):
 
 
 class InverseTime(Schedule):
-    """initial / (1 + decay_rate t / decay_steps)."""
+    """initial / (1 + decay_rate t / decay_steps).
+
+    >>> InverseTime(1.0, decay_rate=1.0).values(0, 4).round(4)
+    array([1.    , 0.5   , 0.3333, 0.25  ])
+    """
 
     def __init__(self, initial: float, decay_rate: float, decay_steps: int = 1) -> None:
         self.initial = number("InverseTime", "initial", initial, above=0)
@@ -120,7 +158,7 @@ class WarmUp(Schedule):
     def __init__(self, steps: int, then: float | Schedule | Config, start: float = 0.0) -> None:
         self.steps = integer("WarmUp", "steps", steps, at_least=1)
         if isinstance(then, (Schedule, dict)):
-            self.then = REGISTRY.get(then)
+            self.then: float | Schedule = REGISTRY.get(then)
         else:
             self.then = number("WarmUp", "then", then, above=0)
         self.start = number("WarmUp", "start", start, at_least=0)
@@ -137,6 +175,9 @@ class OneCycle(Schedule):
 
     Smith and Topin 2018. The rates are those of PyTorch's OneCycleLR; the momentum is left alone (PyTorch's
     cycle_momentum=False).
+
+    >>> OneCycle(1.0, total_steps=10).values(0, 10).round(2)
+    array([0.04, 0.52, 1.  , 0.95, 0.81, 0.61, 0.39, 0.19, 0.05, 0.  ])
     """
 
     def __init__(self, max_rate: float, total_steps: int, pct_start: float = 0.3, div_factor: float = 25.0,
@@ -161,7 +202,11 @@ class OneCycle(Schedule):
 
 
 class FromFunction(Schedule):
-    """The rates a Python function of the step returns. It is called for each step of an epoch before the epoch."""
+    """The rates a Python function of the step returns. It is called for each step of an epoch before the epoch.
+
+    >>> FromFunction(lambda step: 0.1 if step < 2 else 0.01).values(0, 4)
+    array([0.1 , 0.1 , 0.01, 0.01])
+    """
 
     def __init__(self, function: Callable[[int], float]) -> None:
         if not callable(function):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .typing import Array, SolverLike
 
+__all__ = ["LBFGS", "Solver", "get"]
+
 #: iterations where the user names no number
 MOST_ITERATIONS = 1000
 
@@ -29,7 +31,12 @@ ROUNDING = 1e-6
 
 
 class Solver(Configurable):
-    """Base: a subclass defines `minimize`."""
+    """Base: a subclass defines `minimize`.
+
+    >>> import nnfast as nf
+    >>> isinstance(nf.solvers.get("lbfgs"), nf.solvers.Solver)
+    True
+    """
 
     def minimize(self, function: Callable[[Array], tuple[float, Array]], x0: Array, low: Array, max_iterations: int,
                  after_iteration: Callable[[Array], bool]) -> tuple[bool, str]:
@@ -65,6 +72,14 @@ class LBFGS(Solver):
         Largest entry of the gradient at which the search ends.
     memory : int
         Past steps from which the curvature is estimated.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.models.linear_regression(1, dtype="float64")
+    >>> history = model.fit([[0.0], [1.0]], [[1.0], [3.0]], solver=nf.solvers.LBFGS(tolerance=1e-12), verbose=0)
+    >>> history.converged, model.predict([[2.0]]).round(6)
+    (True, array([[5.]]))
     """
 
     def __init__(self, tolerance: float = 1e-9, memory: int = 20) -> None:
@@ -102,7 +117,7 @@ def get(identifier: SolverLike) -> Solver:
     """Return the solver for a name, an instance, a class or a configuration.
 
     >>> get("lbfgs")
-    LBFGS(tolerance=1e-09, memory=20)
+    LBFGS(tolerance=1e-09)
     """
     return REGISTRY.get(identifier)
 

@@ -62,7 +62,17 @@ INFERENCE_BATCH = 256
 
 
 class TrainingError(FloatingPointError):
-    """A loss or gradient became infinite or NaN. The step was not applied: the model has its last finite weights."""
+    """A loss or gradient became infinite or NaN. The step was not applied: the model has its last finite weights.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile(nf.SGD(1e30), "squared_error")
+    >>> try:
+    ...     history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=50, verbose=0)
+    ... except nf.TrainingError:
+    ...     print("too fast; the history has", model.history)
+    too fast; the history has <History: 0 epochs>
+    """
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,14 @@ class Training:
         ------
         ValueError, TypeError
             For unknown names, or a loss or metric that does not fit its output. The model stays as it was.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(2,))
+        >>> model.compile(nf.Adam(1e-2, clip_norm=1.0), "cross_entropy", metrics=["accuracy"], regularizer=nf.L2(1e-4))
+        >>> model.optimizer
+        Adam(learning_rate=0.01, clip_norm=1.0)
         """
         optimizer = optimizers.get(optimizer)
         regularizer = regularizers.get(regularizer)
@@ -179,6 +197,16 @@ class Training:
         ------
         ValueError
             If the loss or the learning rate is a Python function.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1)], input_shape=(2,))
+        >>> model.compile(nf.SGD(0.1), "squared_error", metrics=["mae"])
+        >>> again = model.clone()
+        >>> again.compile(**model.get_compile_config())
+        >>> again.optimizer
+        SGD(learning_rate=0.1)
         """
         if self._settings is None:
             return None
@@ -516,6 +544,14 @@ class Training:
         ------
         TrainingError
             If the loss or the gradient is not finite; the step is not applied.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+        >>> model.compile(nf.SGD(0.25), "squared_error")
+        >>> [model.train_on_batch([[1.0]], [[2.0]]) for step in range(2)]
+        [{'loss': 4.0}, {'loss': 0.0}]
         """
         fast = self._train_fast
         if fast is not None and sample_weight is None and class_weight is None:
@@ -536,7 +572,14 @@ class Training:
         return objective.figures(totals)
 
     def test_on_batch(self, x: Data, y: Data, sample_weight: ArrayLike | None = None) -> Logs:
-        """Loss and metrics of one batch, without training; as `evaluate` with everything in one batch."""
+        """Loss and metrics of one batch, without training; as `evaluate` with everything in one batch.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile("sgd", "squared_error")
+        >>> model.test_on_batch([[1.0], [2.0]], [[1.0], [4.0]])
+        {'loss': 2.0}
+        """
         return self.evaluate(x, y, None, sample_weight)
 
     def evaluate(self, x: Source, y: Data | None = None, batch_size: int | None = None,
@@ -555,6 +598,14 @@ class Training:
         -------
         dict of str to float
             ``{"loss": ..., "accuracy": ...}``; the loss includes penalties.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile("sgd", "squared_error", metrics=["mae"])
+        >>> model.evaluate([[1.0], [2.0]], [[1.0], [4.0]])
+        {'loss': 2.0, 'mae': 1.0}
         """
         if batch_size is not None:
             batch_size = integer("evaluate", "batch_size", batch_size, at_least=1)
@@ -649,6 +700,14 @@ class Training:
         Returns
         -------
         ndarray of x's shape, in the model's dtype; a list of them for several inputs
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(2,))
+        >>> model.compile("sgd", "squared_error")
+        >>> model.input_gradient([[1.0, 2.0]], [[0.0]])         # 2 (y_hat - y) w
+        array([[6., 6.]], dtype=float32)
         """
         with Unbuild(self):
             plan, _ = self._with_loss(x)
@@ -661,6 +720,14 @@ class Training:
         Returns
         -------
         ndarray of float64 (N,)
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile("sgd", "squared_error")
+        >>> model.per_sample_loss([[1.0], [2.0]], [[1.0], [4.0]])
+        array([0., 4.])
         """
         with Unbuild(self):
             plan, _ = self._with_loss(x)
@@ -768,6 +835,15 @@ class Training:
         ------
         ValueError, TypeError
             For missing or unknown names, wrong shapes, NaN or infinities; no parameter is changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile(nf.SGD(0.5))
+        >>> model.apply_gradients({"dense/kernel": [[0.5]]})
+        >>> model.get_weights()
+        [array([[0.75]], dtype=float32)]
         """
         settings = self._compiled()
         graph = self._built()

@@ -9,19 +9,23 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..configurable import boolean, choose, integer, number
+from ..configurable import argument_text, boolean, call_text, choose, integer, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model import Model
     from ..training import TrainingError
-    from ..typing import Callbacks, Config, Data, Logs, Mode, Verbose
+    from ..typing import Array, Callbacks, Config, Data, Logs, Mode, Verbose
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where `fit` stands: epochs done, batches done of the next one, and what these have added up."""
+    """Where `fit` stands: epochs done, batches done of the next one, and what these have added up.
+
+    >>> Position(epoch=2, step=10)
+    Position(epoch=2, step=10, totals=None)
+    """
 
     epoch: int
     step: int = 0
@@ -42,6 +46,21 @@ class Callback:
         The model being trained; setting ``model.stop_training = True`` ends training after the epoch.
     params : dict
         "epochs", the number of the last epoch; "steps", the batches of an epoch; "initial_epoch".
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> class LossBelow(nf.Callback):
+    ...     def __init__(self, limit):
+    ...         self.limit = limit
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         if logs["loss"] < self.limit:
+    ...             self.model.stop_training = True
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile(nf.SGD(0.1), "squared_error")
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=1000, callbacks=LossBelow(0.01), verbose=0)
+    >>> len(history.epoch) < 20
+    True
     """
 
     model: Model | Any = None
@@ -49,10 +68,15 @@ class Callback:
     #: whether this one is called after all others, to see what they have done
     comes_last = False
 
+    def __repr__(self) -> str:
+        return call_text(self, (int, float, str))
+
     def set_model(self, model: Model) -> None:
+        """Given the model before training."""
         self.model = model
 
     def set_params(self, params: dict[str, Any]) -> None:
+        """Given `params` before training."""
         self.params = params
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
@@ -130,6 +154,15 @@ class CallbackList:
     ------
     TypeError
         If something in `callbacks` is not a `Callback`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> params = {"epochs": 2, "steps": 10}
+    >>> run = nf.callbacks.CallbackList([nf.History(), nf.ProgressBar(0)], model=None, params=params)
+    >>> run.on_epoch_end(0, {"loss": 0.5})
+    >>> run, run.wants_batches
+    (CallbackList([<History: 1 epoch, last loss=0.5>, ProgressBar(verbose=0)]), False)
     """
 
     def __init__(self, callbacks: Callbacks | None, model: Any, params: dict[str, Any]) -> None:
@@ -157,33 +190,43 @@ class CallbackList:
         self.states: list[tuple[Callback, Config]] = []
         self.wants_progress = any(callback.wants_progress for callback in self.callbacks)
 
+    def __repr__(self) -> str:
+        return f"CallbackList({self.callbacks!r})"
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """`Callback.on_train_begin` of each, then the states of a checkpoint."""
         for callback in self.callbacks:
             callback.on_train_begin(logs)
         for callback, state in self.states:
             callback.set_state(state)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """`Callback.on_epoch_begin` of each."""
         for callback in self.callbacks:
             callback.on_epoch_begin(epoch, logs)
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """`Callback.on_batch_end` of each."""
         for callback in self.callbacks:
             callback.on_batch_end(batch, logs)
 
     def on_progress(self, step: int, logs: Logs | None = None) -> None:
+        """`Callback.on_progress` of each."""
         for callback in self.callbacks:
             callback.on_progress(step, logs)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """`Callback.on_epoch_end` of each."""
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
+        """`Callback.on_train_end` of each."""
         for callback in self.callbacks:
             callback.on_train_end(logs)
 
     def on_training_error(self, error: TrainingError) -> bool:
+        """`Callback.on_training_error` of each; True if one of them gave True."""
         handled = False
         for callback in self.callbacks:     # all of them are told
             handled = callback.on_training_error(error) or handled
@@ -236,7 +279,8 @@ class History(Callback):
 
     def __repr__(self) -> str:
         last = _figures({name: values[-1] for name, values in self.history.items() if values})
-        return f"<History: {len(self.epoch)} epochs{', last ' + last if last else ''}>"
+        n = len(self.epoch)
+        return f"<History: {n} epoch{'' if n == 1 else 's'}{', last ' + last if last else ''}>"
 
 
 class LambdaCallback(Callback):
@@ -267,6 +311,10 @@ class LambdaCallback(Callback):
             if not callable(function):
                 raise TypeError(f"LambdaCallback: {name} must be callable, got {type(function).__name__}")
             setattr(self, name, function)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={argument_text(value)}" for name, value in self.__dict__.items() if callable(value))
+        return f"LambdaCallback({given})"
 
     @property
     def wants_batches(self) -> bool:
@@ -299,6 +347,16 @@ class EarlyStopping(Callback):
         The best figure and its epoch; nan and None before the first.
     stopped_epoch : int or None
         The epoch that stopped training.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.SGD(0.25), "squared_error")
+    >>> stop = nf.EarlyStopping("loss", patience=2, restore_best=True)
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=100, callbacks=stop, verbose=0)
+    >>> stop.best, stop.best_epoch, stop.stopped_epoch
+    (0.0, 1, 3)
     """
 
     def __init__(self, monitor: str = "val_loss", min_delta: float = 0.0, patience: int = 0, mode: Mode = "auto",
@@ -312,12 +370,12 @@ class EarlyStopping(Callback):
         self.restore_best = boolean("EarlyStopping", "restore_best", restore_best)
         self._forget()
 
-    def _forget(self):
+    def _forget(self) -> None:
         self.best = math.nan
-        self.best_epoch = None
-        self.stopped_epoch = None
+        self.best_epoch: int | None = None
+        self.stopped_epoch: int | None = None
         self._waited = 0
-        self._weights = None
+        self._weights: list[Array] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._forget()
@@ -436,6 +494,10 @@ class GradientNorms(Callback):
     def set_state(self, state: Config) -> None:
         self.steps, self.norms = state["steps"], state["norms"]
 
+    def __repr__(self) -> str:
+        every = "epoch" if self.every is None else f"{self.every} steps"
+        return f"<GradientNorms: {len(self.steps)} records of {len(self.norms)} layers, one every {every}>"
+
     def _record(self, step):
         _, grads = self.model.gradients(self.x, self.y)
         squares = {}
@@ -457,6 +519,15 @@ class ProgressBar(Callback):
     file : file object, optional
         Where to write; by default the bar goes to stderr if that is a terminal (or a notebook), and nowhere if it is
         not; the lines go to stdout.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.SGD(0.25), "squared_error")
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=2, verbose=2)
+    epoch 1/2: loss=4
+    epoch 2/2: loss=0
     """
 
     def __init__(self, verbose: Verbose = 1, file: IO[str] | None = None) -> None:

@@ -14,10 +14,11 @@ from .base import Callback, EarlyStopping
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..model import Model
     from ..typing import Config, Logs, Mode
 
 
-def fixed_rate(who, model):
+def fixed_rate(who: str, model: Model) -> float:
     """The optimizer's rate, which must be a number."""
     rate = model.optimizer.learning_rate
     if not isinstance(rate, float):

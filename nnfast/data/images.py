@@ -32,6 +32,15 @@ class Images:
     classes : list of str
         Names of the folders; ``model.class_names = images.classes`` saves them with the model.
     paths : list of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nnfast.data import Images
+    >>> x, y = np.zeros((2, 6, 8, 3), np.uint8), np.array([0, 1], np.int32)
+    >>> images = Images(x, y, classes=["cat", "dog"], paths=["cat/1.png", "dog/1.png"])
+    >>> images, [images.classes[label] for label in images.y]
+    (<Images: 2 of 6 x 8 x 3, 2 classes>, ['cat', 'dog'])
     """
 
     x: Array

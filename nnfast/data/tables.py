@@ -39,6 +39,16 @@ class TableEncoding:
         {"name", "kind": "number", "fill"} or {"name", "kind": "text", "values"}.
     target : dict or None
         {"names", "kind": "classes", "classes"} or {"names", "kind": "numbers"}.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nnfast as nf
+    >>> table = nf.data.frame(pd.DataFrame({"legs": [4, 2], "animal": ["cat", "hen"]}), target="animal")
+    >>> model = nf.models.softmax_regression(1, 2)
+    >>> model.metadata = {"encoding": table.encoding.to_dict()}
+    >>> nf.data.frame(pd.DataFrame({"legs": [2, 2, 4]}), encoding=model.metadata["encoding"])
+    <Table: 3 rows, 1 features, no target>
     """
 
     columns: list[Config]
@@ -76,6 +86,16 @@ class Table:
     y : int32 array (N,) of classes, float32 array (N,) or (N, targets) of numbers, or None without a target
     encoding : TableEncoding
         Its `classes` and `feature_names` are also here.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nnfast as nf
+    >>> table = nf.data.frame(pd.DataFrame({"cover": ["fur", "feathers"], "animal": ["cat", "hen"]}), target="animal")
+    >>> table
+    <Table: 2 rows, 2 features, 2 classes of 'animal'>
+    >>> table.feature_names, table.y, table.classes
+    (['cover=feathers', 'cover=fur'], array([0, 1], dtype=int32), ['cat', 'hen'])
     """
 
     x: Array
@@ -84,10 +104,12 @@ class Table:
 
     @property
     def classes(self) -> list[str] | None:
+        """Names of the classes, or None for a target of numbers."""
         return self.encoding.classes
 
     @property
     def feature_names(self) -> list[str]:
+        """A name for each column of x."""
         return self.encoding.feature_names
 
     def __repr__(self) -> str:

@@ -54,74 +54,144 @@ def sigmoid_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads
 
 
 def tanh(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """y = tanh(x), elementwise."""
+    """y = tanh(x), elementwise.
+
+    >>> import numpy as np
+    >>> tanh(np.array([-1e4, 0.0, 0.5]))
+    array([-1.        ,  0.        ,  0.46211716])
+    """
     return _forward("tanh", x, None, out, n_threads)
 
 
 def tanh_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx = dy (1 - y^2), from the output y = tanh(x)."""
+    """dx = dy (1 - y^2), from the output y = tanh(x).
+
+    >>> import numpy as np
+    >>> tanh_backward(np.array([10.0, 10.0]), y=np.array([0.0, 0.5]))
+    array([10. ,  7.5])
+    """
     return _backward("tanh", dy, "y", y, None, out, n_threads)
 
 
 def relu(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """y = max(x, 0), elementwise."""
+    """y = max(x, 0), elementwise.
+
+    >>> import numpy as np
+    >>> relu(np.array([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
     return _forward("relu", x, None, out, n_threads)
 
 
 def relu_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx = dy where y > 0, else 0, from the output y = relu(x)."""
+    """dx = dy where y > 0, else 0, from the output y = relu(x).
+
+    >>> import numpy as np
+    >>> relu_backward(np.array([10.0, 10.0]), y=np.array([0.0, 2.0]))
+    array([ 0., 10.])
+    """
     return _backward("relu", dy, "y", y, None, out, n_threads)
 
 
 def leaky_relu(x: Array, *, alpha: float = 0.01, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """y = x where x > 0, else alpha x; alpha >= 0."""
+    """y = x where x > 0, else alpha x; alpha >= 0.
+
+    >>> import numpy as np
+    >>> leaky_relu(np.array([-1.0, 2.0]), alpha=0.1)
+    array([-0.1,  2. ])
+    """
     return _forward("leaky_relu", x, alpha, out, n_threads)
 
 
 def leaky_relu_backward(dy: Array, y: Array, *, alpha: float = 0.01, out: Array | None = None,
                         n_threads: int | None = None) -> Array:
-    """dx = dy where y > 0, else alpha dy, from the output y = leaky_relu(x)."""
+    """dx = dy where y > 0, else alpha dy, from the output y = leaky_relu(x).
+
+    >>> import numpy as np
+    >>> leaky_relu_backward(np.array([10.0, 10.0]), y=np.array([-0.1, 2.0]), alpha=0.1)
+    array([ 1., 10.])
+    """
     return _backward("leaky_relu", dy, "y", y, alpha, out, n_threads)
 
 
 def elu(x: Array, *, alpha: float = 1.0, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """y = x where x > 0, else alpha (exp(x) - 1); alpha >= 0 (Clevert et al. 2015)."""
+    """y = x where x > 0, else alpha (exp(x) - 1); alpha >= 0 (Clevert et al. 2015).
+
+    >>> import numpy as np
+    >>> elu(np.array([-1e4, -1.0, 2.0]))
+    array([-1.        , -0.63212056,  2.        ])
+    """
     return _forward("elu", x, alpha, out, n_threads)
 
 
 def elu_backward(dy: Array, y: Array, *, alpha: float = 1.0, out: Array | None = None,
                  n_threads: int | None = None) -> Array:
-    """dx = dy where y > 0, else dy (y + alpha), from the output y = elu(x)."""
+    """dx = dy where y > 0, else dy (y + alpha), from the output y = elu(x).
+
+    >>> import numpy as np
+    >>> elu_backward(np.array([10.0, 10.0]), y=np.array([-0.5, 2.0]))
+    array([ 5., 10.])
+    """
     return _backward("elu", dy, "y", y, alpha, out, n_threads)
 
 
 def gelu(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """y = x Phi(x) with the normal distribution's Phi, exact, not the tanh form (Hendrycks and Gimpel 2016)."""
+    """y = x Phi(x) with the normal distribution's Phi, exact, not the tanh form (Hendrycks and Gimpel 2016).
+
+    >>> import numpy as np
+    >>> gelu(np.array([-1.0, 0.0, 1.0]))
+    array([-0.15865525,  0.        ,  0.84134475])
+    """
     return _forward("gelu", x, None, out, n_threads)
 
 
 def gelu_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx = dy (Phi(x) + x phi(x)), from the input x."""
+    """dx = dy (Phi(x) + x phi(x)), from the input x.
+
+    >>> import numpy as np
+    >>> gelu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
+    array([0.5       , 1.08331547])
+    """
     return _backward("gelu", dy, "x", x, None, out, n_threads)
 
 
 def silu(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """y = x sigmoid(x), also called swish (Elfwing et al. 2017)."""
+    """y = x sigmoid(x), also called swish (Elfwing et al. 2017).
+
+    >>> import numpy as np
+    >>> silu(np.array([-1.0, 0.0, 1.0]))
+    array([-0.26894142,  0.        ,  0.73105858])
+    """
     return _forward("silu", x, None, out, n_threads)
 
 
 def silu_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx = dy s (1 + x (1 - s)) with s = sigmoid(x), from the input x."""
+    """dx = dy s (1 + x (1 - s)) with s = sigmoid(x), from the input x.
+
+    >>> import numpy as np
+    >>> silu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
+    array([0.5       , 0.92767051])
+    """
     return _backward("silu", dy, "x", x, None, out, n_threads)
 
 
 def softplus(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """y = log(1 + exp(x)), without overflow."""
+    """y = log(1 + exp(x)), without overflow.
+
+    >>> import numpy as np
+    >>> softplus(np.array([-1e4, 0.0, 1e4]))
+    array([0.00000000e+00, 6.93147181e-01, 1.00000000e+04])
+    """
     return _forward("softplus", x, None, out, n_threads)
 
 
 def softplus_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx = dy sigmoid(x), from the input x."""
+    """dx = dy sigmoid(x), from the input x.
+
+    >>> import numpy as np
+    >>> softplus_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1e4]))
+    array([0.5, 1. ])
+    """
     return _backward("softplus", dy, "x", x, None, out, n_threads)
 
 
@@ -141,7 +211,12 @@ def softmax(x: Array, *, out: Array | None = None, n_threads: int | None = None)
 
 
 def softmax_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx_j = y_j (dy_j - sum_k dy_k y_k) over the last axis, from the output y = softmax(x)."""
+    """dx_j = y_j (dy_j - sum_k dy_k y_k) over the last axis, from the output y = softmax(x).
+
+    >>> import numpy as np
+    >>> softmax_backward(np.array([[1.0, 0.0]]), y=np.array([[0.5, 0.5]]))
+    array([[ 0.25, -0.25]])
+    """
     dy = as_array("softmax_backward", "dy", dy)
     _check_rows("softmax_backward", "dy", dy)
     y = like("softmax_backward", "y", y, "dy", dy, dy.shape)

@@ -36,7 +36,14 @@ def conv1d_backward(x: Array, w: Array, dy: Array, stride: Size = 1, padding: Pa
                     groups: int = 1, *, need_dx: bool = True, need_dw: bool = True, need_db: bool = True,
                     out: tuple[Array | None, Array | None, Array | None] | None = None,
                     n_threads: int | None = None) -> tuple[Arrays, Arrays, Arrays]:
-    """Gradients (dx, dw, db) of `conv1d` without activation, given dy (N, OL, K). See `conv2d_backward`."""
+    """Gradients (dx, dw, db) of `conv1d` without activation, given dy (N, OL, K). See `conv2d_backward`.
+
+    >>> import numpy as np
+    >>> x, w = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1), np.array([-1.0, 1.0]).reshape(2, 1, 1)
+    >>> dx, dw, db = conv1d_backward(x, w, np.ones((1, 2, 1)))
+    >>> dx[0, :, 0], dw[:, 0, 0], db
+    (array([-1.,  0.,  1.]), array([3., 6.]), array([2.]))
+    """
     return _backward("conv1d_backward", 1, x, w, dy, stride, padding, dilation, groups, (need_dx, need_dw, need_db),
                      out, n_threads)
 

@@ -75,6 +75,11 @@ def binary_cross_entropy(p: Array, y: Array, *, sample_weight: ArrayLike | None 
 
     The logarithms are cut off at -100, as PyTorch's BCELoss does. Returns (loss, dp). Where p is a sigmoid's output,
     `sigmoid_cross_entropy` on the logits is faster and exact.
+
+    >>> import numpy as np
+    >>> loss, dp = binary_cross_entropy(np.array([[0.5], [0.8]]), np.array([[1.0], [0.0]]))
+    >>> round(loss, 4), dp[:, 0]
+    (1.1513, array([-1. ,  2.5]))
     """
     return _regression("binary_cross_entropy", "p", p, y, sample_weight, 0.0, out, n_threads)
 
@@ -91,7 +96,12 @@ def squared_error(y_hat: Array, y: Array, *, sample_weight: ArrayLike | None = N
 
 def absolute_error(y_hat: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
                    n_threads: int | None = None) -> tuple[float, Array]:
-    """sum_j |y_hat_j - y_j|, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat)."""
+    """sum_j |y_hat_j - y_j|, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat).
+
+    >>> import numpy as np
+    >>> absolute_error(np.array([[1.0, -3.0]]), np.array([[0.0, 0.0]]))
+    (4.0, array([[ 1., -1.]]))
+    """
     return _regression("absolute_error", "y_hat", y_hat, y, sample_weight, 0.0, out, n_threads)
 
 
@@ -100,6 +110,10 @@ def huber(y_hat: Array, y: Array, *, delta: float = 1.0, sample_weight: ArrayLik
     """Huber's loss, summed over the outputs: d^2 / 2 where d = |y_hat - y| <= delta, else delta (d - delta / 2).
 
     Arrays have shape (B, ...), delta > 0. Returns (loss, dy_hat).
+
+    >>> import numpy as np
+    >>> huber(np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))
+    (2.625, array([[0.5, 1. ]]))
     """
     delta = number("huber", "delta", delta, above=0)
     return _regression("huber", "y_hat", y_hat, y, sample_weight, delta, out, n_threads)

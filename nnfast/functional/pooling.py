@@ -23,13 +23,24 @@ if TYPE_CHECKING:
 
 def max_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
                out: Array | None = None, n_threads: int | None = None) -> Array:
-    """The largest values along signals, (N, L, C) -> (N, OL, C). For the arguments see `max_pool2d`."""
+    """The largest values along signals, (N, L, C) -> (N, OL, C). For the arguments see `max_pool2d`.
+
+    >>> import numpy as np
+    >>> max_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
+    array([5., 4.])
+    """
     return _max("max_pool1d", 1, x, kernel_size, stride, padding, out, n_threads)
 
 
 def max_pool1d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
                         *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx of `max_pool1d`, given its input x and dy. See `max_pool2d_backward`."""
+    """dx of `max_pool1d`, given its input x and dy. See `max_pool2d_backward`.
+
+    >>> import numpy as np
+    >>> x = np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1)
+    >>> max_pool1d_backward(x, np.array([10.0, 20.0]).reshape(1, 2, 1), 2)[0, :, 0]
+    array([ 0., 10.,  0., 20.])
+    """
     return _max_backward("max_pool1d_backward", 1, x, dy, kernel_size, stride, padding, out, n_threads)
 
 
@@ -90,14 +101,24 @@ def max_pool2d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | N
 
 def avg_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
                count_include_pad: bool = False, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """Means along signals, (N, L, C) -> (N, OL, C). For the arguments see `avg_pool2d`."""
+    """Means along signals, (N, L, C) -> (N, OL, C). For the arguments see `avg_pool2d`.
+
+    >>> import numpy as np
+    >>> avg_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
+    array([3. , 3.5])
+    """
     return _average("avg_pool1d", 1, x, kernel_size, stride, padding, count_include_pad, out, n_threads)
 
 
 def avg_pool1d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, stride: Size | None = None,
                         padding: Padding = "valid", count_include_pad: bool = False, *, out: Array | None = None,
                         n_threads: int | None = None) -> Array:
-    """dx of `avg_pool1d` for an x of shape x_shape, (N, L, C), given dy."""
+    """dx of `avg_pool1d` for an x of shape x_shape, (N, L, C), given dy.
+
+    >>> import numpy as np
+    >>> avg_pool1d_backward(np.array([10.0, 20.0]).reshape(1, 2, 1), (1, 4, 1), 2)[0, :, 0]
+    array([ 5.,  5., 10., 10.])
+    """
     return _average_backward("avg_pool1d_backward", 1, dy, x_shape, kernel_size, stride, padding, count_include_pad,
                              out, n_threads)
 
@@ -160,7 +181,12 @@ def avg_pool2d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, st
 
 
 def global_max_pool(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """The largest value of each channel, (N, L, C) or (N, H, W, C) -> (N, C)."""
+    """The largest value of each channel, (N, L, C) or (N, H, W, C) -> (N, C).
+
+    >>> import numpy as np
+    >>> global_max_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
+    array([[ 5., 20.]])
+    """
     op = "global_max_pool"
     x, place = _everywhere(op, x)
     out = result_array(op, out, (x.shape[0], x.shape[-1]), x.dtype, (x,))
@@ -169,7 +195,14 @@ def global_max_pool(x: Array, *, out: Array | None = None, n_threads: int | None
 
 
 def global_max_pool_backward(x: Array, dy: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """dx of `global_max_pool`, given its input x and dy (N, C): all of dy to the first of the largest values."""
+    """dx of `global_max_pool`, given its input x and dy (N, C): all of dy to the first of the largest values.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2)
+    >>> global_max_pool_backward(x, np.array([[7.0, 8.0]]))[0]
+    array([[0., 8.],
+           [7., 0.]])
+    """
     op = "global_max_pool_backward"
     x, place = _everywhere(op, x)
     dy = like(op, "dy", dy, "x", x, (x.shape[0], x.shape[-1]))
@@ -179,7 +212,12 @@ def global_max_pool_backward(x: Array, dy: Array, *, out: Array | None = None, n
 
 
 def global_avg_pool(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
-    """The mean of each channel, (N, L, C) or (N, H, W, C) -> (N, C)."""
+    """The mean of each channel, (N, L, C) or (N, H, W, C) -> (N, C).
+
+    >>> import numpy as np
+    >>> global_avg_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
+    array([[ 3., 15.]])
+    """
     op = "global_avg_pool"
     x, place = _everywhere(op, x)
     out = result_array(op, out, (x.shape[0], x.shape[-1]), x.dtype, (x,))
@@ -189,7 +227,13 @@ def global_avg_pool(x: Array, *, out: Array | None = None, n_threads: int | None
 
 def global_avg_pool_backward(dy: Array, x_shape: Sequence[int], *, out: Array | None = None,
                              n_threads: int | None = None) -> Array:
-    """dx of `global_avg_pool` for an x of shape x_shape, (N, L, C) or (N, H, W, C), given dy (N, C)."""
+    """dx of `global_avg_pool` for an x of shape x_shape, (N, L, C) or (N, H, W, C), given dy (N, C).
+
+    >>> import numpy as np
+    >>> global_avg_pool_backward(np.array([[8.0, 6.0]]), (1, 2, 2))[0]
+    array([[4., 3.],
+           [4., 3.]])
+    """
     op = "global_avg_pool_backward"
     dy = as_array(op, "dy", dy)
     x_shape = _input_shape(op, x_shape, (3, 4))

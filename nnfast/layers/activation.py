@@ -64,6 +64,11 @@ class ActivatedLayer(Layer):
     def output_activation(self) -> str | None:
         return self.activation.activation
 
+    def argument(self, field: str) -> Any:
+        if field == "activation" and self.activation.get_config()["alpha"] is None:
+            return self.activation.activation
+        return super().argument(field)
+
     def get_config(self) -> Config:
         name, alpha = self.activation.activation, self.activation.get_config()["alpha"]
         activation = name if alpha is None else {"activation": name, "alpha": alpha}

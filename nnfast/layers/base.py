@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from ..configurable import Configurable, boolean, integer
+from ..configurable import Configurable, argument_text, boolean, integer
 
 if TYPE_CHECKING:
     from ..initializers import Initializer
@@ -83,6 +84,15 @@ class Layer:
         False freezes the layer's parameters: they get no update. May be changed at any time.
 
     A layer belongs to one model, as its weights do; `Model.clone` copies both.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> layer = nf.Dense(8, activation="relu", name="hidden")
+    >>> model = nf.Sequential([layer, nf.Dense(2)], input_shape=(3,))
+    >>> layer.trainable = False
+    >>> model.layers
+    [Dense(8, activation='relu', name='hidden', trainable=False), Dense(2)]
     """
 
     #: the stem of automatic names, and the class's name in model files via the table in ``__init__``
@@ -162,6 +172,12 @@ class Layer:
         Returns
         -------
         Value
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Dense(8)(nf.Input((3,)))
+        <Value of dense, shape (8,)>
         """
         several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
         inputs = tuple(cast("Sequence[Value]", inputs)) if several else (cast("Value", inputs),)
@@ -207,7 +223,12 @@ class Layer:
         return "linear"
 
     def get_config(self) -> Config:
-        """The constructor's arguments as JSON-able data."""
+        """The constructor's arguments as JSON-able data.
+
+        >>> import nnfast as nf
+        >>> nf.MaxPool2D(2, name="pool").get_config()
+        {'name': 'pool', 'trainable': True, 'kernel_size': [2, 2], 'stride': [2, 2], 'padding': 'valid'}
+        """
         config: Config = {"name": self._name, "trainable": self._trainable}
         for field in self.fields:
             value = getattr(self, field)
@@ -216,7 +237,12 @@ class Layer:
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """The inverse of `get_config`; ValueError if an argument is unknown or missing."""
+        """The inverse of `get_config`; ValueError if an argument is unknown or missing.
+
+        >>> import nnfast as nf
+        >>> nf.MaxPool2D.from_config({"kernel_size": [2, 2], "padding": "same"})
+        MaxPool2D(2, padding='same')
+        """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
         try:
@@ -231,9 +257,31 @@ class Layer:
             raise ValueError(f"{self.label}: takes one input, got {len(input_shapes)}")
         return input_shapes[0]
 
+    def argument(self, field: str) -> Any:
+        """A field in the shortest form that the constructor takes."""
+        value = getattr(self, field)
+        if field in ("kernel_size", "stride", "dilation") and isinstance(value, tuple) and len(set(value)) == 1:
+            return value[0]
+        return value
+
     def __repr__(self) -> str:
-        fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.fields)
-        return f"{type(self).__name__}({fields})"
+        parameters = inspect.signature(type(self)).parameters
+        needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+        plain = None
+        if set(needed) <= set(self.fields):
+            plain = type(self)(**{name: getattr(self, name) for name in needed})
+        parts = []
+        for field in self.fields:
+            text = argument_text(self.argument(field))
+            if field in needed:
+                parts.append(text)
+            elif plain is None or text != argument_text(plain.argument(field)):
+                parts.append(f"{field}={text}")
+        if self._name is not None and not re.fullmatch(rf"{self.kind}(_\d+)?", self._name):
+            parts.append(f"name={self._name!r}")
+        if not self._trainable:
+            parts.append("trainable=False")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def as_lists(value):

@@ -21,11 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..geometry import Window
+    from ..initializers import Initializer
+    from ..regularizers import Regularizer
     from ..typing import ActivationLike, InitializerLike, Padding, RegularizerLike, Shape, Size
 
 
 class Convolution(ActivatedLayer):
     """What the convolution layers share; `axes` is the number of spatial axes."""
+
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    padding: Padding
+    dilation: int | tuple[int, int]
+    use_bias: bool
+    kernel_initializer: Initializer
+    bias_initializer: Initializer
+    kernel_regularizer: Regularizer | None
 
     axes = 2
     fields: tuple[str, ...] = (

@@ -54,8 +54,10 @@ class Input(Value):
 
     @property
     def data_shape(self) -> Shape:
+        """The shape of one sample as the data have it."""
         return data_shape(self.shape, self.data_format)
 
     def __repr__(self) -> str:
         order = "" if self.data_format == "channels_last" else f", data_format={self.data_format!r}"
-        return f"Input({self.data_shape}, name={self.name!r}{order})"
+        name = "" if self.name is None else f", name={self.name!r}"
+        return f"Input({self.data_shape}{name}{order})"

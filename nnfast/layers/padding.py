@@ -31,6 +31,8 @@ class ZeroPadding2D(Layer):
     (6, 9, 3)
     """
 
+    padding: Padding
+
     kind = "zero_padding2d"
     fields = ("padding",)
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 class Pooling(Layer):
     """What the pooling layers share; `axes` is the number of spatial axes."""
 
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    padding: Padding
+
     axes = 2
     fields: tuple[str, ...] = ("kernel_size", "stride", "padding")
 

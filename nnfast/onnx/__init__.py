@@ -14,7 +14,20 @@ __all__ = ["UnsupportedError", "export", "load"]
 
 
 class UnsupportedError(ValueError):
-    """The graph needs something that the layers here do not do; the message names the node and the operator."""
+    """The graph needs something that the layers here do not do; the message names the node and the operator.
+
+    >>> import tempfile
+    >>> import onnx
+    >>> import nnfast as nf
+    >>> path = tempfile.mkdtemp() + "/sine.onnx"
+    >>> graph = "g (float[N, 4] x) => (float[N, 4] y) { y = Sin(x) }"
+    >>> onnx.save(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]> ' + graph), path)
+    >>> try:
+    ...     nf.onnx.load(path)
+    ... except nf.onnx.UnsupportedError as error:
+    ...     print(str(error).partition(": ")[2].partition(";")[0])
+    node 'y' (Sin): the operator Sin has no layer here
+    """
 
 
 def export(model: Model, path: PathLike, data_format: DataFormat | None = None, dtype: str | None = None) -> None:
@@ -90,9 +103,7 @@ def load(path: PathLike, input_shapes: Mapping[str, Sequence[int]] | None = None
     >>> path = tempfile.mkdtemp() + "/net.onnx"
     >>> nf.onnx.export(nf.Sequential([nf.Dense(2, activation="tanh")], input_shape=(3,)), path)
     >>> nf.onnx.load(path).layers
-    [Dense(units=2, activation=Activation(activation='linear', alpha=0.0), use_bias=True, \
-kernel_initializer=GlorotUniform(), bias_initializer=Zeros(), kernel_regularizer=None), \
-Activation(activation='tanh', alpha=0.0)]
+    [Dense(2), Activation('tanh', name='dense_2')]
     """
     _require_onnx()
     from .importer import read

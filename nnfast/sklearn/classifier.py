@@ -112,6 +112,8 @@ class NNClassifier(ClassifierMixin, Network):
     True
     """
 
+    classes_: Array
+
     def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: str = "relu", *,
                  solver: Literal["adam", "sgd", "lbfgs"] = "adam", alpha: float = 0.0001,
                  batch_size: int | Literal["auto"] = "auto",

@@ -53,6 +53,15 @@ SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in sci
 class Network(BaseEstimator):
     """Base of NNClassifier and NNRegressor; these define what targets mean."""
 
+    model_: Model
+    loss_: float
+    best_loss_: float
+    loss_curve_: list[float]
+    validation_scores_: list[float]
+    best_validation_score_: float
+    n_iter_: int
+    t_: int
+
     def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: str = "relu", *,
                  solver: Literal["adam", "sgd", "lbfgs"] = "adam", alpha: float = 0.0001,
                  batch_size: int | Literal["auto"] = "auto",

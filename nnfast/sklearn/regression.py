@@ -16,11 +16,15 @@ from ..models import linear_regression, logistic_regression, softmax_regression
 from ..solvers import LBFGS
 
 if TYPE_CHECKING:
+    from ..model import Model
     from ..typing import Array, ArrayLike, Arrays, MatrixLike
 
 
 class _Regression(BaseEstimator):
     """One dense layer, trained to the minimum by L-BFGS."""
+
+    model_: Model
+    n_iter_: int
 
     def __init__(self, l2: float = 0.0, l1: float = 0.0, *, max_iter: int = 1000, tol: float = 1e-9) -> None:
         self.l2 = l2
@@ -152,6 +156,8 @@ class LinearRegression(RegressorMixin, _Regression):
 
 class _ClassRegression(ClassifierMixin, _Regression):
     """What the two regressions of classes share."""
+
+    classes_: Array
 
     def __init__(self, l2: float = 1e-3, l1: float = 0.0, *, max_iter: int = 1000, tol: float = 1e-9) -> None:
         super().__init__(l2, l1, max_iter=max_iter, tol=tol)
