@@ -134,8 +134,9 @@ class Model(Training):
 
         >>> import nnfast as nf
         >>> model = nf.Sequential([nf.Dense(8, name="hidden"), nf.Dense(2)], input_shape=(3,))
-        >>> model.get_layer("hidden").units
-        8
+        >>> model.get_layer("hidden").trainable = False
+        >>> model.get_layer("hidden")
+        Dense(8, name='hidden', trainable=False)
         """
         for layer in self.layers:
             if layer.name == name:

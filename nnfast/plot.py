@@ -351,7 +351,7 @@ def activation(name: str, alpha: float | None = None, low: float = -6.0, high: f
 
 # --- images ----------------------------------------------------------------------------------------------------------
 
-def images(x: ArrayLike, columns: int | None = None, titles: Sequence[str] | None = None, *, ax: Any = None,
+def images(x: ArrayLike, columns: int | None = None, titles: Sequence[object] | None = None, *, ax: Any = None,
            save: PathLike | None = None) -> Any:
     """Images side by side, each scaled to its own darkest and brightest pixel.
 
@@ -382,7 +382,7 @@ def images(x: ArrayLike, columns: int | None = None, titles: Sequence[str] | Non
 
 
 def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int] | None = None,
-            channel: int | None = None, columns: int | None = None, titles: Sequence[str] | None = None, *,
+            channel: int | None = None, columns: int | None = None, titles: Sequence[object] | None = None, *,
             ax: Any = None, save: PathLike | None = None) -> Any:
     """The weights of a layer, one image per unit or filter: blue below zero, red above, on one scale.
 
@@ -427,7 +427,7 @@ def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int]
 
 
 def feature_maps(model: Model, x: ArrayLike, layer: str, columns: int | None = None,
-                 titles: Sequence[str] | None = None, *, ax: Any = None, save: PathLike | None = None) -> Any:
+                 titles: Sequence[object] | None = None, *, ax: Any = None, save: PathLike | None = None) -> Any:
     """What a layer makes of one sample: an image per channel, on one scale.
 
     Parameters

@@ -2,7 +2,6 @@
 import inspect
 import os
 import re
-import site
 import subprocess
 import sys
 from pathlib import Path
@@ -51,14 +50,18 @@ def errors(tmp_path_factory):
     """{line: code} of what mypy --strict reports in the example."""
     pytest.importorskip("mypy")
     folder = tmp_path_factory.mktemp("mypy")
-    installed = [*site.getsitepackages(), site.getusersitepackages()]
-    # In a checkout nnfast is not where mypy looks for packages.
-    path = {} if str(PACKAGE.parent) in installed else {"MYPYPATH": str(PACKAGE.parent)}
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MYPYPATH")}
+
+    def child(*arguments):
+        return subprocess.run([sys.executable, "-P", *arguments], cwd=folder, env=environment, capture_output=True,
+                              text=True, check=False)
+
+    # In a checkout nnfast is not where mypy looks for packages; where it is, mypy does not want to be told.
+    if str(PACKAGE.parent) not in child("-c", "import sys; print(*sys.path, sep='\\n')").stdout.splitlines():
+        environment["MYPYPATH"] = str(PACKAGE.parent)
     # Outside of the repository, whose configuration is not the user's; nnfast's own errors are not theirs, either.
-    command = [sys.executable, "-P", "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent",
-               f"--cache-dir={folder / 'cache'}", "--no-error-summary", "--hide-error-context", str(EXAMPLE)]
-    run = subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": "", **path}, capture_output=True,
-                         text=True, check=False)
+    run = child("-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent",
+                f"--cache-dir={folder / 'cache'}", "--no-error-summary", "--hide-error-context", str(EXAMPLE))
     assert run.returncode in (0, 1), run.stdout + run.stderr
     found = {}
     for line in run.stdout.splitlines():
@@ -91,6 +94,7 @@ def test_the_users_program_runs(tmp_path, capsys):
     pytest.importorskip("onnx")
     assert typed_example.sequential(tmp_path).shape == (359, 10)
     typed_example.graph(np.random.default_rng(0).normal(size=(16, 7)).astype(np.float32))
+    assert typed_example.residual().output_shape == (2,)
     typed_example.batches()
     typed_example.mathematics()
     assert "epoch 1/3" in capsys.readouterr().out

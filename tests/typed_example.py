@@ -99,9 +99,9 @@ def sequential(folder: Path) -> NDArray[np.float32]:
 
 def graph(x: NDArray[np.float32]) -> None:
     a, b = nf.Input((4,), name="a"), nf.Input(3, name="b")
+    assert_type(a.shape, tuple[int, ...])
     h = nf.Dense(8, activation="tanh")(nf.Concatenate(axis=-1)([a, b]))
     h = nf.Add()([h, nf.Lambda(lambda z: z * z, lambda dy, z, y: 2 * z * dy)(h)])
-    assert_type(h, nf.layers.Value)
     model = nf.Model([a, b], [nf.Dense(2, name="policy")(h), nf.Dense(1, name="value")(h)], seed=None)
     model.compile(nf.SGD(Halving(0.1, 100), momentum=0.9), loss={"policy": nf.Huber(0.5), "value": log_cosh},
                   metrics={"value": ["mae"]}, loss_weights=[1.0, 0.5], regularizer="l2")
@@ -111,6 +111,13 @@ def graph(x: NDArray[np.float32]) -> None:
     policy, value = model.predict([data["a"], data["b"]])
     grads, dxs = model.vjp(data, [np.ones_like(policy), np.ones_like(value)], training=True)
     print(small.losses, {name: grad.shape for name, grad in grads.items()}, dxs[0].shape)
+
+
+def residual() -> nf.Model:
+    x = image = nf.Input((8, 8, 3))
+    for _ in range(2):
+        x = nf.Add()([x, nf.Conv2D(3, 3, padding="same", activation="relu")(x)])
+    return nf.Model(image, nf.Dense(2)(nf.GlobalAvgPool()(x)))
 
 
 def batches() -> None:

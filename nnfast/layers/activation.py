@@ -64,10 +64,10 @@ class ActivatedLayer(Layer):
     def output_activation(self) -> str | None:
         return self.activation.activation
 
-    def argument(self, field: str) -> Any:
+    def _argument(self, field):
         if field == "activation" and self.activation.get_config()["alpha"] is None:
             return self.activation.activation
-        return super().argument(field)
+        return super()._argument(field)
 
     def get_config(self) -> Config:
         name, alpha = self.activation.activation, self.activation.get_config()["alpha"]

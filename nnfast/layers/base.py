@@ -161,7 +161,8 @@ class Layer:
     def __getstate__(self):
         return self.__dict__ | {"_model": None}
 
-    def __call__(self, inputs: Value | Sequence[Value]) -> Value:
+    # Any, so that mypy lets ``x = nf.Dense(8)(x)`` follow ``x = nf.Input(3)``, whose type is a subclass of Value.
+    def __call__(self, inputs: Value | Sequence[Value]) -> Any:
         """Write one use of the layer into a graph.
 
         Parameters
@@ -257,7 +258,7 @@ class Layer:
             raise ValueError(f"{self.label}: takes one input, got {len(input_shapes)}")
         return input_shapes[0]
 
-    def argument(self, field: str) -> Any:
+    def _argument(self, field):
         """A field in the shortest form that the constructor takes."""
         value = getattr(self, field)
         if field in ("kernel_size", "stride", "dilation") and isinstance(value, tuple) and len(set(value)) == 1:
@@ -272,10 +273,10 @@ class Layer:
             plain = type(self)(**{name: getattr(self, name) for name in needed})
         parts = []
         for field in self.fields:
-            text = argument_text(self.argument(field))
+            text = argument_text(self._argument(field))
             if field in needed:
                 parts.append(text)
-            elif plain is None or text != argument_text(plain.argument(field)):
+            elif plain is None or text != argument_text(plain._argument(field)):
                 parts.append(f"{field}={text}")
         if self._name is not None and not re.fullmatch(rf"{self.kind}(_\d+)?", self._name):
             parts.append(f"name={self._name!r}")

@@ -44,6 +44,9 @@ class Input(Value):
 
     __slots__ = ("name", "data_format")
 
+    name: str | None
+    data_format: DataFormat
+
     def __init__(self, shape: ShapeLike, name: str | None = None, data_format: DataFormat = "channels_last") -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"Input: name must be a non-empty string without '/', got {name!r}")

@@ -46,6 +46,8 @@ class NNRegressor(RegressorMixin, Network):
     True
     """
 
+    n_outputs_: int
+
     def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None,
             validation_data: Sequence[Any] | None = None) -> Self:
         """Train the network.
