@@ -58,6 +58,12 @@ class Augmentation(Configurable):
         Whether the input must be an image, (H, W, C).
     moves : bool
         Whether pixels change their places.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> [isinstance(change, nf.augment.Augmentation) for change in (nf.augment.Flip(), nf.augment.Noise(0.1))]
+    [True, True]
     """
 
     kind: str | None = None
@@ -95,7 +101,7 @@ class Flip(Augmentation):
     Examples
     --------
     >>> Flip(vertical=True)
-    Flip(horizontal=True, vertical=True, probability=0.5)
+    Flip(vertical=True)
     """
 
     kind = "flip"
@@ -152,6 +158,17 @@ class Cutout(Augmentation):
         Pixels.
     probability : float
         In [0, 1]; 1 by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> images, y = np.ones((8, 6, 6, 1)), np.arange(8) % 2
+    >>> model = nf.Sequential([nf.Flatten(), nf.Dense(2, activation="softmax")], input_shape=(6, 6, 1))
+    >>> model.compile("sgd", "cross_entropy")
+    >>> history = model.fit(images, y, augment=nf.augment.Cutout((2, 3), probability=0.5), verbose=0)
+    >>> history.epoch, bool(images.all())       # the data stay as they are
+    ([0], True)
     """
 
     kind = "cutout"
@@ -177,6 +194,17 @@ class Noise(Augmentation):
     ----------
     deviation : float
         Standard deviation, in the unit of the data. Numbers beyond 6.7 deviations do not occur.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = nf.Sequential([nf.Dense(16, activation="tanh"), nf.Dense(1)])
+    >>> model.compile(nf.Adam(0.01), "squared_error")
+    >>> history = model.fit(x, x**2, epochs=100, augment=nf.augment.Noise(0.05), verbose=0)
+    >>> model.evaluate(x, x**2)["loss"] < 0.05
+    True
     """
 
     kind = "noise"
@@ -205,6 +233,16 @@ class Mixup(Augmentation):
     alpha : float
         Above 0. The smaller, the more samples stay nearly what they are; 1 mixes with any share, larger values more and
         more by halves.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), (x_test, y_test) = nf.datasets.digits()
+    >>> model = nf.Sequential([nf.Dense(64, activation="relu"), nf.Dense(10, activation="softmax")])
+    >>> model.compile(nf.Adam(0.01), "cross_entropy", metrics=["accuracy"])
+    >>> history = model.fit(x, y, epochs=10, augment=nf.augment.Mixup(0.2), verbose=0)
+    >>> model.evaluate(x_test, y_test)["accuracy"] > 0.9
+    True
     """
 
     kind = "mixup"
@@ -226,7 +264,7 @@ def get(identifier: str | Augmentation | type[Augmentation] | Config) -> Augment
     """Return the augmentation for a name, an instance, a class or a configuration.
 
     >>> get("flip")
-    Flip(horizontal=True, vertical=False, probability=0.5)
+    Flip()
     """
     return REGISTRY.get(identifier)
 

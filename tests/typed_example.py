@@ -65,7 +65,8 @@ def sequential(folder: Path) -> NDArray[np.float32]:
     norms = nf.callbacks.GradientNorms(x[:32], y[:32])
     checkpoint = nf.callbacks.Checkpoint(folder, every="epoch", monitor="val_loss", keep=2)
     history = model.fit(x, y, batch_size=64, epochs=2, validation_split=0.1, class_weight="balanced",
-                        callbacks=[stop, norms, checkpoint, nf.ProgressBar(0)], verbose=0)
+                        callbacks=[stop, norms, checkpoint, nf.ProgressBar(0)], verbose=0,
+                        augment=[nf.augment.Shift(1), nf.augment.Noise(0.01)])
     assert_type(history, nf.History)
     assert_type(history.history, dict[str, list[float]])
     assert_type(history.epoch, list[int])
@@ -176,6 +177,7 @@ def mistakes(model: nf.Model, x: Array, y: Array) -> None:
     model.fit(x, y, epochs="x")  # error: arg-type
     model.fit(x, y, verbose=3)  # error: arg-type
     model.fit(x, y, callbacks=[print])  # error: list-item
+    model.fit(x, y, augment=nf.Dropout(0.1))  # error: arg-type
     model.predit(x)  # error: attr-defined
     model.evaluate(x, y)["loss"].upper()  # error: attr-defined
     model.predict(x).argmx()  # error: union-attr
