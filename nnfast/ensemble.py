@@ -1,12 +1,22 @@
 """Many small networks trained side by side, one thread each."""
 
+from __future__ import annotations
+
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 from ._core.threads import resolve as resolve_threads
 from .model import Model
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def fit_many(models, x, y, n_threads=None, **arguments):
+    from .callbacks import History
+    from .typing import Data
+
+
+def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = None,
+             **arguments: Any) -> list[History]:
     """Train several models on the same data at once, each on one thread.
 
     The result is that of ``model.fit`` for one after the other, bit for bit; nnfast's results do not depend on the

@@ -4,14 +4,22 @@ A column of numbers becomes one column of x, a column of text one column of 0 an
 JSON-able: in ``model.metadata`` they are saved with the model.
 """
 
+from __future__ import annotations
+
 import csv as csv_module
 import math
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..configurable import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Array, Config, PathLike
 
 #: what spreadsheets and programs write where a value is missing
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"})
@@ -31,17 +39,27 @@ class TableEncoding:
         {"name", "kind": "number", "fill"} or {"name", "kind": "text", "values"}.
     target : dict or None
         {"names", "kind": "classes", "classes"} or {"names", "kind": "numbers"}.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nnfast as nf
+    >>> table = nf.data.frame(pd.DataFrame({"legs": [4, 2], "animal": ["cat", "hen"]}), target="animal")
+    >>> model = nf.models.softmax_regression(1, 2)
+    >>> model.metadata = {"encoding": table.encoding.to_dict()}
+    >>> nf.data.frame(pd.DataFrame({"legs": [2, 2, 4]}), encoding=model.metadata["encoding"])
+    <Table: 3 rows, 1 features, no target>
     """
 
-    columns: list
-    target: dict | None
+    columns: list[Config]
+    target: Config | None
 
-    def to_dict(self):
+    def to_dict(self) -> Config:
         """JSON-able data, from which ``TableEncoding(**data)`` is the same."""
         return {"columns": self.columns, "target": self.target}
 
     @property
-    def feature_names(self):
+    def feature_names(self) -> list[str]:
         """A name for each column of x."""
         names = []
         for column in self.columns:
@@ -50,11 +68,11 @@ class TableEncoding:
         return names
 
     @property
-    def classes(self):
+    def classes(self) -> list[str] | None:
         """Names of the classes, or None for a target of numbers."""
         return None if self.target is None or self.target["kind"] != "classes" else list(self.target["classes"])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<TableEncoding: {len(self.columns)} columns, {len(self.feature_names)} features>"
 
 
@@ -68,21 +86,33 @@ class Table:
     y : int32 array (N,) of classes, float32 array (N,) or (N, targets) of numbers, or None without a target
     encoding : TableEncoding
         Its `classes` and `feature_names` are also here.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nnfast as nf
+    >>> table = nf.data.frame(pd.DataFrame({"cover": ["fur", "feathers"], "animal": ["cat", "hen"]}), target="animal")
+    >>> table
+    <Table: 2 rows, 2 features, 2 classes of 'animal'>
+    >>> table.feature_names, table.y, table.classes
+    (['cover=feathers', 'cover=fur'], array([0, 1], dtype=int32), ['cat', 'hen'])
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
+    x: Array
+    y: Array | None
     encoding: TableEncoding
 
     @property
-    def classes(self):
+    def classes(self) -> list[str] | None:
+        """Names of the classes, or None for a target of numbers."""
         return self.encoding.classes
 
     @property
-    def feature_names(self):
+    def feature_names(self) -> list[str]:
+        """A name for each column of x."""
         return self.encoding.feature_names
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         target = self.encoding.target
         if self.y is None or target is None:
             what = "no target"
@@ -93,7 +123,9 @@ class Table:
         return f"<Table: {self.x.shape[0]} rows, {self.x.shape[1]} features, {what}>"
 
 
-def csv(path, target=None, missing="error", kind="auto", drop=(), separator=None, encoding=None):
+def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
+        kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
+        separator: str | None = None, encoding: TableEncoding | Config | None = None) -> Table:
     """Read a table from a text file with one line per row and names in the first line.
 
     Parameters
@@ -142,7 +174,9 @@ def csv(path, target=None, missing="error", kind="auto", drop=(), separator=None
     return encode(columns, first_row, f"{path}", target, missing, kind, drop, encoding)
 
 
-def frame(data, target=None, missing="error", kind="auto", drop=(), encoding=None):
+def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
+          kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
+          encoding: TableEncoding | Config | None = None) -> Table:
     """A table from a frame of pandas, polars or Arrow, through narwhals; arguments as in `csv`.
 
     Examples
