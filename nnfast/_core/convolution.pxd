@@ -23,7 +23,7 @@ cdef struct Convolution:
     Py_ssize_t dz_sample        # from sample to sample
     char *code                  # which tap of its window each maximum came from
 
-cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept
+cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups, Py_ssize_t samples) noexcept
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
 cdef int allocate_kernels(Convolution *c, bint gradient) except -1
 cdef void free_kernels(Convolution *c) noexcept

@@ -42,7 +42,8 @@ cdef double WORK_PER_THREAD = 4e5
 # ---------------------------------------------------------------- shape
 
 cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K,
-                   Py_ssize_t groups) noexcept:
+                   Py_ssize_t groups, Py_ssize_t samples) noexcept:
+    """samples: of the only call that there will be, or 0 in a plan, where a sample's bits do not depend on their number."""
     cdef Window *w = &c.window
     cdef Correlation x
     cdef Py_ssize_t phase
@@ -62,7 +63,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
         w.H = 1
         w.OW *= w.OH
         w.OH = 1
-    c.winograd = winograd.suits(k, w, C, K, groups)
+    c.winograd = winograd.suits(k, w, C, K, groups) and (samples == 0 or winograd.pays(k, w, C, K, samples))
     forward_sum(c, &x)
     c.scratch = x.scratch
     for phase in range(phases(w)):
@@ -540,7 +541,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     cdef char *memory
     cdef char *scratch
     read_window(&geometry, window)
-    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, samples)
     forward_sum(&c, &sum)
     n_threads = team_for(<double>samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     bias_size = aligned((round_up(c.K, k.vl) + k.nr) * size)
@@ -661,7 +662,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef char *scratch
     cdef Backward job
     read_window(&geometry, window)
-    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, samples)
     n_threads = team_for(2.0 * samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size)
     flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
