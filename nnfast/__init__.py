@@ -50,7 +50,7 @@ from .training import TrainingError
 if TYPE_CHECKING:
     from . import augment, data, interop, models, onnx, optimize, plot, sklearn, solvers
     from .c_source import export_c
-    from .ensemble import fit_many
+    from .ensemble import fit_many, predict_many
 
 __all__ = [
     "L1",
@@ -119,6 +119,7 @@ __all__ = [
     "optimize",
     "optimizers",
     "plot",
+    "predict_many",
     "regularizers",
     "save",
     "schedules",
@@ -130,8 +131,8 @@ __all__ = [
 
 # What training and prediction do without is imported when first asked for. By name: where a function is, None for a
 # module.
-_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None,
-          "models": None, "onnx": None, "optimize": None, "plot": None, "sklearn": None, "solvers": None}
+_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None, "models": None,
+          "onnx": None, "optimize": None, "plot": None, "predict_many": "ensemble", "sklearn": None, "solvers": None}
 
 
 if not TYPE_CHECKING:   # which would take it that there is any name
