@@ -207,11 +207,12 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                     i += together
                 j += m
         return
+    most = parts(batch * (i1 - i0) * (j1 - j0), PIXELS)
     for b in range(batch):
         for i in range(i0, i1):
             j = j0
             while j < j1:
-                m = min(j1 - j, PIXELS - n)
+                m = min(j1 - j, most - n)
                 at = ((i * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
                       + j * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0
                 copy_vectors(k, m, rows, x + (b * x_ld + at) * size, w.stride_w * c.C, scratch + n * x_pitch * size, x_pitch,
@@ -220,7 +221,7 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                              dz_copy + n * dz_pitch * size, dz_pitch, dz_end)
                 n += m
                 j += m
-                if n == PIXELS:
+                if n == most:
                     multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
                     n = 0
     if n > 0:
