@@ -63,6 +63,13 @@ static void NAME(max_pool)(const nn_window *w, ptrdiff_t windows, const void *x,
     else NAME(max_of_windows)(w->rows, w->columns, w, windows, x, y, code);
 }
 
+/* The same of dx. Taps are set from left to right: what one writes too much, its right neighbour corrects. */
+nn_inline ptrdiff_t NAME(exact_backward)(const nn_window *w, ptrdiff_t windows, ptrdiff_t columns, int accumulate)
+{
+    return w->channels < VL && !accumulate && w->step == columns * w->column_pitch && w->column_pitch == w->channels
+           ? NAME(exact_from)(w, windows) : 0;
+}
+
 nn_inline void NAME(max_of_window_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
                                             const nn_window *w, ptrdiff_t n, const real *dy, const real *code, real *dx)
 {
@@ -85,9 +92,7 @@ nn_inline void NAME(max_of_windows_backward)(const ptrdiff_t rows, const ptrdiff
                                              const nn_window *w, ptrdiff_t windows, const real *dy, const real *code,
                                              real *dx)
 {
-    /* Taps are set from left to right: what one writes too much, its right neighbour corrects. */
-    const ptrdiff_t exact = w->channels < VL && !accumulate && w->step == columns * w->column_pitch
-                            && w->column_pitch == w->channels ? NAME(exact_from)(w, windows) : 0;
+    const ptrdiff_t exact = NAME(exact_backward)(w, windows, columns, accumulate);
     for (ptrdiff_t i = 0; i < windows; i++) {
         ptrdiff_t j = 0;
         for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
@@ -110,41 +115,74 @@ static void NAME(max_pool_backward)(const nn_window *w, ptrdiff_t windows, const
         NAME(max_of_windows_backward)(w->rows, w->columns, w->accumulate, w, windows, dy, code, dx);
 }
 
-static void NAME(sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x_, double scale, void *y_)
+nn_inline void NAME(sum_of_window)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t n,
+                                   vec scale, const real *x, real *y)
 {
-    const real *x = x_;
-    real *y = y_;
-    const vec factor = v_set1((real)scale);
+    vec sum = v_zero();
+    NN_UNROLL
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        NN_UNROLL
+        for (ptrdiff_t s = 0; s < columns; s++) sum = v_add(sum, AT(x + r * w->row_pitch + s * w->column_pitch, n));
+    }
+    PUT(y, v_mul(sum, scale), n);
+}
+
+nn_inline void NAME(sum_of_windows)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t windows,
+                                    vec scale, const real *x, real *y)
+{
+    /* In place, a whole vector would overwrite what is still to be read. */
+    const ptrdiff_t exact = w->channels < VL && x != y ? NAME(exact_from)(w, windows) : 0;
     for (ptrdiff_t i = 0; i < windows; i++) {
-        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
-            vec sum = v_zero();
-            for (ptrdiff_t r = 0; r < w->rows; r++)
-                for (ptrdiff_t s = 0; s < w->columns; s++)
-                    sum = v_add(sum, AT(x + r * w->row_pitch + s * w->column_pitch + j, n));
-            PUT(y + j, v_mul(sum, factor), n);
-        }
+        ptrdiff_t j = 0;
+        for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
+            NAME(sum_of_window)(rows, columns, w, VL, scale, x + j, y + j);
+        if (j < w->channels) NAME(sum_of_window)(rows, columns, w, w->channels - j, scale, x + j, y + j);
         x += w->step;
         y += w->channels;
     }
 }
 
-static void NAME(sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy_, double scale, void *dx_)
+static void NAME(sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y)
 {
-    const real *dy = dy_;
-    real *dx = dx_;
     const vec factor = v_set1((real)scale);
-    for (ptrdiff_t i = 0; i < windows; i++) {
-        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
-            const vec g = v_mul(AT(dy + j, n), factor);
-            for (ptrdiff_t r = 0; r < w->rows; r++)
-                for (ptrdiff_t s = 0; s < w->columns; s++) {
-                    real *to = dx + r * w->row_pitch + s * w->column_pitch + j;
-                    PUT(to, w->accumulate ? v_add(AT(to, n), g) : g, n);
-                }
+    if (w->rows == 2 && w->columns == 2) NAME(sum_of_windows)(2, 2, w, windows, factor, x, y);
+    else NAME(sum_of_windows)(w->rows, w->columns, w, windows, factor, x, y);
+}
+
+nn_inline void NAME(sum_of_window_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
+                                            const nn_window *w, ptrdiff_t n, vec scale, const real *dy, real *dx)
+{
+    const vec g = v_mul(AT(dy, n), scale);
+    NN_UNROLL
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        NN_UNROLL
+        for (ptrdiff_t s = 0; s < columns; s++) {
+            real *to = dx + r * w->row_pitch + s * w->column_pitch;
+            PUT(to, accumulate ? v_add(AT(to, n), g) : g, n);
         }
+    }
+}
+
+nn_inline void NAME(sum_of_windows_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
+                                             const nn_window *w, ptrdiff_t windows, vec scale, const real *dy, real *dx)
+{
+    const ptrdiff_t exact = NAME(exact_backward)(w, windows, columns, accumulate);
+    for (ptrdiff_t i = 0; i < windows; i++) {
+        ptrdiff_t j = 0;
+        for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
+            NAME(sum_of_window_backward)(rows, columns, accumulate, w, VL, scale, dy + j, dx + j);
+        if (j < w->channels)
+            NAME(sum_of_window_backward)(rows, columns, accumulate, w, w->channels - j, scale, dy + j, dx + j);
         dx += w->step;
         dy += w->channels;
     }
+}
+
+static void NAME(sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx)
+{
+    const vec factor = v_set1((real)scale);
+    if (w->rows == 2 && w->columns == 2 && !w->accumulate)
+        NAME(sum_of_windows_backward)(2, 2, 0, w, windows, factor, dy, dx);
+    else
+        NAME(sum_of_windows_backward)(w->rows, w->columns, w->accumulate, w, windows, factor, dy, dx);
 }
