@@ -42,8 +42,9 @@ cdef double WORK_PER_THREAD = 4e5
 # ---------------------------------------------------------------- shape
 
 cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K,
-                   Py_ssize_t groups, Py_ssize_t samples) noexcept:
-    """samples: of the only call that there will be, or 0 in a plan, where a sample's bits do not depend on their number."""
+                   Py_ssize_t groups, int team, Py_ssize_t samples) noexcept:
+    """team: threads that share the work. samples: of the only call that there will be, or 0 in a plan, where a sample's
+    bits do not depend on their number."""
     cdef Window *w = &c.window
     cdef Correlation x
     cdef Py_ssize_t phase
@@ -52,6 +53,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
     c.C = C
     c.K = K
     c.groups = groups
+    c.team = team
     c.depthwise = groups == C and groups > 1
     c.rows = w.R * w.S * (1 if c.depthwise else C // groups)
     c.matrices = 1 if c.depthwise else groups
@@ -534,7 +536,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     cdef char *memory
     cdef char *scratch
     read_window(&geometry, window)
-    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, samples)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
     forward_sum(&c, &sum)
     n_threads = team_for(<double>samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     bias_size = aligned((round_up(c.K, k.vl) + k.nr) * size)
@@ -653,7 +655,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef char *scratch
     cdef Backward job
     read_window(&geometry, window)
-    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, samples)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
     n_threads = team_for(2.0 * samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size) if dx is not None else 0
     flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
