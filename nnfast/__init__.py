@@ -131,8 +131,9 @@ __all__ = [
 
 # What training and prediction do without is imported when first asked for. By name: where a function is, None for a
 # module.
-_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None, "models": None,
-          "onnx": None, "optimize": None, "plot": None, "predict_many": "ensemble", "sklearn": None, "solvers": None}
+_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None,
+          "models": None, "onnx": None, "optimize": None, "plot": None, "predict_many": "ensemble",
+          "sklearn": None, "solvers": None}
 
 
 if not TYPE_CHECKING:   # which would take it that there is any name

@@ -83,7 +83,7 @@ def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = 
     return [future.result() for future in futures]
 
 
-def predict_many(models: Iterable[Model], x: ArrayLike | Iterable[ArrayLike]) -> Array | list[Any]:
+def predict_many(models: Iterable[Model], x: Array | Iterable[ArrayLike]) -> Array | list[Any]:
     """Outputs of several models for one sample each, as of an agent's policies in one step of their environments.
 
     The result is that of ``model.predict(x[i:i + 1])[0]`` for each.

@@ -18,6 +18,7 @@ import numpy as np
 from ._core.plan import Plan
 from .arrays import as_numbers, check_finite
 from .configurable import integer
+from .derivatives import Derivatives
 from .fusion import operations
 from .graph import (
     Graph,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
-class Model(Training):
+class Model(Training, Derivatives):
     """A network written as a graph of layer calls.
 
     Parameters
