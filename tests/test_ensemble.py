@@ -70,8 +70,8 @@ def test_refuses(data):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_predictions_are_those_of_each(dtype, rng):
-    models = [nf.Sequential([nf.Dense(width, activation="tanh"), nf.Dense(2)], input_shape=(4,), seed=width, dtype=dtype)
-              for width in range(1, 6)]
+    models = [nf.Sequential([nf.Dense(n, activation="tanh"), nf.Dense(2)], input_shape=(4,), seed=n, dtype=dtype)
+              for n in range(1, 6)]
     x = rng.standard_normal((5, 4)).astype(dtype)
     expected = np.concatenate([model.predict(x[i:i + 1]) for i, model in enumerate(models)])
     for samples in (x, list(x), x.astype(np.float64).tolist()):
