@@ -260,6 +260,25 @@ def test_images(folder):
     np.testing.assert_array_equal(image_folder(folder, classes=["dog", "cow", "cat"]).y, [0, 0, 0, 2, 2, 2])
 
 
+def test_images_without_labels(folder):
+    images = image_folder(folder, labels=False)
+    assert repr(images) == "<Images: 6 of 4 x 6 x 3, no labels>" and images.y is images.classes is None
+    np.testing.assert_array_equal(images.x, image_folder(folder).x)
+    assert image_folder(folder / "cat", labels=False).x.shape[0] == 3          # also where no folders are within
+    np.testing.assert_array_equal(image_folder(images.paths[4], labels=False).x, images.x[4:5])
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        image_folder(folder / "nothing", labels=False)
+    (folder / "cow").mkdir()
+    with pytest.raises(ValueError, match="no images .* in .*cow' or a folder within it"):
+        image_folder(folder / "cow", labels=False)
+
+
+def test_grey_values_of_16_bits(tmp_path):
+    values = (np.arange(12, dtype=np.uint16) * 5000).reshape(3, 4)
+    Image.fromarray(values).save(tmp_path / "scan.png")
+    np.testing.assert_array_equal(image_folder(tmp_path, mode="gray", labels=False).x[0, :, :, 0], values >> 8)
+
+
 def test_image_folders_that_are_none(folder):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         image_folder(folder / "nothing")
