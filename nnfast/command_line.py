@@ -33,7 +33,8 @@ class Data:
     y: np.ndarray | None
     classes: list | None
     how: dict
-    paths: list | None = None       # of images
+    paths: list | None = None           # of images
+    rows: np.ndarray | None = None      # of a table, counted from 0
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -60,7 +61,8 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
                 raise ValueError(f"{path}: which column is to be predicted? --target COLUMN "
                                  f"(columns: {', '.join(nf.data.tables.read_csv(path, None)[0])})")
             table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop)
-        return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()})
+        return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()},
+                    rows=table.rows)
     if form == "images":
         if how is not None:
             size, mode, classes = how["size"], how["mode"], how["classes"]
@@ -241,6 +243,10 @@ def predict(args):
     if data.paths:
         header, texts = ["file", *header], texts + 1
         rows = [[path, *row] for path, row in zip(data.paths, rows)]
+    elif args.missing == "drop":
+        # As spreadsheets count, with the names in row 1: else nobody could tell to which rows the predictions belong.
+        header, texts = ["row", *header], texts + 1
+        rows = [[int(i) + 2, *row] for i, row in zip(data.rows, rows)]
     if args.json:
         report = json.dumps([dict(zip(header, [*row[:texts], *map(float, row[texts:])])) for row in rows])
     with open_output(args.out) as file:

@@ -54,6 +54,11 @@ def test_predict_needs_no_targets(animals, trained, tmp_path, capsys):
     assert (run(capsys, "predict", trained, empty, "--missing", "mean")
             == run(capsys, "predict", trained, animals, "--missing", "mean"))
     assert run(capsys, "evaluate", trained, empty, "--missing", "mean")[0] == 1
+    rows = list(csv.reader(run(capsys, "predict", trained, empty, "--missing", "drop")[1].splitlines()))
+    assert rows[0][:2] == ["row", "prediction"]
+    assert [int(row[0]) for row in rows[1:]] == [i for i in range(2, 122) if i != 9]    # the gap is in the eighth row
+    answers = json.loads(run(capsys, "predict", trained, empty, "--missing", "drop", "--json")[1])
+    assert answers[7]["row"] == 10 and isinstance(answers[7]["p(cat)"], float)
 
 
 def test_train_a_classifier(animals, tmp_path, capsys):

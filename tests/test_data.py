@@ -41,6 +41,7 @@ def test_a_spreadsheet(write):
     assert table.classes is None and table.x.dtype == table.y.dtype == np.float32
     dropped = csv(path, target=["price", "area"], missing="drop", drop=["name"])
     np.testing.assert_array_equal(dropped.y, np.float32([[250000, 100], [150000, 60]]))
+    assert table.rows.tolist() == [0, 1, 2, 3] and dropped.rows.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("text", [

@@ -75,11 +75,14 @@ class Table:
     y : int32 array (N,) of classes, float32 array (N,) or (N, targets) of numbers, or None without a target
     encoding : TableEncoding
         Its `classes` and `feature_names` are also here.
+    rows : int array (N,)
+        Which rows of the data these are, counted from 0: all, unless missing="drop" left some out.
     """
 
     x: np.ndarray
     y: np.ndarray | None
     encoding: TableEncoding
+    rows: np.ndarray
 
     @property
     def classes(self):
@@ -300,7 +303,7 @@ def encode(columns, first_row, source, target, missing, kind, drop, encoding):
     parts = [encode_column(column, columns[column["name"]], lines, source) for column in encoding.columns]
     x = as_float32(np.concatenate(parts, axis=1), encoding.feature_names, lines, source)
     y = encode_target(encoding.target, [columns[name] for name in names], lines, source) if names else None
-    return Table(x, y, encoding)
+    return Table(x, y, encoding, np.array(rows))
 
 
 def as_names(names):
