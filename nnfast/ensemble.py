@@ -47,6 +47,8 @@ def fit_many(models, x, y, n_threads=None, **arguments):
     >>> bool((mean.argmax(axis=1) == y_test).mean() > 0.9)
     True
     """
+    if isinstance(models, Model):
+        raise TypeError("fit_many: expected a list of models, got one; train it with model.fit")
     models = list(models)
     for i, model in enumerate(models):
         if not isinstance(model, Model):
