@@ -128,7 +128,7 @@ typedef struct nn_kernels {
     /* Each window's maximum; NaN counts as the greatest, the first of equals wins. code: which tap that was, or NULL. */
     void (*max_pool)(const nn_window *w, ptrdiff_t windows, const void *x, void *y, void *code);
     void (*max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, const void *code, void *dx);
-    /* y = scale * sum of the window; backward: every tap of dx gets scale * dy. */
+    /* y = scale * sum of the window, y may be x; backward: every tap of dx gets scale * dy. */
     void (*sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y);
     void (*sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx);
     /* y[i, c] (+)= sum_t x[x_offset[t] + i * x_step + c] w[row[t], c] + bias[c]. w: packed in panels of nr channels (the

@@ -15,94 +15,174 @@ nn_inline ptrdiff_t NAME(exact_from)(const nn_window *w, ptrdiff_t windows)
     return windows > beyond ? windows - beyond : 0;
 }
 
-static void NAME(max_pool)(const nn_window *w, ptrdiff_t windows, const void *x_, void *y_, void *code_)
+/* n channels of one window. rows and columns are constants where this is inlined for a common shape. */
+nn_inline void NAME(max_of_window)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t n,
+                                   const real *x, real *y, real *code)
 {
-    const real *x = x_;
-    real *y = y_, *code = code_;
+    const vec one = v_set1(1), jump = v_set1((real)(w->code_pitch - columns));
+    vec best = AT(x, n), from = v_set1((real)w->first_code), here = from;
+    NN_UNROLL
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        NN_UNROLL
+        for (ptrdiff_t s = 0; s < columns; s++) {
+            if (r + s > 0) {
+                const vec a = AT(x + r * w->row_pitch + s * w->column_pitch, n);
+                /* A NaN beats every number, and nothing beats a NaN. */
+                const mask stays = mask_or(v_le(a, best), v_isnan(best));
+                from = v_select(stays, from, here);
+                best = v_select(stays, best, a);
+            }
+            here = v_add(here, one);
+        }
+        here = v_add(here, jump);
+    }
+    PUT(y, best, n);
+    if (code) PUT(code, from, n);
+}
+
+nn_inline void NAME(max_of_windows)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t windows,
+                                    const real *x, real *y, real *code)
+{
     const ptrdiff_t exact = w->channels < VL ? NAME(exact_from)(w, windows) : 0;
     for (ptrdiff_t i = 0; i < windows; i++) {
-        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = i < exact || w->channels - j >= VL ? VL : w->channels - j;
-            vec best = AT(x + j, n), from = v_set1((real)w->first_code);
-            for (ptrdiff_t r = 0; r < w->rows; r++)
-                for (ptrdiff_t s = r == 0; s < w->columns; s++) {
-                    const vec a = AT(x + r * w->row_pitch + s * w->column_pitch + j, n);
-                    /* A NaN beats every number, and nothing beats a NaN. */
-                    const mask stays = mask_or(v_le(a, best), v_isnan(best));
-                    const vec here = v_set1((real)(w->first_code + r * w->code_pitch + s));
-                    from = v_select(stays, from, here);
-                    best = v_select(stays, best, a);
-                }
-            PUT(y + j, best, n);
-            if (code) PUT(code + j, from, n);
-        }
+        ptrdiff_t j = 0;
+        for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
+            NAME(max_of_window)(rows, columns, w, VL, x + j, y + j, code ? code + j : NULL);
+        if (j < w->channels)
+            NAME(max_of_window)(rows, columns, w, w->channels - j, x + j, y + j, code ? code + j : NULL);
         x += w->step;
         y += w->channels;
         if (code) code += w->channels;
     }
 }
 
-static void NAME(max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy_, const void *code_, void *dx_)
+static void NAME(max_pool)(const nn_window *w, ptrdiff_t windows, const void *x, void *y, void *code)
 {
-    const real *dy = dy_, *code = code_;
-    real *dx = dx_;
-    /* Taps are set from left to right: what one writes too much, its right neighbour corrects. */
-    const ptrdiff_t exact = w->channels < VL && !w->accumulate && w->step == w->columns * w->column_pitch
-                            && w->column_pitch == w->channels ? NAME(exact_from)(w, windows) : 0;
-    for (ptrdiff_t i = 0; i < windows; i++) {
-        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = i < exact || w->channels - j >= VL ? VL : w->channels - j;
-            const vec g = AT(dy + j, n), from = AT(code + j, n);
-            for (ptrdiff_t r = 0; r < w->rows; r++)
-                for (ptrdiff_t s = 0; s < w->columns; s++) {
-                    real *to = dx + r * w->row_pitch + s * w->column_pitch + j;
-                    const vec here = v_set1((real)(w->first_code + r * w->code_pitch + s));
-                    vec part = v_select(v_eq(from, here), g, v_zero());
-                    if (w->accumulate) part = v_add(part, AT(to, n));
-                    PUT(to, part, n);
-                }
+    if (w->rows == 2 && w->columns == 2) NAME(max_of_windows)(2, 2, w, windows, x, y, code);
+    else if (w->rows == 3 && w->columns == 3) NAME(max_of_windows)(3, 3, w, windows, x, y, code);
+    else NAME(max_of_windows)(w->rows, w->columns, w, windows, x, y, code);
+}
+
+/* The same of dx. Taps are set from left to right: what one writes too much, its right neighbour corrects. */
+nn_inline ptrdiff_t NAME(exact_backward)(const nn_window *w, ptrdiff_t windows, ptrdiff_t columns, int accumulate)
+{
+    return w->channels < VL && !accumulate && w->step == columns * w->column_pitch && w->column_pitch == w->channels
+           ? NAME(exact_from)(w, windows) : 0;
+}
+
+nn_inline void NAME(max_of_window_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
+                                            const nn_window *w, ptrdiff_t n, const real *dy, const real *code, real *dx)
+{
+    const vec g = AT(dy, n), from = AT(code, n), one = v_set1(1), jump = v_set1((real)(w->code_pitch - columns));
+    vec here = v_set1((real)w->first_code);
+    NN_UNROLL
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        NN_UNROLL
+        for (ptrdiff_t s = 0; s < columns; s++) {
+            real *to = dx + r * w->row_pitch + s * w->column_pitch;
+            const vec part = v_select(v_eq(from, here), g, v_zero());
+            PUT(to, accumulate ? v_add(part, AT(to, n)) : part, n);
+            here = v_add(here, one);
         }
+        here = v_add(here, jump);
+    }
+}
+
+nn_inline void NAME(max_of_windows_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
+                                             const nn_window *w, ptrdiff_t windows, const real *dy, const real *code,
+                                             real *dx)
+{
+    const ptrdiff_t exact = NAME(exact_backward)(w, windows, columns, accumulate);
+    for (ptrdiff_t i = 0; i < windows; i++) {
+        ptrdiff_t j = 0;
+        for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
+            NAME(max_of_window_backward)(rows, columns, accumulate, w, VL, dy + j, code + j, dx + j);
+        if (j < w->channels)
+            NAME(max_of_window_backward)(rows, columns, accumulate, w, w->channels - j, dy + j, code + j, dx + j);
         dx += w->step;
         dy += w->channels;
         code += w->channels;
     }
 }
 
-static void NAME(sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x_, double scale, void *y_)
+static void NAME(max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, const void *code, void *dx)
 {
-    const real *x = x_;
-    real *y = y_;
-    const vec factor = v_set1((real)scale);
+    if (w->rows == 2 && w->columns == 2 && !w->accumulate)
+        NAME(max_of_windows_backward)(2, 2, 0, w, windows, dy, code, dx);
+    else if (w->rows == 3 && w->columns == 3 && w->accumulate)
+        NAME(max_of_windows_backward)(3, 3, 1, w, windows, dy, code, dx);
+    else
+        NAME(max_of_windows_backward)(w->rows, w->columns, w->accumulate, w, windows, dy, code, dx);
+}
+
+nn_inline void NAME(sum_of_window)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t n,
+                                   vec scale, const real *x, real *y)
+{
+    vec sum = v_zero();
+    NN_UNROLL
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        NN_UNROLL
+        for (ptrdiff_t s = 0; s < columns; s++) sum = v_add(sum, AT(x + r * w->row_pitch + s * w->column_pitch, n));
+    }
+    PUT(y, v_mul(sum, scale), n);
+}
+
+nn_inline void NAME(sum_of_windows)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t windows,
+                                    vec scale, const real *x, real *y)
+{
+    /* In place, a whole vector would overwrite what is still to be read. */
+    const ptrdiff_t exact = w->channels < VL && x != y ? NAME(exact_from)(w, windows) : 0;
     for (ptrdiff_t i = 0; i < windows; i++) {
-        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
-            vec sum = v_zero();
-            for (ptrdiff_t r = 0; r < w->rows; r++)
-                for (ptrdiff_t s = 0; s < w->columns; s++)
-                    sum = v_add(sum, AT(x + r * w->row_pitch + s * w->column_pitch + j, n));
-            PUT(y + j, v_mul(sum, factor), n);
-        }
+        ptrdiff_t j = 0;
+        for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
+            NAME(sum_of_window)(rows, columns, w, VL, scale, x + j, y + j);
+        if (j < w->channels) NAME(sum_of_window)(rows, columns, w, w->channels - j, scale, x + j, y + j);
         x += w->step;
         y += w->channels;
     }
 }
 
-static void NAME(sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy_, double scale, void *dx_)
+static void NAME(sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y)
 {
-    const real *dy = dy_;
-    real *dx = dx_;
     const vec factor = v_set1((real)scale);
-    for (ptrdiff_t i = 0; i < windows; i++) {
-        for (ptrdiff_t j = 0; j < w->channels; j += VL) {
-            const ptrdiff_t n = w->channels - j < VL ? w->channels - j : VL;
-            const vec g = v_mul(AT(dy + j, n), factor);
-            for (ptrdiff_t r = 0; r < w->rows; r++)
-                for (ptrdiff_t s = 0; s < w->columns; s++) {
-                    real *to = dx + r * w->row_pitch + s * w->column_pitch + j;
-                    PUT(to, w->accumulate ? v_add(AT(to, n), g) : g, n);
-                }
+    if (w->rows == 2 && w->columns == 2) NAME(sum_of_windows)(2, 2, w, windows, factor, x, y);
+    else NAME(sum_of_windows)(w->rows, w->columns, w, windows, factor, x, y);
+}
+
+nn_inline void NAME(sum_of_window_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
+                                            const nn_window *w, ptrdiff_t n, vec scale, const real *dy, real *dx)
+{
+    const vec g = v_mul(AT(dy, n), scale);
+    NN_UNROLL
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        NN_UNROLL
+        for (ptrdiff_t s = 0; s < columns; s++) {
+            real *to = dx + r * w->row_pitch + s * w->column_pitch;
+            PUT(to, accumulate ? v_add(AT(to, n), g) : g, n);
         }
+    }
+}
+
+nn_inline void NAME(sum_of_windows_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
+                                             const nn_window *w, ptrdiff_t windows, vec scale, const real *dy, real *dx)
+{
+    const ptrdiff_t exact = NAME(exact_backward)(w, windows, columns, accumulate);
+    for (ptrdiff_t i = 0; i < windows; i++) {
+        ptrdiff_t j = 0;
+        for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
+            NAME(sum_of_window_backward)(rows, columns, accumulate, w, VL, scale, dy + j, dx + j);
+        if (j < w->channels)
+            NAME(sum_of_window_backward)(rows, columns, accumulate, w, w->channels - j, scale, dy + j, dx + j);
         dx += w->step;
         dy += w->channels;
     }
+}
+
+static void NAME(sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx)
+{
+    const vec factor = v_set1((real)scale);
+    if (w->rows == 2 && w->columns == 2 && !w->accumulate)
+        NAME(sum_of_windows_backward)(2, 2, 0, w, windows, factor, dy, dx);
+    else
+        NAME(sum_of_windows_backward)(w->rows, w->columns, w->accumulate, w, windows, factor, dy, dx);
 }

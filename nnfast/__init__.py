@@ -7,7 +7,10 @@
 <Sequential 'sequential': 131 parameters, float32>
 """
 
+from __future__ import annotations
+
 import importlib
+from typing import TYPE_CHECKING
 
 from . import callbacks, datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
@@ -43,6 +46,11 @@ from .model import Model, Sequential
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .regularizers import L1, L1L2, L2
 from .training import TrainingError
+
+if TYPE_CHECKING:
+    from . import augment, data, interop, models, onnx, optimize, plot, sklearn, solvers
+    from .c_source import export_c
+    from .ensemble import fit_many, predict_many
 
 __all__ = [
     "L1",
@@ -111,6 +119,7 @@ __all__ = [
     "optimize",
     "optimizers",
     "plot",
+    "predict_many",
     "regularizers",
     "save",
     "schedules",
@@ -122,15 +131,16 @@ __all__ = [
 
 # What training and prediction do without is imported when first asked for. By name: where a function is, None for a
 # module.
-_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None,
-          "models": None, "onnx": None, "optimize": None, "plot": None, "sklearn": None, "solvers": None}
+_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None, "models": None,
+          "onnx": None, "optimize": None, "plot": None, "predict_many": "ensemble", "sklearn": None, "solvers": None}
 
 
-def __getattr__(name):
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_LATER[name] or name}")
-    return getattr(module, name) if _LATER[name] else module
+if not TYPE_CHECKING:   # which would take it that there is any name
+    def __getattr__(name):
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{__name__}.{_LATER[name] or name}")
+        return getattr(module, name) if _LATER[name] else module
 
 
 def __dir__():

@@ -18,6 +18,8 @@ softmax       exp(z_j) / sum_k exp(z_k), last axis
 ============  ==========================================  =====================
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from .configurable import choose, number
@@ -56,7 +58,7 @@ ACTIVATIONS = {
 }
 
 
-def get(identifier):
+def get(identifier: str | None) -> str:
     """Return the checked name of an activation; None means "linear".
 
     >>> get(None), get("relu")
@@ -67,7 +69,7 @@ def get(identifier):
     return choose("activation", identifier, ACTIVATIONS)
 
 
-def resolve(identifier, alpha=None, owner="activation"):
+def resolve(identifier: str | None, alpha: float | None = None, owner: str = "activation") -> tuple[str, float]:
     """Return (name, alpha) of an activation, alpha being its default where None is given.
 
     Raises

@@ -32,8 +32,17 @@ Examples
 True
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ._core.augment import Recipe
 from .configurable import Configurable, Registry, boolean, integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .typing import Config, Shape
 
 __all__ = ["Augmentation", "Cutout", "Flip", "Mixup", "Noise", "Shift"]
 
@@ -49,20 +58,26 @@ class Augmentation(Configurable):
         Whether the input must be an image, (H, W, C).
     moves : bool
         Whether pixels change their places.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> [isinstance(change, nf.augment.Augmentation) for change in (nf.augment.Flip(), nf.augment.Noise(0.1))]
+    [True, True]
     """
 
-    kind = None
+    kind: str | None = None
     for_images = False
     moves = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         raise TypeError("Augmentation is the base class; use one of its subclasses")
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Return what the compiled loop has to know, as a dict."""
         return {"kind": self.kind}
 
-    def check(self, shape, what):
+    def check(self, shape: Shape, what: str) -> None:
         """Raise ValueError unless an input of this shape, in the model's order (H, W, C), can be changed so.
 
         `what` names the input, with its shape as the data have it, in the message.
@@ -86,20 +101,20 @@ class Flip(Augmentation):
     Examples
     --------
     >>> Flip(vertical=True)
-    Flip(horizontal=True, vertical=True, probability=0.5)
+    Flip(vertical=True)
     """
 
     kind = "flip"
     for_images = moves = True
 
-    def __init__(self, horizontal=True, vertical=False, probability=0.5):
+    def __init__(self, horizontal: bool = True, vertical: bool = False, probability: float = 0.5) -> None:
         self.horizontal = boolean("Flip", "horizontal", horizontal)
         self.vertical = boolean("Flip", "vertical", vertical)
         if not (horizontal or vertical):
             raise ValueError("Flip: horizontal and vertical are both False, so it would do nothing")
         self.probability = number("Flip", "probability", probability, at_least=0, at_most=1)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"pixels": (self.vertical, self.horizontal), "probability": self.probability}
 
 
@@ -120,13 +135,13 @@ class Shift(Augmentation):
     kind = "shift"
     for_images = moves = True
 
-    def __init__(self, pixels):
+    def __init__(self, pixels: int | Sequence[int]) -> None:
         self.pixels = size_of("Shift", "pixels", pixels, 0)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"pixels": height_and_width(self.pixels)}
 
-    def check(self, shape, what):
+    def check(self, shape: Shape, what: str) -> None:
         super().check(shape, what)
         if any(most >= size for most, size in zip(height_and_width(self.pixels), shape)):
             raise ValueError(f"Shift: pixels={self.pixels} can leave nothing of the image; {what}")
@@ -143,19 +158,30 @@ class Cutout(Augmentation):
         Pixels.
     probability : float
         In [0, 1]; 1 by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> images, y = np.ones((8, 6, 6, 1)), np.arange(8) % 2
+    >>> model = nf.Sequential([nf.Flatten(), nf.Dense(2, activation="softmax")], input_shape=(6, 6, 1))
+    >>> model.compile("sgd", "cross_entropy")
+    >>> history = model.fit(images, y, augment=nf.augment.Cutout((2, 3), probability=0.5), verbose=0)
+    >>> history.epoch, bool(images.all())       # the data stay as they are
+    ([0], True)
     """
 
     kind = "cutout"
     for_images = True
 
-    def __init__(self, size, probability=1.0):
+    def __init__(self, size: int | Sequence[int], probability: float = 1.0) -> None:
         self.size = size_of("Cutout", "size", size, 1)
         self.probability = number("Cutout", "probability", probability, at_least=0, at_most=1)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"pixels": height_and_width(self.size), "probability": self.probability}
 
-    def check(self, shape, what):
+    def check(self, shape: Shape, what: str) -> None:
         super().check(shape, what)
         if any(length > size for length, size in zip(height_and_width(self.size), shape)):
             raise ValueError(f"Cutout: size={self.size} is larger than the image; {what}")
@@ -168,14 +194,25 @@ class Noise(Augmentation):
     ----------
     deviation : float
         Standard deviation, in the unit of the data. Numbers beyond 6.7 deviations do not occur.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> model = nf.Sequential([nf.Dense(16, activation="tanh"), nf.Dense(1)])
+    >>> model.compile(nf.Adam(0.01), "squared_error")
+    >>> history = model.fit(x, x**2, epochs=100, augment=nf.augment.Noise(0.05), verbose=0)
+    >>> model.evaluate(x, x**2)["loss"] < 0.05
+    True
     """
 
     kind = "noise"
 
-    def __init__(self, deviation):
+    def __init__(self, deviation: float) -> None:
         self.deviation = number("Noise", "deviation", deviation, at_least=0)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"deviation": self.deviation}
 
 
@@ -184,8 +221,9 @@ class Mixup(Augmentation):
 
     x = s x_i + (1 - s) x_j and y = s y_i + (1 - s) y_j, for all inputs and targets alike. For each i, j is drawn from
     the other samples of the batch, and s is the larger one of l and 1 - l for an l from Beta(alpha, alpha): a sample
-    keeps the larger part of itself. (Pairs that swap i and j are as likely, so this changes nothing on the whole.) Integer
-    labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is mixed.
+    keeps the larger part of itself. (Pairs that swap i and j are as likely, so this changes nothing on the whole.)
+    Integer labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is
+    mixed.
 
     Sample weights and class weights are those of sample i, so one of weight zero is still mixed into others. Metrics
     compare with the mixed targets, so accuracy counts the class of the larger part.
@@ -195,11 +233,21 @@ class Mixup(Augmentation):
     alpha : float
         Above 0. The smaller, the more samples stay nearly what they are; 1 mixes with any share, larger values more and
         more by halves.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), (x_test, y_test) = nf.datasets.digits()
+    >>> model = nf.Sequential([nf.Dense(64, activation="relu"), nf.Dense(10, activation="softmax")])
+    >>> model.compile(nf.Adam(0.01), "cross_entropy", metrics=["accuracy"])
+    >>> history = model.fit(x, y, epochs=10, augment=nf.augment.Mixup(0.2), verbose=0)
+    >>> model.evaluate(x_test, y_test)["accuracy"] > 0.9
+    True
     """
 
     kind = "mixup"
 
-    def __init__(self, alpha=0.2):
+    def __init__(self, alpha: float = 0.2) -> None:
         self.alpha = number("Mixup", "alpha", alpha, above=0)
 
 
@@ -212,11 +260,11 @@ REGISTRY = Registry("augmentation", Augmentation, {
 })
 
 
-def get(identifier):
+def get(identifier: str | Augmentation | type[Augmentation] | Config) -> Augmentation:
     """Return the augmentation for a name, an instance, a class or a configuration.
 
     >>> get("flip")
-    Flip(horizontal=True, vertical=False, probability=0.5)
+    Flip()
     """
     return REGISTRY.get(identifier)
 

@@ -17,9 +17,12 @@ How the source is made:
 3. Each kind of operation is one small static function (c_functions.py); the body of predict is a row of calls.
 """
 
+from __future__ import annotations
+
 import os
 import re
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -27,6 +30,10 @@ from .c_functions import ACTIVATIONS, FUNCTIONS, WINDOW
 from .config import __version__
 from .configurable import choose
 from .tensor_file import replace
+
+if TYPE_CHECKING:
+    from .model import Model
+    from .typing import PathLike
 
 #: bytes of weights beyond which they go into a file of their own
 LARGE = 20 << 20
@@ -47,7 +54,8 @@ class Step:
     in_place: bool = False                          # whether the output may lie where the input does
 
 
-def export_c(model, path, name=None, weights="auto"):
+def export_c(model: Model, path: PathLike, name: str | None = None,
+             weights: Literal["auto", "arrays", "file"] = "auto") -> list[str]:
     """Write a model as C source that computes what `predict` computes for one sample.
 
     Arrays have the shapes and the order of axes of the data that `predict` takes and gives, and the model's dtype.

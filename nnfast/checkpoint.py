@@ -12,12 +12,15 @@ A checkpoint is a model file (files.py) whose entry ``fit`` says where training 
 The random streams are counter-based (training.py), so the counters in ``training`` are all of their state.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
 import re
 import warnings
 import zlib
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,6 +39,10 @@ from .files import (
     unpack,
 )
 from .tensor_file import FileFormatError, Problem, flush_folder, is_integer, naming, read, replace, short
+
+if TYPE_CHECKING:
+    from .callbacks import CallbackList
+    from .typing import Config, Logs, Mode, PathLike
 
 NAME = re.compile(r"checkpoint-(\d{6,})\.safetensors")
 BEST = "best.safetensors"
@@ -89,7 +96,8 @@ class Checkpoint(Callback):
 
     comes_last = True
 
-    def __init__(self, folder, every="epoch", monitor=None, keep=3, mode="auto"):
+    def __init__(self, folder: PathLike, every: Literal["epoch"] | int = "epoch", monitor: str | None = None,
+                 keep: int = 3, mode: Mode = "auto") -> None:
         self.folder = os.fspath(folder)
         if every != "epoch":
             if isinstance(every, str):
@@ -101,27 +109,29 @@ class Checkpoint(Callback):
         self.monitor = monitor
         self.keep = integer("Checkpoint", "keep", keep, at_least=1)
         self.mode = choose("Checkpoint mode", mode, ("auto", "min", "max"))
-        self.best = self.best_epoch = None
-        self._own = set()       # names of the files this object has written
-        self._run = self._saved = None
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self._own: set[str] = set()       # names of the files this object has written
+        self._run: CallbackList | Any = None
+        self._saved: Position | None = None
 
     @property
-    def batch_interval(self):
+    def batch_interval(self) -> int:
         return 0 if self.every == "epoch" else self.every
 
-    def set_run(self, run):
+    def set_run(self, run: CallbackList) -> None:
         self._run = run
 
-    def close(self):
+    def close(self) -> None:
         self._run = self.model = None
 
-    def get_state(self):
+    def get_state(self) -> Config | None:
         return {"best": self.best, "best_epoch": self.best_epoch}
 
-    def set_state(self, state):
+    def set_state(self, state: Config) -> None:
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         os.makedirs(self.folder, exist_ok=True)
         self.best = self.best_epoch = None
         self._saved = self._run.position if self._run.resumed == os.path.realpath(self.folder) else None
@@ -136,12 +146,12 @@ class Checkpoint(Callback):
                     os.unlink(os.path.join(self.folder, name))
         self._portable = is_portable(self.model)
 
-    def on_batch_end(self, batch, logs=None):
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         position = self._run.position
         if self.every != "epoch" and (position.epoch * self.params["steps"] + position.step) % self.every == 0:
             self._save()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         improved = False
         if self.monitor is not None:
             value = (logs or {}).get(self.monitor)
@@ -156,7 +166,7 @@ class Checkpoint(Callback):
         if improved or self.every == "epoch":
             self._save(improved, self.every == "epoch")
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         if self._saved != self._run.position:
             self._save()
 

@@ -1,6 +1,9 @@
 """Version, and what this installation of nnfast uses on this machine."""
 
+from __future__ import annotations
+
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +12,7 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "config", "show_config"]
 
 
-def config():
+def config() -> dict[str, Any]:
     """What `show_config` prints, as a dict.
 
     Returns
@@ -52,10 +55,15 @@ def config():
     }
 
 
-def show_config():
+def show_config() -> None:
     """Print version, instruction-set levels and threads; see `config` for the same as a dict.
 
     ``NNFAST_ISA=<level>`` in the environment, set before the import, selects a lower level.
+
+    >>> show_config()
+    nnfast         ...
+    level in use   ...
+    threads        ...
     """
     c = config()
     threads = f"{c['threads']} (OpenMP's limit {c['omp_limit']}, CPU affinity {c['affinity']}, "

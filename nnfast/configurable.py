@@ -4,11 +4,19 @@ Initialisers, regularizers, schedules, optimizers, losses and metrics share one 
 an attribute of the same name. From it follow the configuration for files, `repr` and equality, written once here.
 """
 
+from __future__ import annotations
+
 import difflib
 import functools
 import inspect
 import math
 import numbers
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .typing import Config
 
 
 @functools.cache
@@ -20,6 +28,30 @@ def _parameters(cls):
 
 def _parameter_names(cls):
     return [parameter.name for parameter in _parameters(cls)]
+
+
+def argument_text(value):
+    """An argument as `repr` shows it, but functions by their names and arrays by their shapes."""
+    if getattr(value, "shape", ()):
+        return f"<array {value.shape}>"
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+def call_text(owner, always):
+    """The call that makes `owner`, whose arguments are its attributes: what is needed or not at its default.
+
+    The first argument is also shown if it is one of the types `always`.
+    """
+    parts = []
+    for i, parameter in enumerate(_parameters(type(owner))):
+        value = getattr(owner, parameter.name, parameter.default)
+        if value is parameter.empty or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        text = argument_text(value)
+        first = i == 0 and isinstance(value, always) and not isinstance(value, bool)
+        if first or parameter.default is parameter.empty or text != argument_text(parameter.default):
+            parts.append(f"{parameter.name}={text}")
+    return f"{type(owner).__name__}({', '.join(parts)})"
 
 
 def _plain(value, owner, name):
@@ -35,20 +67,31 @@ def _plain(value, owner, name):
 class Configurable:
     """Base of the objects a model is configured with: fixed after construction, compared by value."""
 
-    def get_config(self):
+    def get_config(self) -> Config:
         """Return the constructor's arguments as a dict that JSON can hold.
 
         Raises
         ------
         ValueError
             If an argument is a Python function.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Huber(delta=2.0).get_config()
+        {'delta': 2.0}
         """
         owner = type(self).__name__
         return {name: _plain(getattr(self, name), owner, name) for name in _parameter_names(type(self))}
 
     @classmethod
-    def from_config(cls, config):
-        """Build the object that `get_config` described; ValueError if a name is not an argument of it."""
+    def from_config(cls, config: Config) -> Self:
+        """Build the object that `get_config` described; ValueError if a name is not an argument of it.
+
+        >>> import nnfast as nf
+        >>> nf.Huber.from_config({"delta": 2.0})
+        Huber(delta=2.0)
+        """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
         known = _parameter_names(cls)
@@ -60,30 +103,35 @@ class Configurable:
         except TypeError as error:
             raise ValueError(f"{cls.__name__}: bad configuration {config!r}: {error}") from error
 
-    def to_config(self):
-        """Return ``{"class": name, "config": get_config()}``, which the module's `get` turns back into the object."""
+    def to_config(self) -> Config:
+        """Return ``{"class": name, "config": get_config()}``, which the module's `get` turns back into the object.
+
+        >>> import nnfast as nf
+        >>> nf.L2(0.1).to_config(), nf.regularizers.get(nf.L2(0.1).to_config())
+        ({'class': 'L2', 'config': {'l2': 0.1}}, L2(l2=0.1))
+        """
         return {"class": type(self).__name__, "config": self.get_config()}
 
     def _arguments(self):
         return {name: getattr(self, name) for name in _parameter_names(type(self))}
 
-    def __repr__(self):
-        text = ", ".join(f"{name}={value!r}" for name, value in self._arguments().items())
-        return f"{type(self).__name__}({text})"
+    def __repr__(self) -> str:
+        return call_text(self, (int, float))    # rates and factors matter, even if they are the default
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
         return self._arguments() == other._arguments()
 
     # Equal objects may differ later where an attribute can be set (an optimizer's learning rate).
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
-    def __setattr__(self, name, value):
-        # The compiled plan copies these values, so a later assignment would silently do nothing.
-        if name in self.__dict__:
-            raise AttributeError(f"{type(self).__name__}.{name} is fixed; make a new {type(self).__name__}")
-        object.__setattr__(self, name, value)
+    if not TYPE_CHECKING:   # which would take it that any attribute may be set
+        def __setattr__(self, name, value):
+            # The compiled plan copies these values, so a later assignment would silently do nothing.
+            if name in self.__dict__:
+                raise AttributeError(f"{type(self).__name__}.{name} is fixed; make a new {type(self).__name__}")
+            object.__setattr__(self, name, value)
 
 
 def _normalised(name):
@@ -110,7 +158,7 @@ def _did_you_mean(name, known):
     return f"{hint} (known: {', '.join(known)})"
 
 
-def choose(what, name, known):
+def choose(what: str, name: str, known: Collection[str]) -> str:
     """Return `name` if it is one of `known`, else raise ValueError that lists them.
 
     >>> choose("activation", "rellu", ["relu", "tanh"])
@@ -180,7 +228,8 @@ class Registry:
         return cls()
 
 
-def number(owner, name, value, *, above=None, at_least=None, below=None, at_most=None):
+def number(owner: str, name: str, value: object, *, above: float | None = None, at_least: float | None = None,
+           below: float | None = None, at_most: float | None = None) -> float:
     """Return `value` as a finite float within the bounds, or raise TypeError/ValueError that says `owner: name`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}: {value!r}")
@@ -200,7 +249,7 @@ def number(owner, name, value, *, above=None, at_least=None, below=None, at_most
     return result
 
 
-def integer(owner, name, value, *, at_least):
+def integer(owner: str, name: str, value: object, *, at_least: int) -> int:
     """Return `value` as an int not below `at_least`, or raise TypeError/ValueError that says `owner: name`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{owner}: {name} must be an integer, got {type(value).__name__}: {value!r}")
@@ -209,7 +258,7 @@ def integer(owner, name, value, *, at_least):
     return int(value)
 
 
-def boolean(owner, name, value):
+def boolean(owner: str, name: str, value: object) -> bool:
     """Return `value` if it is True or False, or raise TypeError that says `owner: name`."""
     if not isinstance(value, bool):
         raise TypeError(f"{owner}: {name} must be True or False, got {type(value).__name__}: {value!r}")

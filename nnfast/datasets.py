@@ -4,11 +4,17 @@ Layout: images channels last, ``(n, height, width, 1)``, or flattened to ``(n, h
 Labels: int32, ``(n,)``. Every loader returns ``(x_train, y_train), (x_test, y_test)``.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from os.path import expanduser, isfile, join
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .typing import Array, PathLike
 
 __all__ = ["digits", "fashion_mnist", "read_idx"]
 
@@ -31,7 +37,7 @@ _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0
 _CHUNK = 1 << 20
 
 
-def digits(flatten=True):
+def digits(flatten: bool = True) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """1,797 handwritten digits of 8x8 pixels, shipped with the package.
 
     The test file of *Optical Recognition of Handwritten Digits*, E. Alpaydin and C. Kaynak, UCI Machine Learning
@@ -57,13 +63,15 @@ def digits(flatten=True):
     (1438, 8, 8, 1)
     """
     with np.load(join(os.path.dirname(__file__), "data", "digits.npz"), allow_pickle=False) as stored:
-        return tuple(
+        train, test = (
             (_images(stored[f"x_{part}"], 16, flatten), stored[f"y_{part}"].astype(np.int32))
             for part in ("train", "test")
         )
+        return train, test
 
 
-def fashion_mnist(path=None, flatten=True):
+def fashion_mnist(path: PathLike | None = None,
+                  flatten: bool = True) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
     """60,000 + 10,000 grey 28x28 images of clothing in 10 classes (Zalando SE, MIT licence).
 
     H. Xiao, K. Rasul, R. Vollgraf, *Fashion-MNIST* (2017), https://arxiv.org/abs/1708.07747. Any other data set in the
@@ -91,6 +99,19 @@ def fashion_mnist(path=None, flatten=True):
         The download failed; the message says where to put which files.
     ValueError
         A file is damaged, or is not what its name says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> for part, n in [("train", 3), ("t10k", 2)]:      # files of the same names and format
+    ...     with open(f"{folder}/{part}-images-idx3-ubyte", "wb") as file:
+    ...         _ = file.write(bytes([0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, 28, 0, 0, 0, 28]) + bytes(n * 28 * 28))
+    ...     with open(f"{folder}/{part}-labels-idx1-ubyte", "wb") as file:
+    ...         _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, n]) + bytes(range(n)))
+    >>> (x_train, y_train), (x_test, y_test) = fashion_mnist(folder)
+    >>> x_train.shape, y_train, x_test.shape
+    ((3, 784), array([0, 1, 2], dtype=int32), (2, 784))
     """
     if path is None:
         folder = join(_cache(), "fashion-mnist")
@@ -106,7 +127,7 @@ def fashion_mnist(path=None, flatten=True):
     return tuple(_labelled(images, labels, flatten) for images, labels in (files[:2], files[2:]))
 
 
-def read_idx(path):
+def read_idx(path: PathLike) -> Array:
     """Array stored in an idx file, the format of MNIST; gzip files are recognised by their content.
 
     Parameters
@@ -122,6 +143,15 @@ def read_idx(path):
     ------
     ValueError
         Not an idx file, an unknown type, damaged gzip data, or more or fewer bytes than the header promises.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = tempfile.mkdtemp() + "/labels-idx1-ubyte"
+    >>> with open(path, "wb") as file:
+    ...     _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))     # type, axes, size, data
+    >>> read_idx(path)
+    array([7, 2, 1], dtype=uint8)
     """
     import gzip
     import zlib

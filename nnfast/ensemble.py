@@ -1,12 +1,24 @@
-"""Many small networks trained side by side, one thread each."""
+"""Many small networks side by side: trained, one thread each, and asked for one sample each."""
+
+from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ._core.threads import resolve as resolve_threads
 from .model import Model
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-def fit_many(models, x, y, n_threads=None, **arguments):
+    from .callbacks import History
+    from .typing import Array, ArrayLike, Data
+
+
+def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = None,
+             **arguments: Any) -> list[History]:
     """Train several models on the same data at once, each on one thread.
 
     The result is that of ``model.fit`` for one after the other, bit for bit; nnfast's results do not depend on the
@@ -47,12 +59,8 @@ def fit_many(models, x, y, n_threads=None, **arguments):
     >>> bool((mean.argmax(axis=1) == y_test).mean() > 0.9)
     True
     """
-    if isinstance(models, Model):
-        raise TypeError("fit_many: expected a list of models, got one; train it with model.fit")
-    models = list(models)
+    models = list_of_models("fit_many", models)
     for i, model in enumerate(models):
-        if not isinstance(model, Model):
-            raise TypeError(f"fit_many: models must be nnfast models, entry {i} is {type(model).__name__}")
         if not model.compiled:
             raise ValueError(f"fit_many: model {i} is not compiled; call model.compile(optimizer, loss) first")
         if any(model is other for other in models[:i]):
@@ -73,3 +81,58 @@ def fit_many(models, x, y, n_threads=None, **arguments):
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(fit, model) for model in models]
     return [future.result() for future in futures]
+
+
+def predict_many(models: Iterable[Model], x: ArrayLike | Iterable[ArrayLike]) -> Array | list[Any]:
+    """Outputs of several models for one sample each, as of an agent's policies in one step of their environments.
+
+    The result is that of ``model.predict(x[i:i + 1])[0]`` for each.
+
+    Parameters
+    ----------
+    models : list of Model
+        Of one input each. One model may be in the list several times.
+    x : array (models, ...), or list of arrays
+        A sample for each model, without a batch axis. An array of the models' own dtype is read in place.
+
+    Returns
+    -------
+    ndarray (models, ...), or a list if the outputs differ in shape or a model has several
+
+    Raises
+    ------
+    ValueError, TypeError
+        For samples that do not fit the models, in number or in shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> policies = [nf.Sequential([nf.Dense(64, activation="relu"), nf.Dense(2, activation="softmax")],
+    ...                           input_shape=(4,), seed=seed) for seed in range(8)]
+    >>> nf.predict_many(policies, np.zeros((8, 4), np.float32)).shape
+    (8, 2)
+    """
+    models, samples = list_of_models("predict_many", models), list(x)
+    if len(samples) != len(models):
+        raise ValueError(f"predict_many: expected a sample for each of {len(models)} models, got {len(samples)}")
+    outputs = []
+    for i, (model, sample) in enumerate(zip(models, samples)):
+        try:
+            output = model.predict(np.asarray(sample)[np.newaxis])
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"predict_many: model {i}: {error}") from None
+        outputs.append([y[0] for y in output] if isinstance(output, list) else output[0])
+    shapes = {None if isinstance(output, list) else output.shape for output in outputs}
+    return np.array(outputs) if len(shapes) == 1 and None not in shapes else outputs
+
+
+def list_of_models(who: str, models: Iterable[Model]) -> list[Model]:
+    """The models as a list; an error names the first entry that is none."""
+    if isinstance(models, Model):
+        raise TypeError(f"{who}: expected a list of models, got one")
+    models = list(models)
+    for i, model in enumerate(models):
+        if not isinstance(model, Model):
+            raise TypeError(f"{who}: models must be nnfast models, entry {i} is {type(model).__name__}")
+    return models

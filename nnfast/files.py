@@ -18,11 +18,14 @@ are compared with the architecture before a weight is allocated, and whatever is
 representation serves `to_json`, which has no tensors, and pickle.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import math
 import os
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,6 +47,9 @@ from .tensor_file import (
     short,
 )
 
+if TYPE_CHECKING:
+    from .typing import PathLike
+
 __all__ = ["FileFormatError", "from_json", "load", "save", "to_json"]
 
 FORMAT = 1
@@ -58,7 +64,7 @@ ENTRIES = {"format", "version", "model", "compile", "class_names", "training", "
 MAX_LAYERS = 10_000
 
 
-def save(model, path, include_optimizer=True):
+def save(model: Model, path: PathLike, include_optimizer: bool = True) -> None:
     """Write a model to a .safetensors file: architecture, weights, settings of `compile`, optimizer state, history.
 
     A file that is already there is replaced in one step: after a crash, a full disk or an error it is the old one.
@@ -78,13 +84,23 @@ def save(model, path, include_optimizer=True):
         function), or has weights that are not finite. Nothing is written then.
     OSError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    >>> path = tempfile.mkdtemp() + "/model.safetensors"
+    >>> nf.save(model, path)
+    >>> nf.load(path)
+    <Sequential 'sequential': 8 parameters, float32>
     """
     path = os.fspath(path)
     check_portable(model)
     replace(path, pack(*describe(model, include_optimizer)))
 
 
-def load(path):
+def load(path: PathLike) -> Model:
     """Read a model that `save` or a checkpoint wrote.
 
     If it was compiled, so is the result, and with the optimizer's state in the file training goes on as if it had not
@@ -104,13 +120,23 @@ def load(path):
         If the file is not such a file, or damaged; the message names the file and the problem.
     OSError
         If the file cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    >>> path = tempfile.mkdtemp() + "/model.safetensors"
+    >>> model.save(path)
+    >>> bool((nf.load(path).predict([[1, 2, 3]]) == model.predict([[1, 2, 3]])).all())
+    True
     """
     path = os.fspath(path)
     with naming(path):
         return build(*unpack(*read(path)))
 
 
-def to_json(model, indent=None):
+def to_json(model: Model, indent: int | None = None) -> str:
     """A model without its weights as JSON text: architecture, settings of `compile`, class names.
 
     Raises
@@ -130,13 +156,21 @@ def to_json(model, indent=None):
     return json.dumps(description, allow_nan=False, indent=indent)
 
 
-def from_json(text):
+def from_json(text: str | bytes) -> Model:
     """A new model, with fresh weights drawn from its seed, from what `to_json` returned.
 
     Raises
     ------
     FileFormatError
         If the text is not of that format.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,), seed=1)
+    >>> again = nf.from_json(model.to_json())
+    >>> again, bool((again.get_weights()[0] == model.get_weights()[0]).all())
+    (<Sequential 'sequential': 8 parameters, float32>, True)
     """
     if not isinstance(text, (str, bytes)):
         raise TypeError(f"from_json: expected a text, got {type(text).__name__}; a dict goes to nf.Model.from_config")

@@ -16,8 +16,11 @@ padding     "valid", "same", int, or ((top, bottom), (left, right))    "valid", 
 at the bottom or right. An int is that much on each side.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from .configurable import integer
 
@@ -30,20 +33,20 @@ MOST_NUMBERS = 2**40
 class Window:
     """A window that slides over an image; pairs are (vertical, horizontal), padding ((top, bottom), (left, right))."""
 
-    input: tuple
-    output: tuple
-    kernel: tuple
-    stride: tuple
-    padding: tuple
-    dilation: tuple
+    input: tuple[int, int]
+    output: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
 
-    def as_tuple(self):
+    def as_tuple(self) -> tuple[int, ...]:
         """(H, W, OH, OW, R, S, stride_h, stride_w, top, left, bottom, right, dilation_h, dilation_w) for the core."""
         (top, bottom), (left, right) = self.padding
         return (*self.input, *self.output, *self.kernel, *self.stride, top, left, bottom, right, *self.dilation)
 
 
-def check_sizes(owner, name, value, axes, at_least=1):
+def check_sizes(owner: str, name: str, value: Any, axes: int, at_least: int = 1) -> Any:
     """A kernel size, stride or dilation: an int for one axis, a pair of ints for two.
 
     >>> check_sizes("conv2d", "stride", 2, 2), check_sizes("conv1d", "stride", 2, 1)
@@ -60,7 +63,7 @@ def check_sizes(owner, name, value, axes, at_least=1):
     return entries[0] if axes == 1 else tuple(entries)
 
 
-def check_padding(owner, value, axes):
+def check_padding(owner: str, value: Any, axes: int) -> Any:
     """Padding in one of its forms: "valid", "same", an int, (left, right), or ((top, bottom), (left, right)).
 
     >>> check_padding("conv2d", [[1, 0], [2, 2]], 2), check_padding("conv2d", 1, 2)

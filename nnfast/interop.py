@@ -14,17 +14,26 @@ BatchNorm           weight, bias, running_mean, running_var    gamma, beta, movi
 Every function checks all it was given before it changes the model.
 """
 
+from __future__ import annotations
+
 import io
 import math
 import os
 import re
 import zipfile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .arrays import as_numbers
 from .layers import Activation, BatchNorm, Conv1D, Conv2D, Dense, DepthwiseConv2D, Dropout, Flatten, Reshape
 from .tensor_file import FileFormatError, Problem, naming, read
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .model import Model
+    from .typing import Array, PathLike
 
 __all__ = ["from_keras_weights", "from_torch_state_dict", "to_torch_state_dict"]
 
@@ -39,7 +48,8 @@ KERAS_ORDER = ("kernel", "bias", "gamma", "beta", "running_mean", "running_varia
 MOST_UNPACKED = 16 << 30
 
 
-def from_torch_state_dict(model, state, mapping=None):
+def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
+                          mapping: Mapping[str, str] | Sequence[str] | None = None) -> None:
     """Set all parameters from a PyTorch module's ``state_dict``.
 
     Parameters
@@ -75,7 +85,7 @@ def from_torch_state_dict(model, state, mapping=None):
         state = _tensors(os.fspath(state))
     elif not isinstance(state, dict):
         raise TypeError(f"from_torch_state_dict: expected a dict of arrays or a path, got {type(state).__name__}")
-    modules = {}
+    modules: dict[str, dict[str, Array]] = {}
     for name, array in state.items():
         if not isinstance(name, str):
             raise TypeError(f"from_torch_state_dict: names must be texts, got {name!r}")
@@ -97,7 +107,7 @@ def from_torch_state_dict(model, state, mapping=None):
     model.set_parameters(new)
 
 
-def to_torch_state_dict(model, mapping=None):
+def to_torch_state_dict(model: Model, mapping: Mapping[str, str] | Sequence[str] | None = None) -> dict[str, Array]:
     """All parameters under PyTorch's names, in PyTorch's layout: the inverse of `from_torch_state_dict`.
 
     Parameters
@@ -133,7 +143,7 @@ def to_torch_state_dict(model, mapping=None):
     return result
 
 
-def from_keras_weights(model, path, mapping=None):
+def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] | Sequence[str] | None = None) -> None:
     """Set all parameters from a ``.weights.h5`` or ``.keras`` file of Keras (extra ``interop``: h5py).
 
     Parameters
@@ -153,6 +163,21 @@ def from_keras_weights(model, path, mapping=None):
         For a file that cannot be read.
     ImportError
         Without h5py.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import h5py
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> path = tempfile.mkdtemp() + "/model.weights.h5"
+    >>> with h5py.File(path, "w") as file:      # as Keras lays it out
+    ...     file["layers/dense/vars/0"] = np.ones((3, 2))
+    ...     file["layers/dense/vars/1"] = np.zeros(2)
+    >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    >>> nf.interop.from_keras_weights(model, path)
+    >>> model.predict([[1.0, 2.0, 3.0]])
+    array([[6., 6.]], dtype=float32)
     """
     path = os.fspath(path)
     with naming(path):

@@ -17,7 +17,18 @@ The two cross-entropies are computed from the logits z, also where the last laye
 fuses the two, so that nothing overflows or is rounded to log(0).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .configurable import Configurable, Registry, boolean, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import Array, ArrayLike, LossLike, Shape
+
+__all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "CustomLoss", "Huber", "Loss", "SquaredError", "get"]
 
 
 class Loss(Configurable):
@@ -31,19 +42,25 @@ class Loss(Configurable):
         Whether the output holds logits, i.e. the activation belongs to the loss.
     integer_labels : bool
         Whether targets may be class labels, one integer per sample, instead of one number per output.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.losses.get("squared_error"), nf.SquaredError().name
+    (SquaredError(), 'squared_error')
     """
 
-    name = None
+    name: str | None = None
     from_logits = False
     delta = 1.0
-    function = None
+    function: Callable[[Array, Array], tuple[ArrayLike, ArrayLike]] | None = None
     integer_labels = False
 
-    def __init__(self):
+    def __init__(self) -> None:
         if type(self).name is None:
             raise TypeError("Loss is the base class; use one of its subclasses, or CustomLoss for your own function")
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         """Return what the compiled plan has to know, as a dict."""
         return {
             "loss": self.name,
@@ -52,7 +69,7 @@ class Loss(Configurable):
             "function": self.function,
         }
 
-    def check_output(self, activation_name, layer_name, shape=None):
+    def check_output(self, activation_name: str, layer_name: str, shape: Shape | None = None) -> None:
         """Raise ValueError unless this loss fits an output.
 
         Parameters
@@ -69,13 +86,13 @@ class Loss(Configurable):
 class _LogitLoss(Loss):
     """A loss that belongs to one activation: that of the output, or with from_logits its own."""
 
-    activation = None
+    activation: str | None = None
 
-    def __init__(self, from_logits=False):
+    def __init__(self, from_logits: bool = False) -> None:
         super().__init__()
         self.from_logits = boolean(type(self).__name__, "from_logits", from_logits)
 
-    def check_output(self, activation_name, layer_name, shape=None):
+    def check_output(self, activation_name: str, layer_name: str, shape: Shape | None = None) -> None:
         cls = type(self).__name__
         if self.from_logits and activation_name in ("softmax", "sigmoid"):
             raise ValueError(
@@ -105,13 +122,21 @@ class CrossEntropy(_LogitLoss):
     Notes
     -----
     Targets are integer labels (B,) or rows (B, classes) of probabilities, e.g. one-hot.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(4, kernel_initializer="zeros")], input_shape=(2,))
+    >>> model.compile("adam", nf.CrossEntropy(from_logits=True))
+    >>> round(model.evaluate([[1.0, 2.0]], [3])["loss"], 4)         # log 4
+    1.3863
     """
 
     name = "cross_entropy"
     activation = "softmax"
     integer_labels = True
 
-    def check_output(self, activation_name, layer_name, shape=None):
+    def check_output(self, activation_name: str, layer_name: str, shape: Shape | None = None) -> None:
         super().check_output(activation_name, layer_name, shape)
         if shape and shape[-1] == 1:
             raise ValueError(
@@ -127,6 +152,14 @@ class BinaryCrossEntropy(_LogitLoss):
     ----------
     from_logits : bool
         False: the output is a sigmoid. True: the output is linear and the loss takes its sigmoid.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, activation="sigmoid", kernel_initializer="zeros")], input_shape=(2,))
+    >>> model.compile("adam", nf.BinaryCrossEntropy())
+    >>> round(model.evaluate([[1.0, 2.0]], [[1.0]])["loss"], 4)     # log 2
+    0.6931
     """
 
     name = "binary_cross_entropy"
@@ -134,13 +167,27 @@ class BinaryCrossEntropy(_LogitLoss):
 
 
 class SquaredError(Loss):
-    """Sum over the outputs of (y - t)^2, without 1/2, for any output."""
+    """Sum over the outputs of (y - t)^2, without 1/2, for any output.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", nf.SquaredError())
+    >>> model.evaluate([[1.0]], [[3.0, 0.0]])
+    {'loss': 5.0}
+    """
 
     name = "squared_error"
 
 
 class AbsoluteError(Loss):
-    """Sum over the outputs of |y - t|, for any output; the gradient at y = t is 0."""
+    """Sum over the outputs of |y - t|, for any output; the gradient at y = t is 0.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", nf.AbsoluteError())
+    >>> model.evaluate([[1.0]], [[3.0, 0.0]])
+    {'loss': 3.0}
+    """
 
     name = "absolute_error"
 
@@ -152,11 +199,19 @@ class Huber(Loss):
     ----------
     delta : float
         Where the square ends, above 0.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", nf.Huber(delta=1.0))
+    >>> model.evaluate([[1.0]], [[3.0, 0.5]])
+    {'loss': 1.625}
     """
 
     name = "huber"
 
-    def __init__(self, delta=1.0):
+    def __init__(self, delta: float = 1.0) -> None:
         super().__init__()
         self.delta = number("Huber", "delta", delta, above=0)
 
@@ -182,13 +237,13 @@ class CustomLoss(Loss):
 
     name = "custom"
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Array, Array], tuple[ArrayLike, ArrayLike]]) -> None:
         super().__init__()
         if not callable(function):
             raise TypeError(f"CustomLoss: function must be callable, got {type(function).__name__}: {function!r}")
         self.function = function
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         return super().describe() | {"function": self._values_and_gradient}
 
     def _values_and_gradient(self, y_true, y_pred):
@@ -208,11 +263,11 @@ REGISTRY = Registry("loss", Loss, {
 })
 
 
-def get(identifier):
+def get(identifier: LossLike) -> Loss:
     """Return the loss for a name, an instance, a class, a configuration or a function (see `CustomLoss`).
 
     >>> get("cross_entropy")
-    CrossEntropy(from_logits=False)
+    CrossEntropy()
     """
     if callable(identifier) and not isinstance(identifier, (type, Loss)):
         return CustomLoss(identifier)

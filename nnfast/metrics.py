@@ -12,10 +12,22 @@ r2               mean over outputs of 1 - sum (y - t)^2 / sum (t - mean t)^2 (sc
 Sample weights do not count in metrics.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
 from .losses import BinaryCrossEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .losses import Loss
+    from .typing import MetricLike
+
+__all__ = ["Accuracy", "BinaryAccuracy", "MeanAbsoluteError", "MeanSquaredError", "Metric", "R2", "TopKAccuracy", "get"]
 
 
 class Metric(Configurable):
@@ -27,13 +39,19 @@ class Metric(Configurable):
         Name of the compiled metric.
     name : str
         Key in the history; two metrics of one output need different names.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.metrics.get("accuracy"), nf.metrics.Accuracy(name="acc").name
+    (Accuracy(), 'acc')
     """
 
-    kind = None
+    kind: str | None = None
     k = 1
     threshold = 0.5
 
-    def __init__(self, name=None):
+    def __init__(self, name: str | None = None) -> None:
         if type(self).kind is None:
             raise TypeError("Metric is the base class; use one of its subclasses")
         if name is None:
@@ -42,15 +60,15 @@ class Metric(Configurable):
             raise TypeError(f"{type(self).__name__}: name must be a text, got {name!r}")
         self.name = name
 
-    def plan_spec(self):
+    def plan_spec(self) -> dict[str, Any]:
         """Return what the compiled plan has to know, as a dict."""
         return {"kind": self.kind, "k": self.k, "threshold": self.threshold}
 
-    def width(self, n_outputs):
+    def width(self, n_outputs: int) -> int:
         """Return how many totals the plan adds up."""
         return 1
 
-    def result(self, totals, count, n_outputs=1):
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure after `count` samples as a float; nan where count is 0."""
         return float(totals[0]) / count if count else float("nan")
 
@@ -58,25 +76,39 @@ class Metric(Configurable):
 class _MeanOverOutputs(Metric):
     """Totals that are sums over samples and outputs."""
 
-    def result(self, totals, count, n_outputs=1):
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         return super().result(totals, count * n_outputs)
 
 
 class Accuracy(Metric):
-    """Share of samples whose largest output is the target's class (the first one where several are equal)."""
+    """Share of samples whose largest output is the target's class (the first one where several are equal).
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
+    >>> model.compile("sgd", "cross_entropy", metrics=[nf.metrics.Accuracy()])
+    >>> model.evaluate([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0]], [0, 2])["accuracy"]
+    0.5
+    """
 
     kind = "accuracy"
 
-    def __init__(self, name="accuracy"):
+    def __init__(self, name: str = "accuracy") -> None:
         super().__init__(name)
 
 
 class TopKAccuracy(Metric):
-    """Share of samples whose class is among the `k` largest outputs."""
+    """Share of samples whose class is among the `k` largest outputs.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
+    >>> model.compile("sgd", "cross_entropy", metrics=[nf.TopKAccuracy(2)])
+    >>> model.evaluate([[5.0, 4.0, 0.0], [0.0, 5.0, 4.0]], [0, 2])["top_k_accuracy"]
+    1.0
+    """
 
     kind = "top_k_accuracy"
 
-    def __init__(self, k=5, name="top_k_accuracy"):
+    def __init__(self, k: int = 5, name: str = "top_k_accuracy") -> None:
         super().__init__(name)
         self.k = integer("TopKAccuracy", "k", k, at_least=1)
 
@@ -90,30 +122,52 @@ class BinaryAccuracy(Metric):
         Compared with the output as `predict` returns it; for an output of logits 0.0 means a probability of a half.
     name : str
         Key in the history.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("sigmoid")], input_shape=(1,))
+    >>> model.compile("sgd", "binary_cross_entropy", metrics=[nf.BinaryAccuracy(threshold=0.9)])
+    >>> model.evaluate([[1.0], [5.0]], [[1.0], [1.0]])["binary_accuracy"]
+    0.5
     """
 
     kind = "binary_accuracy"
 
-    def __init__(self, threshold=0.5, name="binary_accuracy"):
+    def __init__(self, threshold: float = 0.5, name: str = "binary_accuracy") -> None:
         super().__init__(name)
         self.threshold = number("BinaryAccuracy", "threshold", threshold)
 
 
 class MeanSquaredError(_MeanOverOutputs):
-    """Mean over samples and outputs of (y - t)^2."""
+    """Mean over samples and outputs of (y - t)^2.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", "squared_error", metrics=["mse"])
+    >>> model.evaluate([[1.0]], [[3.0, 1.0]])
+    {'loss': 4.0, 'mse': 2.0}
+    """
 
     kind = "mse"
 
-    def __init__(self, name="mse"):
+    def __init__(self, name: str = "mse") -> None:
         super().__init__(name)
 
 
 class MeanAbsoluteError(_MeanOverOutputs):
-    """Mean over samples and outputs of |y - t|."""
+    """Mean over samples and outputs of |y - t|.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", "squared_error", metrics=["mae"])
+    >>> model.evaluate([[1.0]], [[3.0, 1.0]])
+    {'loss': 4.0, 'mae': 1.0}
+    """
 
     kind = "mae"
 
-    def __init__(self, name="mae"):
+    def __init__(self, name: str = "mae") -> None:
         super().__init__(name)
 
 
@@ -122,17 +176,23 @@ class R2(Metric):
 
     Totals are the sums over samples of (y - t)^2, t and t^2, each for every output. Where all targets of an output
     are equal it counts 1.0 if they are met exactly, else 0.0, as in scikit-learn.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+    >>> model.compile("sgd", "squared_error", metrics=["r2"])
+    >>> round(model.evaluate([[1.0], [2.0], [3.0]], [[1.0], [2.0], [4.0]])["r2"], 4)
+    0.7857
     """
 
     kind = "r2"
 
-    def __init__(self, name="r2"):
+    def __init__(self, name: str = "r2") -> None:
         super().__init__(name)
 
-    def width(self, n_outputs):
+    def width(self, n_outputs: int) -> int:
         return 3 * n_outputs
 
-    def result(self, totals, count, n_outputs=1):
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure.
 
         >>> R2().result([1.0, 6.0, 14.0], 3)
@@ -158,7 +218,7 @@ REGISTRY = Registry("metric", Metric, {
 })
 
 
-def get(identifier):
+def get(identifier: MetricLike) -> Metric:
     """Return the metric for a name, an instance, a class or a configuration.
 
     >>> get("mse").name
@@ -167,7 +227,7 @@ def get(identifier):
     return REGISTRY.get(identifier)
 
 
-def resolve(identifier, loss, n_outputs):
+def resolve(identifier: MetricLike, loss: Loss | None, n_outputs: int) -> Metric:
     """Return the metric meant by `identifier` for an output of width `n_outputs` trained with `loss`.
 
     Parameters
@@ -189,7 +249,7 @@ def resolve(identifier, loss, n_outputs):
     by_name = isinstance(identifier, str)
     binary = isinstance(loss, BinaryCrossEntropy)
     # Logits are positive where their sigmoid is above a half.
-    half = 0.0 if binary and loss.from_logits else 0.5
+    half = 0.0 if isinstance(loss, BinaryCrossEntropy) and loss.from_logits else 0.5
     if metric.kind == "accuracy" and (n_outputs == 1 or (by_name and binary)):
         return BinaryAccuracy(half, name=metric.name)
     if metric.kind == "binary_accuracy" and by_name:

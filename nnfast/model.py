@@ -8,7 +8,10 @@ Design:
 3. Every method checks all it was given before it changes anything.
 """
 
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -30,6 +33,14 @@ from .layers.base import check_shape
 from .layout import check_format
 from .summary import plan_text, summary_text
 from .training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import DTypeLike
+
+    from .callbacks import History
+    from .typing import Array, ArrayLike, Config, DataFormat, PathLike, Shape, ShapeLike
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
@@ -68,7 +79,13 @@ class Model(Training):
     [(2,), (1,)]
     """
 
-    def __init__(self, inputs, outputs, seed=0, dtype="float32", name=None):
+    name: str
+    seed: int
+    history: History | Any
+    stop_training: bool
+
+    def __init__(self, inputs: Input | Sequence[Input], outputs: Value | Sequence[Value], seed: int | None = 0,
+                 dtype: DTypeLike = "float32", name: str | None = None) -> None:
         self._setup(seed, dtype, name)
         inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
@@ -108,59 +125,66 @@ class Model(Training):
     # -- what the model is ---------------------------------------------------------------------------------------
 
     @property
-    def layers(self):
+    def layers(self) -> list[Layer]:
         """The layers in topological order."""
         return list(self._built().layers)
 
-    def get_layer(self, name):
-        """The layer called `name`."""
+    def get_layer(self, name: str) -> Layer:
+        """The layer called `name`.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(8, name="hidden"), nf.Dense(2)], input_shape=(3,))
+        >>> model.get_layer("hidden").trainable = False
+        >>> model.get_layer("hidden")
+        Dense(8, name='hidden', trainable=False)
+        """
         for layer in self.layers:
             if layer.name == name:
                 return layer
         raise ValueError(f"unknown layer {name!r}; this model has {', '.join(layer.name for layer in self.layers)}")
 
     @property
-    def built(self):
+    def built(self) -> bool:
         """Whether the input shape is known, and so the parameters exist."""
         return self._graph is not None
 
     @property
-    def dtype(self):
+    def dtype(self) -> str:
         """"float32" or "float64"."""
         return self._dtype.name
 
     @property
-    def input_names(self):
+    def input_names(self) -> list[str]:
         """Names of the inputs."""
         return list(self._built().input_names)
 
     @property
-    def output_names(self):
+    def output_names(self) -> list[str]:
         """Names of the outputs: of the layers that make them."""
         return list(self._built().output_names)
 
     @property
-    def input_shapes(self):
+    def input_shapes(self) -> list[Shape]:
         """Shapes of all inputs as the data have them, without the batch axis."""
         return list(self._built().input_data_shapes)
 
     @property
-    def output_shapes(self):
+    def output_shapes(self) -> list[Shape]:
         """Shapes of all outputs as `predict` gives them, without the batch axis."""
         return list(self._built().output_data_shapes)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Shape:
         """Shape of the only input, without the batch axis."""
         return self._only(self.input_shapes, "input")
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> Shape:
         """Shape of the only output, without the batch axis."""
         return self._only(self.output_shapes, "output")
 
     @property
-    def data_format(self):
+    def data_format(self) -> DataFormat:
         """"channels_last" or "channels_first": the order of axes of data and results (see `nnfast.layout`)."""
         return self._built().data_format
 
@@ -176,7 +200,7 @@ class Model(Training):
         return self._graph
 
     @property
-    def class_names(self):
+    def class_names(self) -> list[str] | Any:
         """What the values of the output mean, a list of texts, saved with the model; None if not set.
 
         With several outputs a dict of lists by output name. A single yes/no output may have two names, for 0 and 1.
@@ -195,7 +219,7 @@ class Model(Training):
         return None if names is None else list(names)
 
     @class_names.setter
-    def class_names(self, names):
+    def class_names(self, names: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
         if isinstance(names, dict):
             names = {output: text_list(own) for output, own in names.items()}
         elif names is not None:
@@ -205,7 +229,7 @@ class Model(Training):
         self._class_names = names
 
     @property
-    def metadata(self):
+    def metadata(self) -> Config:
         """What else belongs to the model, a dict of JSON-able values that is saved with it: units, sources, encodings.
 
         Examples
@@ -219,7 +243,7 @@ class Model(Training):
         return json.loads(json.dumps(self._metadata))
 
     @metadata.setter
-    def metadata(self, metadata):
+    def metadata(self, metadata: Config) -> None:
         if not isinstance(metadata, dict):
             raise TypeError(f"metadata: expected a dict, got {type(metadata).__name__}")
         try:
@@ -227,11 +251,16 @@ class Model(Training):
         except (TypeError, ValueError) as error:
             raise ValueError(f"metadata: must be texts, finite numbers, lists and dicts: {error}") from None
 
-    def count_params(self):
-        """The number of parameters, frozen ones and running statistics included."""
+    def count_params(self) -> int:
+        """The number of parameters, frozen ones and running statistics included.
+
+        >>> import nnfast as nf
+        >>> nf.Sequential([nf.Dense(2)], input_shape=(3,)).count_params()
+        8
+        """
         return sum(int(np.prod(parameter.spec.shape)) for parameter in self._built().parameters)
 
-    def summary(self):
+    def summary(self) -> None:
         """Print a table of the layers: output shape, parameters, FLOPs of one sample, what is fused.
 
         Examples
@@ -244,16 +273,23 @@ class Model(Training):
         """
         print(summary_text(self))
 
-    def plan(self):
+    def plan(self) -> None:
         """Print what the compiled plan does: its nodes with what is fused and their buffers, for training and for
-        inference; what runs sample by sample, and where the threads wait for each other; memory and threads."""
+        inference; what runs sample by sample, and where the threads wait for each other; memory and threads.
+
+        >>> import nnfast as nf
+        >>> nf.Sequential([nf.Dense(2, activation="relu")], input_shape=(3,)).plan()
+        plan of sequential: float32, at most ...
+        stage 1, by samples: forward dense
+        ...
+        """
         print(plan_text(self))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         what = f"{self.count_params():,} parameters" if self.built else "not built"
         return f"<{type(self).__name__} {self.name!r}: {what}, {self.dtype}>"
 
-    def _repr_html_(self):
+    def _repr_html_(self) -> str:
         """What notebooks show: the table of `summary`."""
         import html
 
@@ -262,18 +298,24 @@ class Model(Training):
     # -- parameters ----------------------------------------------------------------------------------------------
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, Array]:
         """Copies of all parameters by name, ``{"dense/kernel": array, ...}``."""
         return dict(zip(self._built().index, self.get_weights()))
 
-    def get_weights(self):
-        """Copies of all parameters as a list, in the order of `parameters`."""
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters as a list, in the order of `parameters`.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> [w.shape for w in model.get_weights()]
+        [(3, 2), (2,)]
+        """
         graph = self._built()
         if self._plan is None:
             return [value.copy() for value in self._values]
         return [self._plan.parameter(i) for i in range(len(graph.parameters))]
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Set all parameters.
 
         Parameters
@@ -285,6 +327,14 @@ class Model(Training):
         ------
         ValueError, TypeError
             For a wrong number, shape or type of arrays, NaN or infinities; no parameter is changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(1,))
+        >>> model.set_weights([[[3.0, 4.0]], [0.5, 0.5]])
+        >>> model.predict([[1.0]])
+        array([[3.5, 4.5]], dtype=float32)
         """
         graph = self._built()
         if isinstance(weights, (str, bytes, dict)) or not hasattr(weights, "__len__"):
@@ -295,7 +345,7 @@ class Model(Training):
                              f"({', '.join(graph.index)}), got {len(weights)} arrays")
         self.set_parameters(dict(zip(graph.index, weights)))
 
-    def set_parameters(self, parameters):
+    def set_parameters(self, parameters: Mapping[str, ArrayLike]) -> None:
         """Set some or all parameters by name; the others stay.
 
         Parameters
@@ -308,6 +358,14 @@ class Model(Training):
         ValueError, TypeError
             For unknown names, wrong shapes or types, NaN, infinities or a negative variance; no parameter is changed
             then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.set_parameters({"dense/bias": [1.0, 2.0]})
+        >>> model.predict([[1.0]])
+        array([[2., 3.]], dtype=float32)
         """
         graph = self._built()
         new = self._checked(parameters, "set_parameters")
@@ -387,21 +445,28 @@ class Model(Training):
     # -- the state of training -----------------------------------------------------------------------------------
 
     @property
-    def iterations(self):
+    def iterations(self) -> int:
         """The number of optimizer steps taken since `compile`."""
         return self._steps if self._plan is None else self._plan.iterations
 
     @property
-    def epochs_trained(self):
+    def epochs_trained(self) -> int:
         """The number of epochs of all `fit` calls; it keys the shuffling, so no two epochs have the same order."""
         return self._epochs
 
     @epochs_trained.setter
-    def epochs_trained(self, value):
+    def epochs_trained(self, value: int) -> None:
         self._epochs = integer(self.name, "epochs_trained", value, at_least=0)
 
-    def optimizer_state(self):
-        """Copies of the optimizer's arrays, ``{"dense/kernel/m": array, ...}``; empty if it keeps none."""
+    def optimizer_state(self) -> dict[str, Array]:
+        """Copies of the optimizer's arrays, ``{"dense/kernel/m": array, ...}``; empty if it keeps none.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2, use_bias=False)], input_shape=(1,))
+        >>> model.compile("adam", "squared_error")
+        >>> {name: array.shape for name, array in model.optimizer_state().items()}
+        {'dense/kernel/m': (1, 2), 'dense/kernel/v': (1, 2)}
+        """
         if self._settings is None or self._graph is None:
             return {}
         if self._plan is None:
@@ -411,13 +476,27 @@ class Model(Training):
                 for i, parameter in enumerate(self._graph.parameters) if parameter.spec.kind != "state"
                 for j, slot in enumerate(names)}
 
-    def set_optimizer_state(self, state, iterations):
+    def set_optimizer_state(self, state: Mapping[str, ArrayLike], iterations: int) -> None:
         """Put back what `optimizer_state` and `iterations` gave.
 
         Raises
         ------
         ValueError, TypeError
             For missing or unknown names, wrong shapes, NaN or infinities; nothing is changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> def build():
+        ...     model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+        ...     model.compile("adam", "squared_error")
+        ...     return model
+        >>> first, second = build(), build()
+        >>> history = first.fit([[1.0]], [[2.0]], epochs=5, verbose=0)
+        >>> second.set_weights(first.get_weights())
+        >>> second.set_optimizer_state(first.optimizer_state(), first.iterations)
+        >>> second.train_on_batch([[1.0]], [[2.0]]) == first.train_on_batch([[1.0]], [[2.0]])
+        True
         """
         self._compiled()
         steps = integer("set_optimizer_state", "iterations", iterations, at_least=0)
@@ -438,26 +517,47 @@ class Model(Training):
 
     # -- copies, configurations, files ---------------------------------------------------------------------------
 
-    def save(self, path, include_optimizer=True):
-        """Write the model to a .safetensors file; see `nnfast.save`."""
+    def save(self, path: PathLike, include_optimizer: bool = True) -> None:
+        """Write the model to a .safetensors file; see `nnfast.save`.
+
+        >>> import tempfile
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> model.save(path)
+        >>> nf.load(path)
+        <Sequential 'sequential': 8 parameters, float32>
+        """
         from .files import save  # here, because that module imports this one
 
         save(self, path, include_optimizer)
 
-    def to_json(self, indent=None):
-        """The model without its weights as JSON text; see `nnfast.to_json`."""
+    def to_json(self, indent: int | None = None) -> str:
+        """The model without its weights as JSON text; see `nnfast.to_json`.
+
+        >>> import json
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+        >>> json.loads(model.to_json())["model"]["input_shape"]
+        [3]
+        """
         from .files import to_json
 
         return to_json(self, indent)
 
     @staticmethod
-    def from_json(text):
-        """A new model from what `to_json` returned; see `nnfast.from_json`."""
+    def from_json(text: str | bytes) -> Model:
+        """A new model from what `to_json` returned; see `nnfast.from_json`.
+
+        >>> import nnfast as nf
+        >>> nf.Model.from_json(nf.Sequential([nf.Dense(2)], input_shape=(3,)).to_json())
+        <Sequential 'sequential': 8 parameters, float32>
+        """
         from .files import from_json
 
         return from_json(text)
 
-    def clone(self, dtype=None):
+    def clone(self, dtype: DTypeLike | None = None) -> Self:
         """An independent copy: layers, weights, compile settings, optimizer state.
 
         Parameters
@@ -484,7 +584,7 @@ class Model(Training):
         new._set_fast_path()
         return new
 
-    def submodel(self, layer):
+    def submodel(self, layer: str) -> Model:
         """A copy of the part of the network that ends with a layer: what that layer makes of the data.
 
         Parameters
@@ -517,11 +617,11 @@ class Model(Training):
         self._graph = Graph(inputs, outputs, self)
         self._graph.bind(self)
 
-    def __copy__(self):
+    def __copy__(self) -> Self:
         return self.clone()
 
-    # A pickle, and a deep copy on its way, hold the bytes of a file: so they live as long as files do. Models that files
-    # cannot hold, because functions or classes of the user's own are part of them, go as their attributes.
+    # A pickle, and a deep copy on its way, hold the bytes of a file: so they live as long as files do. Models that
+    # files cannot hold, because functions or classes of the user's own are part of them, go as their attributes.
 
     def __deepcopy__(self, memo):
         from .files import from_bytes, is_portable, to_bytes
@@ -549,8 +649,14 @@ class Model(Training):
         if self._graph is not None:
             self._graph.bind(self)
 
-    def get_config(self):
-        """The architecture as JSON-able data, without weights; `from_config` reads it."""
+    def get_config(self) -> Config:
+        """The architecture as JSON-able data, without weights; `from_config` reads it.
+
+        >>> import nnfast as nf
+        >>> config = nf.Sequential([nf.Dense(2)], input_shape=(3,)).get_config()
+        >>> config["class"], config["input_shape"], config["layers"][0]["class"]
+        ('Sequential', [3], 'Dense')
+        """
         return {"class": "Model", **self._common_config(), **self._graph.get_config()}
 
     def _common_config(self):
@@ -558,13 +664,19 @@ class Model(Training):
         return {"name": self.name, "seed": self.seed, "dtype": self.dtype, **metadata}
 
     @staticmethod
-    def from_config(config):
+    def from_config(config: Config) -> Model:
         """A new model from what `get_config` returned, with fresh weights.
 
         Raises
         ------
         ValueError, TypeError
             If the configuration is not of a model, or names an unknown layer.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Model.from_config(nf.models.lenet5().get_config())
+        <Sequential 'lenet5': 61,706 parameters, float32>
         """
         if not isinstance(config, dict):
             raise TypeError(f"model configuration: expected a dict, got {type(config).__name__}")
@@ -627,13 +739,15 @@ class Sequential(Model):
     array([0, 1, 1, 0])
     """
 
-    def __init__(self, layers, input_shape=None, seed=0, dtype="float32", name=None, data_format="channels_last"):
+    def __init__(self, layers: Sequence[Layer | Input], input_shape: ShapeLike | None = None, seed: int | None = 0,
+                 dtype: DTypeLike = "float32", name: str | None = None,
+                 data_format: DataFormat = "channels_last") -> None:
         self._setup(seed, dtype, name)
         self._data_format = check_format("Sequential", data_format)
         if not isinstance(layers, (list, tuple)):
             raise TypeError(f"Sequential: expected a list of layers, got {type(layers).__name__}")
-        layers = list(layers)
-        self._input = None
+        layers = cast("list[Any]", list(layers))
+        self._input: Any = None
         if layers and isinstance(layers[0], Input):
             self._input = layers.pop(0)
             if input_shape is not None:
@@ -683,7 +797,7 @@ class Sequential(Model):
             self._build(Input(x.shape[1:], data_format=self._data_format))
 
     @property
-    def layers(self):
+    def layers(self) -> list[Layer]:
         """The layers in order."""
         return list(self._layers)
 
@@ -700,7 +814,7 @@ class Sequential(Model):
         for layer in self._layers:
             layer.bind(self, layer.name)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         shape = list(self.input_shapes[0]) if self.built else None
         name = self._graph.inputs[0].name if self.built else None
         return {"class": "Sequential", **self._common_config(), "input_shape": shape, "input_name": name,

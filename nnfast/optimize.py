@@ -6,14 +6,22 @@ difference (Fornberg 1988, table 1) is
     f'(x) = (f(x - 2h) - 8 f(x - h) + 8 f(x + h) - f(x + 2h)) / 12h + O(h^4)
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import schedules
 from .arrays import as_numbers, check_finite
 from .configurable import integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import Array, ArrayLike, RateLike
 
 __all__ = ["Descent", "GradientCheck", "check_gradient", "gradient_descent", "numerical_gradient"]
 
@@ -28,7 +36,7 @@ SMALLEST = 1e-3
 FLOAT64 = np.dtype(np.float64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Descent:
     """Where a descent ended and how it got there.
 
@@ -48,18 +56,31 @@ class Descent:
         All points, x0 first.
     values : array (n_iter + 1,)
         f at these points.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> result = nf.optimize.gradient_descent(lambda x: (x - 3) ** 2, lambda x: 2 * (x - 3), 0.0, lr=0.25)
+    >>> result, result.path[:3]
+    (<Descent: converged after 22 steps, f(x) = 5.11591e-13>, array([0.  , 1.5 , 2.25]))
     """
 
-    x: object
+    x: Any
     fun: float
     n_iter: int
     converged: bool
     reason: str
-    path: np.ndarray
-    values: np.ndarray
+    path: Array
+    values: Array
+
+    def __repr__(self) -> str:
+        how = "converged" if self.converged else "not converged"
+        return f"<Descent: {how} after {self.n_iter} step{'' if self.n_iter == 1 else 's'}, f(x) = {self.fun:.6g}>"
 
 
-def gradient_descent(f, grad, x0, lr=0.1, delta=1e-6, max_iter=1000, callback=None):
+def gradient_descent(f: Callable[[Any], Any], grad: Callable[[Any], Any] | None, x0: float | ArrayLike,
+                     lr: RateLike = 0.1, delta: float = 1e-6, max_iter: int = 1000,
+                     callback: Callable[[int, Any, float], object] | None = None) -> Descent:
     """Walk downhill: x_{n+1} = x_n - lr_n grad f(x_n), until |x_{n+1} - x_n| <= delta.
 
     Cauchy 1847; Goodfellow, Bengio, Courville, *Deep Learning* (2016), eq. 4.5.
@@ -141,7 +162,7 @@ def gradient_descent(f, grad, x0, lr=0.1, delta=1e-6, max_iter=1000, callback=No
     return Descent(_result(x), fun, len(path) - 1, converged, reason, np.array(path), np.array(values))
 
 
-def numerical_gradient(f, x, step=STEP):
+def numerical_gradient(f: Callable[[Any], Any], x: float | ArrayLike, step: float = STEP) -> Any:
     """The gradient of f at x by 4th-order central differences: four values of f for each entry of x.
 
     Parameters
@@ -168,7 +189,7 @@ def numerical_gradient(f, x, step=STEP):
     return _result(numerical.reshape(x.shape))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientCheck:
     """A gradient beside its finite differences.
 
@@ -177,14 +198,25 @@ class GradientCheck:
     error : float
         Largest difference, divided by the largest entry of the two, or by |f| / 1000 if that is more.
     gradient, numerical : float64 arrays of x's shape, or floats
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> check = nf.optimize.check_gradient(lambda x: x @ x, lambda x: 3 * x, [1.0, 2.0])    # wrong: 2 x
+    >>> round(check.error, 2), check.gradient, check.numerical.round(6)
+    (0.33, array([3., 6.]), array([2., 4.]))
     """
 
     error: float
-    gradient: object
-    numerical: object
+    gradient: Any
+    numerical: Any
+
+    def __repr__(self) -> str:
+        return f"<GradientCheck: error {self.error:.2g} in {np.size(self.gradient)} derivatives>"
 
 
-def check_gradient(f, grad, x, step=STEP):
+def check_gradient(f: Callable[[Any], Any], grad: Callable[[Any], Any], x: float | ArrayLike,
+                   step: float = STEP) -> GradientCheck:
     """Compare grad(x) with finite differences of f.
 
     A right gradient has an error of 1e-9 or so, a wrong one mostly of 1e-3 to 2. Entries that disagree are looked at

@@ -16,10 +16,19 @@ Clipping comes first: `clip_norm` scales all gradients by min(1, clip_norm / (no
 all of them together; `clip_value` cuts each element to [-clip_value, clip_value]. With both, the norm goes first.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from . import schedules
 from .configurable import Configurable, Registry, boolean, number
+
+if TYPE_CHECKING:
+    from .typing import Array, OptimizerLike, RateLike
+
+__all__ = ["Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "SGD", "get"]
 
 
 class Optimizer(Configurable):
@@ -31,9 +40,18 @@ class Optimizer(Configurable):
         Name of the compiled update.
     learning_rate : float, Schedule or callable
         Rate, or the rate of each step 0, 1, ...; may be set between epochs. All else is fixed.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> optimizer = nf.optimizers.get("adam")
+    >>> optimizer.learning_rate = 0.01
+    >>> optimizer
+    Adam(learning_rate=0.01)
     """
 
-    kind = None
+    kind: str | None = None
+    _learning_rate: float | Any
 
     # What the plan asks of every optimizer; a subclass's own attributes take the place of these.
     momentum = 0.0
@@ -45,29 +63,30 @@ class Optimizer(Configurable):
     weight_decay = 0.0
     initial_accumulator_value = 0.0
 
-    def __init__(self, learning_rate, clip_norm, clip_value):
+    def __init__(self, learning_rate: RateLike, clip_norm: float | None, clip_value: float | None) -> None:
         if type(self).kind is None:
             raise TypeError("Optimizer is the base class; use SGD, Adam, AdamW, RMSprop or Adagrad")
         self.learning_rate = learning_rate
         self.clip_norm = None if clip_norm is None else self._number("clip_norm", clip_norm, above=0)
         self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=0)
 
-    def _number(self, name, value, **bounds):
+    def _number(self, name: str, value: object, **bounds: float) -> float:
         return number(type(self).__name__, name, value, **bounds)
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> float | Any:
+        """Rate, or the rate of each step 0, 1, ...; may be set between epochs."""
         return self._learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: RateLike) -> None:
         if isinstance(value, dict):
             value = schedules.get(value)
         elif not isinstance(value, schedules.Schedule) and (not callable(value) or isinstance(value, type)):
             value = self._number("learning_rate", value, above=0)
         self.__dict__["_learning_rate"] = value
 
-    def learning_rates(self, start, count):
+    def learning_rates(self, start: int, count: int) -> Array:
         """Return the rates of the steps start ... start + count - 1.
 
         Returns
@@ -99,8 +118,13 @@ class Optimizer(Configurable):
             )
         return rates
 
-    def hyperparameters(self):
-        """Return the constants of the update as a dict of floats, with the names the compiled plan uses."""
+    def hyperparameters(self) -> dict[str, float]:
+        """Return the constants of the update as a dict of floats, with the names the compiled plan uses.
+
+        >>> import nnfast as nf
+        >>> nf.AdamW(weight_decay=0.1).hyperparameters()["weight_decay"]
+        0.1
+        """
         return {
             "momentum": self.momentum,
             "nesterov": float(self.nesterov),
@@ -124,7 +148,8 @@ class SGD(Optimizer):
 
     kind = "sgd"
 
-    def __init__(self, learning_rate=0.01, momentum=0.0, nesterov=False, clip_norm=None, clip_value=None):
+    def __init__(self, learning_rate: RateLike = 0.01, momentum: float = 0.0, nesterov: bool = False,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value)
         self.momentum = self._number("momentum", momentum, at_least=0, below=1)
         self.nesterov = boolean("SGD", "nesterov", nesterov)
@@ -133,11 +158,20 @@ class SGD(Optimizer):
 
 
 class Adam(Optimizer):
-    """Adaptive moment estimation with bias correction."""
+    """Adaptive moment estimation with bias correction.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.Adam(0.125), "squared_error")
+    >>> loss = model.train_on_batch([[1.0]], [[3.0]])
+    >>> model.get_weights()         # the first step is as long as the rate
+    [array([[0.125]], dtype=float32)]
+    """
 
     kind = "adam"
 
-    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, clip_norm=None, clip_value=None):
+    def __init__(self, learning_rate: RateLike = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value)
         self.beta1 = self._number("beta1", beta1, at_least=0, below=1)
         self.beta2 = self._number("beta2", beta2, at_least=0, below=1)
@@ -145,26 +179,35 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, which acts on every parameter, biases included, as in PyTorch."""
+    """Adam with decoupled weight decay, which acts on every parameter, biases included, as in PyTorch.
+
+    >>> import nnfast as nf
+    >>> nf.AdamW(nf.schedules.WarmUp(100, then=1e-3), weight_decay=0.05)
+    AdamW(learning_rate=WarmUp(steps=100, then=0.001), weight_decay=0.05)
+    """
 
     kind = "adamw"
 
-    def __init__(
-        self, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, clip_norm=None,
-        clip_value=None,
-    ):
+    def __init__(self, learning_rate: RateLike = 1e-3, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8,
+                 weight_decay: float = 0.01, clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, beta1, beta2, epsilon, clip_norm, clip_value)
         self.weight_decay = self._number("weight_decay", weight_decay, at_least=0)
 
 
 class RMSprop(Optimizer):
-    """Gradient divided by a running root mean square, uncentred."""
+    """Gradient divided by a running root mean square, uncentred.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile(nf.RMSprop(0.001, clip_norm=1.0), "squared_error")
+    >>> model.optimizer
+    RMSprop(learning_rate=0.001, clip_norm=1.0)
+    """
 
     kind = "rmsprop"
 
-    def __init__(
-        self, learning_rate=0.01, rho=0.99, epsilon=1e-8, momentum=0.0, clip_norm=None, clip_value=None,
-    ):
+    def __init__(self, learning_rate: RateLike = 0.01, rho: float = 0.99, epsilon: float = 1e-8, momentum: float = 0.0,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value)
         self.rho = self._number("rho", rho, at_least=0, below=1)
         self.epsilon = self._number("epsilon", epsilon, above=0)
@@ -172,13 +215,20 @@ class RMSprop(Optimizer):
 
 
 class Adagrad(Optimizer):
-    """Gradient divided by the root of the sum of all its squares so far."""
+    """Gradient divided by the root of the sum of all its squares so far.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.Adagrad(0.5), "squared_error")
+    >>> loss = model.train_on_batch([[1.0]], [[3.0]])
+    >>> model.get_weights()         # the first step is as long as the rate
+    [array([[0.5]], dtype=float32)]
+    """
 
     kind = "adagrad"
 
-    def __init__(
-        self, learning_rate=0.01, epsilon=1e-10, initial_accumulator_value=0.0, clip_norm=None, clip_value=None,
-    ):
+    def __init__(self, learning_rate: RateLike = 0.01, epsilon: float = 1e-10, initial_accumulator_value: float = 0.0,
+                 clip_norm: float | None = None, clip_value: float | None = None) -> None:
         super().__init__(learning_rate, clip_norm, clip_value)
         self.epsilon = self._number("epsilon", epsilon, above=0)
         self.initial_accumulator_value = self._number(
@@ -195,7 +245,7 @@ REGISTRY = Registry("optimizer", Optimizer, {
 })
 
 
-def get(identifier):
+def get(identifier: OptimizerLike) -> Optimizer:
     """Return the optimizer for a name (with its defaults), an instance, a class or a configuration.
 
     >>> get("sgd").learning_rate

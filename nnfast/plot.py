@@ -8,6 +8,10 @@ Every function draws on one Axes and returns it. Common arguments:
 matplotlib is imported when the first picture is drawn.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from . import activations, functional
@@ -15,6 +19,13 @@ from .arrays import as_numbers
 from .callbacks import GradientNorms, History
 from .configurable import boolean, integer
 from .layout import channels_last
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from .model import Model
+    from .optimize import Descent
+    from .typing import Array, ArrayLike, PathLike
 
 __all__ = [
     "activation", "confusion_matrix", "decision_boundary", "descent_path", "feature_maps", "filters", "gradient_norms",
@@ -28,7 +39,8 @@ PLANE = 200
 
 # --- training --------------------------------------------------------------------------------------------------------
 
-def history(record, keys=("loss",), *, ax=None, save=None):
+def history(record: History | Model | Mapping[str, Sequence[float]], keys: str | Sequence[str] = ("loss",), *,
+            ax: Any = None, save: PathLike | None = None) -> Any:
     """Figures of training by epoch, those of validation as dashed lines.
 
     Parameters
@@ -37,13 +49,22 @@ def history(record, keys=("loss",), *, ax=None, save=None):
         What `fit` returned, the model it trained, or ``history.history``.
     keys : sequence of str
         Which figures; "val_" + key is drawn with it where there is one.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.models.linear_regression(1)
+    >>> record = model.fit([[0.0], [1.0]], [[1.0], [3.0]], epochs=3, verbose=0)
+    >>> ax = nf.plot.history(record)
+    >>> ax.get_xlabel(), ax.get_ylabel(), ax.lines[0].get_xdata()
+    ('epoch', 'loss', array([1, 2, 3]))
     """
     if isinstance(record, History):
         epochs, figures = record.epoch, record.history
     elif isinstance(record, dict):
         epochs, figures = None, record
-    elif getattr(record, "history", None) is not None:
-        epochs, figures = record.history.epoch, record.history.history
+    elif isinstance(own := getattr(record, "history", None), History):
+        epochs, figures = own.epoch, own.history
     else:
         raise TypeError(f"plot.history: expected what fit returned, got {type(record).__name__} without a history")
     keys = [keys] if isinstance(keys, str) else list(keys)
@@ -64,7 +85,8 @@ def history(record, keys=("loss",), *, ax=None, save=None):
     return _done(ax, save)
 
 
-def gradient_norms(record, at=None, *, ax=None, save=None, **style):
+def gradient_norms(record: GradientNorms, at: int | None = None, *, ax: Any = None, save: PathLike | None = None,
+                   **style: Any) -> Any:
     """How large the gradient of each layer is: over the steps of training, or at one moment from layer to layer.
 
     Parameters
@@ -76,6 +98,18 @@ def gradient_norms(record, at=None, *, ax=None, save=None, **style):
         None: one line per layer over all records.
     style
         Of the line over the layers: label, color, linestyle, ... as in matplotlib's plot.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> x, y = np.eye(4), np.arange(4)
+    >>> model = nf.Sequential([nf.Dense(8, activation="sigmoid"), nf.Dense(4, activation="softmax")])
+    >>> model.compile("sgd", "cross_entropy")
+    >>> record = nf.callbacks.GradientNorms(x, y)
+    >>> fitted = model.fit(x, y, epochs=2, callbacks=record, verbose=0)
+    >>> [line.get_label() for line in nf.plot.gradient_norms(record).lines]
+    ['dense', 'dense_1']
     """
     if not isinstance(record, GradientNorms) or not record.steps:
         raise TypeError("plot.gradient_norms: expected a GradientNorms callback that fit has used")
@@ -100,7 +134,8 @@ def gradient_norms(record, at=None, *, ax=None, save=None, **style):
     return _done(ax, save)
 
 
-def descent_path(result, f=None, *, margin=0.3, ax=None, save=None):
+def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, margin: float = 0.3, ax: Any = None,
+                 save: PathLike | None = None) -> Any:
     """The path of a descent: on the curve of f for one variable, over its contours for two, else f by step.
 
     Parameters
@@ -110,6 +145,14 @@ def descent_path(result, f=None, *, margin=0.3, ax=None, save=None):
         The function, for the curve or the contours: ``f(x)`` of one point.
     margin : float
         How far to draw around the path, as a part of its extent.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> result = nf.optimize.gradient_descent(lambda x: x**2, None, -2.0)
+    >>> ax = nf.plot.descent_path(result, lambda x: x**2)
+    >>> [line.get_label() for line in ax.lines[:2]]
+    ['f', 'path']
     """
     path = np.asarray(getattr(result, "path", None), np.float64)
     if path.ndim == 0 or not hasattr(result, "values"):
@@ -146,7 +189,8 @@ def descent_path(result, f=None, *, margin=0.3, ax=None, save=None):
 
 # --- decisions -------------------------------------------------------------------------------------------------------
 
-def confusion_matrix(y_true, y_pred, class_names=None, normalize=False, *, ax=None, save=None):
+def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence[str] | None = None,
+                     normalize: bool = False, *, ax: Any = None, save: PathLike | None = None) -> Any:
     """How often samples of each true class (rows) were taken for each class (columns).
 
     Parameters
@@ -157,6 +201,13 @@ def confusion_matrix(y_true, y_pred, class_names=None, normalize=False, *, ax=No
         By default 0, 1, ...
     normalize : bool
         Parts of each row instead of counts.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> ax = nf.plot.confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], class_names=["cat", "dog"])
+    >>> [(text.get_position(), text.get_text()) for text in ax.texts]
+    [((0, 0), '1'), ((1, 0), '1'), ((1, 1), '2')]
     """
     boolean("plot.confusion_matrix", "normalize", normalize)
     y_true, y_pred = (as_numbers(y, f"plot.confusion_matrix: {name}") for name, y in
@@ -190,7 +241,8 @@ def confusion_matrix(y_true, y_pred, class_names=None, normalize=False, *, ax=No
     return _done(ax, save)
 
 
-def decision_boundary(model, x, y=None, margin=0.1, *, ax=None, save=None):
+def decision_boundary(model: Model, x: ArrayLike, y: ArrayLike | None = None, margin: float = 0.1, *, ax: Any = None,
+                      save: PathLike | None = None) -> Any:
     """What a network with two inputs says over the plane: p = 0.5 of a yes/no output, the classes of a softmax.
 
     Parameters
@@ -203,6 +255,15 @@ def decision_boundary(model, x, y=None, margin=0.1, *, ax=None, save=None):
         Their labels, shown as colours.
     margin : float
         How far to draw around the points, as a part of their extent.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.models.logistic_regression(2)
+    >>> x, y = [[0.0, 0.0], [1.0, 1.0]], [0, 1]
+    >>> history = model.fit(x, y, epochs=5, verbose=0)
+    >>> nf.plot.decision_boundary(model, x, y).get_xlabel()
+    '$x_1$'
     """
     x = as_numbers(x, "plot.decision_boundary: x")
     if model.input_shapes != [(2,)] or len(model.output_shapes) != 1 or len(model.output_shape) != 1:
@@ -246,7 +307,8 @@ def decision_boundary(model, x, y=None, margin=0.1, *, ax=None, save=None):
     return _done(ax, save)
 
 
-def activation(name, alpha=None, low=-6.0, high=6.0, *, ax=None, save=None):
+def activation(name: str, alpha: float | None = None, low: float = -6.0, high: float = 6.0, *, ax: Any = None,
+               save: PathLike | None = None) -> Any:
     """An activation function and its derivative, as the kernels compute them.
 
     Parameters
@@ -257,6 +319,13 @@ def activation(name, alpha=None, low=-6.0, high=6.0, *, ax=None, save=None):
         For leaky_relu and elu.
     low, high : float
         The range of z.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> ax = nf.plot.activation("sigmoid")
+    >>> [line.get_label() for line in ax.lines[-2:]]
+    ['sigmoid', 'its derivative, at most 0.25']
     """
     name, alpha = activations.resolve(name, alpha, "plot.activation")
     if not activations.ACTIVATIONS[name].elementwise:
@@ -282,7 +351,8 @@ def activation(name, alpha=None, low=-6.0, high=6.0, *, ax=None, save=None):
 
 # --- images ----------------------------------------------------------------------------------------------------------
 
-def images(x, columns=None, titles=None, *, ax=None, save=None):
+def images(x: ArrayLike, columns: int | None = None, titles: Sequence[object] | None = None, *, ax: Any = None,
+           save: PathLike | None = None) -> Any:
     """Images side by side, each scaled to its own darkest and brightest pixel.
 
     Parameters
@@ -292,6 +362,14 @@ def images(x, columns=None, titles=None, *, ax=None, save=None):
         Images in a row; by default such that the whole is about square.
     titles : sequence of str, optional
         Written over the images.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), _ = nf.datasets.digits(flatten=False)
+    >>> ax = nf.plot.images(x[:6], columns=3, titles=[str(label) for label in y[:6]])
+    >>> len(ax.images), [text.get_text() for text in ax.texts] == [str(label) for label in y[:6]]
+    (6, True)
     """
     x = as_numbers(x, "plot.images: x")
     if x.ndim == 3:
@@ -303,7 +381,9 @@ def images(x, columns=None, titles=None, *, ax=None, save=None):
     return _tiles(x, columns, titles, "gray", 0, 1, ax, save)
 
 
-def filters(model, layer=None, shape=None, channel=None, columns=None, titles=None, *, ax=None, save=None):
+def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int] | None = None,
+            channel: int | None = None, columns: int | None = None, titles: Sequence[object] | None = None, *,
+            ax: Any = None, save: PathLike | None = None) -> Any:
     """The weights of a layer, one image per unit or filter: blue below zero, red above, on one scale.
 
     Parameters
@@ -318,6 +398,13 @@ def filters(model, layer=None, shape=None, channel=None, columns=None, titles=No
         Of a kernel with several input channels: the one to show; by default their sum.
     columns, titles
         See `images`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Conv2D(8, 3)], input_shape=(28, 28, 1))
+    >>> len(nf.plot.filters(model).images)
+    8
     """
     kernel = _kernel(model, layer)
     if kernel.ndim == 2:
@@ -339,7 +426,8 @@ def filters(model, layer=None, shape=None, channel=None, columns=None, titles=No
     return _tiles(kernel, columns, titles, "RdBu_r", -largest, largest, ax, save, "weight")
 
 
-def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=None):
+def feature_maps(model: Model, x: ArrayLike, layer: str, columns: int | None = None,
+                 titles: Sequence[object] | None = None, *, ax: Any = None, save: PathLike | None = None) -> Any:
     """What a layer makes of one sample: an image per channel, on one scale.
 
     Parameters
@@ -352,6 +440,14 @@ def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=No
         A layer whose output has shape (H, W, K); one of shape (K,) is drawn as single pixels.
     columns, titles
         See `images`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), _ = nf.datasets.digits(flatten=False)
+    >>> model = nf.Sequential([nf.Conv2D(4, 3, activation="relu")], input_shape=(8, 8, 1))
+    >>> len(nf.plot.feature_maps(model, x[0], "conv2d").images)
+    4
     """
     part = model.submodel(layer)
     maps = channels_last(part.predict(_one_sample("plot.feature_maps", part, x)), part.data_format)[0]
@@ -362,7 +458,8 @@ def feature_maps(model, x, layer, columns=None, titles=None, *, ax=None, save=No
     return _tiles(maps, columns, titles, "viridis", float(maps.min()), float(maps.max()), ax, save, "activation")
 
 
-def saliency(model, x, y, shape=None, colorbar=True, *, ax=None, save=None):
+def saliency(model: Model, x: ArrayLike, y: Any, shape: Sequence[int] | None = None, colorbar: bool = True, *,
+             ax: Any = None, save: PathLike | None = None) -> Any:
     """Which pixels cause the error: the gradient of one sample's loss over its image.
 
     Red pixels raise the loss where they get brighter, blue ones lower it (Simonyan, Vedaldi, Zisserman 2013, section 3,
@@ -377,6 +474,15 @@ def saliency(model, x, y, shape=None, colorbar=True, *, ax=None, save=None):
     shape : (H, W), optional
         How the pixels of a flat sample are arranged.
     colorbar : bool
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> (x, y), _ = nf.datasets.digits()
+    >>> model = nf.models.softmax_regression(64, 10)
+    >>> ax = nf.plot.saliency(model, x[0], y[0], shape=(8, 8))
+    >>> ax.images[-1].get_array().shape
+    (8, 8)
     """
     op = "plot.saliency"
     batch = _one_sample(op, model, x)

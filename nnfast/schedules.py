@@ -1,35 +1,68 @@
 """Learning rates as functions of the step t = 0, 1, 2, ..., counted over all batches since `compile`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import Array, Config, RateLike
+
+__all__ = [
+    "Constant", "Cosine", "Exponential", "FromFunction", "InverseTime", "OneCycle", "Schedule", "Step", "WarmUp",
+    "get",
+]
+
 
 class Schedule(Configurable):
-    """Base: a subclass defines `rates(t)` for a float64 array of steps."""
+    """Base: a subclass defines `rates(t)` for a float64 array of steps.
 
-    def values(self, start, count):
-        """Return the rates of steps start ... start + count - 1 as a float64 array."""
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> class Root(nf.schedules.Schedule):
+    ...     def __init__(self, initial):
+    ...         self.initial = initial
+    ...     def rates(self, t):
+    ...         return self.initial / np.sqrt(t + 1)
+    >>> nf.SGD(Root(0.1)), Root(0.1)(3)
+    (SGD(learning_rate=Root(initial=0.1)), 0.05)
+    """
+
+    def values(self, start: int, count: int) -> Array:
+        """Return the rates of steps start ... start + count - 1 as a float64 array.
+
+        >>> Constant(0.5).values(10, 3)
+        array([0.5, 0.5, 0.5])
+        """
         # A rate that overflows is reported by the optimizer, with its step, not by NumPy.
         with np.errstate(over="ignore"):
             return np.asarray(self.rates(np.arange(start, start + count, dtype=np.float64)), dtype=np.float64)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         """Return the rates of the steps `t` (float64 array); what a user's own schedule has to define."""
         raise NotImplementedError(f"{type(self).__name__} does not define rates(t)")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         """Return the rate of one step as a float."""
         return float(self.values(step, 1)[0])
 
 
 class Constant(Schedule):
-    """The same rate for every step."""
+    """The same rate for every step.
 
-    def __init__(self, rate):
+    >>> Constant(0.1)(1000)
+    0.1
+    """
+
+    def __init__(self, rate: float) -> None:
         self.rate = number("Constant", "rate", rate, above=0)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         return np.full(t.shape, self.rate)
 
 
@@ -40,24 +73,28 @@ class Step(Schedule):
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
 
-    def __init__(self, initial, step_size, gamma=0.1):
+    def __init__(self, initial: float, step_size: int, gamma: float = 0.1) -> None:
         self.initial = number("Step", "initial", initial, above=0)
         self.step_size = integer("Step", "step_size", step_size, at_least=1)
         self.gamma = number("Step", "gamma", gamma, above=0)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         return self.initial * self.gamma ** (t // self.step_size)
 
 
 class Exponential(Schedule):
-    """initial * decay_rate^(t / decay_steps) (PyTorch's ExponentialLR where decay_steps is 1)."""
+    """initial * decay_rate^(t / decay_steps) (PyTorch's ExponentialLR where decay_steps is 1).
 
-    def __init__(self, initial, decay_rate, decay_steps=1):
+    >>> Exponential(1.0, 0.5, decay_steps=2).values(0, 5).round(4)
+    array([1.    , 0.7071, 0.5   , 0.3536, 0.25  ])
+    """
+
+    def __init__(self, initial: float, decay_rate: float, decay_steps: int = 1) -> None:
         self.initial = number("Exponential", "initial", initial, above=0)
         self.decay_rate = number("Exponential", "decay_rate", decay_rate, above=0)
         self.decay_steps = integer("Exponential", "decay_steps", decay_steps, at_least=1)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         return self.initial * self.decay_rate ** (t / self.decay_steps)
 
 
@@ -65,26 +102,36 @@ class Cosine(Schedule):
     """final + (initial - final) (1 + cos(pi t / total_steps)) / 2, and `final` from total_steps on.
 
     Loshchilov and Hutter 2017, eq. 5, without restarts; up to total_steps equal to PyTorch's CosineAnnealingLR.
+
+    >>> import nnfast as nf
+    >>> nf.Adam(Cosine(1e-3, total_steps=1000))
+    Adam(learning_rate=Cosine(initial=0.001, total_steps=1000))
+    >>> Cosine(1.0, total_steps=4).values(0, 6).round(4)
+    array([1.    , 0.8536, 0.5   , 0.1464, 0.    , 0.    ])
     """
 
-    def __init__(self, initial, total_steps, final=0.0):
+    def __init__(self, initial: float, total_steps: int, final: float = 0.0) -> None:
         self.initial = number("Cosine", "initial", initial, above=0)
         self.total_steps = integer("Cosine", "total_steps", total_steps, at_least=1)
         self.final = number("Cosine", "final", final, at_least=0)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         return _cosine_between(self.initial, self.final, np.minimum(t / self.total_steps, 1.0))
 
 
 class InverseTime(Schedule):
-    """initial / (1 + decay_rate t / decay_steps)."""
+    """initial / (1 + decay_rate t / decay_steps).
 
-    def __init__(self, initial, decay_rate, decay_steps=1):
+    >>> InverseTime(1.0, decay_rate=1.0).values(0, 4).round(4)
+    array([1.    , 0.5   , 0.3333, 0.25  ])
+    """
+
+    def __init__(self, initial: float, decay_rate: float, decay_steps: int = 1) -> None:
         self.initial = number("InverseTime", "initial", initial, above=0)
         self.decay_rate = number("InverseTime", "decay_rate", decay_rate, at_least=0)
         self.decay_steps = integer("InverseTime", "decay_steps", decay_steps, at_least=1)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         return self.initial / (1.0 + self.decay_rate * t / self.decay_steps)
 
 
@@ -108,15 +155,15 @@ class WarmUp(Schedule):
     array([0. , 0.2, 0.4, 0.6, 0.8, 0.8])
     """
 
-    def __init__(self, steps, then, start=0.0):
+    def __init__(self, steps: int, then: float | Schedule | Config, start: float = 0.0) -> None:
         self.steps = integer("WarmUp", "steps", steps, at_least=1)
         if isinstance(then, (Schedule, dict)):
-            self.then = REGISTRY.get(then)
+            self.then: float | Schedule = REGISTRY.get(then)
         else:
             self.then = number("WarmUp", "then", then, above=0)
         self.start = number("WarmUp", "start", start, at_least=0)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         then = get(self.then)
         line = self.start + (then(0) - self.start) * t / self.steps
         return np.where(t < self.steps, line, then.rates(np.maximum(t - self.steps, 0.0)))
@@ -128,16 +175,20 @@ class OneCycle(Schedule):
 
     Smith and Topin 2018. The rates are those of PyTorch's OneCycleLR; the momentum is left alone (PyTorch's
     cycle_momentum=False).
+
+    >>> OneCycle(1.0, total_steps=10).values(0, 10).round(2)
+    array([0.04, 0.52, 1.  , 0.95, 0.81, 0.61, 0.39, 0.19, 0.05, 0.  ])
     """
 
-    def __init__(self, max_rate, total_steps, pct_start=0.3, div_factor=25.0, final_div_factor=1e4):
+    def __init__(self, max_rate: float, total_steps: int, pct_start: float = 0.3, div_factor: float = 25.0,
+                 final_div_factor: float = 1e4) -> None:
         self.max_rate = number("OneCycle", "max_rate", max_rate, above=0)
         self.total_steps = integer("OneCycle", "total_steps", total_steps, at_least=1)
         self.pct_start = number("OneCycle", "pct_start", pct_start, at_least=0, at_most=1)
         self.div_factor = number("OneCycle", "div_factor", div_factor, above=0)
         self.final_div_factor = number("OneCycle", "final_div_factor", final_div_factor, above=0)
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         first = self.max_rate / self.div_factor
         last = first / self.final_div_factor
         peak = self.pct_start * self.total_steps - 1.0
@@ -151,14 +202,18 @@ class OneCycle(Schedule):
 
 
 class FromFunction(Schedule):
-    """The rates a Python function of the step returns. It is called for each step of an epoch before the epoch."""
+    """The rates a Python function of the step returns. It is called for each step of an epoch before the epoch.
 
-    def __init__(self, function):
+    >>> FromFunction(lambda step: 0.1 if step < 2 else 0.01).values(0, 4)
+    array([0.1 , 0.1 , 0.01, 0.01])
+    """
+
+    def __init__(self, function: Callable[[int], float]) -> None:
         if not callable(function):
             raise TypeError(f"FromFunction: function must be callable, got {type(function).__name__}")
         self.function = function
 
-    def rates(self, t):
+    def rates(self, t: Array) -> Array:
         return np.array([self._rate(int(step)) for step in t], dtype=np.float64)
 
     def _rate(self, step):
@@ -180,7 +235,7 @@ REGISTRY = Registry("learning-rate schedule", Schedule, {
 })
 
 
-def get(identifier):
+def get(identifier: RateLike | str) -> Schedule:
     """Return the schedule for a rate, a schedule, a configuration or a function of the step.
 
     >>> get(0.1), get(lambda step: 0.5 / (step + 1))(4)

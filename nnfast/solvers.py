@@ -4,13 +4,23 @@ For problems with few parameters and a smooth loss, regressions above all: a hun
 eight digits. Loss and gradient come from the compiled plan, the steps from SciPy.
 """
 
+from __future__ import annotations
+
 import math
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .typing import Array, SolverLike
+
+__all__ = ["LBFGS", "Solver", "get"]
 
 #: iterations where the user names no number
 MOST_ITERATIONS = 1000
@@ -21,9 +31,15 @@ ROUNDING = 1e-6
 
 
 class Solver(Configurable):
-    """Base: a subclass defines `minimize`."""
+    """Base: a subclass defines `minimize`.
 
-    def minimize(self, function, x0, low, max_iterations, after_iteration):
+    >>> import nnfast as nf
+    >>> isinstance(nf.solvers.get("lbfgs"), nf.solvers.Solver)
+    True
+    """
+
+    def minimize(self, function: Callable[[Array], tuple[float, Array]], x0: Array, low: Array, max_iterations: int,
+                 after_iteration: Callable[[Array], bool]) -> tuple[bool, str]:
         """Minimise a function.
 
         Parameters
@@ -56,13 +72,22 @@ class LBFGS(Solver):
         Largest entry of the gradient at which the search ends.
     memory : int
         Past steps from which the curvature is estimated.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.models.linear_regression(1, dtype="float64")
+    >>> history = model.fit([[0.0], [1.0]], [[1.0], [3.0]], solver=nf.solvers.LBFGS(tolerance=1e-12), verbose=0)
+    >>> history.converged, model.predict([[2.0]]).round(6)
+    (True, array([[5.]]))
     """
 
-    def __init__(self, tolerance=1e-9, memory=20):
+    def __init__(self, tolerance: float = 1e-9, memory: int = 20) -> None:
         self.tolerance = number("LBFGS", "tolerance", tolerance, above=0)
         self.memory = integer("LBFGS", "memory", memory, at_least=1)
 
-    def minimize(self, function, x0, low, max_iterations, after_iteration):
+    def minimize(self, function: Callable[[Array], tuple[float, Array]], x0: Array, low: Array, max_iterations: int,
+                 after_iteration: Callable[[Array], bool]) -> tuple[bool, str]:
         try:
             from scipy.optimize import minimize
         except ImportError:
@@ -88,11 +113,11 @@ class LBFGS(Solver):
 REGISTRY = Registry("solver", Solver, {"lbfgs": LBFGS})
 
 
-def get(identifier):
+def get(identifier: SolverLike) -> Solver:
     """Return the solver for a name, an instance, a class or a configuration.
 
     >>> get("lbfgs")
-    LBFGS(tolerance=1e-09, memory=20)
+    LBFGS(tolerance=1e-09)
     """
     return REGISTRY.get(identifier)
 

@@ -26,7 +26,15 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8",
 
 
 class FileFormatError(ValueError):
-    """The file is not of the expected format, or it is damaged."""
+    """The file is not of the expected format, or it is damaged.
+
+    >>> import nnfast as nf
+    >>> try:
+    ...     nf.from_json("{}")
+    ... except nf.FileFormatError as error:
+    ...     print(error)
+    from_json: has format None; this version of nnfast, 0.1.0, reads 1
+    """
 
 
 class Problem(Exception):

@@ -7,9 +7,12 @@ Random streams are counter-based: shuffling is keyed by the model's seed and the
 life, dropout by seed, number of the step, sample and layer, augmentation by seed, step and place in the batch.
 """
 
+from __future__ import annotations
+
 import math
 import time
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -31,12 +34,45 @@ from .configurable import boolean, integer, number
 from .objective import Objective
 from .streams import Stream, check_stream, is_stream, open_stream
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .typing import (
+        Array,
+        ArrayLike,
+        Arrays,
+        Augment,
+        Callbacks,
+        ClassWeight,
+        Config,
+        Data,
+        Logs,
+        LossLike,
+        MetricLike,
+        OptimizerLike,
+        PathLike,
+        RegularizerLike,
+        SolverLike,
+        Source,
+        Verbose,
+    )
+
 #: samples in a pass where the user names no batch size; fewer if they would take much memory
 INFERENCE_BATCH = 256
 
 
 class TrainingError(FloatingPointError):
-    """A loss or gradient became infinite or NaN. The step was not applied: the model has its last finite weights."""
+    """A loss or gradient became infinite or NaN. The step was not applied: the model has its last finite weights.
+
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile(nf.SGD(1e30), "squared_error")
+    >>> try:
+    ...     history = model.fit([[1.0], [2.0]], [[1.0], [2.0]], epochs=50, verbose=0)
+    ... except nf.TrainingError:
+    ...     print("too fast; the history has", model.history)
+    too fast; the history has <History: 0 epochs>
+    """
 
 
 @dataclass(frozen=True)
@@ -52,9 +88,15 @@ class Settings:
 class Training:
     """The part of a model that needs data; `nnfast.model` has the rest."""
 
+    _slots: dict[str, Array]
+
     # -- compile -------------------------------------------------------------------------------------------------
 
-    def compile(self, optimizer="adam", loss=None, metrics=(), loss_weights=None, regularizer=None, n_threads=None):
+    def compile(self, optimizer: OptimizerLike = "adam",
+                loss: LossLike | Sequence[LossLike] | Mapping[str, LossLike] | None = None,
+                metrics: MetricLike | Sequence[Any] | Mapping[str, Any] | None = (),
+                loss_weights: Sequence[float] | Mapping[str, float] | None = None,
+                regularizer: RegularizerLike | None = None, n_threads: int | None = None) -> None:
         """Say how to train. Weights are kept; the optimizer starts anew.
 
         Parameters
@@ -79,6 +121,14 @@ class Training:
         ------
         ValueError, TypeError
             For unknown names, or a loss or metric that does not fit its output. The model stays as it was.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(2,))
+        >>> model.compile(nf.Adam(1e-2, clip_norm=1.0), "cross_entropy", metrics=["accuracy"], regularizer=nf.L2(1e-4))
+        >>> model.optimizer
+        Adam(learning_rate=0.01, clip_norm=1.0)
         """
         optimizer = optimizers.get(optimizer)
         regularizer = regularizers.get(regularizer)
@@ -110,12 +160,12 @@ class Training:
         self._train_fast = self._plan.train_fast if simple else None
 
     @property
-    def compiled(self):
+    def compiled(self) -> bool:
         """Whether `compile` was called."""
         return self._settings is not None
 
     @property
-    def optimizer(self):
+    def optimizer(self) -> optimizers.Optimizer | Any:
         """The optimizer given to `compile`, or None. Its ``learning_rate`` may be set between epochs."""
         return self._settings.optimizer if self._settings else None
 
@@ -140,18 +190,28 @@ class Training:
     def _build_from(self, x):
         """Only a Sequential can learn its input shape from data."""
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> Config | None:
         """The arguments of `compile` as JSON-able data, or None; ``model.compile(**config)`` takes them back.
 
         Raises
         ------
         ValueError
             If the loss or the learning rate is a Python function.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1)], input_shape=(2,))
+        >>> model.compile(nf.SGD(0.1), "squared_error", metrics=["mae"])
+        >>> again = model.clone()
+        >>> again.compile(**model.get_compile_config())
+        >>> again.optimizer
+        SGD(learning_rate=0.1)
         """
         if self._settings is None:
             return None
         settings = self._settings
-        config = {"loss": None, "metrics": [], "loss_weights": None}
+        config: Config = {"loss": None, "metrics": [], "loss_weights": None}
         if settings.objective is not None:
             config = settings.objective.get_config()
         regularizer = settings.regularizer
@@ -186,9 +246,12 @@ class Training:
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
-    def fit(self, x, y=None, batch_size=None, epochs=None, shuffle=None, validation_split=0.0, validation_data=None,
-            sample_weight=None, class_weight=None, callbacks=None, verbose=1, initial_epoch=0, resume=None,
-            solver=None, augment=None):
+    def fit(self, x: Source, y: Data | None = None, batch_size: int | None = None, epochs: int | None = None,
+            shuffle: bool | Literal["block"] | None = None, validation_split: float = 0.0,
+            validation_data: Sequence[Any] | Source | None = None, sample_weight: ArrayLike | None = None,
+            class_weight: ClassWeight | None = None, callbacks: Callbacks | None = None, verbose: Verbose = 1,
+            initial_epoch: int = 0, resume: PathLike | None = None, solver: SolverLike | None = None,
+            augment: Augment | None = None) -> History:
         """Train for a number of epochs.
 
         Parameters
@@ -465,7 +528,8 @@ class Training:
 
     # -- single batches ------------------------------------------------------------------------------------------
 
-    def train_on_batch(self, x, y, sample_weight=None, class_weight=None):
+    def train_on_batch(self, x: Data, y: Data, sample_weight: ArrayLike | None = None,
+                       class_weight: ClassWeight | None = None) -> Logs:
         """Take one optimizer step on a batch.
 
         Parameters as in `fit`.
@@ -480,6 +544,14 @@ class Training:
         ------
         TrainingError
             If the loss or the gradient is not finite; the step is not applied.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+        >>> model.compile(nf.SGD(0.25), "squared_error")
+        >>> [model.train_on_batch([[1.0]], [[2.0]]) for step in range(2)]
+        [{'loss': 4.0}, {'loss': 0.0}]
         """
         fast = self._train_fast
         if fast is not None and sample_weight is None and class_weight is None:
@@ -499,11 +571,19 @@ class Training:
             raise training_error(totals, f"step {plan.iterations + 1}")
         return objective.figures(totals)
 
-    def test_on_batch(self, x, y, sample_weight=None):
-        """Loss and metrics of one batch, without training; as `evaluate` with everything in one batch."""
+    def test_on_batch(self, x: Data, y: Data, sample_weight: ArrayLike | None = None) -> Logs:
+        """Loss and metrics of one batch, without training; as `evaluate` with everything in one batch.
+
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile("sgd", "squared_error")
+        >>> model.test_on_batch([[1.0], [2.0]], [[1.0], [4.0]])
+        {'loss': 2.0}
+        """
         return self.evaluate(x, y, None, sample_weight)
 
-    def evaluate(self, x, y=None, batch_size=None, sample_weight=None):
+    def evaluate(self, x: Source, y: Data | None = None, batch_size: int | None = None,
+                 sample_weight: ArrayLike | None = None) -> Logs:
         """Loss and metrics over a data set, in inference mode.
 
         Parameters
@@ -511,13 +591,21 @@ class Training:
         x, y, sample_weight
             As in `fit`.
         batch_size : int, optional
-            Samples in a pass; by default 256, or fewer if they would take more than 128 MiB. It changes memory and time,
-            not the figures beyond rounding.
+            Samples in a pass; by default 256, or fewer if they would take more than 128 MiB. It changes memory and
+            time, not the figures beyond rounding.
 
         Returns
         -------
         dict of str to float
             ``{"loss": ..., "accuracy": ...}``; the loss includes penalties.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile("sgd", "squared_error", metrics=["mae"])
+        >>> model.evaluate([[1.0], [2.0]], [[1.0], [4.0]])
+        {'loss': 2.0, 'mae': 1.0}
         """
         if batch_size is not None:
             batch_size = integer("evaluate", "batch_size", batch_size, at_least=1)
@@ -528,7 +616,7 @@ class Training:
         batch_size = batch_size or self._require_plan().default_batch(INFERENCE_BATCH)
         return self._objective.figures(self._evaluate(data, batch_size))
 
-    def predict(self, x, batch_size=None):
+    def predict(self, x: Source, batch_size: int | None = None) -> Arrays:
         """Outputs for a data set, in inference mode; needs no `compile`.
 
         Parameters
@@ -566,7 +654,8 @@ class Training:
 
     # -- derivatives ---------------------------------------------------------------------------------------------
 
-    def gradients(self, x, y, sample_weight=None, training=False):
+    def gradients(self, x: Data, y: Data, sample_weight: ArrayLike | None = None,
+                  training: bool = False) -> tuple[float, dict[str, Array]]:
         """Loss of a batch and its gradient with respect to every trainable parameter.
 
         Parameters
@@ -603,7 +692,7 @@ class Training:
     def _trainable(self, grads):
         return {parameter.name: grad for parameter, grad in zip(self._graph.parameters, grads) if parameter.trained}
 
-    def input_gradient(self, x, y):
+    def input_gradient(self, x: Data, y: Data) -> Arrays:
         """Gradient of each sample's loss with respect to its own input: row i is d loss_i / d x_i.
 
         It is not divided by the number of samples, and shows which part of the data causes the error.
@@ -611,25 +700,42 @@ class Training:
         Returns
         -------
         ndarray of x's shape, in the model's dtype; a list of them for several inputs
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(2,))
+        >>> model.compile("sgd", "squared_error")
+        >>> model.input_gradient([[1.0, 2.0]], [[0.0]])         # 2 (y_hat - y) w
+        array([[6., 6.]], dtype=float32)
         """
         with Unbuild(self):
             plan, _ = self._with_loss(x)
             xs, ys, _, _ = self._data(x, y)
         return one_or_list(plan.input_gradient(xs, ys, plan.default_batch(INFERENCE_BATCH, inference=False)))
 
-    def per_sample_loss(self, x, y):
+    def per_sample_loss(self, x: Data, y: Data) -> Array:
         """The loss of each sample, summed over the outputs with their weights; without penalties.
 
         Returns
         -------
         ndarray of float64 (N,)
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile("sgd", "squared_error")
+        >>> model.per_sample_loss([[1.0], [2.0]], [[1.0], [4.0]])
+        array([0., 4.])
         """
         with Unbuild(self):
             plan, _ = self._with_loss(x)
             xs, ys, _, _ = self._data(x, y)
         return plan.per_sample_loss(xs, ys, plan.default_batch(INFERENCE_BATCH))
 
-    def check_gradients(self, x, y, sample_weight=None, entries=100):
+    def check_gradients(self, x: Data, y: Data, sample_weight: ArrayLike | None = None,
+                        entries: int | None = 100) -> dict[str, float]:
         """Compare `gradients` and `input_gradient` with finite differences, on a copy of the model in float64.
 
         Dropout is off. See `nnfast.optimize.check_gradient` for how kinks, such as relu's, are treated. Data that lies
@@ -670,7 +776,7 @@ class Training:
         xs = per_name(x, self._graph.input_names, "x")
         return check_model(self.clone(dtype="float64"), xs, y, sample_weight, entries)
 
-    def vjp(self, x, dy, training=False):
+    def vjp(self, x: Data, dy: Data, training: bool = False) -> tuple[dict[str, Array], Arrays]:
         """Vector-Jacobian product: parameter and input gradients for any gradient of the outputs. Needs no `compile`.
 
         With ``dy[i] = d L / d output_i`` the results are d L / d parameter, summed over the samples, and d L / d x, for
@@ -717,7 +823,7 @@ class Training:
         grads, dxs = plan.vjp(xs, dys, training, self.seed)
         return self._trainable(grads), one_or_list(dxs)
 
-    def apply_gradients(self, grads):
+    def apply_gradients(self, grads: Mapping[str, ArrayLike]) -> None:
         """Take one optimizer step with gradients of your own.
 
         Parameters
@@ -729,6 +835,15 @@ class Training:
         ------
         ValueError, TypeError
             For missing or unknown names, wrong shapes, NaN or infinities; no parameter is changed then.
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="ones")], input_shape=(1,))
+        >>> model.compile(nf.SGD(0.5))
+        >>> model.apply_gradients({"dense/kernel": [[0.5]]})
+        >>> model.get_weights()
+        [array([[0.75]], dtype=float32)]
         """
         settings = self._compiled()
         graph = self._built()

@@ -1,4 +1,4 @@
-"""fit_many: what one fit after the other would have given, and errors that reach the caller."""
+"""fit_many and predict_many: what one model after the other would have given, and errors that reach the caller."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_refuses(data):
     model = build(0)
     with pytest.raises(ValueError, match="model 1 is in the list twice; use model.clone"):
         nf.fit_many([model, model], *data)
-    with pytest.raises(TypeError, match="expected a list of models, got one; train it with model.fit"):
+    with pytest.raises(TypeError, match="fit_many: expected a list of models, got one"):
         nf.fit_many(model, *data)
     with pytest.raises(TypeError, match="entry 0 is str"):
         nf.fit_many(["model"], *data)
@@ -66,3 +66,37 @@ def test_refuses(data):
         nf.fit_many([nf.Sequential([nf.Dense(1)])], *data)
     with pytest.raises(TypeError, match="callbacks belongs to one model"):
         nf.fit_many([model], *data, callbacks=[])
+
+
+# --- predict_many ----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_predictions_are_those_of_each(dtype, rng):
+    models = [nf.Sequential([nf.Dense(width, activation="tanh"), nf.Dense(2)], input_shape=(4,), seed=width, dtype=dtype)
+              for width in range(1, 6)]
+    x = rng.standard_normal((5, 4)).astype(dtype)
+    expected = np.concatenate([model.predict(x[i:i + 1]) for i, model in enumerate(models)])
+    for samples in (x, list(x), x.astype(np.float64).tolist()):
+        np.testing.assert_array_equal(nf.predict_many(models, samples), expected)
+    assert nf.predict_many([models[0]] * 5, x).shape == (5, 2)
+
+
+def test_outputs_of_several_shapes(rng):
+    image = nf.Sequential([nf.Conv2D(2, 3)], input_shape=(5, 5, 1))
+    x = nf.Input((3,))
+    heads = nf.Model(x, [nf.Dense(2)(x), nf.Dense(1)(x)])
+    samples = [rng.standard_normal((5, 5, 1)), rng.standard_normal(3)]
+    first, second = nf.predict_many([image, heads], samples)
+    np.testing.assert_array_equal(first, image.predict(samples[0][None])[0])
+    assert [y.shape for y in second] == [(2,), (1,)]
+    assert len(nf.predict_many([], [])) == 0
+
+
+def test_refuses_samples_that_do_not_fit():
+    models = [nf.Sequential([nf.Dense(2)], input_shape=(4,)) for _ in range(3)]
+    with pytest.raises(ValueError, match="expected a sample for each of 3 models, got 2"):
+        nf.predict_many(models, np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="predict_many: model 1: .*4.*5"):
+        nf.predict_many(models, [np.zeros(4), np.zeros(5), np.zeros(4)])
+    with pytest.raises(TypeError, match="predict_many: models must be nnfast models, entry 0 is int"):
+        nf.predict_many([3], [np.zeros(4)])

@@ -9,6 +9,7 @@ cdef struct Convolution:
     Window window
     Py_ssize_t C, K, groups     # as the user's; depthwise: groups == C
     bint depthwise
+    int team                    # threads that share the work
     Py_ssize_t rows             # of a group's kernel matrix: R * S * C / groups (depthwise: R * S)
     Py_ssize_t matrices         # how many such matrices the packed kernel holds: groups (depthwise: 1)
     Py_ssize_t scratch          # bytes of a thread
@@ -23,7 +24,7 @@ cdef struct Convolution:
     Py_ssize_t dz_sample        # from sample to sample
     char *code                  # which tap of its window each maximum came from
 
-cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept
+cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups, int team, Py_ssize_t samples) noexcept
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
 cdef int allocate_kernels(Convolution *c, bint gradient) except -1
 cdef void free_kernels(Convolution *c) noexcept

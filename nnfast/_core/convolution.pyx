@@ -21,7 +21,7 @@ from nnfast._core.correlation cimport Correlation, correlate, prepare
 from nnfast._core.kernel_gradient cimport (
     TileShape, gradient_scratch, kernel_gradient, tile_blocks, tile_end, tile_room, tile_shape, tile_start,
 )
-from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up, unpack
+from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release
 from nnfast._core.node cimport Context, Node, Tile, Value
@@ -42,7 +42,9 @@ cdef double WORK_PER_THREAD = 4e5
 # ---------------------------------------------------------------- shape
 
 cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K,
-                   Py_ssize_t groups) noexcept:
+                   Py_ssize_t groups, int team, Py_ssize_t samples) noexcept:
+    """team: threads that share the work. samples: of the only call that there will be, or 0 in a plan, where a sample's
+    bits do not depend on their number."""
     cdef Window *w = &c.window
     cdef Correlation x
     cdef Py_ssize_t phase
@@ -51,6 +53,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
     c.C = C
     c.K = K
     c.groups = groups
+    c.team = team
     c.depthwise = groups == C and groups > 1
     c.rows = w.R * w.S * (1 if c.depthwise else C // groups)
     c.matrices = 1 if c.depthwise else groups
@@ -62,7 +65,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
         w.H = 1
         w.OW *= w.OH
         w.OH = 1
-    c.winograd = winograd.suits(k, w, C, K, groups)
+    c.winograd = winograd.suits(k, w, C, K, groups) and (samples == 0 or winograd.pays(k, w, C, K, samples))
     forward_sum(c, &x)
     c.scratch = x.scratch
     for phase in range(phases(w)):
@@ -496,13 +499,6 @@ cdef void pack_kernel(const Convolution *c, const char *w, char *packed, int par
         panel += team
 
 
-cdef void unpack_kernel(const Convolution *c, const char *packed, char *w) noexcept nogil:
-    cdef Py_ssize_t Kg = c.K // c.matrices, g
-    for g in range(c.matrices):
-        unpack(c.k, c.rows, Kg, c.K, packed + g * packed_size(c.k, c.rows, Kg) * c.k.real_size,
-               w + g * Kg * c.k.real_size)
-
-
 cdef int team_for(double work, int n_threads) noexcept:
     if work < n_threads * WORK_PER_THREAD:
         n_threads = max(1, <int>(work / WORK_PER_THREAD))
@@ -540,7 +536,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     cdef char *memory
     cdef char *scratch
     read_window(&geometry, window)
-    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
     forward_sum(&c, &sum)
     n_threads = team_for(<double>samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     bias_size = aligned((round_up(c.K, k.vl) + k.nr) * size)
@@ -588,7 +584,7 @@ cdef struct Backward:       # what the threads of conv_backward share
     const char *dy
     char *dx
     char *dw
-    char *packed            # w, later dw
+    char *packed            # w
     char *sums              # [N][K padded]
     Py_ssize_t samples, x_sample, y_sample
     nn_barrier barrier
@@ -599,11 +595,10 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), Kg = c.K // c.matrices, in_group = panels(k, Kg)
-    cdef Py_ssize_t blocks, across, tile, panel, count, lo, hi, i, width, rows, tap
+    cdef Py_ssize_t blocks, across, tile, panel, count, lo, hi, i, width, first, rows, tap
     cdef Py_ssize_t dx_sample = w.H * w.W * (c.K if c.depthwise else c.C)
     cdef TileShape shape
     cdef uint64_t mode = nn_flush_subnormals()
-    cdef char *to
     cdef const char *source
     if job.dx != NULL:
         if leaves_pixels_out(c):
@@ -638,10 +633,9 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
             for tap in range(shape.taps):
                 for i in range(count):
                     width = panel_width(k, Kg, panel % in_group + i)
-                    to = job.packed + (panel // in_group * packed_size(k, c.rows, Kg)
-                                       + (panel % in_group + i) * k.nr * c.rows
-                                       + (tap * rows + lo) * width) * size
-                    memcpy(to, source, (hi - lo) * width * size)
+                    first = (panel % in_group + i) * k.nr
+                    k.copy(hi - lo, min(Kg - first, width), source, width,
+                           job.dw + ((tap * rows + lo) * c.K + panel // in_group * Kg + first) * size, c.K)
                     source += (hi - lo) * width * size
             tile += team
     if job.dx != NULL:
@@ -661,9 +655,9 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef char *scratch
     cdef Backward job
     read_window(&geometry, window)
-    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
     n_threads = team_for(2.0 * samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
-    packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size)
+    packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size) if dx is not None else 0
     flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
     sums = aligned(samples * round_up(c.K, k.vl) * size) if db is not None else 0
     # A depthwise multiplier's dx, before its neighbours are added.
@@ -700,8 +694,6 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
         else:
             with parallel(num_threads=n_threads):
                 backward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
-    if dw is not None:
-        unpack_kernel(&c, job.packed, job.dw)
     if wide:
         add_neighbours(k, job.dx, samples * geometry.H * geometry.W * c.C, c.K // c.C, False, address(dx, True))
     if db is not None:

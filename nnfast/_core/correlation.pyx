@@ -24,6 +24,7 @@ from nnfast._core.winograd cimport sum_scratch, sum_tiles, tiles
 cdef enum:
     PANEL_BYTES = 98304     # one panel's block of w in L1
     BAND_BYTES = 262144     # what a band reads and writes, in L2
+    LARGE_KERNEL = 1048576  # bytes
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
     MOST_UNITS = 64
@@ -46,7 +47,7 @@ cdef inline Py_ssize_t span(Py_ssize_t outputs, Py_ssize_t step, Py_ssize_t taps
 cdef void prepare(Correlation *x) noexcept nogil:
     """Derive how to loop from the shape."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t last, run, width, rows, fewest
+    cdef Py_ssize_t last, run, width, rows, fewest, kernel
     if x.OH == 0 or x.OW == 0:
         x.per_sample = x.scratch = 0
         return
@@ -66,8 +67,10 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.per_sample = x.OH * x.segments
     width = x.OW if x.segments == 1 else SEGMENT
     run = x.K if x.depthwise else min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
-    x.units = max(1, min(<Py_ssize_t>MOST_UNITS, BAND_BYTES // (width * (run + x.K) * k.real_size)))
-    x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, 4))
+    # A kernel beyond the caches is read anew for every band: then the bands are larger.
+    kernel = x.taps_h * x.taps_w * x.C * (1 if x.depthwise else x.K // x.groups) * k.real_size
+    x.units = max(1, min(<Py_ssize_t>MOST_UNITS, max(<Py_ssize_t>BAND_BYTES, kernel // 8) // (width * (run + x.K) * k.real_size)))
+    x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, MOST_UNITS if kernel > LARGE_KERNEL else 4))
     x.scratch = 2 * LINE + 3 * x.taps_h * x.taps_w * sizeof(ptrdiff_t)
     if x.copied:
         # Units share rows if they belong to the same sample: at best as many as it has, at worst none.

@@ -21,6 +21,7 @@ import threading
 
 cdef enum:
     PANEL_BYTES = 20480     # one panel of B in L1, beside the tile of A
+    DEPTH_OF_FEW = 16       # rows of B at once for a C of few rows
     BLOCK_BYTES = 131072    # a block of A in L2
     FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2
     MANY_PANELS = 64        # where several blocks of A have to be copied anew for every block of B: L3
@@ -81,6 +82,28 @@ cdef void copy_block(const nn_kernels *k, const Product *x, Py_ssize_t rows, Py_
         k.transpose(depth, rows, a, x.a_col, to, ld)
         return
     k.copy(rows, depth, a, x.a_row, to, ld)
+
+
+cdef void multiply_few(const Product *x, Py_ssize_t panel_lo, Py_ssize_t panel_hi) noexcept nogil:
+    """The same for a C of few rows and a B of ROWS: B, which is read once, is not packed, but read some whole rows at a
+    time, in the order in which it lies in memory."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, p0 = 0, j
+    cdef nn_brgemm op
+    op.count = 1
+    op.a_offset = NULL
+    op.b_step = 0
+    op.a_row, op.a_col = x.a_row, x.a_col
+    op.ldb, op.ldc = x.ldb, x.ldc
+    while p0 < x.K:
+        op.k = min(x.K - p0, DEPTH_OF_FEW)
+        op.accumulate = p0 > 0 or x.accumulate
+        op.relu = x.relu and p0 + op.k == x.K
+        for j in range(panel_lo, panel_hi):
+            multiply_rows(k, &op, x.M, min(x.N - j * k.nr, <Py_ssize_t>k.nr), x.a + p0 * x.a_col * size,
+                          x.b + (p0 * x.ldb + j * k.nr) * size,
+                          x.bias + j * k.nr * size if x.bias != NULL and p0 + op.k == x.K else NULL, x.c + j * k.nr * size)
+        p0 += op.k
 
 
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil:
@@ -180,7 +203,9 @@ cdef void multiply_share(const Product *x, int part, int team, char *scratch) no
     """A thread's share of C: rows of a tall C, panels of a wide one."""
     cdef Py_ssize_t count = panels(x.k, x.N)
     cdef uint64_t mode = nn_flush_subnormals()
-    if x.M >= x.N:
+    if x.storage == ROWS and x.M <= 2 * x.k.mr and x.N % x.k.vl == 0 and x.N > x.M:
+        multiply_few(x, count * part // team, count * (part + 1) // team)
+    elif x.M >= x.N:
         multiply(x, x.M * part // team, x.M * (part + 1) // team, 0, count, scratch)
     else:
         multiply(x, 0, x.M, count * part // team, count * (part + 1) // team, scratch)

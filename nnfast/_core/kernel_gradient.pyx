@@ -45,6 +45,10 @@ cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
     return c.groups == 1 and c.window.dilation_w == 1 and c.C < FEW_CHANNELS and run <= LONG_RUN
 
 
+cdef inline Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
+    return tile_blocks(shape, c.rows // shape.taps) * ((panels(c.k, c.K) + shape.panels - 1) // shape.panels)
+
+
 cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
     cdef TileShape shape
     cdef Py_ssize_t Cg = c.C // c.groups, pieces
@@ -54,6 +58,11 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
     if c.winograd:
         shape.rows, shape.panels, shape.taps = winograd.gradient_rows(c), 4, 9
         shape.within = c.C
+        # Smaller ones repeat transforms, but something for every thread saves more.
+        while shape.panels > 1 and tile_count(c, &shape) < c.team:
+            shape.panels //= 2
+        while shape.rows % (2 * c.k.vl) == 0 and tile_count(c, &shape) < c.team:
+            shape.rows //= 2
     elif c.depthwise:
         shape.rows, shape.panels = c.rows, DEPTHWISE_PANELS
     elif whole_rows(c):
@@ -75,7 +84,9 @@ cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil:
 
 
 cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
-    """For one sample, in multiply-adds; copying counts, too."""
+    """For one sample, in multiply-adds; copying and transforms, which are measured, count, too."""
+    if c.winograd:
+        return (2.25 * rows * columns + 11 * (rows + columns)) * c.window.OH * c.window.OW
     return (<double>rows * columns + 4 * (rows + columns) + 64) * c.window.OH * c.window.OW
 
 
@@ -207,11 +218,12 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                     i += together
                 j += m
         return
+    most = parts(batch * (i1 - i0) * (j1 - j0), PIXELS)
     for b in range(batch):
         for i in range(i0, i1):
             j = j0
             while j < j1:
-                m = min(j1 - j, PIXELS - n)
+                m = min(j1 - j, most - n)
                 at = ((i * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
                       + j * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0
                 copy_vectors(k, m, rows, x + (b * x_ld + at) * size, w.stride_w * c.C, scratch + n * x_pitch * size, x_pitch,
@@ -220,7 +232,7 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                              dz_copy + n * dz_pitch * size, dz_pitch, dz_end)
                 n += m
                 j += m
-                if n == PIXELS:
+                if n == most:
                     multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
                     n = 0
     if n > 0:

@@ -29,6 +29,7 @@ from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value, piece_star
 from nnfast._core.normalization cimport normalize_forward
 from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
+from nnfast._core.threads cimport resolve_threads
 from nnfast._core.transfer cimport Port
 
 import threading
@@ -212,6 +213,7 @@ cdef class Network:
         for i, spec in enumerate(specs, start=first):
             node = &self.nodes[i]
             node.k = self.k
+            node.team = resolve_threads(self.n_threads_wanted)
             node.n_inputs = len(spec["inputs"])
             node.inputs = <Value **>table(node.n_inputs, sizeof(Value *))
             node.adds = <bint *>table(node.n_inputs, sizeof(bint))

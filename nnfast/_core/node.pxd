@@ -81,6 +81,7 @@ ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize
 
 cdef struct Node:
     const nn_kernels *k
+    int team                # threads that the plan may have
     row_function forward, backward
     tile_function gradient  # NULL without parameters
     # A thread's part of what a step needs of the parameters, with its gradients or without; NULL: nothing.

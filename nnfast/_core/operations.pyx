@@ -154,7 +154,8 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
     build_weights(node, spec, parameters)
     read_window(&window, spec["window"])
     node.outer = window.OH * window.OW
-    describe(c, node.k, &window, spec["channels"], node.kernel.columns * node.kernel.matrices, spec["groups"])
+    describe(c, node.k, &window, spec["channels"], node.kernel.columns * node.kernel.matrices, spec["groups"], node.team,
+             0)
     if "pool" in spec:
         read_window(&window, spec["pool"]["window"])
         fuse_pool(c, &window)

@@ -5,6 +5,7 @@ from nnfast._core.kernels cimport nn_kernels
 from nnfast._core.window cimport Window
 
 cdef bint suits(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept nogil
+cdef bint pays(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t samples) noexcept nogil
 cdef enum:
     TILE = 4                # rows and columns of y
 

@@ -24,6 +24,8 @@ cdef enum:
     POSITIONS = SIDE * SIDE
     LEAST_CHANNELS = 16     # fewer do not pay for the transforms
     LEAST_PIXELS = 16
+    LARGE_KERNEL = 8388608  # bytes of u that the caches do not hold: reading and writing it takes
+    MANY_TILES = 48         # as long as so many tiles save
     BLOCK_BYTES = 262144    # of v and m
     LEAST_TILES = 48        # in a block: they share a load of u
     MOST_TILES = 96
@@ -36,6 +38,12 @@ cdef bint suits(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K
     return (w.R == 3 and w.S == 3 and w.stride_h == w.stride_w == w.dilation_h == w.dilation_w == 1 and groups == 1
             and C >= LEAST_CHANNELS and K >= LEAST_CHANNELS and C % k.vl == 0 and K % k.vl == 0
             and w.OH * w.OW >= LEAST_PIXELS and w.OH > 1 and w.OW > 1)
+
+
+cdef bint pays(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t samples) noexcept nogil:
+    """Whether it is worth its transforms in a single call for so many samples."""
+    return (transformed_size(k, C, K) * k.real_size <= LARGE_KERNEL
+            or samples * tiles(w.OH) * tiles(w.OW) >= MANY_TILES)
 
 
 cdef Py_ssize_t transformed_size(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K) noexcept nogil:

@@ -16,10 +16,17 @@ GradientNorms          records how large the gradient of each layer is
 =====================  ==========================================================================
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .base import Callback, CallbackList, EarlyStopping, GradientNorms, History, LambdaCallback, Position, ProgressBar
 from .loggers import CSVLogger, TensorBoard
 from .rates import LearningRateScheduler, ReduceLROnPlateau
 from .termination import TerminateOnNaN
+
+if TYPE_CHECKING:
+    from ..checkpoint import Checkpoint
 
 __all__ = [
     "CSVLogger",
@@ -39,9 +46,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    if name == "Checkpoint":    # it writes models to files, and models import this module
-        from ..checkpoint import Checkpoint
+if not TYPE_CHECKING:   # which would take it that there is any name
+    def __getattr__(name):
+        if name == "Checkpoint":    # it writes models to files, and models import this module
+            from ..checkpoint import Checkpoint
 
-        return Checkpoint
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return Checkpoint
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,22 +1,36 @@
 """The base of the callbacks, and those that most trainings use."""
 
+from __future__ import annotations
+
 import math
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..configurable import boolean, choose, integer, number
+from ..configurable import argument_text, boolean, call_text, choose, integer, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model import Model
+    from ..training import TrainingError
+    from ..typing import Array, Callbacks, Config, Data, Logs, Mode, Verbose
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where `fit` stands: epochs done, batches done of the next one, and what these have added up."""
+    """Where `fit` stands: epochs done, batches done of the next one, and what these have added up.
+
+    >>> Position(epoch=2, step=10)
+    Position(epoch=2, step=10, totals=None)
+    """
 
     epoch: int
     step: int = 0
-    totals: dict | None = None
+    totals: dict[str, Any] | None = None
 
 
 class Callback:
@@ -33,66 +47,86 @@ class Callback:
         The model being trained; setting ``model.stop_training = True`` ends training after the epoch.
     params : dict
         "epochs", the number of the last epoch; "steps", the batches of an epoch; "initial_epoch".
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> class LossBelow(nf.Callback):
+    ...     def __init__(self, limit):
+    ...         self.limit = limit
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         if logs["loss"] < self.limit:
+    ...             self.model.stop_training = True
+    >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    >>> model.compile(nf.SGD(0.1), "squared_error")
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=1000, callbacks=LossBelow(0.01), verbose=0)
+    >>> len(history.epoch) < 20
+    True
     """
 
-    model = None
-    params = None
+    model: Model | Any = None
+    params: dict[str, Any] | Any = None
     #: whether this one is called after all others, to see what they have done
     comes_last = False
 
-    def set_model(self, model):
+    def __repr__(self) -> str:
+        return call_text(self, (int, float, str))
+
+    def set_model(self, model: Model) -> None:
+        """Given the model before training."""
         self.model = model
 
-    def set_params(self, params):
+    def set_params(self, params: dict[str, Any]) -> None:
+        """Given `params` before training."""
         self.params = params
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before epoch `epoch` = 0, 1, ..."""
 
-    def on_batch_end(self, batch, logs=None):
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """After batch `batch` = 0, 1, ... of the epoch."""
 
-    def on_progress(self, step, logs=None):
+    def on_progress(self, step: int, logs: Logs | None = None) -> None:
         """Now and then within an epoch, after `step` of its batches."""
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """After epoch `epoch`, validation included."""
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         """After the last epoch."""
 
-    def on_training_error(self, error):
+    def on_training_error(self, error: TrainingError) -> bool:
         """After a step whose loss or gradient was not finite; True ends training without raising the error."""
         return False
 
-    def set_run(self, run):
+    def set_run(self, run: CallbackList) -> None:
         """Given the `CallbackList` before training, by a callback that looks at the others."""
 
-    def get_state(self):
+    def get_state(self) -> Config | None:
         """What a checkpoint must hold for this callback to go on: a new dict of numbers, texts and arrays; or None."""
         return None
 
-    def set_state(self, state):
+    def set_state(self, state: Config) -> None:
         """Take back what `get_state` gave, after `on_train_begin`."""
 
-    def close(self):
+    def close(self) -> None:
         """Last of all, also where training ended with an exception; gives back what is held outside of Python."""
 
     @property
-    def wants_batches(self):
+    def wants_batches(self) -> bool:
         """Whether `on_batch_end` does anything."""
         return type(self).on_batch_end is not Callback.on_batch_end
 
     @property
-    def batch_interval(self):
+    def batch_interval(self) -> int:
         """`on_batch_end` is called at least after each so many batches, counted over all epochs; 0: never."""
         return 1 if self.wants_batches else 0
 
     @property
-    def wants_progress(self):
+    def wants_progress(self) -> bool:
         """Whether `on_progress` does anything."""
         return type(self).on_progress is not Callback.on_progress
 
@@ -121,9 +155,18 @@ class CallbackList:
     ------
     TypeError
         If something in `callbacks` is not a `Callback`.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> params = {"epochs": 2, "steps": 10}
+    >>> run = nf.callbacks.CallbackList([nf.History(), nf.ProgressBar(0)], model=None, params=params)
+    >>> run.on_epoch_end(0, {"loss": 0.5})
+    >>> run, run.wants_batches
+    (CallbackList([<History: 1 epoch, last loss=0.5>, ProgressBar(verbose=0)]), False)
     """
 
-    def __init__(self, callbacks, model, params):
+    def __init__(self, callbacks: Callbacks | None, model: Any, params: dict[str, Any]) -> None:
         if callbacks is None:
             callbacks = []
         elif isinstance(callbacks, Callback):
@@ -142,43 +185,55 @@ class CallbackList:
         self.batch_interval = math.gcd(*(callback.batch_interval for callback in self.callbacks))
         self.wants_batches = self.batch_interval > 0
         self.position = Position((params or {}).get("initial_epoch", 0))
-        self.signature = self.resumed = None
-        self.stopped, self.states = False, []
+        self.signature: Config | Any = None
+        self.resumed: str | None = None
+        self.stopped = False
+        self.states: list[tuple[Callback, Config]] = []
         self.wants_progress = any(callback.wants_progress for callback in self.callbacks)
 
-    def on_train_begin(self, logs=None):
+    def __repr__(self) -> str:
+        return f"CallbackList({self.callbacks!r})"
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """`Callback.on_train_begin` of each, then the states of a checkpoint."""
         for callback in self.callbacks:
             callback.on_train_begin(logs)
         for callback, state in self.states:
             callback.set_state(state)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """`Callback.on_epoch_begin` of each."""
         for callback in self.callbacks:
             callback.on_epoch_begin(epoch, logs)
 
-    def on_batch_end(self, batch, logs=None):
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """`Callback.on_batch_end` of each."""
         for callback in self.callbacks:
             callback.on_batch_end(batch, logs)
 
-    def on_progress(self, step, logs=None):
+    def on_progress(self, step: int, logs: Logs | None = None) -> None:
+        """`Callback.on_progress` of each."""
         for callback in self.callbacks:
             callback.on_progress(step, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """`Callback.on_epoch_end` of each."""
         for callback in self.callbacks:
             callback.on_epoch_end(epoch, logs)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """`Callback.on_train_end` of each."""
         for callback in self.callbacks:
             callback.on_train_end(logs)
 
-    def on_training_error(self, error):
+    def on_training_error(self, error: TrainingError) -> bool:
+        """`Callback.on_training_error` of each; True if one of them gave True."""
         handled = False
         for callback in self.callbacks:     # all of them are told
             handled = callback.on_training_error(error) or handled
         return handled
 
-    def close(self):
+    def close(self) -> None:
         """Close every callback, whatever one of them raises; the first error is raised when all are closed."""
         first = None
         for callback in self.callbacks:
@@ -193,6 +248,15 @@ class CallbackList:
 class History(Callback):
     """The figures of every epoch: ``history`` maps each name to a list, ``epoch`` lists the epochs. `fit` returns one.
 
+    Attributes
+    ----------
+    epoch : list of int
+    history : dict of str to list of float
+    seconds : list of float
+        Time that each epoch took; where `fit` has made the history.
+    converged, message : bool, str
+        How the search ended; where `fit` was given a solver.
+
     Examples
     --------
     >>> h = History()
@@ -201,18 +265,23 @@ class History(Callback):
     ([0, 1], {'loss': [0.5, 0.25]})
     """
 
-    def __init__(self):
-        self.epoch = []
-        self.history = {}
+    seconds: list[float]
+    converged: bool
+    message: str
 
-    def on_epoch_end(self, epoch, logs=None):
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         last = _figures({name: values[-1] for name, values in self.history.items() if values})
-        return f"<History: {len(self.epoch)} epochs{', last ' + last if last else ''}>"
+        n = len(self.epoch)
+        return f"<History: {n} epoch{'' if n == 1 else 's'}{', last ' + last if last else ''}>"
 
 
 class LambdaCallback(Callback):
@@ -225,10 +294,10 @@ class LambdaCallback(Callback):
     3 0.5
     """
 
-    def __init__(
-        self, on_train_begin=None, on_epoch_begin=None, on_batch_end=None, on_progress=None, on_epoch_end=None,
-        on_train_end=None,
-    ):
+    def __init__(self, on_train_begin: Callable[..., object] | None = None,
+                 on_epoch_begin: Callable[..., object] | None = None, on_batch_end: Callable[..., object] | None = None,
+                 on_progress: Callable[..., object] | None = None, on_epoch_end: Callable[..., object] | None = None,
+                 on_train_end: Callable[..., object] | None = None) -> None:
         given = {
             "on_train_begin": on_train_begin,
             "on_epoch_begin": on_epoch_begin,
@@ -244,12 +313,16 @@ class LambdaCallback(Callback):
                 raise TypeError(f"LambdaCallback: {name} must be callable, got {type(function).__name__}")
             setattr(self, name, function)
 
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={argument_text(value)}" for name, value in self.__dict__.items() if callable(value))
+        return f"LambdaCallback({given})"
+
     @property
-    def wants_batches(self):
+    def wants_batches(self) -> bool:
         return "on_batch_end" in self.__dict__
 
     @property
-    def wants_progress(self):
+    def wants_progress(self) -> bool:
         return "on_progress" in self.__dict__
 
 
@@ -275,9 +348,20 @@ class EarlyStopping(Callback):
         The best figure and its epoch; nan and None before the first.
     stopped_epoch : int or None
         The epoch that stopped training.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.SGD(0.25), "squared_error")
+    >>> stop = nf.EarlyStopping("loss", patience=2, restore_best=True)
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=100, callbacks=stop, verbose=0)
+    >>> stop.best, stop.best_epoch, stop.stopped_epoch
+    (0.0, 1, 3)
     """
 
-    def __init__(self, monitor="val_loss", min_delta=0.0, patience=0, mode="auto", restore_best=False):
+    def __init__(self, monitor: str = "val_loss", min_delta: float = 0.0, patience: int = 0, mode: Mode = "auto",
+                 restore_best: bool = False) -> None:
         if not isinstance(monitor, str):
             raise TypeError(f"EarlyStopping: monitor must be a name, got {type(monitor).__name__}: {monitor!r}")
         self.monitor = monitor
@@ -287,22 +371,22 @@ class EarlyStopping(Callback):
         self.restore_best = boolean("EarlyStopping", "restore_best", restore_best)
         self._forget()
 
-    def _forget(self):
+    def _forget(self) -> None:
         self.best = math.nan
-        self.best_epoch = None
-        self.stopped_epoch = None
+        self.best_epoch: int | None = None
+        self.stopped_epoch: int | None = None
         self._waited = 0
-        self._weights = None
+        self._weights: list[Array] | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._forget()
 
-    def get_state(self):
+    def get_state(self) -> Config | None:
         best = None if self.best_epoch is None else self.best
         weights = {f"weights/{i}": array for i, array in enumerate(self._weights or [])}
         return {"best": best, "best_epoch": self.best_epoch, "waited": self._waited, **weights}
 
-    def set_state(self, state):
+    def set_state(self, state: Config) -> None:
         weights = [state[f"weights/{i}"] for i in range(len(state) - 3)]
         self.best = math.nan if state["best"] is None else state["best"]
         self.best_epoch, self._waited, self._weights = state["best_epoch"], state["waited"], weights or None
@@ -313,7 +397,7 @@ class EarlyStopping(Callback):
         more = more_is_better(self.monitor, self.mode)
         return value > self.best + self.min_delta if more else value < self.best - self.min_delta
 
-    def improves(self, who, epoch, logs):
+    def improves(self, who: str, epoch: int, logs: Logs | None) -> bool:
         """Whether the epoch's figure is the best so far, which it then is remembered as."""
         logs = logs or {}
         if self.monitor not in logs:
@@ -325,7 +409,7 @@ class EarlyStopping(Callback):
             self.best, self.best_epoch = logs[self.monitor], epoch
         return improved
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.improves("EarlyStopping", epoch, logs):
             self._waited = 0
             if self.restore_best:
@@ -336,7 +420,7 @@ class EarlyStopping(Callback):
             self.stopped_epoch = epoch
             self.model.stop_training = True
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         if self._weights is not None:
             self.model.set_weights(self._weights)
             self._weights = None
@@ -380,37 +464,41 @@ class GradientNorms(Callback):
     ([0, 2, 4, 6], ['dense', 'dense_1'])
     """
 
-    def __init__(self, x, y, every=None):
+    def __init__(self, x: Data, y: Data, every: int | None = None) -> None:
         self.x = x
         self.y = y
         self.every = None if every is None else integer("GradientNorms", "every", every, at_least=1)
-        self.norms = {}
-        self.steps = []
+        self.norms: dict[str, list[float]] = {}
+        self.steps: list[int] = []
 
     @property
-    def wants_batches(self):
+    def wants_batches(self) -> bool:
         return self.every is not None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self.norms, self.steps = {}, []
         self._record(0)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._done = (epoch - self.params["initial_epoch"]) * self.params["steps"]
 
-    def on_batch_end(self, batch, logs=None):
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.every is not None and (self._done + batch + 1) % self.every == 0:
             self._record(self._done + batch + 1)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self.every is None:
             self._record(self._done + self.params["steps"])
 
-    def get_state(self):
+    def get_state(self) -> Config | None:
         return {"steps": list(self.steps), "norms": {layer: list(values) for layer, values in self.norms.items()}}
 
-    def set_state(self, state):
+    def set_state(self, state: Config) -> None:
         self.steps, self.norms = state["steps"], state["norms"]
+
+    def __repr__(self) -> str:
+        every = "epoch" if self.every is None else f"{self.every} steps"
+        return f"<GradientNorms: {len(self.steps)} records of {len(self.norms)} layers, one every {every}>"
 
     def _record(self, step):
         _, grads = self.model.gradients(self.x, self.y)
@@ -433,9 +521,18 @@ class ProgressBar(Callback):
     file : file object, optional
         Where to write; by default the bar goes to stderr if that is a terminal (or a notebook), and nowhere if it is
         not; the lines go to stdout.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile(nf.SGD(0.25), "squared_error")
+    >>> history = model.fit([[1.0]], [[2.0]], epochs=2, verbose=2)
+    epoch 1/2: loss=4
+    epoch 2/2: loss=0
     """
 
-    def __init__(self, verbose=1, file=None):
+    def __init__(self, verbose: Verbose = 1, file: IO[str] | None = None) -> None:
         if isinstance(verbose, bool):
             verbose = int(verbose)
         if verbose not in (0, 1, 2):
@@ -445,10 +542,10 @@ class ProgressBar(Callback):
         self._bar = None
 
     @property
-    def wants_progress(self):
+    def wants_progress(self) -> bool:
         return self.verbose == 1
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._first = self.params.get("initial_epoch", 0)
         notebook = "ipykernel" in sys.modules
         if self.verbose == 1 and (self.file is not None or notebook or sys.stderr.isatty()):
@@ -464,15 +561,15 @@ class ProgressBar(Callback):
                 mininterval=0.1,
             )
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self._bar is not None:
             self._bar.set_description(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
             self._done = (epoch - self._first) * self.params["steps"]
 
-    def on_progress(self, step, logs=None):
+    def on_progress(self, step: int, logs: Logs | None = None) -> None:
         self._show(step, logs)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._bar is not None:
             self._show(self.params["steps"], logs)
         elif self.verbose == 2:
@@ -483,10 +580,10 @@ class ProgressBar(Callback):
             self._bar.set_postfix_str(_figures(logs), refresh=False)
             self._bar.update(self._done + step - self._bar.n)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs | None = None) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,10 +1,16 @@
 """Figures of every epoch, written where other programs read them."""
 
+from __future__ import annotations
+
 import csv
 import os
+from typing import IO, TYPE_CHECKING, Any
 
 from ..configurable import boolean
 from .base import Callback
+
+if TYPE_CHECKING:
+    from ..typing import Logs, PathLike
 
 
 class CSVLogger(Callback):
@@ -30,15 +36,16 @@ class CSVLogger(Callback):
     'epoch,loss\\n0,4.0\\n1,0.0\\n'
     """
 
-    def __init__(self, path, separator=",", append=False):
+    def __init__(self, path: PathLike, separator: str = ",", append: bool = False) -> None:
         self.path = os.fspath(path)
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"CSVLogger: separator must be one character, got {separator!r}")
         self.separator = separator
         self.append = boolean("CSVLogger", "append", append)
-        self._file = self._columns = None
+        self._file: IO[str] | Any = None
+        self._columns: list[str] | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self._columns = None
         if self.append and os.path.exists(self.path):
             with open(self.path, newline="", encoding="utf-8") as file:
@@ -47,7 +54,7 @@ class CSVLogger(Callback):
         self._file = open(self.path, "a" if self.append else "w", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         columns = ["epoch", *(logs or {})]
         if self._columns is None:
             self._rows.writerow(columns)
@@ -58,7 +65,7 @@ class CSVLogger(Callback):
         self._rows.writerow([epoch, *(repr(float(value)) for value in (logs or {}).values())])
         self._file.flush()
 
-    def close(self):
+    def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -91,16 +98,16 @@ class TensorBoard(Callback):
     [True]
     """
 
-    def __init__(self, folder, batches=False):
+    def __init__(self, folder: PathLike, batches: bool = False) -> None:
         self.folder = os.fspath(folder)
         self.batches = boolean("TensorBoard", "batches", batches)
-        self._writer = None
+        self._writer: Any = None
 
     @property
-    def wants_batches(self):
+    def wants_batches(self) -> bool:
         return self.batches
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         try:
             from tensorboardX import SummaryWriter  # here, because few need it
         except ImportError:
@@ -108,15 +115,15 @@ class TensorBoard(Callback):
 
         self._writer = SummaryWriter(self.folder)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._step = epoch * self.params["steps"]
 
-    def on_batch_end(self, batch, logs=None):
+    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.batches:
             for name, value in (logs or {}).items():
                 self._writer.add_scalar(f"{name}/batch", value, self._step + batch)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         for name, value in (logs or {}).items():
             validation = name.startswith("val_")
             tag = f"{name.removeprefix('val_')}/{'validation' if validation else 'train'}"
@@ -126,7 +133,7 @@ class TensorBoard(Callback):
             self._writer.add_scalar("learning_rate", optimizer.learning_rate, epoch)
         self._writer.flush()
 
-    def close(self):
+    def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -3,13 +3,22 @@
 For a rate that depends on the step alone give the optimizer a schedule (`nnfast.schedules`): it costs nothing.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from ..configurable import integer, number
 from .base import Callback, EarlyStopping
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-def fixed_rate(who, model):
+    from ..model import Model
+    from ..typing import Config, Logs, Mode
+
+
+def fixed_rate(who: str, model: Model) -> float:
     """The optimizer's rate, which must be a number."""
     rate = model.optimizer.learning_rate
     if not isinstance(rate, float):
@@ -42,27 +51,27 @@ class LearningRateScheduler(Callback):
     [0.1, 0.05, 0.025]
     """
 
-    def __init__(self, schedule):
+    def __init__(self, schedule: Callable[[int, float], float]) -> None:
         if not callable(schedule):
             raise TypeError(f"LearningRateScheduler: schedule must be a function (epoch, rate) -> rate, got "
                             f"{type(schedule).__name__}: {schedule!r}")
         self.schedule = schedule
-        self.rates = []
+        self.rates: list[float] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         fixed_rate("LearningRateScheduler", self.model)
         self.rates = []
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         rate = self.schedule(epoch, fixed_rate("LearningRateScheduler", self.model))
         rate = number("LearningRateScheduler", f"rate of epoch {epoch}", rate, above=0)
         self.model.optimizer.learning_rate = rate
         self.rates.append(rate)
 
-    def get_state(self):
+    def get_state(self) -> Config | None:
         return {"rates": self.rates}
 
-    def set_state(self, state):
+    def set_state(self, state: Config) -> None:
         self.rates = state["rates"]
 
 
@@ -102,23 +111,23 @@ class ReduceLROnPlateau(Callback):
     [(2, 5e-10), (4, 2.5e-10)]
     """
 
-    def __init__(self, monitor="val_loss", factor=0.1, patience=10, mode="auto", min_delta=1e-4, cooldown=0,
-                 min_lr=0.0):
+    def __init__(self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, mode: Mode = "auto",
+                 min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0) -> None:
         self._best = EarlyStopping(monitor, min_delta, 0, mode)     # it knows what an improvement is
         self.monitor = monitor
         self.factor = number("ReduceLROnPlateau", "factor", factor, above=0, below=1)
         self.patience = integer("ReduceLROnPlateau", "patience", patience, at_least=0)
         self.cooldown = integer("ReduceLROnPlateau", "cooldown", cooldown, at_least=0)
         self.min_lr = number("ReduceLROnPlateau", "min_lr", min_lr, at_least=0)
-        self.reductions = []
+        self.reductions: list[tuple[int, float]] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         fixed_rate("ReduceLROnPlateau", self.model)
         self._best.on_train_begin()
         self.reductions = []
         self._waited = self._cooling = 0
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._best.improves("ReduceLROnPlateau", epoch, logs):
             self._waited = 0
         elif self._cooling == 0:
@@ -133,12 +142,12 @@ class ReduceLROnPlateau(Callback):
             self.model.optimizer.learning_rate = lower
             self.reductions.append((epoch, lower))
 
-    def get_state(self):
+    def get_state(self) -> Config | None:
         best = None if math.isnan(self._best.best) else self._best.best
         return {"best": best, "best_epoch": self._best.best_epoch, "waited": self._waited, "cooling": self._cooling,
                 "reductions": self.reductions}
 
-    def set_state(self, state):
+    def set_state(self, state: Config) -> None:
         self._best.best = math.nan if state["best"] is None else state["best"]
         self._best.best_epoch = state["best_epoch"]
         self._waited, self._cooling = state["waited"], state["cooling"]

@@ -1,8 +1,15 @@
 """Ending a training that has gone out of bounds."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from .base import Callback
+
+if TYPE_CHECKING:
+    from ..training import TrainingError
+    from ..typing import Logs
 
 
 class TerminateOnNaN(Callback):
@@ -29,22 +36,23 @@ class TerminateOnNaN(Callback):
     True
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
+        self.stopped_epoch: int | None = None
+        self.reason: str | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
         self.stopped_epoch = self.reason = None
 
-    def on_train_begin(self, logs=None):
-        self.stopped_epoch = self.reason = None
-
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         bad = [f"{name} is {value}" for name, value in (logs or {}).items() if not math.isfinite(value)]
         if bad:
             self.stopped_epoch, self.reason = epoch, ", ".join(bad)
             self.model.stop_training = True
 
-    def on_training_error(self, error):
+    def on_training_error(self, error: TrainingError) -> bool:
         self.stopped_epoch, self.reason = self._epoch, str(error)
         self.model.stop_training = True
         return True

@@ -1,12 +1,20 @@
 """Images from folders, by Pillow."""
 
+from __future__ import annotations
+
 import os
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ..configurable import choose, integer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Array, PathLike
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 MODES = {"rgb": "RGB", "gray": "L"}
@@ -24,20 +32,30 @@ class Images:
     classes : list of str, or None without labels
         Names of the folders; ``model.class_names = images.classes`` saves them with the model.
     paths : list of str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nnfast.data import Images
+    >>> x, y = np.zeros((2, 6, 8, 3), np.uint8), np.array([0, 1], np.int32)
+    >>> images = Images(x, y, classes=["cat", "dog"], paths=["cat/1.png", "dog/1.png"])
+    >>> images, [images.classes[label] for label in images.y]
+    (<Images: 2 of 6 x 8 x 3, 2 classes>, ['cat', 'dog'])
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
-    classes: list | None
-    paths: list
+    x: Array
+    y: Array | None
+    classes: list[str] | None
+    paths: list[str]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         n, h, w, c = self.x.shape
         what = "no labels" if self.classes is None else f"{len(self.classes)} classes"
         return f"<Images: {n} of {h} x {w} x {c}, {what}>"
 
 
-def image_folder(path, size=None, mode="rgb", classes=None, labels=True):
+def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: Literal["rgb", "gray"] = "rgb",
+                 classes: Sequence[str] | None = None, labels: bool = True) -> Images:
     """Read images that lie in one folder per class, or, to predict, anywhere in a folder.
 
     Parameters
@@ -84,14 +102,13 @@ def image_folder(path, size=None, mode="rgb", classes=None, labels=True):
     path = os.fspath(path)
     mode = choose("image_folder mode", mode, MODES)
     if size is not None:
-        size = (size, size) if np.ndim(size) == 0 else tuple(size)
+        size = (size, size) if np.ndim(size) == 0 else tuple(size)  # type: ignore[arg-type]
         if len(size) != 2:
             raise ValueError(f"image_folder: size must be a number or (height, width), got {size!r}")
         size = tuple(integer("image_folder", "size", length, at_least=1) for length in size)
     if not labels:
-        paths = [path] if os.path.isfile(path) else images_below(path)
-        x = read_images(paths, size, mode, Image)
-        return Images(x, None, None, paths)
+        files = [path] if os.path.isfile(path) else images_below(path)
+        return Images(read_images(files, size, mode, Image), None, None, files)
     if not os.path.isdir(path):
         raise FileNotFoundError(f"image_folder: {path!r} is not a folder")
     found = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
@@ -102,7 +119,8 @@ def image_folder(path, size=None, mode="rgb", classes=None, labels=True):
         classes = found
     elif unknown := [name for name in found if name not in classes]:
         raise ValueError(f"image_folder: the folder {unknown[0]!r} is not among the classes {', '.join(classes)}")
-    paths, y = [], []
+    paths: list[str] = []
+    y = []
     for label, name in enumerate(classes):
         if name not in found:
             continue
@@ -140,7 +158,7 @@ def read_images(paths, size, mode, Image):
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 image = image.convert(MODES[mode])
                 if size is not None and image.size != size[::-1]:
-                    image = image.resize(size[::-1], Image.Resampling.BILINEAR)
+                    image = image.resize(size[::-1], Image.Resampling.BILINEAR)  # type: ignore[arg-type]
                 arrays.append(np.asarray(image, np.uint8))
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"image_folder: {file!r} cannot be read as an image: {error}; save it anew, or take "

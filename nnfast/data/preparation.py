@@ -1,13 +1,21 @@
 """Splitting, labels and normalisation."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..arrays import as_numbers, check_finite
 from ..configurable import integer, number
 from ..layers import BatchNorm
 
+if TYPE_CHECKING:
+    from ..typing import Array, ArrayLike
 
-def train_test_split(*arrays, test_size=0.25, seed=0, stratify=None):
+
+def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
+                     stratify: ArrayLike | None = None) -> list[Any]:
     """Split arrays into a part to train with and a part to test with.
 
     Parameters
@@ -72,7 +80,7 @@ def take(a, index):
     return a[index] if hasattr(a, "shape") else [a[i] for i in index]
 
 
-def encode_labels(y, classes=None):
+def encode_labels(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[Array, Array]:
     """Classes of any kind as labels 0, 1, ..., in sorted order.
 
     Parameters
@@ -117,7 +125,7 @@ def encode_labels(y, classes=None):
     return np.array([places[value] for value in y.tolist()], np.int32), classes
 
 
-def normalization(x, name=None):
+def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:
     """A first layer that brings each column of x to mean 0 and variance 1.
 
     Its statistics are parameters of the model: `save` writes them, and `predict` takes data in their own units. It is a

@@ -4,16 +4,24 @@ A column of numbers becomes one column of x, a column of text one column of 0 an
 JSON-able: in ``model.metadata`` they are saved with the model.
 """
 
+from __future__ import annotations
+
 import csv as csv_module
 import gzip
 import math
 import os
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from ..configurable import choose
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Array, Config, PathLike
 
 #: what spreadsheets and programs write where a value is missing
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"})
@@ -38,17 +46,27 @@ class TableEncoding:
         {"name", "kind": "number", "fill"} or {"name", "kind": "text", "values"}.
     target : dict or None
         {"names", "kind": "classes", "classes"} or {"names", "kind": "numbers"}.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nnfast as nf
+    >>> table = nf.data.frame(pd.DataFrame({"legs": [4, 2], "animal": ["cat", "hen"]}), target="animal")
+    >>> model = nf.models.softmax_regression(1, 2)
+    >>> model.metadata = {"encoding": table.encoding.to_dict()}
+    >>> nf.data.frame(pd.DataFrame({"legs": [2, 2, 4]}), encoding=model.metadata["encoding"])
+    <Table: 3 rows, 1 features, no target>
     """
 
-    columns: list
-    target: dict | None
+    columns: list[Config]
+    target: Config | None
 
-    def to_dict(self):
+    def to_dict(self) -> Config:
         """JSON-able data, from which ``TableEncoding(**data)`` is the same."""
         return {"columns": self.columns, "target": self.target}
 
     @property
-    def feature_names(self):
+    def feature_names(self) -> list[str]:
         """A name for each column of x."""
         names = []
         for column in self.columns:
@@ -57,11 +75,11 @@ class TableEncoding:
         return names
 
     @property
-    def classes(self):
+    def classes(self) -> list[str] | None:
         """Names of the classes, or None for a target of numbers."""
         return None if self.target is None or self.target["kind"] != "classes" else list(self.target["classes"])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<TableEncoding: {len(self.columns)} columns, {len(self.feature_names)} features>"
 
 
@@ -77,22 +95,34 @@ class Table:
         Its `classes` and `feature_names` are also here.
     rows : int array (N,)
         Which rows of the data these are, counted from 0: all, unless missing="drop" left some out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import nnfast as nf
+    >>> table = nf.data.frame(pd.DataFrame({"cover": ["fur", "feathers"], "animal": ["cat", "hen"]}), target="animal")
+    >>> table
+    <Table: 2 rows, 2 features, 2 classes of 'animal'>
+    >>> table.feature_names, table.y, table.classes
+    (['cover=feathers', 'cover=fur'], array([0, 1], dtype=int32), ['cat', 'hen'])
     """
 
-    x: np.ndarray
-    y: np.ndarray | None
+    x: Array
+    y: Array | None
     encoding: TableEncoding
-    rows: np.ndarray
+    rows: Array
 
     @property
-    def classes(self):
+    def classes(self) -> list[str] | None:
+        """Names of the classes, or None for a target of numbers."""
         return self.encoding.classes
 
     @property
-    def feature_names(self):
+    def feature_names(self) -> list[str]:
+        """A name for each column of x."""
         return self.encoding.feature_names
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         target = self.encoding.target
         if self.y is None or target is None:
             what = "no target"
@@ -103,7 +133,9 @@ class Table:
         return f"<Table: {self.x.shape[0]} rows, {self.x.shape[1]} features, {what}>"
 
 
-def csv(path, target=None, missing="error", kind="auto", drop=(), separator=None, encoding=None):
+def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
+        kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
+        separator: str | None = None, encoding: TableEncoding | Config | None = None) -> Table:
     """Read a table from a text file with one line per row and names in the first line.
 
     Parameters
@@ -153,7 +185,9 @@ def csv(path, target=None, missing="error", kind="auto", drop=(), separator=None
     return encode(columns, first_row, f"{path}", target, missing, kind, drop, encoding)
 
 
-def frame(data, target=None, missing="error", kind="auto", drop=(), encoding=None):
+def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
+          kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
+          encoding: TableEncoding | Config | None = None) -> Table:
     """A table from a frame of pandas, polars or Arrow, through narwhals; arguments as in `csv`.
 
     Examples
@@ -162,7 +196,7 @@ def frame(data, target=None, missing="error", kind="auto", drop=(), encoding=Non
     >>> frame(pd.DataFrame({"size": [1.5, 2.5], "colour": ["red", "blue"], "price": [10.0, 20.5]}), target="price")
     <Table: 2 rows, 3 features, target 'price'>
     """
-    columns = {}
+    columns: dict[str, list[Any]] = {}
     native = as_frame(data, "frame")
     unused = as_names(drop)
     if encoding is not None:

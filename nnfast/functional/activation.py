@@ -1,9 +1,16 @@
 """Elementwise activations and softmax, each with its gradient."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import activations
 from .._core import elementwise as _elementwise
 from .._core.threads import resolve as _threads
 from .arguments import as_array, like, result_array
+
+if TYPE_CHECKING:
+    from ..typing import Array
 
 
 def _forward(name, x, alpha, out, n_threads):
@@ -26,7 +33,7 @@ def _backward(name, dy, kept_name, kept, alpha, out, n_threads):
     return out
 
 
-def sigmoid(x, *, out=None, n_threads=None):
+def sigmoid(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """y = 1 / (1 + exp(-x)), elementwise.
 
     >>> import numpy as np
@@ -36,7 +43,7 @@ def sigmoid(x, *, out=None, n_threads=None):
     return _forward("sigmoid", x, None, out, n_threads)
 
 
-def sigmoid_backward(dy, y, *, out=None, n_threads=None):
+def sigmoid_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """dx = dy y (1 - y), from the output y = sigmoid(x).
 
     >>> import numpy as np
@@ -46,77 +53,149 @@ def sigmoid_backward(dy, y, *, out=None, n_threads=None):
     return _backward("sigmoid", dy, "y", y, None, out, n_threads)
 
 
-def tanh(x, *, out=None, n_threads=None):
-    """y = tanh(x), elementwise."""
+def tanh(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = tanh(x), elementwise.
+
+    >>> import numpy as np
+    >>> tanh(np.array([-1e4, 0.0, 0.5]))
+    array([-1.        ,  0.        ,  0.46211716])
+    """
     return _forward("tanh", x, None, out, n_threads)
 
 
-def tanh_backward(dy, y, *, out=None, n_threads=None):
-    """dx = dy (1 - y^2), from the output y = tanh(x)."""
+def tanh_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy (1 - y^2), from the output y = tanh(x).
+
+    >>> import numpy as np
+    >>> tanh_backward(np.array([10.0, 10.0]), y=np.array([0.0, 0.5]))
+    array([10. ,  7.5])
+    """
     return _backward("tanh", dy, "y", y, None, out, n_threads)
 
 
-def relu(x, *, out=None, n_threads=None):
-    """y = max(x, 0), elementwise."""
+def relu(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = max(x, 0), elementwise.
+
+    >>> import numpy as np
+    >>> relu(np.array([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
     return _forward("relu", x, None, out, n_threads)
 
 
-def relu_backward(dy, y, *, out=None, n_threads=None):
-    """dx = dy where y > 0, else 0, from the output y = relu(x)."""
+def relu_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy where y > 0, else 0, from the output y = relu(x).
+
+    >>> import numpy as np
+    >>> relu_backward(np.array([10.0, 10.0]), y=np.array([0.0, 2.0]))
+    array([ 0., 10.])
+    """
     return _backward("relu", dy, "y", y, None, out, n_threads)
 
 
-def leaky_relu(x, *, alpha=0.01, out=None, n_threads=None):
-    """y = x where x > 0, else alpha x; alpha >= 0."""
+def leaky_relu(x: Array, *, alpha: float = 0.01, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = x where x > 0, else alpha x; alpha >= 0.
+
+    >>> import numpy as np
+    >>> leaky_relu(np.array([-1.0, 2.0]), alpha=0.1)
+    array([-0.1,  2. ])
+    """
     return _forward("leaky_relu", x, alpha, out, n_threads)
 
 
-def leaky_relu_backward(dy, y, *, alpha=0.01, out=None, n_threads=None):
-    """dx = dy where y > 0, else alpha dy, from the output y = leaky_relu(x)."""
+def leaky_relu_backward(dy: Array, y: Array, *, alpha: float = 0.01, out: Array | None = None,
+                        n_threads: int | None = None) -> Array:
+    """dx = dy where y > 0, else alpha dy, from the output y = leaky_relu(x).
+
+    >>> import numpy as np
+    >>> leaky_relu_backward(np.array([10.0, 10.0]), y=np.array([-0.1, 2.0]), alpha=0.1)
+    array([ 1., 10.])
+    """
     return _backward("leaky_relu", dy, "y", y, alpha, out, n_threads)
 
 
-def elu(x, *, alpha=1.0, out=None, n_threads=None):
-    """y = x where x > 0, else alpha (exp(x) - 1); alpha >= 0 (Clevert et al. 2015)."""
+def elu(x: Array, *, alpha: float = 1.0, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = x where x > 0, else alpha (exp(x) - 1); alpha >= 0 (Clevert et al. 2015).
+
+    >>> import numpy as np
+    >>> elu(np.array([-1e4, -1.0, 2.0]))
+    array([-1.        , -0.63212056,  2.        ])
+    """
     return _forward("elu", x, alpha, out, n_threads)
 
 
-def elu_backward(dy, y, *, alpha=1.0, out=None, n_threads=None):
-    """dx = dy where y > 0, else dy (y + alpha), from the output y = elu(x)."""
+def elu_backward(dy: Array, y: Array, *, alpha: float = 1.0, out: Array | None = None,
+                 n_threads: int | None = None) -> Array:
+    """dx = dy where y > 0, else dy (y + alpha), from the output y = elu(x).
+
+    >>> import numpy as np
+    >>> elu_backward(np.array([10.0, 10.0]), y=np.array([-0.5, 2.0]))
+    array([ 5., 10.])
+    """
     return _backward("elu", dy, "y", y, alpha, out, n_threads)
 
 
-def gelu(x, *, out=None, n_threads=None):
-    """y = x Phi(x) with the normal distribution's Phi, exact, not the tanh form (Hendrycks and Gimpel 2016)."""
+def gelu(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = x Phi(x) with the normal distribution's Phi, exact, not the tanh form (Hendrycks and Gimpel 2016).
+
+    >>> import numpy as np
+    >>> gelu(np.array([-1.0, 0.0, 1.0]))
+    array([-0.15865525,  0.        ,  0.84134475])
+    """
     return _forward("gelu", x, None, out, n_threads)
 
 
-def gelu_backward(dy, x, *, out=None, n_threads=None):
-    """dx = dy (Phi(x) + x phi(x)), from the input x."""
+def gelu_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy (Phi(x) + x phi(x)), from the input x.
+
+    >>> import numpy as np
+    >>> gelu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
+    array([0.5       , 1.08331547])
+    """
     return _backward("gelu", dy, "x", x, None, out, n_threads)
 
 
-def silu(x, *, out=None, n_threads=None):
-    """y = x sigmoid(x), also called swish (Elfwing et al. 2017)."""
+def silu(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = x sigmoid(x), also called swish (Elfwing et al. 2017).
+
+    >>> import numpy as np
+    >>> silu(np.array([-1.0, 0.0, 1.0]))
+    array([-0.26894142,  0.        ,  0.73105858])
+    """
     return _forward("silu", x, None, out, n_threads)
 
 
-def silu_backward(dy, x, *, out=None, n_threads=None):
-    """dx = dy s (1 + x (1 - s)) with s = sigmoid(x), from the input x."""
+def silu_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy s (1 + x (1 - s)) with s = sigmoid(x), from the input x.
+
+    >>> import numpy as np
+    >>> silu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
+    array([0.5       , 0.92767051])
+    """
     return _backward("silu", dy, "x", x, None, out, n_threads)
 
 
-def softplus(x, *, out=None, n_threads=None):
-    """y = log(1 + exp(x)), without overflow."""
+def softplus(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = log(1 + exp(x)), without overflow.
+
+    >>> import numpy as np
+    >>> softplus(np.array([-1e4, 0.0, 1e4]))
+    array([0.00000000e+00, 6.93147181e-01, 1.00000000e+04])
+    """
     return _forward("softplus", x, None, out, n_threads)
 
 
-def softplus_backward(dy, x, *, out=None, n_threads=None):
-    """dx = dy sigmoid(x), from the input x."""
+def softplus_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy sigmoid(x), from the input x.
+
+    >>> import numpy as np
+    >>> softplus_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1e4]))
+    array([0.5, 1. ])
+    """
     return _backward("softplus", dy, "x", x, None, out, n_threads)
 
 
-def softmax(x, *, out=None, n_threads=None):
+def softmax(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """y_j = exp(x_j) / sum_k exp(x_k) over the last axis, safe for any finite x.
 
     >>> import numpy as np
@@ -131,8 +210,13 @@ def softmax(x, *, out=None, n_threads=None):
     return out
 
 
-def softmax_backward(dy, y, *, out=None, n_threads=None):
-    """dx_j = y_j (dy_j - sum_k dy_k y_k) over the last axis, from the output y = softmax(x)."""
+def softmax_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx_j = y_j (dy_j - sum_k dy_k y_k) over the last axis, from the output y = softmax(x).
+
+    >>> import numpy as np
+    >>> softmax_backward(np.array([[1.0, 0.0]]), y=np.array([[0.5, 0.5]]))
+    array([[ 0.25, -0.25]])
+    """
     dy = as_array("softmax_backward", "dy", dy)
     _check_rows("softmax_backward", "dy", dy)
     y = like("softmax_backward", "y", y, "dy", dy, dy.shape)

@@ -3,15 +3,23 @@
 Layout: x (N, L, C) or (N, H, W, C), w (S, C / groups, K) or (R, S, C / groups, K), y (N, OL, K) or (N, OH, OW, K).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import activations
 from .._core import convolution as _convolution
 from .._core.threads import resolve as _threads
 from ..geometry import check_groups, window
 from .arguments import as_array, gradient_arrays, image, like, result_array
 
+if TYPE_CHECKING:
+    from ..typing import Array, Arrays, Padding, Size
 
-def conv1d(x, w, b=None, stride=1, padding="valid", dilation=1, groups=1, activation="linear", *, alpha=None, out=None,
-           n_threads=None):
+
+def conv1d(x: Array, w: Array, b: Array | None = None, stride: Size = 1, padding: Padding = "valid", dilation: Size = 1,
+           groups: int = 1, activation: str = "linear", *, alpha: float | None = None,
+           out: Array | None = None, n_threads: int | None = None) -> Array:
     """Convolution of signals, (N, L, C) -> (N, OL, K); w (S, C / groups, K). For the arguments see `conv2d`.
 
     `padding` is "valid", "same", an int or (left, right).
@@ -24,15 +32,25 @@ def conv1d(x, w, b=None, stride=1, padding="valid", dilation=1, groups=1, activa
     return _forward("conv1d", 1, x, w, b, stride, padding, dilation, groups, activation, alpha, out, n_threads)
 
 
-def conv1d_backward(x, w, dy, stride=1, padding="valid", dilation=1, groups=1, *, need_dx=True, need_dw=True,
-                    need_db=True, out=None, n_threads=None):
-    """Gradients (dx, dw, db) of `conv1d` without activation, given dy (N, OL, K). See `conv2d_backward`."""
+def conv1d_backward(x: Array, w: Array, dy: Array, stride: Size = 1, padding: Padding = "valid", dilation: Size = 1,
+                    groups: int = 1, *, need_dx: bool = True, need_dw: bool = True, need_db: bool = True,
+                    out: tuple[Array | None, Array | None, Array | None] | None = None,
+                    n_threads: int | None = None) -> tuple[Arrays, Arrays, Arrays]:
+    """Gradients (dx, dw, db) of `conv1d` without activation, given dy (N, OL, K). See `conv2d_backward`.
+
+    >>> import numpy as np
+    >>> x, w = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1), np.array([-1.0, 1.0]).reshape(2, 1, 1)
+    >>> dx, dw, db = conv1d_backward(x, w, np.ones((1, 2, 1)))
+    >>> dx[0, :, 0], dw[:, 0, 0], db
+    (array([-1.,  0.,  1.]), array([3., 6.]), array([2.]))
+    """
     return _backward("conv1d_backward", 1, x, w, dy, stride, padding, dilation, groups, (need_dx, need_dw, need_db),
                      out, n_threads)
 
 
-def conv2d(x, w, b=None, stride=1, padding="valid", dilation=1, groups=1, activation="linear", *, alpha=None, out=None,
-           n_threads=None):
+def conv2d(x: Array, w: Array, b: Array | None = None, stride: Size = 1, padding: Padding = "valid", dilation: Size = 1,
+           groups: int = 1, activation: str = "linear", *, alpha: float | None = None,
+           out: Array | None = None, n_threads: int | None = None) -> Array:
     """Convolution of images.
 
     y[n, i, j, k] = act(sum over r, s, c of x[n, i stride + r dilation - top, j stride + s dilation - left, c]
@@ -76,8 +94,10 @@ def conv2d(x, w, b=None, stride=1, padding="valid", dilation=1, groups=1, activa
     return _forward("conv2d", 2, x, w, b, stride, padding, dilation, groups, activation, alpha, out, n_threads)
 
 
-def conv2d_backward(x, w, dy, stride=1, padding="valid", dilation=1, groups=1, *, need_dx=True, need_dw=True,
-                    need_db=True, out=None, n_threads=None):
+def conv2d_backward(x: Array, w: Array, dy: Array, stride: Size = 1, padding: Padding = "valid", dilation: Size = 1,
+                    groups: int = 1, *, need_dx: bool = True, need_dw: bool = True, need_db: bool = True,
+                    out: tuple[Array | None, Array | None, Array | None] | None = None,
+                    n_threads: int | None = None) -> tuple[Arrays, Arrays, Arrays]:
     """Gradients of `conv2d` without activation.
 
     For a layer with an activation, pass dy through the activation's ``*_backward`` first.

@@ -1,11 +1,18 @@
 """Entropies of distributions, in NumPy and float64. Unlike the kernels these take lists and any type of number, too."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..arrays import as_numbers
 
+if TYPE_CHECKING:
+    from ..typing import ArrayLike
 
-def entropy(p):
+
+def entropy(p: ArrayLike) -> Any:
     """H(p) = -sum_j p_j log p_j over the last axis, in nats; 0 log 0 is 0 (Shannon 1948).
 
     Parameters
@@ -26,7 +33,7 @@ def entropy(p):
     return _expected_surprise(p, p)
 
 
-def cross_entropy(p, q):
+def cross_entropy(p: ArrayLike, q: ArrayLike) -> Any:
     """H(p, q) = -sum_j p_j log q_j over the last axis, in nats: the mean surprise at events of p for who believes q.
 
     Goodfellow, Bengio, Courville, *Deep Learning* (2016), eq. 3.51. It is entropy(p) where q = p, and more elsewhere;

@@ -1,12 +1,20 @@
 """Fully connected layers: y = act(x w + b), and the gradients."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .. import activations
 from .._core import dense as _dense
 from .._core.threads import resolve as _threads
 from .arguments import as_array, gradient_arrays, like, matrix, result_array
 
+if TYPE_CHECKING:
+    from ..typing import Array, Arrays
 
-def dense(x, w, b=None, activation="linear", *, alpha=None, out=None, n_threads=None):
+
+def dense(x: Array, w: Array, b: Array | None = None, activation: str = "linear", *,
+          alpha: float | None = None, out: Array | None = None, n_threads: int | None = None) -> Array:
     """y = act(x w + b), over the last axis of x.
 
     Parameters
@@ -40,7 +48,9 @@ def dense(x, w, b=None, activation="linear", *, alpha=None, out=None, n_threads=
     return out
 
 
-def dense_backward(x, w, dy, *, need_dx=True, need_dw=True, need_db=True, out=None, n_threads=None):
+def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True, need_dw: bool = True, need_db: bool = True,
+                   out: tuple[Array | None, Array | None, Array | None] | None = None,
+                   n_threads: int | None = None) -> tuple[Arrays, Arrays, Arrays]:
     """Gradients of y = x w + b, given dy: dx = dy w', dw = x' dy, db = the sum of dy over all rows.
 
     For a layer with an activation, pass dy through the activation's ``*_backward`` first.

@@ -1,6 +1,9 @@
 """Losses: the mean over the batch, and its gradient with respect to the prediction, in one pass."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,10 +12,14 @@ from .._core.threads import resolve as _threads
 from ..configurable import number
 from .arguments import as_array, contiguous, like, result_array
 
+if TYPE_CHECKING:
+    from ..typing import Array, ArrayLike
+
 _INT32_MAX = np.iinfo(np.int32).max
 
 
-def softmax_cross_entropy(logits, y, *, sample_weight=None, out=None, n_threads=None):
+def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
+                          n_threads: int | None = None) -> tuple[float, Array]:
     """Cross-entropy of softmax(logits), and its gradient with respect to the logits, in one pass.
 
     The loss is the mean over the batch of -sum_j y_j log p_j, p = softmax(logits); with weights, the weighted mean
@@ -49,7 +56,8 @@ def softmax_cross_entropy(logits, y, *, sample_weight=None, out=None, n_threads=
     return _loss(op, logits, y, labels, sample_weight, 0.0, out, n_threads)
 
 
-def sigmoid_cross_entropy(logits, y, *, sample_weight=None, out=None, n_threads=None):
+def sigmoid_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
+                          n_threads: int | None = None) -> tuple[float, Array]:
     """Binary cross-entropy of p = sigmoid(logits), summed over the outputs; the gradient is (p - y) / B.
 
     logits and y, the targets in [0, 1], have shape (B, ...). Returns (loss, dlogits), see `softmax_cross_entropy`.
@@ -61,16 +69,23 @@ def sigmoid_cross_entropy(logits, y, *, sample_weight=None, out=None, n_threads=
     return _regression("sigmoid_cross_entropy", "logits", logits, y, sample_weight, 0.0, out, n_threads)
 
 
-def binary_cross_entropy(p, y, *, sample_weight=None, out=None, n_threads=None):
+def binary_cross_entropy(p: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
+                         n_threads: int | None = None) -> tuple[float, Array]:
     """-sum_j (y_j log p_j + (1 - y_j) log(1 - p_j)), the mean over the batch, for probabilities p of shape (B, ...).
 
     The logarithms are cut off at -100, as PyTorch's BCELoss does. Returns (loss, dp). Where p is a sigmoid's output,
     `sigmoid_cross_entropy` on the logits is faster and exact.
+
+    >>> import numpy as np
+    >>> loss, dp = binary_cross_entropy(np.array([[0.5], [0.8]]), np.array([[1.0], [0.0]]))
+    >>> round(loss, 4), dp[:, 0]
+    (1.1513, array([-1. ,  2.5]))
     """
     return _regression("binary_cross_entropy", "p", p, y, sample_weight, 0.0, out, n_threads)
 
 
-def squared_error(y_hat, y, *, sample_weight=None, out=None, n_threads=None):
+def squared_error(y_hat: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
+                  n_threads: int | None = None) -> tuple[float, Array]:
     """sum_j (y_hat_j - y_j)^2, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat).
 
     >>> squared_error(np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]]))
@@ -79,15 +94,26 @@ def squared_error(y_hat, y, *, sample_weight=None, out=None, n_threads=None):
     return _regression("squared_error", "y_hat", y_hat, y, sample_weight, 0.0, out, n_threads)
 
 
-def absolute_error(y_hat, y, *, sample_weight=None, out=None, n_threads=None):
-    """sum_j |y_hat_j - y_j|, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat)."""
+def absolute_error(y_hat: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
+                   n_threads: int | None = None) -> tuple[float, Array]:
+    """sum_j |y_hat_j - y_j|, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat).
+
+    >>> import numpy as np
+    >>> absolute_error(np.array([[1.0, -3.0]]), np.array([[0.0, 0.0]]))
+    (4.0, array([[ 1., -1.]]))
+    """
     return _regression("absolute_error", "y_hat", y_hat, y, sample_weight, 0.0, out, n_threads)
 
 
-def huber(y_hat, y, *, delta=1.0, sample_weight=None, out=None, n_threads=None):
+def huber(y_hat: Array, y: Array, *, delta: float = 1.0, sample_weight: ArrayLike | None = None,
+          out: Array | None = None, n_threads: int | None = None) -> tuple[float, Array]:
     """Huber's loss, summed over the outputs: d^2 / 2 where d = |y_hat - y| <= delta, else delta (d - delta / 2).
 
     Arrays have shape (B, ...), delta > 0. Returns (loss, dy_hat).
+
+    >>> import numpy as np
+    >>> huber(np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))
+    (2.625, array([[0.5, 1. ]]))
     """
     delta = number("huber", "delta", delta, above=0)
     return _regression("huber", "y_hat", y_hat, y, sample_weight, delta, out, n_threads)

@@ -3,6 +3,10 @@
 Layout: x (N, L, C) or (N, H, W, C), y (N, OL, C) or (N, OH, OW, C); global pooling gives (N, C).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._core import pooling as _pooling
@@ -11,18 +15,37 @@ from ..configurable import boolean, integer
 from ..geometry import global_window, pooling_window
 from .arguments import as_array, image, like, result_array
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def max_pool1d(x, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
-    """The largest values along signals, (N, L, C) -> (N, OL, C). For the arguments see `max_pool2d`."""
+    from ..typing import Array, Padding, Size
+
+
+def max_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
+               out: Array | None = None, n_threads: int | None = None) -> Array:
+    """The largest values along signals, (N, L, C) -> (N, OL, C). For the arguments see `max_pool2d`.
+
+    >>> import numpy as np
+    >>> max_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
+    array([5., 4.])
+    """
     return _max("max_pool1d", 1, x, kernel_size, stride, padding, out, n_threads)
 
 
-def max_pool1d_backward(x, dy, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
-    """dx of `max_pool1d`, given its input x and dy. See `max_pool2d_backward`."""
+def max_pool1d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+                        *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx of `max_pool1d`, given its input x and dy. See `max_pool2d_backward`.
+
+    >>> import numpy as np
+    >>> x = np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1)
+    >>> max_pool1d_backward(x, np.array([10.0, 20.0]).reshape(1, 2, 1), 2)[0, :, 0]
+    array([ 0., 10.,  0., 20.])
+    """
     return _max_backward("max_pool1d_backward", 1, x, dy, kernel_size, stride, padding, out, n_threads)
 
 
-def max_pool2d(x, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
+def max_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
+               out: Array | None = None, n_threads: int | None = None) -> Array:
     """The largest value of each channel in windows over images.
 
     Parameters
@@ -49,7 +72,8 @@ def max_pool2d(x, kernel_size, stride=None, padding="valid", *, out=None, n_thre
     return _max("max_pool2d", 2, x, kernel_size, stride, padding, out, n_threads)
 
 
-def max_pool2d_backward(x, dy, kernel_size, stride=None, padding="valid", *, out=None, n_threads=None):
+def max_pool2d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+                        *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """dx of `max_pool2d`: each window's dy goes to its largest value, the first one, row by row, of several.
 
     Parameters
@@ -75,19 +99,32 @@ def max_pool2d_backward(x, dy, kernel_size, stride=None, padding="valid", *, out
     return _max_backward("max_pool2d_backward", 2, x, dy, kernel_size, stride, padding, out, n_threads)
 
 
-def avg_pool1d(x, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None, n_threads=None):
-    """Means along signals, (N, L, C) -> (N, OL, C). For the arguments see `avg_pool2d`."""
+def avg_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+               count_include_pad: bool = False, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """Means along signals, (N, L, C) -> (N, OL, C). For the arguments see `avg_pool2d`.
+
+    >>> import numpy as np
+    >>> avg_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
+    array([3. , 3.5])
+    """
     return _average("avg_pool1d", 1, x, kernel_size, stride, padding, count_include_pad, out, n_threads)
 
 
-def avg_pool1d_backward(dy, x_shape, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None,
-                        n_threads=None):
-    """dx of `avg_pool1d` for an x of shape x_shape, (N, L, C), given dy."""
+def avg_pool1d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, stride: Size | None = None,
+                        padding: Padding = "valid", count_include_pad: bool = False, *, out: Array | None = None,
+                        n_threads: int | None = None) -> Array:
+    """dx of `avg_pool1d` for an x of shape x_shape, (N, L, C), given dy.
+
+    >>> import numpy as np
+    >>> avg_pool1d_backward(np.array([10.0, 20.0]).reshape(1, 2, 1), (1, 4, 1), 2)[0, :, 0]
+    array([ 5.,  5., 10., 10.])
+    """
     return _average_backward("avg_pool1d_backward", 1, dy, x_shape, kernel_size, stride, padding, count_include_pad,
                              out, n_threads)
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None, n_threads=None):
+def avg_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+               count_include_pad: bool = False, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """The mean of each channel in windows over images.
 
     Parameters
@@ -115,8 +152,9 @@ def avg_pool2d(x, kernel_size, stride=None, padding="valid", count_include_pad=F
     return _average("avg_pool2d", 2, x, kernel_size, stride, padding, count_include_pad, out, n_threads)
 
 
-def avg_pool2d_backward(dy, x_shape, kernel_size, stride=None, padding="valid", count_include_pad=False, *, out=None,
-                        n_threads=None):
+def avg_pool2d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, stride: Size | None = None,
+                        padding: Padding = "valid", count_include_pad: bool = False, *, out: Array | None = None,
+                        n_threads: int | None = None) -> Array:
     """dx of `avg_pool2d`: each window's dy in equal parts to the pixels it averaged.
 
     Parameters
@@ -142,8 +180,13 @@ def avg_pool2d_backward(dy, x_shape, kernel_size, stride=None, padding="valid", 
                              out, n_threads)
 
 
-def global_max_pool(x, *, out=None, n_threads=None):
-    """The largest value of each channel, (N, L, C) or (N, H, W, C) -> (N, C)."""
+def global_max_pool(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """The largest value of each channel, (N, L, C) or (N, H, W, C) -> (N, C).
+
+    >>> import numpy as np
+    >>> global_max_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
+    array([[ 5., 20.]])
+    """
     op = "global_max_pool"
     x, place = _everywhere(op, x)
     out = result_array(op, out, (x.shape[0], x.shape[-1]), x.dtype, (x,))
@@ -151,8 +194,15 @@ def global_max_pool(x, *, out=None, n_threads=None):
     return out
 
 
-def global_max_pool_backward(x, dy, *, out=None, n_threads=None):
-    """dx of `global_max_pool`, given its input x and dy (N, C): all of dy to the first of the largest values."""
+def global_max_pool_backward(x: Array, dy: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx of `global_max_pool`, given its input x and dy (N, C): all of dy to the first of the largest values.
+
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2)
+    >>> global_max_pool_backward(x, np.array([[7.0, 8.0]]))[0]
+    array([[0., 8.],
+           [7., 0.]])
+    """
     op = "global_max_pool_backward"
     x, place = _everywhere(op, x)
     dy = like(op, "dy", dy, "x", x, (x.shape[0], x.shape[-1]))
@@ -161,8 +211,13 @@ def global_max_pool_backward(x, dy, *, out=None, n_threads=None):
     return out
 
 
-def global_avg_pool(x, *, out=None, n_threads=None):
-    """The mean of each channel, (N, L, C) or (N, H, W, C) -> (N, C)."""
+def global_avg_pool(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """The mean of each channel, (N, L, C) or (N, H, W, C) -> (N, C).
+
+    >>> import numpy as np
+    >>> global_avg_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
+    array([[ 3., 15.]])
+    """
     op = "global_avg_pool"
     x, place = _everywhere(op, x)
     out = result_array(op, out, (x.shape[0], x.shape[-1]), x.dtype, (x,))
@@ -170,8 +225,15 @@ def global_avg_pool(x, *, out=None, n_threads=None):
     return out
 
 
-def global_avg_pool_backward(dy, x_shape, *, out=None, n_threads=None):
-    """dx of `global_avg_pool` for an x of shape x_shape, (N, L, C) or (N, H, W, C), given dy (N, C)."""
+def global_avg_pool_backward(dy: Array, x_shape: Sequence[int], *, out: Array | None = None,
+                             n_threads: int | None = None) -> Array:
+    """dx of `global_avg_pool` for an x of shape x_shape, (N, L, C) or (N, H, W, C), given dy (N, C).
+
+    >>> import numpy as np
+    >>> global_avg_pool_backward(np.array([[8.0, 6.0]]), (1, 2, 2))[0]
+    array([[4., 3.],
+           [4., 3.]])
+    """
     op = "global_avg_pool_backward"
     dy = as_array(op, "dy", dy)
     x_shape = _input_shape(op, x_shape, (3, 4))

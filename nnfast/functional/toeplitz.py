@@ -1,13 +1,24 @@
 """A convolution as a matrix: to look at, to test against, and to hand to linear algebra."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
 import numpy as np
 
 from ..configurable import boolean, integer
 from ..geometry import check_groups, check_sizes, window
 from .arguments import as_array
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def conv_toeplitz(w, input_shape, padding="valid", flip=False, stride=1, dilation=1, groups=1, sparse=False):
+    from ..typing import Array, Arrays, Padding, Size
+
+
+def conv_toeplitz(w: Array, input_shape: Sequence[int], padding: Padding | Literal["full"] = "valid",
+                  flip: bool = False, stride: Size = 1, dilation: Size = 1, groups: int = 1,
+                  sparse: bool = False) -> Arrays:
     """The matrix T of a convolution: ``T @ x.ravel() == conv(x, w).ravel()``, for one sample x of shape input_shape.
 
     Samples are read row-major, channels last: element (i, j, c) of an image is number (i W + j) C + c. The transposed

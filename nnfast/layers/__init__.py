@@ -15,9 +15,13 @@ from .rescale import Rescale
 from .shape import Flatten, Reshape
 
 #: the layers a model file may name
-LAYERS = {cls.__name__: cls for cls in (
+LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (
     Dense, Conv1D, Conv2D, DepthwiseConv2D, MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D, GlobalMaxPool, GlobalAvgPool,
     ZeroPadding2D, BatchNorm, Rescale, Activation, Dropout, Flatten, Reshape, Add, Concatenate,
 )}
 
-__all__ = [*LAYERS, "LAYERS", "Input", "Lambda", "Layer", "ParameterSpec", "Value"]
+__all__ = [
+    "LAYERS", "Activation", "Add", "AvgPool1D", "AvgPool2D", "BatchNorm", "Concatenate", "Conv1D", "Conv2D", "Dense",
+    "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Input", "Lambda", "Layer", "MaxPool1D",
+    "MaxPool2D", "ParameterSpec", "Rescale", "Reshape", "Value", "ZeroPadding2D",
+]

@@ -1,7 +1,16 @@
 """Elementwise activations, and softmax over the last axis."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 from ..activations import resolve
-from .base import Layer
+from .base import Layer, ParameterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import ActivationLike, Config, Shape
 
 
 class Activation(Layer):
@@ -26,20 +35,21 @@ class Activation(Layer):
     kind = "activation"
     fields = ("activation", "alpha")
 
-    def __init__(self, activation, alpha=None, name=None, trainable=True):
+    def __init__(self, activation: str, alpha: float | None = None, name: str | None = None,
+                 trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.activation, self.alpha = resolve(activation, alpha, self.label)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         return self.one_input(input_shapes), []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "activation", "activation": self.activation, "alpha": self.alpha}
 
-    def output_activation(self):
+    def output_activation(self) -> str | None:
         return self.activation
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         if self.alpha == resolve(self.activation)[1]:
             config["alpha"] = None
@@ -49,22 +59,29 @@ class Activation(Layer):
 class ActivatedLayer(Layer):
     """Base of layers with an argument `activation`: a name, or an `Activation` with its alpha."""
 
-    def output_activation(self):
+    activation: Activation
+
+    def output_activation(self) -> str | None:
         return self.activation.activation
 
-    def get_config(self):
+    def _argument(self, field):
+        if field == "activation" and self.activation.get_config()["alpha"] is None:
+            return self.activation.activation
+        return super()._argument(field)
+
+    def get_config(self) -> Config:
         name, alpha = self.activation.activation, self.activation.get_config()["alpha"]
         activation = name if alpha is None else {"activation": name, "alpha": alpha}
         return super().get_config() | {"activation": activation}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         if isinstance(config, dict) and isinstance(config.get("activation"), dict):
             config = config | {"activation": Activation.from_config(config["activation"])}
         return super().from_config(config)
 
 
-def get_activation(activation, label):
+def get_activation(activation: ActivationLike, label: str) -> Activation:
     """`activation` (a name, None for linear, or an Activation) as an Activation without a model."""
     if isinstance(activation, Activation):
         return activation.copy()

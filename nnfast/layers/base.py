@@ -8,15 +8,25 @@ Design:
 4. Adding a layer = one file here with one class, and its line in the table `LAYERS` of `__init__.py`.
 """
 
+from __future__ import annotations
+
 import inspect
 import math
+import re
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
-from ..configurable import Configurable, boolean, integer
+from ..configurable import Configurable, argument_text, boolean, integer
+
+if TYPE_CHECKING:
+    from ..initializers import Initializer
+    from ..model import Model
+    from ..regularizers import Regularizer
+    from ..typing import Config, Shape, ShapeLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +38,12 @@ class ParameterSpec:
     """
 
     name: str
-    shape: tuple
+    shape: Shape
     kind: str
-    initializer: object
+    initializer: Initializer
     fan_in: int
     fan_out: int
-    regularizer: object = None
+    regularizer: Regularizer | None = None
     minimum: float | None = None
 
 
@@ -52,13 +62,14 @@ class Value:
 
     __slots__ = ("layer", "inputs", "shape", "specs")
 
-    def __init__(self, layer, inputs, shape, specs=()):
+    def __init__(self, layer: Layer | Any, inputs: tuple[Value, ...], shape: Shape,
+                 specs: Sequence[ParameterSpec] = ()) -> None:
         self.layer = layer
         self.inputs = inputs
         self.shape = shape
         self.specs = tuple(specs)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<Value of {self.layer.label}, shape {self.shape}>"
 
 
@@ -73,37 +84,46 @@ class Layer:
         False freezes the layer's parameters: they get no update. May be changed at any time.
 
     A layer belongs to one model, as its weights do; `Model.clone` copies both.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> layer = nf.Dense(8, activation="relu", name="hidden")
+    >>> model = nf.Sequential([layer, nf.Dense(2)], input_shape=(3,))
+    >>> layer.trainable = False
+    >>> model.layers
+    [Dense(8, activation='relu', name='hidden', trainable=False), Dense(2)]
     """
 
     #: the stem of automatic names, and the class's name in model files via the table in ``__init__``
     kind = "layer"
     #: names of the constructor's arguments that `get_config` writes, besides name and trainable
-    fields = ()
+    fields: tuple[str, ...] = ()
 
-    def __init__(self, name=None, trainable=True):
+    def __init__(self, name: str | None = None, trainable: bool = True) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"{self.kind}: name must be a non-empty string without '/', got {name!r}")
         self._given_name = self._name = name
         self._trainable = boolean(self.label, "trainable", trainable)
-        self._model = None
+        self._model: weakref.ref[Model] | None = None
 
     @property
-    def name(self):
+    def name(self) -> str | Any:
         """The layer's name; None until it belongs to a model if none was given."""
         return self._name
 
     @property
-    def label(self):
+    def label(self) -> str:
         """What error messages call the layer."""
         return self._name or self.kind
 
     @property
-    def trainable(self):
+    def trainable(self) -> bool:
         """Whether the optimizer updates this layer's parameters."""
         return self._trainable
 
     @trainable.setter
-    def trainable(self, value):
+    def trainable(self, value: bool) -> None:
         value = boolean(self.label, "trainable", value)
         if value != self._trainable:
             self._trainable = value
@@ -112,20 +132,20 @@ class Layer:
                 model._drop_plan()  # the plan was made for the old set of trained parameters
 
     @property
-    def model(self):
+    def model(self) -> Model | None:
         """The model this layer belongs to, or None."""
         return None if self._model is None else self._model()
 
-    def announce(self, name):
+    def announce(self, name: str) -> None:
         """Name the layer for error messages while a model is built that will bind it."""
         self._name = name
 
-    def bind(self, model, name):
+    def bind(self, model: Model, name: str) -> None:
         """Hand the layer to `model` under `name`."""
         self._model = weakref.ref(model)
         self._name = name
 
-    def copy(self):
+    def copy(self) -> Self:
         """The same layer, name included, without a model."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, _model=None, _given_name=self._name)
@@ -134,14 +154,15 @@ class Layer:
     __copy__ = copy
 
     @property
-    def given_name(self):
+    def given_name(self) -> str | None:
         """The name the user gave, or None; automatic names are the model's and may change with it."""
         return self._given_name
 
     def __getstate__(self):
         return self.__dict__ | {"_model": None}
 
-    def __call__(self, inputs):
+    # Any, so that mypy lets ``x = nf.Dense(8)(x)`` follow ``x = nf.Input(3)``, whose type is a subclass of Value.
+    def __call__(self, inputs: Value | Sequence[Value]) -> Any:
         """Write one use of the layer into a graph.
 
         Parameters
@@ -152,9 +173,15 @@ class Layer:
         Returns
         -------
         Value
+
+        Examples
+        --------
+        >>> import nnfast as nf
+        >>> nf.Dense(8)(nf.Input((3,)))
+        <Value of dense, shape (8,)>
         """
         several = isinstance(inputs, Sequence) and not isinstance(inputs, str)
-        inputs = tuple(inputs) if several else (inputs,)
+        inputs = tuple(cast("Sequence[Value]", inputs)) if several else (cast("Value", inputs),)
         for value in inputs:
             if not isinstance(value, Value):
                 raise TypeError(
@@ -164,7 +191,7 @@ class Layer:
         shape, specs = self.build([value.shape for value in inputs])
         return Value(self, inputs, shape, specs)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         """Check the input shapes; return the output shape and the parameters wanted.
 
         Parameters
@@ -179,7 +206,7 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define build")
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         """The operation of the plan: a dict with "op" and its attributes.
 
         Parameters
@@ -192,21 +219,31 @@ class Layer:
         """
         raise NotImplementedError(f"{type(self).__name__} must define node")
 
-    def output_activation(self):
+    def output_activation(self) -> str | None:
         """The last activation's name, or None to ask the layer before."""
         return "linear"
 
-    def get_config(self):
-        """The constructor's arguments as JSON-able data."""
-        config = {"name": self._name, "trainable": self._trainable}
+    def get_config(self) -> Config:
+        """The constructor's arguments as JSON-able data.
+
+        >>> import nnfast as nf
+        >>> nf.MaxPool2D(2, name="pool").get_config()
+        {'name': 'pool', 'trainable': True, 'kernel_size': [2, 2], 'stride': [2, 2], 'padding': 'valid'}
+        """
+        config: Config = {"name": self._name, "trainable": self._trainable}
         for field in self.fields:
             value = getattr(self, field)
             config[field] = value.to_config() if isinstance(value, Configurable) else as_lists(value)
         return config
 
     @classmethod
-    def from_config(cls, config):
-        """The inverse of `get_config`; ValueError if an argument is unknown or missing."""
+    def from_config(cls, config: Config) -> Self:
+        """The inverse of `get_config`; ValueError if an argument is unknown or missing.
+
+        >>> import nnfast as nf
+        >>> nf.MaxPool2D.from_config({"kernel_size": [2, 2], "padding": "same"})
+        MaxPool2D(2, padding='same')
+        """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
         try:
@@ -215,15 +252,37 @@ class Layer:
             raise ValueError(f"{cls.__name__}: bad configuration {config!r}: {error}") from error
         return cls(**config)
 
-    def one_input(self, input_shapes):
+    def one_input(self, input_shapes: Sequence[Shape]) -> Shape:
         """The only input's shape, or an error for several."""
         if len(input_shapes) != 1:
             raise ValueError(f"{self.label}: takes one input, got {len(input_shapes)}")
         return input_shapes[0]
 
-    def __repr__(self):
-        fields = ", ".join(f"{field}={getattr(self, field)!r}" for field in self.fields)
-        return f"{type(self).__name__}({fields})"
+    def _argument(self, field):
+        """A field in the shortest form that the constructor takes."""
+        value = getattr(self, field)
+        if field in ("kernel_size", "stride", "dilation") and isinstance(value, tuple) and len(set(value)) == 1:
+            return value[0]
+        return value
+
+    def __repr__(self) -> str:
+        parameters = inspect.signature(type(self)).parameters
+        needed = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+        plain = None
+        if set(needed) <= set(self.fields):
+            plain = type(self)(**{name: getattr(self, name) for name in needed})
+        parts = []
+        for field in self.fields:
+            text = argument_text(self._argument(field))
+            if field in needed:
+                parts.append(text)
+            elif plain is None or text != argument_text(plain._argument(field)):
+                parts.append(f"{field}={text}")
+        if self._name is not None and not re.fullmatch(rf"{self.kind}(_\d+)?", self._name):
+            parts.append(f"name={self._name!r}")
+        if not self._trainable:
+            parts.append("trainable=False")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
 
 def as_lists(value):
@@ -231,7 +290,7 @@ def as_lists(value):
     return [as_lists(entry) for entry in value] if isinstance(value, tuple) else value
 
 
-def check_shape(who, what, shape):
+def check_shape(who: str, what: str, shape: ShapeLike) -> Shape:
     """`shape` (an int or a sequence of ints) as a tuple of positive ints, without the batch axis."""
     if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
         shape = (shape,)

@@ -7,23 +7,48 @@ with x zero outside. As in all frameworks this is a cross-correlation: the kerne
 `nnfast.functional.conv_toeplitz`, which has both).
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .. import initializers, regularizers
 from ..configurable import boolean, integer
 from ..geometry import check_groups, check_padding, check_sizes, spatial, window
 from .activation import ActivatedLayer, get_activation
 from .base import ParameterSpec, check_shape
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..geometry import Window
+    from ..initializers import Initializer
+    from ..regularizers import Regularizer
+    from ..typing import ActivationLike, InitializerLike, Padding, RegularizerLike, Shape, Size
+
 
 class Convolution(ActivatedLayer):
     """What the convolution layers share; `axes` is the number of spatial axes."""
 
-    axes = 2
-    fields = ("filters", "kernel_size", "stride", "padding", "dilation", "groups", "activation", "use_bias",
-              "kernel_initializer", "bias_initializer", "kernel_regularizer")
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    padding: Padding
+    dilation: int | tuple[int, int]
+    use_bias: bool
+    kernel_initializer: Initializer
+    bias_initializer: Initializer
+    kernel_regularizer: Regularizer | None
 
-    def __init__(self, filters, kernel_size, stride=1, padding="valid", dilation=1, groups=1, activation="linear",
-                 use_bias=True, kernel_initializer="glorot_uniform", bias_initializer="zeros", kernel_regularizer=None,
-                 name=None, trainable=True):
+    axes = 2
+    fields: tuple[str, ...] = (
+        "filters", "kernel_size", "stride", "padding", "dilation", "groups", "activation", "use_bias",
+        "kernel_initializer", "bias_initializer", "kernel_regularizer",
+    )
+
+    def __init__(self, filters: int, kernel_size: Size, stride: Size = 1, padding: Padding = "valid",
+                 dilation: Size = 1, groups: int = 1, activation: ActivationLike = "linear", use_bias: bool = True,
+                 kernel_initializer: InitializerLike = "glorot_uniform", bias_initializer: InitializerLike = "zeros",
+                 kernel_regularizer: RegularizerLike | None = None, name: str | None = None,
+                 trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.filters = integer(self.label, "filters", filters, at_least=1)
         self.groups = integer(self.label, "groups", groups, at_least=1)
@@ -42,17 +67,17 @@ class Convolution(ActivatedLayer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
-    def window(self, input_shape):
+    def window(self, input_shape: Shape) -> Window:
         """Where the kernel stands on an input (L, C) or (H, W, C)."""
         shape, channels = spatial(self.label, input_shape, self.axes)
         return window(self.label, shape, self.kernel_size, self.stride, self.padding, self.dilation,
                       max(channels, self.channels(channels)[1]))
 
-    def channels(self, input_channels):
+    def channels(self, input_channels: int) -> tuple[int, int]:
         """(groups, output channels) for this number of input channels."""
         return check_groups(self.label, self.groups, input_channels, self.filters), self.filters
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
         _, inputs = spatial(self.label, shape, self.axes)
         place = self.window(shape)
@@ -66,7 +91,7 @@ class Convolution(ActivatedLayer):
             specs.append(ParameterSpec("bias", (outputs,), "bias", self.bias_initializer, fan_in, fan_out))
         return check_shape(self.label, "output", (*place.output[2 - self.axes:], outputs)), specs
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         channels = input_shapes[0][-1]
         return {"op": "conv", "kernel": parameters["kernel"], "bias": parameters.get("bias", -1),
                 "window": self.window(input_shapes[0]).as_tuple(), "channels": channels,
@@ -193,13 +218,15 @@ class DepthwiseConv2D(Convolution):
     fields = ("kernel_size", "stride", "padding", "dilation", "depth_multiplier", "activation", "use_bias",
               "kernel_initializer", "bias_initializer", "kernel_regularizer")
 
-    def __init__(self, kernel_size, stride=1, padding="valid", dilation=1, depth_multiplier=1, activation="linear",
-                 use_bias=True, kernel_initializer="glorot_uniform", bias_initializer="zeros", kernel_regularizer=None,
-                 name=None, trainable=True):
+    def __init__(self, kernel_size: Size, stride: Size = 1, padding: Padding = "valid", dilation: Size = 1,
+                 depth_multiplier: int = 1, activation: ActivationLike = "linear", use_bias: bool = True,
+                 kernel_initializer: InitializerLike = "glorot_uniform", bias_initializer: InitializerLike = "zeros",
+                 kernel_regularizer: RegularizerLike | None = None, name: str | None = None,
+                 trainable: bool = True) -> None:
         ActivatedLayer.__init__(self, name, trainable)
         self.depth_multiplier = integer(self.label, "depth_multiplier", depth_multiplier, at_least=1)
         self._set_common(kernel_size, stride, padding, dilation, activation, use_bias, kernel_initializer,
                          bias_initializer, kernel_regularizer)
 
-    def channels(self, input_channels):
+    def channels(self, input_channels: int) -> tuple[int, int]:
         return input_channels, input_channels * self.depth_multiplier

@@ -1,9 +1,18 @@
 """A fully connected layer: y[n, j] = f(sum_i x[n, i] * kernel[i, j] + bias[j])."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .. import initializers, regularizers
 from ..configurable import boolean, integer
 from .activation import ActivatedLayer, get_activation
 from .base import ParameterSpec, check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import ActivationLike, InitializerLike, RegularizerLike, Shape
 
 
 class Dense(ActivatedLayer):
@@ -37,8 +46,10 @@ class Dense(ActivatedLayer):
     kind = "dense"
     fields = ("units", "activation", "use_bias", "kernel_initializer", "bias_initializer", "kernel_regularizer")
 
-    def __init__(self, units, activation="linear", use_bias=True, kernel_initializer="glorot_uniform",
-                 bias_initializer="zeros", kernel_regularizer=None, name=None, trainable=True):
+    def __init__(self, units: int, activation: ActivationLike = "linear", use_bias: bool = True,
+                 kernel_initializer: InitializerLike = "glorot_uniform", bias_initializer: InitializerLike = "zeros",
+                 kernel_regularizer: RegularizerLike | None = None, name: str | None = None,
+                 trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.units = integer(self.label, "units", units, at_least=1)
         self.activation = get_activation(activation, self.label)
@@ -47,7 +58,7 @@ class Dense(ActivatedLayer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
         fan_in, fan_out = shape[-1], self.units
         specs = [ParameterSpec("kernel", check_shape(self.label, "kernel", (fan_in, fan_out)), "kernel",
@@ -56,6 +67,6 @@ class Dense(ActivatedLayer):
             specs.append(ParameterSpec("bias", (fan_out,), "bias", self.bias_initializer, fan_in, fan_out))
         return check_shape(self.label, "output", (*shape[:-1], self.units)), specs
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "dense", "kernel": parameters["kernel"], "bias": parameters.get("bias", -1),
                 "activation": self.activation.activation, "alpha": self.activation.alpha}

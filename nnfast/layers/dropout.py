@@ -1,7 +1,16 @@
 """Dropout: while training, each element is zeroed with probability `rate` and the others grow by 1 / (1 - rate)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ..configurable import number
-from .base import Layer
+from .base import Layer, ParameterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Shape
 
 
 class Dropout(Layer):
@@ -28,12 +37,12 @@ class Dropout(Layer):
     kind = "dropout"
     fields = ("rate",)
 
-    def __init__(self, rate, name=None, trainable=True):
+    def __init__(self, rate: float, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.rate = number(self.label, "rate", rate, at_least=0, below=1)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         return self.one_input(input_shapes), []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "dropout", "rate": self.rate, "seed": seed}

@@ -1,6 +1,15 @@
 """A layer written in Python by the user. It ends a compiled stage: the plan takes the GIL to call it."""
 
-from .base import Layer, check_shape
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .base import Layer, ParameterSpec, check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..typing import Array, Arrays, Config, Shape, ShapeLike
 
 
 class Lambda(Layer):
@@ -35,7 +44,8 @@ class Lambda(Layer):
     kind = "lambda"
     fields = ("forward", "backward", "output_shape")
 
-    def __init__(self, forward, backward, output_shape=None, name=None, trainable=True):
+    def __init__(self, forward: Callable[..., Array], backward: Callable[..., Arrays],
+                 output_shape: ShapeLike | None = None, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         for what, function in (("forward", forward), ("backward", backward)):
             if not callable(function):
@@ -44,14 +54,14 @@ class Lambda(Layer):
         self.backward = backward
         self.output_shape = None if output_shape is None else check_shape(self.label, "output_shape", output_shape)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         return self.output_shape or input_shapes[0], []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "python", "forward": self.forward, "backward": self.backward}
 
-    def output_activation(self):
+    def output_activation(self) -> str | None:
         return "lambda"
 
-    def get_config(self):
+    def get_config(self) -> Config:
         raise ValueError(f"{self.label}: a Lambda layer holds Python functions; it cannot be written to a file")

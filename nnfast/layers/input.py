@@ -1,7 +1,14 @@
 """The place where data enters a graph."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..layout import check_format, data_shape, model_shape
 from .base import Value, check_shape
+
+if TYPE_CHECKING:
+    from ..typing import DataFormat, Shape, ShapeLike
 
 
 class Input(Value):
@@ -37,7 +44,10 @@ class Input(Value):
 
     __slots__ = ("name", "data_format")
 
-    def __init__(self, shape, name=None, data_format="channels_last"):
+    name: str | None
+    data_format: DataFormat
+
+    def __init__(self, shape: ShapeLike, name: str | None = None, data_format: DataFormat = "channels_last") -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"Input: name must be a non-empty string without '/', got {name!r}")
         shape = check_shape(name or "Input", "shape", shape)
@@ -46,9 +56,11 @@ class Input(Value):
         self.name = name
 
     @property
-    def data_shape(self):
+    def data_shape(self) -> Shape:
+        """The shape of one sample as the data have it."""
         return data_shape(self.shape, self.data_format)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         order = "" if self.data_format == "channels_last" else f", data_format={self.data_format!r}"
-        return f"Input({self.data_shape}, name={self.name!r}{order})"
+        name = "" if self.name is None else f", name={self.name!r}"
+        return f"Input({self.data_shape}{name}{order})"

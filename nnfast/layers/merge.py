@@ -1,8 +1,17 @@
 """Layers that join several inputs."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
-from .base import Layer, check_shape
+from .base import Layer, ParameterSpec, check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Shape
 
 
 class Add(Layer):
@@ -18,7 +27,7 @@ class Add(Layer):
 
     kind = "add"
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         check_several(self, input_shapes)
         for i, shape in enumerate(input_shapes):
             if shape != input_shapes[0]:
@@ -26,7 +35,7 @@ class Add(Layer):
                                  f"input {i} has {shape}")
         return input_shapes[0], []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "add", "activation": "linear", "alpha": 0.0}
 
 
@@ -49,13 +58,13 @@ class Concatenate(Layer):
     kind = "concatenate"
     fields = ("axis",)
 
-    def __init__(self, axis=-1, name=None, trainable=True):
+    def __init__(self, axis: int = -1, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
             raise TypeError(f"{self.label}: axis must be an integer, got {axis!r}")
         self.axis = int(axis)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         check_several(self, input_shapes)
         first = input_shapes[0]
         axis = self._axis(first)
@@ -66,7 +75,7 @@ class Concatenate(Layer):
         joined = sum(shape[axis] for shape in input_shapes)
         return check_shape(self.label, "output", (*first[:axis], joined, *first[axis + 1:])), []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "concatenate", "axis": self._axis(input_shapes[0])}
 
     def _axis(self, shape):

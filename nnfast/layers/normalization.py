@@ -1,8 +1,19 @@
 """Batch normalization: each channel shifted and scaled to mean 0 and variance 1 over the batch, then scaled again."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .. import initializers
 from ..configurable import boolean, number
 from .base import Layer, ParameterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from ..typing import Array, InitializerLike, Shape
 
 
 class BatchNorm(Layer):
@@ -43,11 +54,12 @@ class BatchNorm(Layer):
 
     kind = "batch_norm"
     #: (mean, variance) arrays that the running statistics begin with (`nnfast.data.normalization`); None: 0 and 1
-    statistics = None
+    statistics: tuple[Array, Array] | None = None
     fields = ("momentum", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
 
-    def __init__(self, momentum=0.1, epsilon=1e-5, center=True, scale=True, beta_initializer="zeros",
-                 gamma_initializer="ones", name=None, trainable=True):
+    def __init__(self, momentum: float = 0.1, epsilon: float = 1e-5, center: bool = True, scale: bool = True,
+                 beta_initializer: InitializerLike = "zeros", gamma_initializer: InitializerLike = "ones",
+                 name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.momentum = number(self.label, "momentum", momentum, at_least=0, at_most=1)
         self.epsilon = number(self.label, "epsilon", epsilon, at_least=1e-12)
@@ -56,7 +68,7 @@ class BatchNorm(Layer):
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
         channels = shape[-1]
 
@@ -75,7 +87,7 @@ class BatchNorm(Layer):
         specs.append(spec("running_variance", "state", variance, minimum=0.0))
         return shape, specs
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "batch_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
                 "mean": parameters["running_mean"], "variance": parameters["running_variance"],
                 "channels": input_shapes[0][-1], "momentum": self.momentum, "epsilon": self.epsilon,
@@ -85,11 +97,11 @@ class BatchNorm(Layer):
 class Given(initializers.Initializer):
     """Values that are known."""
 
-    def __init__(self, label, values):
+    def __init__(self, label: str, values: Array) -> None:
         self.label = label
         self.values = values
 
-    def draw(self, shape, fan_in, fan_out, rng):
+    def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         if self.values.shape != shape:
             raise ValueError(f"{self.label}: its statistics are of {len(self.values)} columns or channels, the data "
                              f"have {shape[0]}")

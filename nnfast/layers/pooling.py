@@ -1,28 +1,43 @@
 """Pooling: the largest value, or the mean, of each channel in a window."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ..configurable import boolean
 from ..geometry import check_padding, check_sizes, global_window, pooling_window, spatial
-from .base import Layer, check_shape
+from .base import Layer, ParameterSpec, check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..geometry import Window
+    from ..typing import Padding, Shape, Size
 
 
 class Pooling(Layer):
     """What the pooling layers share; `axes` is the number of spatial axes."""
 
-    axes = 2
-    fields = ("kernel_size", "stride", "padding")
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    padding: Padding
 
-    def __init__(self, kernel_size, stride=None, padding="valid", name=None, trainable=True):
+    axes = 2
+    fields: tuple[str, ...] = ("kernel_size", "stride", "padding")
+
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+                 name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.kernel_size = check_sizes(self.label, "kernel_size", kernel_size, self.axes)
         self.stride = self.kernel_size if stride is None else check_sizes(self.label, "stride", stride, self.axes)
         self.padding = check_padding(self.label, padding, self.axes)
 
-    def window(self, input_shape):
+    def window(self, input_shape: Shape) -> Window:
         """Where the windows stand on an input (L, C) or (H, W, C)."""
         shape, _ = spatial(self.label, input_shape, self.axes)
         return pooling_window(self.label, shape, self.kernel_size, self.stride, self.padding)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
         return check_shape(self.label, "output", (*self.window(shape).output[2 - self.axes:], shape[-1])), []
 
@@ -30,7 +45,7 @@ class Pooling(Layer):
 class MaxPooling(Pooling):
     """The part of `MaxPool1D` and `MaxPool2D` that does not depend on the number of axes."""
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "max_pool", "window": self.window(input_shapes[0]).as_tuple(), "channels": input_shapes[0][-1]}
 
 
@@ -39,11 +54,12 @@ class AveragePooling(Pooling):
 
     fields = (*Pooling.fields, "count_include_pad")
 
-    def __init__(self, kernel_size, stride=None, padding="valid", count_include_pad=False, name=None, trainable=True):
+    def __init__(self, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
+                 count_include_pad: bool = False, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(kernel_size, stride, padding, name, trainable)
         self.count_include_pad = boolean(self.label, "count_include_pad", count_include_pad)
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "average_pool", "window": self.window(input_shapes[0]).as_tuple(),
                 "channels": input_shapes[0][-1], "include_pad": self.count_include_pad}
 
@@ -156,7 +172,7 @@ class AvgPool2D(AveragePooling):
 class GlobalPooling(Layer):
     """What `GlobalMaxPool` and `GlobalAvgPool` share: one window over everything."""
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
         global_window(self.label, shape)
         return (shape[-1],), []
@@ -178,7 +194,7 @@ class GlobalMaxPool(GlobalPooling):
 
     kind = "global_max_pool"
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "max_pool", **self._place(input_shapes)}
 
 
@@ -195,5 +211,5 @@ class GlobalAvgPool(GlobalPooling):
 
     kind = "global_avg_pool"
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "average_pool", "include_pad": False, **self._place(input_shapes)}

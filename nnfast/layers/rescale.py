@@ -1,7 +1,16 @@
 """A fixed linear map of every element, for data that come in other units than a network wants."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ..configurable import number
-from .base import Layer
+from .base import Layer, ParameterSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Shape
 
 
 class Rescale(Layer):
@@ -27,13 +36,13 @@ class Rescale(Layer):
     kind = "rescale"
     fields = ("scale", "offset")
 
-    def __init__(self, scale, offset=0.0, name=None, trainable=True):
+    def __init__(self, scale: float, offset: float = 0.0, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.scale = number(self.label, "scale", scale)
         self.offset = number(self.label, "offset", offset)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         return self.one_input(input_shapes), []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "rescale", "scale": self.scale, "offset": self.offset}

@@ -1,8 +1,16 @@
 """Layers that only read the same numbers in another shape (row-major)."""
 
-import math
+from __future__ import annotations
 
-from .base import Layer, check_shape
+import math
+from typing import TYPE_CHECKING, Any
+
+from .base import Layer, ParameterSpec, check_shape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import Shape, ShapeLike
 
 
 class Flatten(Layer):
@@ -17,13 +25,13 @@ class Flatten(Layer):
 
     kind = "flatten"
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         return (math.prod(self.one_input(input_shapes)),), []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "reshape"}
 
-    def output_activation(self):
+    def output_activation(self) -> str | None:
         return None
 
 
@@ -46,7 +54,7 @@ class Reshape(Layer):
     kind = "reshape"
     fields = ("shape",)
 
-    def __init__(self, shape, name=None, trainable=True):
+    def __init__(self, shape: ShapeLike, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         if isinstance(shape, int) and not isinstance(shape, bool):
             shape = (shape,)
@@ -56,7 +64,7 @@ class Reshape(Layer):
         check_shape(self.label, "shape", [1 if size == -1 else size for size in shape])
         self.shape = tuple(int(size) for size in shape)
 
-    def build(self, input_shapes):
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
         known = math.prod(size for size in self.shape if size != -1)
         total = math.prod(shape)
@@ -64,8 +72,8 @@ class Reshape(Layer):
             raise ValueError(f"{self.label}: input {shape} has {total} elements, they do not fit shape {self.shape}")
         return tuple(total // known if size == -1 else size for size in self.shape), []
 
-    def node(self, input_shapes, parameters, seed):
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "reshape"}
 
-    def output_activation(self):
+    def output_activation(self) -> str | None:
         return None

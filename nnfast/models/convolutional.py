@@ -4,6 +4,10 @@ All end in a softmax, so they go with ``loss="cross_entropy"``, and take the fur
 `nf.Model`: seed, dtype, name and data_format.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from ..configurable import boolean, integer, number
 from ..layers import (
     Activation,
@@ -20,6 +24,11 @@ from ..layers import (
 )
 from ..model import Model, Sequential
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import DataFormat
+
 #: filters of the convolutions of Simonyan and Zisserman's table 1, columns A, B, D and E; a list ends in a pooling
 VGG_BLOCKS = {
     11: [[64], [128], [256, 256], [512, 512], [512, 512]],
@@ -29,7 +38,8 @@ VGG_BLOCKS = {
 }
 
 
-def lenet5(input_shape=(28, 28, 1), classes=10, activation="tanh", **arguments):
+def lenet5(input_shape: Sequence[int] = (28, 28, 1), classes: int = 10, activation: str = "tanh",
+           **arguments: Any) -> Sequential:
     """LeNet-5: two convolutions with pooling, three dense layers (LeCun et al., 1998, "Gradient-based learning applied
     to document recognition", section II.B).
 
@@ -63,7 +73,8 @@ def lenet5(input_shape=(28, 28, 1), classes=10, activation="tanh", **arguments):
     ], input_shape=input_shape, **{"name": "lenet5", **arguments})
 
 
-def mnist_cnn(input_shape=(28, 28, 1), classes=10, dropout=False, **arguments):
+def mnist_cnn(input_shape: Sequence[int] = (28, 28, 1), classes: int = 10, dropout: bool = False,
+              **arguments: Any) -> Sequential:
     """Two 3 x 3 convolutions of 32 and 64 filters, one pooling, a dense layer of 128: the MNIST example of PyTorch
     (https://github.com/pytorch/examples/tree/main/mnist) and, before it, of Keras.
 
@@ -95,7 +106,8 @@ def mnist_cnn(input_shape=(28, 28, 1), classes=10, dropout=False, **arguments):
     ], input_shape=input_shape, **{"name": "mnist_cnn", **arguments})
 
 
-def vgg(depth=16, input_shape=(224, 224, 3), classes=1000, width=1.0, batch_norm=False, dropout=0.5, **arguments):
+def vgg(depth: int = 16, input_shape: Sequence[int] = (224, 224, 3), classes: int = 1000, width: float = 1.0,
+        batch_norm: bool = False, dropout: float = 0.5, **arguments: Any) -> Sequential:
     """VGG: five blocks of 3 x 3 convolutions, each ended by a pooling, and two dense layers of 4096 (Simonyan and
     Zisserman, 2014, "Very deep convolutional networks for large-scale image recognition", table 1).
 
@@ -150,7 +162,8 @@ def vgg(depth=16, input_shape=(224, 224, 3), classes=1000, width=1.0, batch_norm
     return Sequential(layers, input_shape=input_shape, **{"name": f"vgg{depth}", **arguments})
 
 
-def resnet(depth=20, input_shape=(32, 32, 3), classes=10, width=1.0, data_format="channels_last", **arguments):
+def resnet(depth: int = 20, input_shape: Sequence[int] = (32, 32, 3), classes: int = 10, width: float = 1.0,
+           data_format: DataFormat = "channels_last", **arguments: Any) -> Model:
     """ResNet for small images: 6n + 2 layers of 16, 32 and 64 filters with shortcuts around every two (He et al., 2015,
     "Deep residual learning for image recognition", section 4.2).
 

@@ -18,14 +18,24 @@ scikit-learn weighs the same terms differently; the minima are equal for
 The minimum is reached fastest where all columns of x have about the same scale.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ..layers import Dense
 from ..model import Sequential
 from ..regularizers import L1L2
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+    from ..typing import OptimizerLike
+
 __all__ = ["linear_regression", "logistic_regression", "softmax_regression"]
 
 
-def linear_regression(n_features, n_outputs=1, l2=0.0, l1=0.0, optimizer="adam", dtype="float32", seed=0):
+def linear_regression(n_features: int, n_outputs: int = 1, l2: float = 0.0, l1: float = 0.0,
+                      optimizer: OptimizerLike = "adam", dtype: DTypeLike = "float32", seed: int = 0) -> Sequential:
     """Linear regression: y = x theta + b with the squared error.
 
     Bishop, *Pattern Recognition and Machine Learning* (2006), eq. 3.3 and 3.12; with l2 ridge regression (eq. 3.27),
@@ -58,7 +68,8 @@ def linear_regression(n_features, n_outputs=1, l2=0.0, l1=0.0, optimizer="adam",
     return _one_layer(n_features, n_outputs, "linear", "squared_error", l2, l1, optimizer, dtype, seed)
 
 
-def logistic_regression(n_features, l2=0.0, l1=0.0, optimizer="adam", dtype="float32", seed=0):
+def logistic_regression(n_features: int, l2: float = 0.0, l1: float = 0.0, optimizer: OptimizerLike = "adam",
+                        dtype: DTypeLike = "float32", seed: int = 0) -> Sequential:
     """Logistic regression: p(y = 1) = sigmoid(x theta + b) with the binary cross-entropy.
 
     Bishop (2006), eq. 4.87 and 4.90. The loss is the negative logarithm of the Bernoulli likelihood
@@ -87,7 +98,8 @@ def logistic_regression(n_features, l2=0.0, l1=0.0, optimizer="adam", dtype="flo
     return _one_layer(n_features, 1, "sigmoid", "binary_cross_entropy", l2, l1, optimizer, dtype, seed)
 
 
-def softmax_regression(n_features, n_classes, l2=0.0, l1=0.0, optimizer="adam", dtype="float32", seed=0):
+def softmax_regression(n_features: int, n_classes: int, l2: float = 0.0, l1: float = 0.0,
+                       optimizer: OptimizerLike = "adam", dtype: DTypeLike = "float32", seed: int = 0) -> Sequential:
     """Multinomial logistic regression: p(y = k) = softmax(x theta + b)_k with the cross-entropy.
 
     Bishop (2006), eq. 4.104 and 4.108. Adding one number to all columns of b changes no probability: of the minima

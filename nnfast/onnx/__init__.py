@@ -1,13 +1,36 @@
 """Models to ONNX files and from them (extra ``onnx``). The package onnx is imported when a function here is called."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..model import Model
+    from ..typing import DataFormat, PathLike
+
 __all__ = ["UnsupportedError", "export", "load"]
 
 
 class UnsupportedError(ValueError):
-    """The graph needs something that the layers here do not do; the message names the node and the operator."""
+    """The graph needs something that the layers here do not do; the message names the node and the operator.
+
+    >>> import tempfile
+    >>> import onnx
+    >>> import nnfast as nf
+    >>> path = tempfile.mkdtemp() + "/sine.onnx"
+    >>> graph = "g (float[N, 4] x) => (float[N, 4] y) { y = Sin(x) }"
+    >>> onnx.save(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]> ' + graph), path)
+    >>> try:
+    ...     nf.onnx.load(path)
+    ... except nf.onnx.UnsupportedError as error:
+    ...     print(str(error).partition(": ")[2].partition(";")[0])
+    node 'y' (Sin): the operator Sin has no layer here
+    """
 
 
-def export(model, path, data_format=None, dtype=None):
+def export(model: Model, path: PathLike, data_format: DataFormat | None = None, dtype: str | None = None) -> None:
     """Write a model as an ONNX file.
 
     The graph has a dynamic batch axis, named N, and computes what `predict` does; the file is checked by onnx's full
@@ -45,7 +68,7 @@ def export(model, path, data_format=None, dtype=None):
     write(model, path, data_format, dtype)
 
 
-def load(path, input_shapes=None, seed=0):
+def load(path: PathLike, input_shapes: Mapping[str, Sequence[int]] | None = None, seed: int = 0) -> Model:
     """Read an ONNX file as a model that can be trained.
 
     Parameters
@@ -80,9 +103,7 @@ def load(path, input_shapes=None, seed=0):
     >>> path = tempfile.mkdtemp() + "/net.onnx"
     >>> nf.onnx.export(nf.Sequential([nf.Dense(2, activation="tanh")], input_shape=(3,)), path)
     >>> nf.onnx.load(path).layers
-    [Dense(units=2, activation=Activation(activation='linear', alpha=0.0), use_bias=True, \
-kernel_initializer=GlorotUniform(), bias_initializer=Zeros(), kernel_regularizer=None), \
-Activation(activation='tanh', alpha=0.0)]
+    [Dense(2), Activation('tanh', name='dense_2')]
     """
     _require_onnx()
     from .importer import read

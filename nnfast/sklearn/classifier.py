@@ -1,5 +1,9 @@
 """Classification by a network: `NNClassifier`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
 import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_sample_weight
@@ -9,6 +13,12 @@ from sklearn.utils.validation import column_or_1d
 
 from .. import losses
 from .network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..model import Model
+    from ..typing import Array, ArrayLike, Augment, Callbacks, ClassWeight, LossLike, MatrixLike, OptimizerLike
 
 
 class NNClassifier(ClassifierMixin, Network):
@@ -102,13 +112,20 @@ class NNClassifier(ClassifierMixin, Network):
     True
     """
 
-    def __init__(
-        self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001, batch_size="auto",
-        learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
-        tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True, early_stopping=False,
-        validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, model=None, loss=None,
-        optimizer=None, class_weight=None, dropout=0.0, augment=None, callbacks=None, n_threads=None,
-    ):
+    classes_: Array
+
+    def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: str = "relu", *,
+                 solver: Literal["adam", "sgd", "lbfgs"] = "adam", alpha: float = 0.0001,
+                 batch_size: int | Literal["auto"] = "auto",
+                 learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+                 learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+                 random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
+                 momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
+                 validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 n_iter_no_change: float = 10, model: Model | Callable[[Any, int], Model] | None = None,
+                 loss: LossLike | None = None, optimizer: OptimizerLike | None = None,
+                 class_weight: ClassWeight | None = None, dropout: float = 0.0, augment: Augment | None = None,
+                 callbacks: Callbacks | None = None, n_threads: int | None = None) -> None:
         super().__init__(
             hidden_layer_sizes, activation, solver=solver, alpha=alpha, batch_size=batch_size,
             learning_rate=learning_rate, learning_rate_init=learning_rate_init, power_t=power_t, max_iter=max_iter,
@@ -120,7 +137,8 @@ class NNClassifier(ClassifierMixin, Network):
         )
         self.class_weight = class_weight
 
-    def fit(self, X, y, sample_weight=None, validation_data=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None,
+            validation_data: Sequence[Any] | None = None) -> Self:
         """Train the network.
 
         Parameters
@@ -141,7 +159,8 @@ class NNClassifier(ClassifierMixin, Network):
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(lambda self: self.solver != "lbfgs" or self.optimizer is not None)
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X: MatrixLike, y: ArrayLike, classes: ArrayLike | None = None,
+                    sample_weight: ArrayLike | None = None) -> Self:
         """Train for one pass over some samples.
 
         Parameters
@@ -208,7 +227,7 @@ class NNClassifier(ClassifierMixin, Network):
         return factors if weight is None else weight * factors
 
     @property
-    def n_outputs_(self):
+    def n_outputs_(self) -> int:
         """Numbers that the network gives for a sample: one for two classes."""
         if "model_" not in self.__dict__:
             raise AttributeError("NNClassifier is not fitted yet; call fit first")
@@ -284,7 +303,7 @@ class NNClassifier(ClassifierMixin, Network):
         right = self._choice(outputs) == y
         return np.average(right.all(axis=1) if right.ndim == 2 else right, weights=weight)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> Array:
         """Probabilities of the classes, in the order of `classes_`.
 
         Returns
@@ -293,7 +312,7 @@ class NNClassifier(ClassifierMixin, Network):
         """
         return self._probabilities(self._outputs(X))
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> Array:
         """Logarithms of `predict_proba`; minus infinity for 0."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))

@@ -8,10 +8,13 @@ Design:
 4. An argument that the others leave without effect raises an error.
 """
 
+from __future__ import annotations
+
 import copy
 import inspect
 import math
 import warnings
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
@@ -27,6 +30,11 @@ from ..layers import Dense, Dropout
 from ..model import Model, Sequential
 from ..regularizers import L2
 from ..solvers import LBFGS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..typing import Array, Augment, Callbacks, LossLike, MatrixLike, OptimizerLike
 
 #: scikit-learn's names of activations
 ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}
@@ -45,13 +53,27 @@ SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in sci
 class Network(BaseEstimator):
     """Base of NNClassifier and NNRegressor; these define what targets mean."""
 
-    def __init__(
-        self, hidden_layer_sizes=(100,), activation="relu", *, solver="adam", alpha=0.0001, batch_size="auto",
-        learning_rate="constant", learning_rate_init=0.001, power_t=0.5, max_iter=200, shuffle=True, random_state=None,
-        tol=1e-4, verbose=False, warm_start=False, momentum=0.9, nesterovs_momentum=True, early_stopping=False,
-        validation_fraction=0.1, beta_1=0.9, beta_2=0.999, epsilon=1e-8, n_iter_no_change=10, model=None, loss=None,
-        optimizer=None, dropout=0.0, augment=None, callbacks=None, n_threads=None,
-    ):
+    model_: Model
+    loss_: float
+    best_loss_: float
+    loss_curve_: list[float]
+    validation_scores_: list[float]
+    best_validation_score_: float
+    n_iter_: int
+    t_: int
+
+    def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: str = "relu", *,
+                 solver: Literal["adam", "sgd", "lbfgs"] = "adam", alpha: float = 0.0001,
+                 batch_size: int | Literal["auto"] = "auto",
+                 learning_rate: Literal["constant", "invscaling", "adaptive"] = "constant",
+                 learning_rate_init: float = 0.001, power_t: float = 0.5, max_iter: int = 200, shuffle: bool = True,
+                 random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
+                 momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
+                 validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
+                 n_iter_no_change: float = 10, model: Model | Callable[[Any, int], Model] | None = None,
+                 loss: LossLike | None = None, optimizer: OptimizerLike | None = None, dropout: float = 0.0,
+                 augment: Augment | None = None, callbacks: Callbacks | None = None,
+                 n_threads: int | None = None) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.solver = solver
@@ -348,7 +370,7 @@ class Network(BaseEstimator):
         check_is_fitted(self, "model_")
         return self.model_.predict(self._shaped(self._read_inputs(X)))
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> Array:
         """Predict the targets of samples.
 
         Parameters
@@ -370,22 +392,22 @@ class Network(BaseEstimator):
         return [value for name, value in self.model_.parameters.items() if name.endswith(ending)]
 
     @property
-    def coefs_(self):
+    def coefs_(self) -> list[Array]:
         """Copies of the kernels, input side first: (n_in, n_out) for dense layers."""
         return self._arrays("/kernel")
 
     @property
-    def intercepts_(self):
+    def intercepts_(self) -> list[Array]:
         """Copies of the biases, input side first."""
         return self._arrays("/bias")
 
     @property
-    def n_layers_(self):
+    def n_layers_(self) -> int:
         """Layers with a kernel, and the input."""
         return len(self.coefs_) + 1
 
     @property
-    def out_activation_(self):
+    def out_activation_(self) -> str:
         """scikit-learn's name of the output's activation."""
         if "model_" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} is not fitted yet; call fit first")

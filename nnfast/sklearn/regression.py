@@ -1,6 +1,9 @@
 """The regressions of `nnfast.models` as estimators. What they minimise is told there; here is only the wrapping."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_regressor
@@ -12,17 +15,24 @@ from ..configurable import integer, number
 from ..models import linear_regression, logistic_regression, softmax_regression
 from ..solvers import LBFGS
 
+if TYPE_CHECKING:
+    from ..model import Model
+    from ..typing import Array, ArrayLike, Arrays, MatrixLike
+
 
 class _Regression(BaseEstimator):
     """One dense layer, trained to the minimum by L-BFGS."""
 
-    def __init__(self, l2=0.0, l1=0.0, *, max_iter=1000, tol=1e-9):
+    model_: Model
+    n_iter_: int
+
+    def __init__(self, l2: float = 0.0, l1: float = 0.0, *, max_iter: int = 1000, tol: float = 1e-9) -> None:
         self.l2 = l2
         self.l1 = l1
         self.max_iter = max_iter
         self.tol = tol
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Find the minimum.
 
         Parameters
@@ -72,12 +82,12 @@ class _Regression(BaseEstimator):
         return self.model_.parameters[f"dense/{name}"]
 
     @property
-    def coef_(self):
+    def coef_(self) -> Array:
         """theta, one row for each output, (n_outputs, n_features)."""
         return self._parameter("kernel").T
 
     @property
-    def intercept_(self):
+    def intercept_(self) -> Array:
         """The bias, (n_outputs,)."""
         return self._parameter("bias")
 
@@ -122,18 +132,18 @@ class LinearRegression(RegressorMixin, _Regression):
         return linear_regression(self.n_features_in_, n_outputs=self._columns, **arguments)
 
     @property
-    def coef_(self):
+    def coef_(self) -> Array:
         """theta: (n_features,), or (n_outputs, n_features) for several columns of y."""
         theta = super().coef_
         return theta[0] if self._one_column else theta
 
     @property
-    def intercept_(self):
+    def intercept_(self) -> Arrays:
         """The bias: a number, or (n_outputs,) for several columns of y."""
         bias = super().intercept_
         return bias[0] if self._one_column else bias
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> Array:
         """Predict the targets of samples: (n_samples,), or (n_samples, n_outputs)."""
         outputs = self._outputs(X)
         return np.ascontiguousarray(outputs[:, 0]) if self._one_column else outputs
@@ -147,7 +157,9 @@ class LinearRegression(RegressorMixin, _Regression):
 class _ClassRegression(ClassifierMixin, _Regression):
     """What the two regressions of classes share."""
 
-    def __init__(self, l2=1e-3, l1=0.0, *, max_iter=1000, tol=1e-9):
+    classes_: Array
+
+    def __init__(self, l2: float = 1e-3, l1: float = 0.0, *, max_iter: int = 1000, tol: float = 1e-9) -> None:
         super().__init__(l2, l1, max_iter=max_iter, tol=tol)
 
     def _read_targets(self, y):
@@ -159,12 +171,12 @@ class _ClassRegression(ClassifierMixin, _Regression):
                              f"{self.classes_[0]!r}")
         return labels
 
-    def predict(self, X):
+    def predict(self, X: MatrixLike) -> Array:
         """Predict the classes of samples."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: MatrixLike) -> Array:
         """Logarithms of `predict_proba`; minus infinity for 0."""
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
@@ -206,7 +218,7 @@ class LogisticRegression(_ClassRegression):
     def _new_model(self, arguments):
         return logistic_regression(self.n_features_in_, **arguments)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> Array:
         """Probabilities of the two classes, (n_samples, 2)."""
         p = self._outputs(X)
         return np.concatenate([1 - p, p], axis=1)
@@ -241,6 +253,6 @@ class SoftmaxRegression(_ClassRegression):
     def _new_model(self, arguments):
         return softmax_regression(self.n_features_in_, len(self.classes_), **arguments)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: MatrixLike) -> Array:
         """Probabilities of the classes, (n_samples, n_classes)."""
         return self._outputs(X)

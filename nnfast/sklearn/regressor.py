@@ -1,5 +1,9 @@
 """Regression by a network: `NNRegressor`."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
@@ -7,6 +11,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
 from .network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..typing import ArrayLike, MatrixLike
 
 
 class NNRegressor(RegressorMixin, Network):
@@ -37,7 +46,10 @@ class NNRegressor(RegressorMixin, Network):
     True
     """
 
-    def fit(self, X, y, sample_weight=None, validation_data=None):
+    n_outputs_: int
+
+    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None,
+            validation_data: Sequence[Any] | None = None) -> Self:
         """Train the network.
 
         Parameters
@@ -57,7 +69,7 @@ class NNRegressor(RegressorMixin, Network):
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(lambda self: self.solver != "lbfgs" or self.optimizer is not None)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train for one pass over some samples; parameters as in `fit`."""
         return self._fit(X, y, sample_weight, incremental=True)
 

@@ -1,0 +1,87 @@
+"""What objects look like: the call that makes them, without what is at its default."""
+import numpy as np
+import pytest
+
+import nnfast as nf
+
+
+def frozen(layer):
+    layer.trainable = False
+    return layer
+
+
+class Own(nf.Callback):
+    def __init__(self, x, limit, *more, scale=1.0, **options):
+        self.x, self.limit, self.scale = x, limit, scale
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (nf.Dense(3), "Dense(3)"),
+    (nf.Dense(3, activation="relu", use_bias=False), "Dense(3, activation='relu', use_bias=False)"),
+    (nf.Dense(3, nf.Activation("elu", alpha=0.5)), "Dense(3, activation=Activation('elu', alpha=0.5))"),
+    (nf.Dense(3, nf.Activation("elu")), "Dense(3, activation='elu')"),
+    (nf.Dense(3, kernel_initializer="he_normal", kernel_regularizer=nf.L2(0.5)),
+     "Dense(3, kernel_initializer=HeNormal(), kernel_regularizer=L2(l2=0.5))"),
+    (frozen(nf.Dense(3, name="head")), "Dense(3, name='head', trainable=False)"),
+    (nf.Conv2D(8, 3, padding="same"), "Conv2D(8, 3, padding='same')"),
+    (nf.Conv2D(8, (3, 5), stride=(2, 2), padding=((1, 0), (2, 2))),
+     "Conv2D(8, (3, 5), stride=2, padding=((1, 0), (2, 2)))"),
+    (nf.Conv1D(8, 3, dilation=2), "Conv1D(8, 3, dilation=2)"),
+    (nf.DepthwiseConv2D(3, depth_multiplier=2), "DepthwiseConv2D(3, depth_multiplier=2)"),
+    (nf.MaxPool2D(2), "MaxPool2D(2)"),
+    (nf.MaxPool2D(3, stride=2), "MaxPool2D(3, stride=2)"),
+    (nf.AvgPool1D(2, count_include_pad=True), "AvgPool1D(2, count_include_pad=True)"),
+    (nf.GlobalAvgPool(), "GlobalAvgPool()"),
+    (nf.BatchNorm(momentum=0.5), "BatchNorm(momentum=0.5)"),
+    (nf.Reshape((4, 4)), "Reshape((4, 4))"),
+    (nf.Concatenate(), "Concatenate()"),
+    (nf.Rescale(0.5), "Rescale(0.5)"),
+    (nf.Lambda(np.negative, frozen), "Lambda(negative, frozen)"),
+    (nf.Input((4,)), "Input((4,))"),
+    (nf.Input((3, 8, 8), name="x", data_format="channels_first"),
+     "Input((3, 8, 8), name='x', data_format='channels_first')"),
+    (nf.Dense(2)(nf.Input(3)), "<Value of dense, shape (2,)>"),
+    (nf.Adam(), "Adam(learning_rate=0.001)"),
+    (nf.SGD(0.1, momentum=0.9, nesterov=True), "SGD(learning_rate=0.1, momentum=0.9, nesterov=True)"),
+    (nf.SGD(frozen), "SGD(learning_rate=frozen)"),
+    (nf.Adam(nf.schedules.Cosine(0.1, 100)), "Adam(learning_rate=Cosine(initial=0.1, total_steps=100))"),
+    (nf.L1L2(), "L1L2(l1=0.01, l2=0.01)"),
+    (nf.CrossEntropy(), "CrossEntropy()"),
+    (nf.CrossEntropy(from_logits=True), "CrossEntropy(from_logits=True)"),
+    (nf.Huber(), "Huber(delta=1.0)"),
+    (nf.CustomLoss(frozen), "CustomLoss(function=frozen)"),
+    (nf.TopKAccuracy(), "TopKAccuracy(k=5)"),
+    (nf.metrics.Accuracy(), "Accuracy()"),
+    (nf.EarlyStopping(), "EarlyStopping(monitor='val_loss')"),
+    (nf.EarlyStopping("loss", patience=3), "EarlyStopping(monitor='loss', patience=3)"),
+    (nf.LambdaCallback(on_epoch_end=frozen), "LambdaCallback(on_epoch_end=frozen)"),
+    (nf.callbacks.Checkpoint("folder", every=5), "Checkpoint(folder='folder', every=5)"),
+    (nf.callbacks.ReduceLROnPlateau(factor=0.5), "ReduceLROnPlateau(monitor='val_loss', factor=0.5)"),
+    (nf.callbacks.GradientNorms(np.eye(2), [0, 1]), "<GradientNorms: 0 records of 0 layers, one every epoch>"),
+    (nf.Callback(), "Callback()"),
+    (Own(np.eye(3), 5, 6, scale=2.0), "Own(x=<array (3, 3)>, limit=5, scale=2.0)"),
+    (nf.optimize.gradient_descent(lambda x: x * x, lambda x: 2 * x, 1.0, lr=0.5, max_iter=2),
+     "<Descent: converged after 2 steps, f(x) = 0>"),
+], ids=str)
+def test_repr_is_the_call_that_makes_it(value, text):
+    assert repr(value) == text
+
+
+def test_repr_of_layers_in_a_model_leaves_automatic_names_out():
+    model = nf.Sequential([nf.Dense(2, name="first"), nf.Dense(2), nf.Dense(2)], input_shape=(3,))
+    assert str(model.clone().layers) == "[Dense(2, name='first'), Dense(2), Dense(2)]"
+
+
+def test_repr_of_a_layer_whose_constructor_is_not_known():
+    class Block(nf.Dense):
+        def __init__(self, width):
+            super().__init__(2 * width)
+
+    assert repr(Block(3)).startswith("Block(units=6, activation='linear', use_bias=True, ")
+
+
+def test_repr_of_histories():
+    history = nf.History()
+    assert repr(history) == "<History: 0 epochs>"
+    history.on_epoch_end(0, {"loss": 0.123456, "accuracy": 1.0})
+    assert repr(history) == "<History: 1 epoch, last loss=0.1235, accuracy=1>"
