@@ -66,14 +66,14 @@ def parser():
 
 def add_model_commands(commands):
     """train, evaluate, predict, summary, export and bench; command_line.py runs them."""
-    data_help = "a table (.csv, .tsv, .txt), .npz with arrays x and y, idx file, or folder of image folders"
+    tables_and_arrays = "a table (.csv, .tsv, .txt; also .gz), .npz with arrays x and y, idx file, or "
 
-    def add(name, text, needs_data=True, model_file=True):
+    def add(name, text, needs_data=True, model_file=True, images="folder of image folders"):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if model_file:
             command.add_argument("model_file", metavar="MODEL", help="a model file (.safetensors)")
         if needs_data:
-            command.add_argument("data", metavar="DATA", help=data_help)
+            command.add_argument("data", metavar="DATA", help=tables_and_arrays + images)
             command.add_argument("--labels", metavar="FILE", help="idx file of the labels, for an idx file of images")
             command.add_argument("--missing", choices=("error", "mean", "drop"), default="error",
                                  help="where a table lacks values: stop, fill, or leave the row out (default: error)")
@@ -102,7 +102,8 @@ def add_model_commands(commands):
     train.add_argument("--out", metavar="FILE", help="where to save the model (.safetensors)")
     train.add_argument("--plot", metavar="FILE", help="draw the loss by epoch (.png, .pdf, .svg); needs matplotlib")
     add("evaluate", "measure a model on data with targets")
-    predict = add("predict", "write a model's predictions as CSV")
+    predict = add("predict", "write a model's predictions as CSV",
+                  images="folder of images, or an image; targets are not needed")
     predict.add_argument("--out", metavar="FILE", help="default: the standard output")
     add("summary", "list a model's layers", needs_data=False)
     export = add("export", "write a model as ONNX or C source", needs_data=False)
@@ -149,8 +150,22 @@ def run_examples(args):
     return 0
 
 
-def as_options(message):
-    """What a message says about arguments of functions, in one line and as options of a command."""
+def check_outputs(args):
+    """Before hours of work: whether there is a folder for the files asked for."""
+    for option in ("out", "plot"):
+        path = getattr(args, option, None)
+        if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
+            problem = "is a folder" if os.path.isdir(path) else f"there is no folder {os.path.dirname(path)!r}"
+            raise ValueError(f"--{option} {path}: {problem}")
+
+
+def as_options(error):
+    """What an error says, in one line, about options of a command instead of arguments of functions."""
+    message = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        message = f"{error.filename}: {error.strerror.lower()}"
+    elif isinstance(error, MemoryError):
+        message = f"not enough memory: {message or 'take a smaller network or less data'}"
     for pattern, option in ((r"missing='(\w+)'", r"--missing \1"), (r"drop=\['(.*?)'\]", r"--drop '\1'"),
                             (r"size=\((\d+), (\d+)\)", r"--size \1 \2"), (r"\bleave kind out", "leave --kind out")):
         message = re.sub(pattern, option, message)
@@ -161,6 +176,7 @@ def main(argv=None):
     """Run a command; returns the exit code: 0, 1 after an error, 2 for wrong arguments, 130 after Ctrl-C."""
     args = parser().parse_args(argv)
     try:
+        check_outputs(args)
         if args.command == "info":
             if args.json:
                 print(json.dumps(config()))
@@ -181,10 +197,10 @@ def main(argv=None):
         # Whoever read the output has enough of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ImportError, OSError, ValueError, TypeError, FloatingPointError) as error:
+    except (ImportError, OSError, ValueError, TypeError, FloatingPointError, MemoryError) as error:
         if args.debug:
             raise
-        print(f"nnfast {args.command}: {as_options(str(error))}", file=sys.stderr)
+        print(f"nnfast {args.command}: {as_options(error)}", file=sys.stderr)
         return 1
 
 

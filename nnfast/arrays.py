@@ -36,12 +36,19 @@ def as_numbers(data, what):
             if np.ma.is_masked(data):
                 raise TypeError(f"{what}: masked arrays are not supported, fill the masked entries first")
             data = data.data
-        if data is None or isinstance(data, (str, bytes, dict, set)) or hasattr(data, "tocsr"):
+        if data is None or isinstance(data, (str, bytes, dict, set)) or hasattr(data, "tocsr") or is_read(data):
             hint = "; call .toarray() on sparse matrices" if hasattr(data, "tocsr") else ""
+            if isinstance(data, str):
+                hint = "; nf.data.csv and nf.data.image_folder read files"
+            elif is_read(data):
+                hint = "; pass its .x and .y"
             raise NotNumbersError(f"{what}: expected an array of numbers, got {type(data).__name__}{hint}")
         given = data
         if hasattr(data, "columns") and not hasattr(data, "iloc"):
             data = frame_values(data, what)
+        elif hasattr(data, "to_numpy") and hasattr(data, "iloc") and all_numbers(data):
+            # NumPy would make objects of pandas columns of several types, and of those that can lack values.
+            data = data.to_numpy(np.float64, na_value=np.nan)
         try:
             data = np.asarray(data)
         except ValueError as error:
@@ -53,9 +60,23 @@ def as_numbers(data, what):
         if kind == "O":
             raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, data)}")
         names = {"c": "complex numbers", "U": "strings", "S": "bytes", "M": "dates", "m": "time differences"}
+        hint = "; nf.data.encode_labels makes labels of text" if kind == "U" and what.startswith("y") else ""
         raise NotNumbersError(f"{what}: expected real numbers, got {names.get(kind, 'values')} (dtype {data.dtype}, "
-                              f"shape {data.shape})")
+                              f"shape {data.shape}){hint}")
     return data
+
+
+def is_read(data):
+    """Whether `data` is a Table or Images of nnfast.data, which hold x and y."""
+    return type(data).__module__.startswith("nnfast.data.")
+
+
+def all_numbers(data):
+    """Whether a pandas frame or series has only numbers and booleans, in columns that NumPy would make objects of."""
+    kinds = [(getattr(dtype, "kind", "O"), isinstance(dtype, np.dtype)) for dtype in
+             (data.dtypes if data.ndim == 2 else [data.dtype])]
+    mixed = len({kind == "b" for kind, _ in kinds}) > 1 or not all(plain for _, plain in kinds)
+    return mixed and all(kind in "biuf" for kind, _ in kinds)
 
 
 def frame_values(data, what):
@@ -81,7 +102,8 @@ def describe_objects(data, given):
             where = ", ".join(f"{axis} {j}" for axis, j in zip(("row", "column", "axis 2 index"), place))
             if columns is not None and len(place) == 2:
                 where = f"row {place[0]}, column {columns[place[1]]!r}"
-            return f"dtype object with {type(flat[i]).__name__} {flat[i]!r:.40} at {where or 'the top'}"
+            hint = "; nf.data.frame encodes text" if isinstance(flat[i], str) and columns is not None else ""
+            return f"dtype object with {type(flat[i]).__name__} {flat[i]!r:.40} at {where or 'the top'}{hint}"
     return "dtype object; convert it with .astype('float32')"
 
 

@@ -156,7 +156,8 @@ class Checkpoint(Callback):
         if self.monitor is not None:
             value = (logs or {}).get(self.monitor)
             if value is None:
-                hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
+                validated = any(name.startswith("val_") for name in logs or ())
+                hint = "; give fit validation data" if self.monitor.startswith("val_") and not validated else ""
                 raise ValueError(f"Checkpoint: no {self.monitor!r} among {', '.join(logs or ()) or 'no figures'}{hint}")
             more = more_is_better(self.monitor, self.mode)
             improved = value == value and (self.best is None or (value > self.best if more else value < self.best))

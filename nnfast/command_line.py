@@ -10,13 +10,14 @@ import json
 import os
 import sys
 import time
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 
 import nnfast as nf
 
-from .configurable import integer, number
+from .configurable import number
 
 #: the metadata's entry
 KEY = "data"
@@ -32,46 +33,56 @@ class Data:
     y: np.ndarray | None
     classes: list | None
     how: dict
+    paths: list | None = None           # of images
+    rows: np.ndarray | None = None      # of a table, counted from 0
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
-def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None):
-    """The data in a file or folder. `how`: as earlier ones were read, from a model's metadata."""
+def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None, targets=True):
+    """The data in a file or folder. `how`: as earlier ones were read, from a model's metadata; `targets`: if wanted."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file or folder {path!r}")
     form = form_of(path)
     if how is not None and how["form"] != form:
-        raise ValueError(f"{path}: is {form}, the model was trained on {how['form']}")
+        raise ValueError(f"{path}: holds {form}, the model was trained on {how['form']}")
+    for option, given, meant in (("--target", target, "a table"), ("--drop", drop, "a table"),
+                                 ("--missing", missing != "error", "a table"), ("--size", size, "images")):
+        if given and form != meant:
+            raise ValueError(f"{option} is for {meant}, {path} holds {form}; leave it out")
+    if labels and (form != "arrays" or path.lower().endswith(".npz")):
+        raise ValueError(f"--labels goes with an idx file of images, {path} is none; leave it out")
     if form == "a table":
         if how is not None:
-            table = nf.data.csv(path, encoding=how["encoding"], missing=missing)
+            encoding = how["encoding"] if targets else {**how["encoding"], "target": None}
+            table = nf.data.csv(path, encoding=encoding, missing=missing)
         else:
             if target is None:
                 raise ValueError(f"{path}: which column is to be predicted? --target COLUMN "
                                  f"(columns: {', '.join(nf.data.tables.read_csv(path, None)[0])})")
             table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop)
-        return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()})
+        return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()},
+                    rows=table.rows)
     if form == "images":
         if how is not None:
             size, mode, classes = how["size"], how["mode"], how["classes"]
         else:
             mode, classes = "rgb", None
-        images = nf.data.image_folder(path, size, mode, classes)
+        images = nf.data.image_folder(path, size, mode, classes, labels=targets)
         return Data(images.x, images.y, images.classes, {
-            "form": form, "size": list(images.x.shape[1:3]), "mode": mode, "classes": images.classes})
+            "form": form, "size": list(images.x.shape[1:3]), "mode": mode, "classes": images.classes}, images.paths)
     x, y = read_arrays(path, labels)
     classes = None if how is None else how["classes"]
     if y is not None and how is None and y.ndim == 1 and kind != "numbers" and y.dtype.kind in "iubUS":
         y, names = nf.data.encode_labels(y)
         classes = [str(name) for name in names]
-    elif y is not None and classes is not None:
+    elif y is not None and classes is not None and targets:
         y, _ = nf.data.encode_labels([str(value) for value in y.tolist()], classes)
     return Data(x, y, classes, {"form": form, "classes": classes})
 
 
 def form_of(path):
-    if os.path.isdir(path):
+    if os.path.isdir(path) or path.lower().endswith(nf.data.images.ENDINGS):
         return "images"
     ending = os.path.splitext(path.removesuffix(".gz"))[1].lower()
     return "a table" if ending in (".csv", ".tsv", ".txt") else "arrays"
@@ -80,10 +91,15 @@ def form_of(path):
 def read_arrays(path, labels):
     """x and y of an .npz file with arrays of these names, or of idx files (those of MNIST)."""
     if path.lower().endswith(".npz"):
-        with np.load(path, allow_pickle=False) as stored:
-            if "x" not in stored:
-                raise ValueError(f"{path}: has the arrays {', '.join(stored)}; expected x, and y to train")
-            x, y = stored["x"], stored["y"] if "y" in stored else None
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+                names = list(stored)
+                x, y = (stored[name] if name in names else None for name in ("x", "y"))
+        except (ValueError, TypeError, EOFError, zipfile.BadZipFile):
+            raise ValueError(f"{path}: is not an .npz file of numbers and texts, or damaged; np.savez('file.npz', x=x, "
+                             "y=y) writes one") from None
+        if x is None:
+            raise ValueError(f"{path}: has the arrays {', '.join(names)}; expected x, and y to train")
     elif path.lower().removesuffix(".gz").endswith((".idx", "ubyte")):
         x, y = nf.datasets.read_idx(path), None if labels is None else nf.datasets.read_idx(labels)
     else:
@@ -91,6 +107,9 @@ def read_arrays(path, labels):
                          "plain or .gz), or a folder of image folders")
     if y is not None and len(x) != len(y):
         raise ValueError(f"{path}: {len(x)} samples, but {len(y)} targets")
+    if x.ndim < 2 or len(x) == 0:
+        raise ValueError(f"{path}: x has shape {x.shape}; expected (samples, values) or (samples, height, width, "
+                         "channels)")
     return x[..., None] if x.ndim == 3 else x, y
 
 
@@ -123,7 +142,8 @@ def layers_of(text):
         make, least, most = makers[name]
         if not least <= len(values) <= most:
             raise ValueError(f"--model: {word!r}: {name} takes {least if least == most else f'{least} or {most}'} "
-                             f"numbers, as in {name}{':64' if least and name != 'dropout' else ''}")
+                             f"number{'s' if most != 1 else ''}, as in "
+                             f"{name}{':64' if least and name != 'dropout' else ''}")
         layers.append(make(*values))
     return layers
 
@@ -131,7 +151,7 @@ def layers_of(text):
 def build(text, data, train_x, train_y, args):
     """The compiled network: normalisation, the layers asked for, and the output that fits the target."""
     images = train_x.ndim > 2
-    layers = layers_of(text or (CONVOLUTIONAL if images else DENSE))
+    layers = layers_of((CONVOLUTIONAL if images else DENSE) if text is None else text)
     first = nf.Rescale(1 / 255) if train_x.dtype == np.uint8 else nf.data.normalization(train_x)
     if images and not any(layer.kind in ("flatten", "global_avg_pool") for layer in layers):
         raise ValueError("--model: images need flatten or gap before the output")
@@ -153,8 +173,9 @@ def train(args):
     data = read(args.data, None, args.target, args.drop, args.missing, args.kind, args.labels, args.size)
     if data.y is None:
         raise ValueError(f"{args.data}: has no targets; an .npz file needs an array y, idx files --labels FILE")
-    integer("train", "--seed", args.seed, at_least=0)
-    share = number("train", "--validation", args.validation, above=0, below=1)
+    if data.classes and len(data.classes) < 2:
+        raise ValueError(f"{args.data}: has samples of one class only, {data.classes[0]!r}; there is nothing to learn")
+    share = number("--validation", "SHARE", args.validation, above=0, below=1)
     x, xv, y, yv = nf.data.train_test_split(data.x, data.y, test_size=share, seed=args.seed,
                                             stratify=data.y if data.classes else None)
     model = build(args.model, data, x, y, args)
@@ -183,7 +204,8 @@ def train(args):
     if args.json:
         print(json.dumps(report))
     elif not args.quiet:
-        print(f"{len(history.epoch)} epochs in {sum(history.seconds):.2f} s; on the validation samples: "
+        epochs = f"{len(history.epoch)} epoch{'s' if len(history.epoch) != 1 else ''}"
+        print(f"{epochs} in {sum(history.seconds):.2f} s; on the validation samples: "
               f"{words(figures)}")
         show_confusion(table, data.classes)
         if args.out:
@@ -207,19 +229,26 @@ def evaluate(args):
 
 
 def predict(args):
-    model, data = model_and_data(args)
+    model, data = model_and_data(args, targets=False)
     outputs = model.predict(data.x)
     names = model.class_names
     if names:
         header = ["prediction", *(f"p({name})" for name in names)]
         rows = [[names[int(row.argmax())], *map(str, row)] for row in outputs]
     else:
-        target = (data.how.get("encoding") or {}).get("target") or {}
+        target = (model.metadata.get(KEY, {}).get("encoding") or {}).get("target") or {}
         header = target.get("names") or [f"output{i}" for i in range(outputs.shape[1])]
         rows = [list(map(str, row)) for row in outputs]
+    texts = 1 if names else 0
+    if data.paths:
+        header, texts = ["file", *header], texts + 1
+        rows = [[path, *row] for path, row in zip(data.paths, rows)]
+    elif args.missing == "drop":
+        # As spreadsheets count, with the names in row 1: else nobody could tell to which rows the predictions belong.
+        header, texts = ["row", *header], texts + 1
+        rows = [[int(i) + 2, *row] for i, row in zip(data.rows, rows)]
     if args.json:
-        report = json.dumps([dict(zip(header, [row[0], *map(float, row[1:])] if names else map(float, row)))
-                             for row in rows])
+        report = json.dumps([dict(zip(header, [*row[:texts], *map(float, row[texts:])])) for row in rows])
     with open_output(args.out) as file:
         if args.json:
             file.write(report + "\n")
@@ -279,7 +308,7 @@ def bench(args):
     elif not args.quiet:
         for what, seconds in report.items():
             rows = int(what.split()[-1])
-            name = f"{what.rsplit(' ', 1)[0]}, {rows} samples"
+            name = f"{what.rsplit(' ', 1)[0]}, {rows} sample{'s' if rows != 1 else ''}"
             print(f"{name:28} {seconds * 1e6:12,.1f} us {rows / seconds:14,.0f} samples/s")
     return 0
 
@@ -290,13 +319,13 @@ COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "summary":
 
 # --- what the commands share -----------------------------------------------------------------------------------------
 
-def model_and_data(args):
+def model_and_data(args, targets=True):
     model = nf.load(args.model_file)
     how = model.metadata.get(KEY)
     if how is None and form_of(args.data) != "arrays":
         raise ValueError(f"{args.model_file}: was not made by `nnfast train`, so it does not say how to read "
                          f"{args.data}; give an .npz file with an array x")
-    return model, read(args.data, how, missing=args.missing, labels=args.labels)
+    return model, read(args.data, how, missing=args.missing, labels=args.labels, targets=targets)
 
 
 def confusion(model, x, y):

@@ -138,7 +138,20 @@ def _normalised(name):
     return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
 
+#: what other libraries call what nnfast has
+ELSEWHERE = {
+    "mse": "squared_error", "mseloss": "squared_error", "meansquarederror": "squared_error",
+    "mae": "absolute_error", "l1loss": "absolute_error", "meanabsoluteerror": "absolute_error",
+    "categoricalcrossentropy": "cross_entropy", "sparsecategoricalcrossentropy": "cross_entropy",
+    "logloss": "cross_entropy", "nll": "cross_entropy", "nllloss": "cross_entropy",
+    "bce": "binary_cross_entropy", "bceloss": "binary_cross_entropy", "acc": "accuracy", "swish": "silu",
+}
+
+
 def _did_you_mean(name, known):
+    elsewhere = ELSEWHERE.get(_normalised(name))
+    if elsewhere in known:
+        return f"; here it is called {elsewhere!r} (known: {', '.join(known)})"
     by_normal = {_normalised(entry): entry for entry in known}
     close = difflib.get_close_matches(_normalised(name), list(by_normal), n=1)
     hint = f"; did you mean {by_normal[close[0]]!r}?" if close else ""

@@ -129,6 +129,8 @@ def predict_many(models: Iterable[Model], x: Array | Iterable[ArrayLike]) -> Arr
 
 def list_of_models(who: str, models: Iterable[Model]) -> list[Model]:
     """The models as a list; an error names the first entry that is none."""
+    if isinstance(models, Model):
+        raise TypeError(f"{who}: expected a list of models, got one")
     models = list(models)
     for i, model in enumerate(models):
         if not isinstance(model, Model):

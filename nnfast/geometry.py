@@ -156,7 +156,8 @@ def spatial(owner, shape, axes):
     """The spatial sizes and the channels of a sample of shape (L, C) or (H, W, C)."""
     if len(shape) != axes + 1:
         expected = "(L, C)" if axes == 1 else "(H, W, C)"
-        raise ValueError(f"{owner}: expected an input of shape {expected}, channels last, got {shape}")
+        hint = f"; with one channel it is {(*shape, 1)}" if len(shape) == axes else ""
+        raise ValueError(f"{owner}: expected an input of shape {expected}, channels last, got {shape}{hint}")
     return shape[:-1], shape[-1]
 
 

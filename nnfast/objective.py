@@ -49,7 +49,8 @@ class Objective:
         for i, (loss, shape) in enumerate(zip(self.losses, new.shapes)):
             loss.check_output(graph.output_activation(i), names[i], shape)
             if loss.integer_labels and len(shape) != 1:
-                raise ValueError(f"{names[i]}: {loss.name} expects an output of shape (classes,), got {shape}")
+                raise ValueError(f"{names[i]}: {loss.name} expects an output of shape (classes,), got {shape}; "
+                                 "nf.Flatten or nf.GlobalAvgPool before the last layer makes it one")
             own = [metrics.resolve(identifier, loss, shape[-1]) for identifier in self.requested[i]]
             for metric in own:
                 if metric.kind in ("accuracy", "top_k_accuracy") and len(shape) != 1:

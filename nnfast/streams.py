@@ -236,7 +236,11 @@ class Samples(Rows):
         return [stack([sample[j] for sample in samples]) for j in range(3)]
 
     def read(self, index):
-        return self.check(*self.collect(index))
+        try:
+            return self.check(*self.collect(index))
+        except (TypeError, ValueError) as error:
+            error.add_note(f"in a batch of samples {index[0]}, ... of {type(self.data).__name__}")
+            raise
 
 
 class Batches(Stream):
@@ -269,7 +273,12 @@ class Batches(Stream):
     def blocks(self, order, rows):
         iterator, self.pending = self.pending or self.start(), None
         for i, batch in enumerate(iterator):
-            yield self.check(*parts(batch, self.call, f"batch {i}"))
+            try:
+                checked = self.check(*parts(batch, self.call, f"batch {i}"))
+            except (TypeError, ValueError) as error:
+                error.add_note(f"in batch {i}, counted from 0")
+                raise
+            yield checked
 
 
 def check_stream(stream, batch_size, shuffle, validation_split, solver):

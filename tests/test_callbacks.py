@@ -81,6 +81,19 @@ def test_early_stopping_can_be_used_again():
 def test_early_stopping_without_its_figure():
     with pytest.raises(ValueError, match="no 'val_loss' among loss; give fit validation data"):
         run(EarlyStopping(), [1], "loss")
+    with pytest.raises(ValueError, match="no 'val_los' among val_loss$"):
+        run(EarlyStopping("val_los"), [1], "val_loss")
+
+
+def test_bar_of_a_notebook_without_widgets(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    monkeypatch.setattr("nnfast.callbacks.base.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)         # which would warn
+    bar = ProgressBar(1, io.StringIO())
+    bar.set_params({"epochs": 1, "steps": 1, "initial_epoch": 0})
+    bar.on_train_begin()
+    bar.on_train_end()
+    assert "0/1" in bar.file.getvalue()
 
 
 def test_early_stopping_in_fit(rng):

@@ -45,6 +45,22 @@ def run(capsys, *arguments):
     return code, out, err
 
 
+def test_predict_needs_no_targets(animals, trained, tmp_path, capsys):
+    with open(animals, newline="") as file:
+        table = list(csv.reader(file))
+    empty = tmp_path / "empty.csv"
+    with open(empty, "w", newline="") as file:
+        csv.writer(file).writerows([table[0], *([*row[:-1], ""] for row in table[1:])])
+    assert (run(capsys, "predict", trained, empty, "--missing", "mean")
+            == run(capsys, "predict", trained, animals, "--missing", "mean"))
+    assert run(capsys, "evaluate", trained, empty, "--missing", "mean")[0] == 1
+    rows = list(csv.reader(run(capsys, "predict", trained, empty, "--missing", "drop")[1].splitlines()))
+    assert rows[0][:2] == ["row", "prediction"]
+    assert [int(row[0]) for row in rows[1:]] == [i for i in range(2, 122) if i != 9]    # the gap is in the eighth row
+    answers = json.loads(run(capsys, "predict", trained, empty, "--missing", "drop", "--json")[1])
+    assert answers[7]["row"] == 10 and isinstance(answers[7]["p(cat)"], float)
+
+
 def test_train_a_classifier(animals, tmp_path, capsys):
     out, plot = tmp_path / "a.safetensors", tmp_path / "loss.png"
     code, text, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean",
@@ -113,6 +129,16 @@ def test_images(tmp_path, capsys):
     assert "folder 'dim' is not among the classes dark, light" in run(capsys, "evaluate", out, tmp_path / "images")[2]
     (tmp_path / "images" / "dim").rename(tmp_path / "images" / "dark")
     assert "30 samples: loss" in run(capsys, "evaluate", out, tmp_path / "images")[1]
+    # New pictures are not sorted yet.
+    dark = tmp_path / "images" / "dark"
+    rows = list(csv.reader(run(capsys, "predict", out, dark)[1].splitlines()))
+    assert rows[0] == ["file", "prediction", "p(dark)", "p(light)"] and len(rows) == 16
+    assert all(row[:2] == [str(dark / row[0].rsplit("dark")[-1].strip("/\\")), "dark"] for row in rows[1:])
+    picture = json.loads(run(capsys, "predict", out, dark / "3.png", "--json")[1])
+    assert [list(entry.values())[:2] for entry in picture] == [[str(dark / "3.png"), "dark"]]
+    (tmp_path / "one").mkdir()
+    dark.rename(tmp_path / "one" / "dark")
+    assert "samples of one class only, 'dark'" in run(capsys, "train", tmp_path / "one", "--size", 8, 8)[2]
 
 
 @pytest.mark.parametrize("texts", [False, True])
@@ -166,18 +192,44 @@ def test_export_onnx(trained, tmp_path, capsys):
     (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--model", "dens:3"],
      "--model: unknown layer 'dens:3'; known: dense, conv"),
     (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--model", "dense"],
-     "--model: 'dense': dense takes 1 numbers, as in dense:64"),
+     "--model: 'dense': dense takes 1 number, as in dense:64"),
     (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--model", "dense:many"],
      "--model: 'dense:many': 'many' is not a number"),
     (["train", "ANIMALS", "--target", "animal", "--missing", "mean", "--drop", "id", "--validation", "2"],
-     "--validation must be a finite number above 0 and below 1"),
+     "--validation: SHARE must be a finite number above 0 and below 1"),
     (["train", __file__], "unknown kind of file"),
+    (["train", "ANIMALS", "--target", "animal", "--size", "8", "8"], "--size is for images, "),
+    (["train", "ANIMALS", "--target", "animal", "--labels", "FILE"], "--labels goes with an idx file of images"),
+    (["train", "ANIMALS", "--target", "animal", "--out", "nowhere/a"], "--out nowhere/a: there is no folder 'nowhere'"),
+    (["summary", "nothing"], "nnfast summary: nothing: no such file or directory"),
     (["summary", "ANIMALS"], "animals.csv: "),
 ])
 def test_errors_are_one_line_that_says_what_to_do(animals, capsys, arguments, message):
     code, out, err = run(capsys, *[animals if word == "ANIMALS" else word for word in arguments])
     assert code == 1 and err.count("\n") == 1 and err.startswith(f"nnfast {arguments[0]}: ") and out == ""
     assert message in err
+
+
+def test_too_little_memory(animals, capsys):
+    code, _, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--model",
+                       "dense:100000000000")
+    assert code == 1 and err.startswith("nnfast train: not enough memory: ") and err.count("\n") == 1
+
+
+def test_damaged_arrays(tmp_path, capsys):
+    path = tmp_path / "d.npz"
+    path.write_bytes(b"PK\3\4 and nothing else")
+    assert "d.npz: is not an .npz file of numbers and texts, or damaged" in run(capsys, "train", path)[2]
+    np.savez(path, x=np.array([1, "a", None], object), y=np.arange(3))
+    assert "d.npz: is not an .npz file of numbers and texts" in run(capsys, "train", path)[2]
+    np.savez(path, x=np.arange(8.0), y=np.arange(8))
+    assert "d.npz: x has shape (8,); expected (samples, values)" in run(capsys, "train", path)[2]
+
+
+def test_no_hidden_layers(animals, tmp_path, capsys):
+    text = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--model", "",
+               "--epochs", "1")[1]
+    assert "1 epoch in" in text and "23 parameters" in text            # 4 x 3 + 3 and 4 means, 4 variances
 
 
 def test_exit_codes():

@@ -632,3 +632,9 @@ def test_bad_data_format_in_a_configuration(data_format):
     config["inputs"][0]["data_format"] = data_format
     with pytest.raises((ValueError, TypeError), match="data_format"):
         nf.Model.from_config(config)
+
+
+def test_an_output_of_images_has_no_classes():
+    model = nf.Sequential([nf.Conv2D(3, 3), nf.Dense(4, activation="softmax")], input_shape=(8, 8, 1))
+    with pytest.raises(ValueError, match=r"got \(6, 6, 4\); nf.Flatten or nf.GlobalAvgPool before the last layer"):
+        model.compile("adam", "cross_entropy")

@@ -1,5 +1,8 @@
 """Tables, images, splits, labels, normalisation: as a beginner's files are, with messages that say what to do."""
 
+import gzip
+import re
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -38,6 +41,7 @@ def test_a_spreadsheet(write):
     assert table.classes is None and table.x.dtype == table.y.dtype == np.float32
     dropped = csv(path, target=["price", "area"], missing="drop", drop=["name"])
     np.testing.assert_array_equal(dropped.y, np.float32([[250000, 100], [150000, 60]]))
+    assert table.rows.tolist() == [0, 1, 2, 3] and dropped.rows.tolist() == [0, 3]
 
 
 @pytest.mark.parametrize("text", [
@@ -146,6 +150,87 @@ class TestFrames:
             model.fit(make({"age": [1.0, 2.0], "name": ["x", "y"]}), [1.0, 2.0], verbose=0)
 
 
+@pytest.mark.parametrize(("values", "shown"), [
+    (["1.5", "2", "n. b."], "'n. b.' in row 4"), (["1.5%", "2%", "3%"], "'1.5%' in row 2"),
+    (['"1,234.5"', "7.5", "8.5"], "'1,234.5' in row 2"), (["1.5", "inf", "2"], "'inf' in row 3"),
+    ([f"${i}" for i in range(30)], "'$0' in row 2"),
+])
+def test_spoilt_numbers_are_not_text(write, values, shown):
+    path = write("amount,y\n" + "".join(f"{value},{i}.5\n" for i, value in enumerate(values)))
+    with pytest.raises(ValueError, match=re.escape(f"column 'amount' has {shown}")):
+        csv(path, target="y")
+
+
+def test_thousands_beside_decimal_commas(write):
+    path = write("amount;y\n999,5;1,5\n1.234;2,5\n")       # twelve hundred, or a little more than one?
+    with pytest.raises(ValueError, match="column 'amount' has '1.234' in row 3"):
+        csv(path, target="y")
+    np.testing.assert_array_equal(csv(write("a;y\n9,5;1\n12;2\n1,25;3\n"), target="y").x[:, 0], [9.5, 12, 1.25])
+
+
+def test_codes_of_text_and_numbers_stay_text(write):
+    table = csv(write("stars,y\n" + "".join(f"{stars},{i}.5\n" for i, stars in enumerate("12345x"))), target="y")
+    assert table.feature_names == [f"stars={code}" for code in "12345x"]
+
+
+@pytest.mark.parametrize("date", ["2024-01-{:02d}", "{:02d}.01.2024", "2024-1-{} 12:30", "1/{}/24"])
+def test_dates_in_a_file(write, date):
+    path = write("day,y\n" + "".join(f"{date.format(i)},{i}.5\n" for i in range(1, 6)))
+    with pytest.raises(ValueError, match=r"column 'day' holds dates or times; .* drop=\['day'\]"):
+        csv(path, target="y")
+
+
+def test_numbers_beyond_float32(write):
+    with pytest.raises(ValueError, match="column 'a' has 1e\\+39 in row 3"):
+        csv(write("a,y\n1,1.5\n1e39,2.5\n"), target="y")
+    with pytest.raises(ValueError, match="row 0; numbers must be finite"):
+        frame(pd.DataFrame({"a": [np.inf, 1.0], "y": [1.5, 2.5]}), "y")
+    with pytest.raises(ValueError, match="normalization: the numbers of column 1 are so large"):
+        normalization(np.array([[1.0, 1e30], [2.0, 3e30]]))
+
+
+def test_a_packed_file(write, tmp_path):
+    (tmp_path / "table.csv.gz").write_bytes(gzip.compress(HOUSES.encode()))
+    packed = csv(tmp_path / "table.csv.gz", "price", "mean")
+    np.testing.assert_array_equal(packed.x, csv(write(HOUSES), "price", "mean").x)
+
+
+def test_frames_of_every_kind_of_column():
+    data = pd.DataFrame({
+        "day": pd.date_range("2024", periods=4), "open": [True, False, True, True], "size": [1.5, 2.5, None, 4.5],
+        "rooms": pd.array([1, None, 3, 4], "Int64"), "lift": pd.array([True, None, True, False], "boolean"),
+        "heat": pd.Series(["gas", None, "oil", "gas"], dtype="string"), "y": [1.5, 2.5, 3.5, 4.5]})
+    table = frame(data, "y", "mean", drop="day")
+    assert table.feature_names == ["open", "size", "rooms", "lift", "heat=gas", "heat=oil", "heat="]
+    np.testing.assert_array_equal(frame(pl.from_pandas(data), "y", "mean", drop="day").x, table.x)
+    np.testing.assert_array_equal(frame(data, missing="mean", encoding=table.encoding).x, table.x)  # the day unused
+    numbered = data[["size", "y"]].set_axis([0, 1], axis=1)
+    assert frame(numbered, 1, "mean").feature_names == ["0"]
+    with pytest.raises(ValueError, match="two columns have the name 'y'"):
+        frame(data[["y", "y"]], "y")
+    with pytest.raises(TypeError, match=r"got LazyFrame; call \.collect\(\) first"):
+        frame(pl.DataFrame({"a": [1.0]}).lazy())
+
+
+def test_fit_takes_pandas_columns_of_several_types():
+    data = pd.DataFrame({"open": [True, False, True], "size": [1.5, 2.5, 3.0],
+                         "rooms": pd.array([1, 2, 3], "Int64")})
+    model = nf.Sequential([nf.Dense(1)], input_shape=(3,), seed=0)
+    model.compile("sgd", "squared_error")
+    values = np.array([[1, 1.5, 1], [0, 2.5, 2], [1, 3, 3]])
+    np.testing.assert_array_equal(model.predict(data), model.predict(values))
+    data["rooms"] = pd.array([1, None, 3], "Int64")
+    with pytest.raises(ValueError, match="nan at row 1, column 'rooms'"):
+        model.fit(data, [1, 2, 3], verbose=0)
+    data["rooms"] = ["a", "b", "c"]
+    with pytest.raises(TypeError, match="column 'rooms'; nf.data.frame encodes text"):
+        model.predict(data)
+    with pytest.raises(TypeError, match=r"got Table; pass its \.x and \.y"):
+        model.predict(frame(data, "size"))
+    with pytest.raises(TypeError, match=r"y: expected .* nf\.data\.encode_labels"):
+        model.fit(values, np.array(["a", "b", "c"]), verbose=0)
+
+
 def test_dates_and_what_is_no_frame():
     with pytest.raises(ValueError, match="column 'day' holds dates or times"):
         frame(pd.DataFrame({"day": pd.to_datetime(["2020-01-01"]), "x": [1]}), target="x")
@@ -174,6 +259,25 @@ def test_images(folder):
     assert images.paths[0].endswith("0.png")
     assert image_folder(folder, mode="gray", size=(5, 3)).x.shape == (6, 5, 3, 1)
     np.testing.assert_array_equal(image_folder(folder, classes=["dog", "cow", "cat"]).y, [0, 0, 0, 2, 2, 2])
+
+
+def test_images_without_labels(folder):
+    images = image_folder(folder, labels=False)
+    assert repr(images) == "<Images: 6 of 4 x 6 x 3, no labels>" and images.y is images.classes is None
+    np.testing.assert_array_equal(images.x, image_folder(folder).x)
+    assert image_folder(folder / "cat", labels=False).x.shape[0] == 3          # also where no folders are within
+    np.testing.assert_array_equal(image_folder(images.paths[4], labels=False).x, images.x[4:5])
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        image_folder(folder / "nothing", labels=False)
+    (folder / "cow").mkdir()
+    with pytest.raises(ValueError, match="no images .* in .*cow' or a folder within it"):
+        image_folder(folder / "cow", labels=False)
+
+
+def test_grey_values_of_16_bits(tmp_path):
+    values = (np.arange(12, dtype=np.uint16) * 5000).reshape(3, 4)
+    Image.fromarray(values).save(tmp_path / "scan.png")
+    np.testing.assert_array_equal(image_folder(tmp_path, mode="gray", labels=False).x[0, :, :, 0], values >> 8)
 
 
 def test_image_folders_that_are_none(folder):

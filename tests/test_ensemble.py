@@ -58,6 +58,8 @@ def test_refuses(data):
     model = build(0)
     with pytest.raises(ValueError, match="model 1 is in the list twice; use model.clone"):
         nf.fit_many([model, model], *data)
+    with pytest.raises(TypeError, match="fit_many: expected a list of models, got one"):
+        nf.fit_many(model, *data)
     with pytest.raises(TypeError, match="entry 0 is str"):
         nf.fit_many(["model"], *data)
     with pytest.raises(ValueError, match="model 0 is not compiled"):

@@ -274,6 +274,9 @@ def test_metric_survives_json(name):
 
 @pytest.mark.parametrize("make, error, text", [
     (lambda: metrics.get("acuracy"), ValueError, "unknown metric 'acuracy'; did you mean 'accuracy'"),
+    (lambda: metrics.get("acc"), ValueError, "unknown metric 'acc'; here it is called 'accuracy'"),
+    (lambda: losses.get("mse"), ValueError, "unknown loss 'mse'; here it is called 'squared_error'"),
+    (lambda: losses.get("sparse_categorical_crossentropy"), ValueError, "here it is called 'cross_entropy'"),
     (lambda: metrics.get(len), TypeError, "metric must be a name"),
     (lambda: metrics.TopKAccuracy(0), ValueError, "TopKAccuracy: k must be at least 1, got 0"),
     (lambda: metrics.BinaryAccuracy("x"), TypeError, "BinaryAccuracy: threshold must be a number"),

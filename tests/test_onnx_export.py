@@ -198,7 +198,7 @@ def test_refuses(make, arguments, error, text, tmp_path):
 
 
 def test_paths(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="No such folder: '.*missing'"):
         nf.onnx.export(networks.mlp(), tmp_path / "missing" / "a.onnx")
     with pytest.raises(IsADirectoryError):
         nf.onnx.export(networks.mlp(), tmp_path)

@@ -276,6 +276,15 @@ def test_errors_say_what_to_do(data, given, error, text):
         network().fit(**{"verbose": 0, **given(*data)})
 
 
+def test_errors_name_the_batch(data):
+    x, y = data[0].copy(), data[1]
+    x[70] = np.nan
+    with pytest.raises(ValueError, match="row 6, column 0; data must be finite\nin batch 2, counted from 0"):
+        network().fit(lambda: batches(x, y), verbose=0)
+    with pytest.raises(ValueError, match="data must be finite\nin a batch of samples 64, ... of Samples"):
+        network().fit(Samples(x, y), batch_size=32, shuffle=False, verbose=0)
+
+
 def test_what_is_a_stream(data, mapped):
     assert not any(map(is_stream, (data[0], [1, 2], {"a": data[0]}, "text", 3, None, np.ma.array([1.0]))))
     assert all(map(is_stream, (mapped, Samples(*data), Loader(*data), batches(*data), lambda: None)))

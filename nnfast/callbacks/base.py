@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -400,7 +401,8 @@ class EarlyStopping(Callback):
         """Whether the epoch's figure is the best so far, which it then is remembered as."""
         logs = logs or {}
         if self.monitor not in logs:
-            hint = "; give fit validation data" if self.monitor.startswith("val_") else ""
+            validated = any(name.startswith("val_") for name in logs)
+            hint = "; give fit validation data" if self.monitor.startswith("val_") and not validated else ""
             raise ValueError(f"{who}: no {self.monitor!r} among {', '.join(logs) or 'no figures'}{hint}")
         improved = self._improved(logs[self.monitor])
         if improved:
@@ -548,7 +550,7 @@ class ProgressBar(Callback):
         notebook = "ipykernel" in sys.modules
         if self.verbose == 1 and (self.file is not None or notebook or sys.stderr.isatty()):
             # Here, because importing it takes longer than importing all of nnfast.
-            if notebook:
+            if notebook and find_spec("ipywidgets"):       # without it tqdm would warn, and draw with text anyway
                 from tqdm.auto import tqdm
             else:
                 from tqdm import tqdm

@@ -28,8 +28,8 @@ class Images:
     ----------
     x : uint8 array (N, H, W, C)
         Divide by 255 in the network, by a first layer ``nf.Rescale(1 / 255)``: bytes are gathered as they are.
-    y : int32 array (N,)
-    classes : list of str
+    y : int32 array (N,), or None without labels
+    classes : list of str, or None without labels
         Names of the folders; ``model.class_names = images.classes`` saves them with the model.
     paths : list of str
 
@@ -44,18 +44,19 @@ class Images:
     """
 
     x: Array
-    y: Array
-    classes: list[str]
+    y: Array | None
+    classes: list[str] | None
     paths: list[str]
 
     def __repr__(self) -> str:
         n, h, w, c = self.x.shape
-        return f"<Images: {n} of {h} x {w} x {c}, {len(self.classes)} classes>"
+        what = "no labels" if self.classes is None else f"{len(self.classes)} classes"
+        return f"<Images: {n} of {h} x {w} x {c}, {what}>"
 
 
 def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: Literal["rgb", "gray"] = "rgb",
-                 classes: Sequence[str] | None = None) -> Images:
-    """Read images that lie in one folder per class.
+                 classes: Sequence[str] | None = None, labels: bool = True) -> Images:
+    """Read images that lie in one folder per class, or, to predict, anywhere in a folder.
 
     Parameters
     ----------
@@ -67,6 +68,8 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
         Three channels, or one.
     classes : list of str, optional
         Names of the folders in the order of their labels, for data that go with earlier ones; sorted by default.
+    labels : bool
+        False: read all images in the folder and those within it, whatever their names, or the one image `path` is.
 
     Returns
     -------
@@ -103,6 +106,9 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
         if len(size) != 2:
             raise ValueError(f"image_folder: size must be a number or (height, width), got {size!r}")
         size = tuple(integer("image_folder", "size", length, at_least=1) for length in size)
+    if not labels:
+        files = [path] if os.path.isfile(path) else images_below(path)
+        return Images(read_images(files, size, mode, Image), None, None, files)
     if not os.path.isdir(path):
         raise FileNotFoundError(f"image_folder: {path!r} is not a folder")
     found = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
@@ -114,7 +120,7 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
     elif unknown := [name for name in found if name not in classes]:
         raise ValueError(f"image_folder: the folder {unknown[0]!r} is not among the classes {', '.join(classes)}")
     paths: list[str] = []
-    labels, arrays = [], []
+    y = []
     for label, name in enumerate(classes):
         if name not in found:
             continue
@@ -122,18 +128,41 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
         for entry in sorted(os.listdir(os.path.join(path, name))):
             if entry.lower().endswith(ENDINGS) and not entry.startswith("."):
                 paths.append(os.path.join(path, name, entry))
-                labels.append(label)
+                y.append(label)
         if len(paths) == before:
-            raise ValueError(f"image_folder: no images ({', '.join(ENDINGS)}) in {os.path.join(path, name)!r}")
+            raise ValueError(f"image_folder: no images ({', '.join(ENDINGS)}) in {os.path.join(path, name)!r}; put "
+                             "some there, or remove the folder")
+    x = read_images(paths, size, mode, Image)
+    return Images(x, np.array(y, np.int32), list(classes), paths)
+
+
+def images_below(path):
+    """The images in a folder and in those within it, sorted."""
+    if not os.path.isdir(path):
+        raise FileNotFoundError(f"image_folder: there is no folder {path!r}")
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names
+             if name.lower().endswith(ENDINGS) and not name.startswith(".")]
+    if not paths:
+        raise ValueError(f"image_folder: no images ({', '.join(ENDINGS)}) in {path!r} or a folder within it")
+    return sorted(paths)
+
+
+def read_images(paths, size, mode, Image):
+    """uint8 array (N, H, W, C)."""
+    arrays = []
     for file in paths:
         try:
             with Image.open(file) as image:
+                if image.mode.startswith("I;16"):
+                    # Pillow would cut grey values of 16 bits off at 255.
+                    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 image = image.convert(MODES[mode])
                 if size is not None and image.size != size[::-1]:
                     image = image.resize(size[::-1], Image.Resampling.BILINEAR)  # type: ignore[arg-type]
                 arrays.append(np.asarray(image, np.uint8))
         except (OSError, SyntaxError, ValueError) as error:
-            raise ValueError(f"image_folder: {file!r} cannot be read as an image: {error}") from error
+            raise ValueError(f"image_folder: {file!r} cannot be read as an image: {error}; save it anew, or take "
+                             "it out of the folder") from error
     sizes = Counter(a.shape[:2] for a in arrays)
     if len(sizes) > 1:
         listed = ", ".join(f"{count} of {h} x {w}" for (h, w), count in sizes.most_common(4))
@@ -141,4 +170,4 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
         raise ValueError(f"image_folder: the images have different sizes ({listed}{', ...' if len(sizes) > 4 else ''})"
                          f"; scale them to one with size=({h}, {w})")
     x = np.stack(arrays)
-    return Images(x if x.ndim == 4 else x[..., None], np.array(labels, np.int32), list(classes), paths)
+    return x if x.ndim == 4 else x[..., None]

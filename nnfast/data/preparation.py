@@ -156,6 +156,9 @@ def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:
     check_finite(x, np.dtype(np.float64), "normalization: x")
     rows = x.reshape(-1, x.shape[-1])
     mean, variance = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
+    if variance.max() > np.finfo(np.float32).max:
+        raise ValueError(f"normalization: the numbers of column {variance.argmax()} are so large (mean "
+                         f"{mean[variance.argmax()]:g}) that their squares do not fit into float32; divide them first")
     # Of equal numbers rounding leaves a trace of a variance.
     variance[variance <= 1e-12 * np.square(mean)] = 1.0
     variance[variance == 0] = 1.0

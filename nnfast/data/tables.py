@@ -7,8 +7,10 @@ JSON-able: in ``model.metadata`` they are saved with the model.
 from __future__ import annotations
 
 import csv as csv_module
+import gzip
 import math
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +29,11 @@ MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"})
 MOST_CLASSES = 20
 #: a text column with more different texts than this, and hardly a row like another, tells rows apart
 MOST_TEXTS = 50
+#: what is meant as a number, though float() may not take it: 1,234.5  1.234,5  12 %  $3.20  inf
+NUMBER_LIKE = re.compile(r"[^\w\s]?\s?\d[\d.,' \u00a0\u202f]*(e[+-]?\d+)?\s?[^\w\s]?|[+-]?inf(inity)?", re.IGNORECASE)
+DATE_LIKE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?([./])\d\d?\2\d{2,4}( .*)?")
+DATES = ("holds dates or times; turn it into numbers (days since a date, hour of the day), or leave it out with "
+         "drop=['{}']")
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,6 +93,8 @@ class Table:
     y : int32 array (N,) of classes, float32 array (N,) or (N, targets) of numbers, or None without a target
     encoding : TableEncoding
         Its `classes` and `feature_names` are also here.
+    rows : int array (N,)
+        Which rows of the data these are, counted from 0: all, unless missing="drop" left some out.
 
     Examples
     --------
@@ -101,6 +110,7 @@ class Table:
     x: Array
     y: Array | None
     encoding: TableEncoding
+    rows: Array
 
     @property
     def classes(self) -> list[str] | None:
@@ -131,7 +141,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     Parameters
     ----------
     path : str or os.PathLike
-        UTF-8. With the separator ";" numbers may have a decimal comma, as spreadsheets of many countries write them.
+        UTF-8; may end in .gz. With the separator ";" numbers may have a decimal comma, as spreadsheets of many
+        countries write them.
     target : str or list of str, optional
         The column, or columns, to predict.
     missing : {"error", "mean", "drop"}
@@ -185,18 +196,23 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
     >>> frame(pd.DataFrame({"size": [1.5, 2.5], "colour": ["red", "blue"], "price": [10.0, 20.5]}), target="price")
     <Table: 2 rows, 3 features, target 'price'>
     """
-    columns = {}
+    columns: dict[str, list[Any]] = {}
     native = as_frame(data, "frame")
-    for name in native.columns:
-        column = native[name]
-        if column.dtype.is_numeric() or str(column.dtype) == "Boolean":
+    unused = as_names(drop)
+    if encoding is not None:
+        known_names = names_of(encoding)
+        unused = [str(name) for name in native.columns if str(name) not in known_names]
+    for name, column in zip(map(str, native.columns), native.iter_columns()):
+        if name in unused:
+            columns[name] = []
+        elif column.dtype.is_numeric() or str(column.dtype) == "Boolean":
             values = column.cast(narwhals().Float64).to_list()
-            columns[str(name)] = [None if value is None or math.isnan(value) else value for value in values]
+            columns[name] = [value if isinstance(value, float) and not math.isnan(value) else None for value in values]
         elif column.dtype.is_temporal():
-            raise ValueError(f"frame: column {name!r} holds dates or times; turn it into numbers (days since a date, "
-                             f"hour of the day), or leave it out with drop=[{name!r}]")
+            raise ValueError(f"frame: column {name!r} {DATES.format(name)}")
         else:
-            columns[str(name)] = [None if value is None or value != value else str(value) for value in column.to_list()]
+            gaps = column.is_null().to_list()
+            columns[name] = [None if gap else str(value) for value, gap in zip(column.to_list(), gaps)]
     return encode(columns, 0, "frame", target, missing, kind, drop, encoding)
 
 
@@ -210,15 +226,23 @@ def narwhals():
 
 def as_frame(data, what):
     """A narwhals frame of any library's."""
+    given = data.columns if hasattr(data, "iloc") else getattr(data, "column_names", ())
+    names = [str(name) for name in given]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ()
+    if twice:
+        raise ValueError(f"{what}: two columns have the name {twice[0]!r}; every column needs a name of its own")
     try:
         return narwhals().from_native(data, eager_only=True)
     except TypeError:
-        raise TypeError(f"{what}: expected a frame of pandas, polars or Arrow, got {type(data).__name__}") from None
+        hint = "; call .collect() first" if hasattr(data, "collect") else ""
+        raise TypeError(f"{what}: expected a frame of pandas, polars or Arrow, got {type(data).__name__}"
+                        f"{hint}") from None
 
 
 def read_csv(path, separator):
     """Columns by name, each a list of texts (None where missing) or of floats; and the line of the first row."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    unpack = gzip.open if path.lower().endswith(".gz") else open
+    with unpack(path, "rt", newline="", encoding="utf-8-sig") as file:
         try:
             first = file.readline()
             if not first.strip():
@@ -232,7 +256,7 @@ def read_csv(path, separator):
             if twice or "" in names:
                 problem = f"the name {sorted(twice)[0]!r} twice" if twice and twice != {""} else "a column without name"
                 raise ValueError(f"{path}: the first line has {problem}; every column needs a name of its own")
-            if all(number_of(name, separator) is not None for name in names):
+            if all(number_of(name, separator == ";") is not None for name in names):
                 raise ValueError(f"{path}: the first line holds numbers ({', '.join(names[:3])}, ...); it must name "
                                  "the columns, so put a line of names above it")
             columns = {name: [] for name in names}
@@ -249,19 +273,22 @@ def read_csv(path, separator):
             raise ValueError(f"{path}: is not a UTF-8 text file ({error.reason} at byte {error.start}); spreadsheets "
                              "can save as 'CSV UTF-8'") from None
         except csv_module.Error as error:
-            raise ValueError(f"{path}: line {rows.line_num}: {error}") from None
+            hint = '' if "NUL" in str(error) else '; a quotation mark (") is not closed, or stands inside a value'
+            raise ValueError(f"{path}: line {rows.line_num}: {error}{hint}") from None
     if not columns[names[0]]:
         raise ValueError(f"{path}: has no rows below the names")
     for name, values in columns.items():
-        numbers = [None if value is None else number_of(value, separator) for value in values]
+        # With decimal commas a point is a thousands separator, or a slip: 1.234 is then not known to be a number.
+        comma = separator == ";" and any("," in value for value in values if value is not None)
+        numbers = [None if value is None or (comma and "." in value) else number_of(value, comma) for value in values]
         if all(number is not None for number, value in zip(numbers, values) if value is not None):
             columns[name] = numbers
     return columns, 2
 
 
-def number_of(text, separator):
-    """A text as a finite float, or None."""
-    if separator == ";" and "," in text and "." not in text:
+def number_of(text, comma):
+    """A text as a finite float, or None; `comma`: also one with a decimal comma."""
+    if comma and "," in text and "." not in text:
         text = text.replace(",", ".")
     try:
         value = float(text)
@@ -282,8 +309,7 @@ def encode(columns, first_row, source, target, missing, kind, drop, encoding):
         names = [] if encoding.target is None else encoding.target["names"]
         names = names if all(name in columns for name in names) else []
     else:
-        drop = [drop] if isinstance(drop, str) else list(drop)
-        names = [] if target is None else [target] if isinstance(target, str) else list(target)
+        drop, names = as_names(drop), as_names(target)
         for name in (*names, *drop):
             known(columns, name, source)
         features = [name for name in columns if name not in names and name not in drop]
@@ -295,6 +321,7 @@ def encode(columns, first_row, source, target, missing, kind, drop, encoding):
     rows = [i for i, row in enumerate(zip(*columns.values())) if missing != "drop" or None not in row]
     if not rows:
         raise ValueError(f"{source}: every row has a missing value; missing='mean' keeps them")
+    lines = [row + first_row for row in rows]
     columns = {name: [values[i] for i in rows] for name, values in columns.items()}
     gaps = {name: sum(value is None for value in columns[name]) for name in columns}
     bad = {name: count for name, count in gaps.items() if count and (missing == "error" or name in names)}
@@ -303,13 +330,27 @@ def encode(columns, first_row, source, target, missing, kind, drop, encoding):
         hint = "missing='drop' leaves such rows out" + ("" if set(bad) & set(names) else ", missing='mean' fills them")
         raise ValueError(f"{source}: values are missing in the columns {listed}; {hint}")
     if encoding is None:
+        for name in columns:
+            refuse_spoilt_numbers(name, columns[name], lines, source)
         encoding = TableEncoding([describe(name, columns[name], source) for name in features],
                                  describe_target(names, columns, kind, source))
-    parts = [encode_column(column, columns[column["name"]], [row + first_row for row in rows], source)
-             for column in encoding.columns]
-    x = np.concatenate(parts, axis=1).astype(np.float32)
-    y = encode_target(encoding.target, [columns[name] for name in names], source) if names else None
-    return Table(x, y, encoding)
+    parts = [encode_column(column, columns[column["name"]], lines, source) for column in encoding.columns]
+    x = as_float32(np.concatenate(parts, axis=1), encoding.feature_names, lines, source)
+    y = encode_target(encoding.target, [columns[name] for name in names], lines, source) if names else None
+    return Table(x, y, encoding, np.array(rows))
+
+
+def as_names(names):
+    """A list of columns' names, for None, one, or several of them."""
+    if names is None or isinstance(names, (str, int)):
+        return [] if names is None else [str(names)]
+    return [str(name) for name in names]
+
+
+def names_of(encoding):
+    """The columns an encoding (or its dict) knows."""
+    encoding = TableEncoding(**encoding) if isinstance(encoding, dict) else encoding
+    return [column["name"] for column in encoding.columns] + (encoding.target["names"] if encoding.target else [])
 
 
 def known(columns, name, source):
@@ -324,6 +365,37 @@ def known(columns, name, source):
 
 def is_text(values):
     return any(isinstance(value, str) for value in values)
+
+
+def refuse_spoilt_numbers(name, values, lines, source):
+    """Raise ValueError for text most of which is meant as numbers (one 'inf' among them, or 12 %), and for dates."""
+    if not is_text(values):
+        return
+    texts = {str(value) for value in values if value is not None}
+    if all(map(DATE_LIKE.fullmatch, texts)):
+        raise ValueError(f"{source}: column {name!r} {DATES.format(name)}")
+    likely = [text for text in texts if NUMBER_LIKE.fullmatch(text)]
+    fractions = any("." in text or "," in text for text in likely)
+    if 2 * len(likely) <= len(texts) or not (fractions or len(likely) > MOST_CLASSES):
+        return
+    comma = 2 * sum("," in text and "." not in text for text in likely) >= len(likely)
+    present = [(line, value) for line, value in zip(lines, values) if value is not None]
+    line, value = next(((line, value) for line, value in present if number_of(value, comma) is None or
+                        (comma and "." in value)), present[0])
+    raise ValueError(f"{source}: column {name!r} has {value!r} in row {line}, but most of its values look like "
+                     "numbers; write them all alike, as 1234.5, without signs or thousands separators, and missing "
+                     f"ones as NA, or leave the column out with drop=[{name!r}]")
+
+
+def as_float32(x, names, lines, source):
+    """x as float32; ValueError for infinities and numbers beyond its range."""
+    with np.errstate(over="ignore"):
+        narrow = x.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        row, column = np.argwhere(~np.isfinite(narrow))[0]
+        raise ValueError(f"{source}: column {names[column]!r} has {x[row, column]:g} in row {lines[row]}; numbers must "
+                         "be finite and fit into float32 (3.4e38)")
+    return narrow
 
 
 def describe(name, values, source):
@@ -344,7 +416,7 @@ def encode_column(column, values, lines, source):
     """(N, 1) numbers, or (N, texts) of 0 and 1."""
     if column["kind"] == "number":
         for i, value in enumerate(values):
-            if isinstance(value, str) and number_of(value, ",") is None:
+            if isinstance(value, str) and number_of(value, comma=False) is None:
                 raise ValueError(f"{source}: column {column['name']!r} has {value!r} in row {lines[i]}, where "
                                  "the data before had numbers")
         return np.array([[column["fill"] if value is None else float(value)] for value in values])
@@ -389,11 +461,11 @@ def describe_target(names, columns, kind, source):
     return {"names": names, "kind": "classes", "classes": classes}
 
 
-def encode_target(target, columns, source):
+def encode_target(target, columns, lines, source):
     if target["kind"] == "numbers":
         if any(is_text(column) for column in columns):
             raise ValueError(f"{source}: the target {target['names'][0]!r} holds text, in the data before numbers")
-        y = np.array(columns, np.float64).T.astype(np.float32)
+        y = as_float32(np.array(columns, np.float64).T, target["names"], lines, source)
         return y[:, 0] if len(columns) == 1 else y
     places = {name: i for i, name in enumerate(target["classes"])}
     texts = [value if isinstance(value, str) else format(value, "g") for value in columns[0]]

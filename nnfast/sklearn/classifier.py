@@ -209,13 +209,13 @@ class NNClassifier(ClassifierMixin, Network):
             self._multilabel = False
             if len(self.classes_) < 2:
                 raise ValueError(f"NNClassifier: needs samples of at least 2 classes, got only one class: "
-                                 f"{self.classes_[0]!r}")
+                                 f"{self.classes_.tolist()[0]!r}")
         elif self._multilabel:
             raise ValueError("NNClassifier: y was a matrix of labels in the call before, now it has one column")
         unknown = np.setdiff1d(present, self.classes_)
         if len(unknown):
-            raise ValueError(f"NNClassifier: y has classes {list(unknown)!r} that the first call did not have; it had "
-                             f"{list(self.classes_)!r}")
+            raise ValueError(f"NNClassifier: y has classes {unknown.tolist()!r} that the first call did not have; it "
+                             f"had {self.classes_.tolist()!r}")
         return np.searchsorted(self.classes_, y).astype(np.int32)
 
     def _weights(self, sample_weight, X, y):
