@@ -190,8 +190,14 @@ def train(args):
     callbacks = []
     if args.patience is not None:
         callbacks.append(nf.EarlyStopping(patience=args.patience, restore_best=True))
-    history = model.fit(x, y, batch_size=args.batch_size, epochs=args.epochs, validation_data=(xv, yv),
-                        callbacks=callbacks, verbose=0 if silent else 1)
+    try:
+        history = model.fit(x, y, batch_size=args.batch_size, epochs=args.epochs, validation_data=(xv, yv),
+                            callbacks=callbacks, verbose=0 if silent else 1)
+    except KeyboardInterrupt:
+        if args.out:
+            model.save(args.out)
+            print(f"\nsaved what was reached as {args.out}", file=sys.stderr)
+        raise
     figures = model.evaluate(xv, yv)
     table = confusion(model, xv, yv) if data.classes else None
     if args.out:

@@ -172,7 +172,8 @@ def _header_end(data):
     """Where the header ends that begins with these bytes."""
     length = int.from_bytes(data[:8], "little")
     if length > MAX_HEADER:
-        raise Problem(f"says its header has {length} bytes, more than {MAX_HEADER}: damaged, or not a safetensors file")
+        raise Problem(f"is damaged, or not a safetensors file: it says its header has {length} bytes, more than "
+                      f"{MAX_HEADER}")
     return 8 + length
 
 

@@ -61,6 +61,21 @@ def test_predict_needs_no_targets(animals, trained, tmp_path, capsys):
     assert answers[7]["row"] == 10 and isinstance(answers[7]["p(cat)"], float)
 
 
+def test_ctrl_c_saves_what_was_reached(animals, tmp_path, capsys, monkeypatch):
+    fit = nf.Model.fit
+
+    def interrupted(model, *arguments, **settings):
+        fit(model, *arguments, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nf.Model, "fit", interrupted)
+    out = tmp_path / "a.safetensors"
+    code, text, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--quiet",
+                          "--out", out, "--epochs", "2")
+    assert (code, text) == (130, "") and err == f"\nsaved what was reached as {out}\ninterrupted\n"
+    assert nf.load(out).epochs_trained == 2
+
+
 def test_train_a_classifier(animals, tmp_path, capsys):
     out, plot = tmp_path / "a.safetensors", tmp_path / "loss.png"
     code, text, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean",

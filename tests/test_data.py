@@ -377,3 +377,13 @@ def test_metadata_is_a_copy_and_json(tmp_path):
     for bad, error in (([], TypeError), ({"a": np.ones(2)}, ValueError), ({"a": float("nan")}, ValueError)):
         with pytest.raises(error, match="metadata:"):
             model.metadata = bad
+
+
+def test_photos_are_turned_upright(tmp_path):
+    Image = pytest.importorskip("PIL.Image")
+    (tmp_path / "a").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6        # orientation: the camera was turned to the right
+    Image.fromarray(np.array([[0, 255, 0]], np.uint8)).save(tmp_path / "a" / "1.png", exif=exif)
+    data = nf.data.image_folder(tmp_path, labels=False)
+    assert data.x.shape == (1, 3, 1, 3)

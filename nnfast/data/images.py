@@ -149,6 +149,8 @@ def images_below(path):
 
 def read_images(paths, size, mode, Image):
     """uint8 array (N, H, W, C)."""
+    from PIL import ImageOps
+
     arrays = []
     for file in paths:
         try:
@@ -156,7 +158,7 @@ def read_images(paths, size, mode, Image):
                 if image.mode.startswith("I;16"):
                     # Pillow would cut grey values of 16 bits off at 255.
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-                image = image.convert(MODES[mode])
+                image = ImageOps.exif_transpose(image).convert(MODES[mode])     # upright, as the camera was held
                 if size is not None and image.size != size[::-1]:
                     image = image.resize(size[::-1], Image.Resampling.BILINEAR)  # type: ignore[arg-type]
                 arrays.append(np.asarray(image, np.uint8))
