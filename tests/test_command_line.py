@@ -70,8 +70,8 @@ def test_ctrl_c_saves_what_was_reached(animals, tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(nf.Model, "fit", interrupted)
     out = tmp_path / "a.safetensors"
-    code, text, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--quiet",
-                          "--out", out, "--epochs", "2")
+    code, text, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--out",
+                          out, "--epochs", "2", "--quiet")
     assert (code, text) == (130, "") and err == f"\nsaved what was reached as {out}\ninterrupted\n"
     assert nf.load(out).epochs_trained == 2
 

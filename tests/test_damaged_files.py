@@ -56,7 +56,8 @@ def test_huge_header(saved, monkeypatch):
     body = saved.read_bytes()[8:]
     for length in (2**64 - 1, 2**63, 2**40, 100 << 20):
         saved.write_bytes(struct.pack("<Q", length) + body)
-        refused(saved, f"is damaged, or not a safetensors file: it says its header has {length} bytes, more than 33554432")
+        refused(saved, "is damaged, or not a safetensors file: it says its header has "
+                       f"{length} bytes, more than 33554432")
     saved.write_bytes(struct.pack("<Q", len(body) + 1) + body)
     refused(saved, LIBRARY)
     monkeypatch.setattr(tensor_file, "MAX_HEADER", 10)
