@@ -35,6 +35,7 @@ from nnfast._core.elementwise import activation_forward, softmax_forward
 
 cdef enum:
     POOL_BYTES = 131072     # of rows that wait for their pooling, in L2
+    SAMPLE_BYTES = 262144
 
 cdef double WORK_PER_THREAD = 4e5
 
@@ -433,22 +434,31 @@ cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, co
                          Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team, char *scratch) noexcept nogil:
     """dx of some samples, where there are taps; a team's part of the rows of each phase."""
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = c.k.real_size, phase, units
+    cdef Py_ssize_t size = c.k.real_size, phase, b = 0, together = samples, units, lo, hi
+    cdef const char *taps
     cdef Correlation x
-    for phase in range(phases(w)):
-        backward_sum(c, phase, &x)
-        x.x = dz
-        x.x_sample = ld
-        x.y = dx + (row_offset(w, phase) * w.W + column_offset(w, phase)) * x.K * size
-        x.y_sample = dx_ld
-        x.w = flipped
-        x.accumulate = accumulate
-        units = samples * x.per_sample
-        correlate(&x, units * part // team, units * (part + 1) // team, scratch)
-        if c.depthwise:
-            flipped += packed_size(c.k, x.taps_h * x.taps_w, c.K) * size
-        else:
-            flipped += c.groups * packed_size(c.k, x.taps_h * x.taps_w * (c.K // c.groups), c.C // c.groups) * size
+    if phases(w) > 1:       # which read the same samples: as many as stay in L2
+        together = max(1, <Py_ssize_t>SAMPLE_BYTES // ((w.OH * w.OW * c.K + w.H * w.W * c.C) * size))
+    while b < samples:
+        taps = flipped
+        for phase in range(phases(w)):
+            backward_sum(c, phase, &x)
+            x.x = dz
+            x.x_sample = ld
+            x.y = dx + (row_offset(w, phase) * w.W + column_offset(w, phase)) * x.K * size
+            x.y_sample = dx_ld
+            x.w = taps
+            x.accumulate = accumulate
+            units = samples * x.per_sample
+            lo = max(units * part // team, b * x.per_sample)
+            hi = min(units * (part + 1) // team, (b + together) * x.per_sample)
+            if lo < hi:
+                correlate(&x, lo, hi, scratch)
+            if c.depthwise:
+                taps += packed_size(c.k, x.taps_h * x.taps_w, c.K) * size
+            else:
+                taps += c.groups * packed_size(c.k, x.taps_h * x.taps_w * (c.K // c.groups), c.C // c.groups) * size
+        b += together
 
 
 cdef void add_neighbours(const nn_kernels *k, char *x, Py_ssize_t n, Py_ssize_t count, bint accumulate,
