@@ -150,5 +150,5 @@ static void NAME(brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const vo
     static const tile_fn wide[] = {NN_WIDE_TILES(TILE)};
     static const tile_fn narrow[] = {NN_NARROW_TILES(TILE)};
 #undef TILE
-    (n > VL ? wide : narrow)[m - 1](op, n, a, b, bias, c);
+    (n > VL ? wide[m - 1] : narrow[m - 1])(op, n, a, b, bias, c);
 }

@@ -27,6 +27,8 @@ from .configurable import integer
 #: numbers the core computes positions from stay far below what its integers hold
 LARGEST = 2**31 - 1
 MOST_NUMBERS = 2**40
+#: of a pooling window inside the input: float32 counts no further
+MOST_TAPS = 2**24
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,9 +136,10 @@ def pooling_window(owner, shape, kernel, stride=None, padding="valid"):
     Raises
     ------
     ValueError
-        As `window`, and if the padding is not smaller than the kernel: some windows would then hold nothing.
+        As `window`, if the padding is not smaller than the kernel (some windows would then hold nothing), and if the
+        kernel takes in more than 2^24 elements of the input.
     """
-    result = window(owner, shape, kernel, kernel if stride is None else stride, padding)
+    result = _countable(owner, window(owner, shape, kernel, kernel if stride is None else stride, padding), len(shape))
     for size, pair in zip(result.kernel, result.padding):
         if max(pair) >= size:
             axes = len(shape)
@@ -149,7 +152,16 @@ def global_window(owner, shape):
     """The `Window` that covers all of (L, C) or (H, W, C) at once."""
     if len(shape) not in (2, 3):
         raise ValueError(f"{owner}: expected an input of shape (L, C) or (H, W, C), got {shape}")
-    return window(owner, shape[:-1], shape[:-1] if len(shape) == 3 else shape[0])
+    return _countable(owner, window(owner, shape[:-1], shape[:-1] if len(shape) == 3 else shape[0]), len(shape) - 1)
+
+
+def _countable(owner, result, axes):
+    """A pooling's window, whose elements are numbered and whose sums are counted."""
+    taken = math.prod(map(min, result.kernel, result.input))
+    if taken > MOST_TAPS:
+        raise ValueError(f"{owner}: a window of {_words(result.kernel, axes)} takes in {taken:,} elements of the input "
+                         f"{_words(result.input, axes)}, more than this library computes with ({MOST_TAPS:,})")
+    return result
 
 
 def spatial(owner, shape, axes):

@@ -164,6 +164,17 @@ def test_a_kernel_over_the_whole_input(rng):
     conv_case(rng.normal(size=(3, 4, 5, 6)), rng.normal(size=(4, 5, 6, 7)), rng.normal(size=7))
 
 
+@pytest.mark.parametrize("shape, padding", [
+    ((2, 8, 12), "same"), ((1, 12, 9), 1), ((1, 5, 8), ((3, 0), (1, 4))),       # borders at the ends of whole tiles
+    ((3, 17, 18), "same"), ((1, 41, 40), "valid"),      # more tiles than are multiplied at once
+], ids=str)
+def test_winograd(shape, padding, rng):
+    x, w, b = rng.normal(size=(*shape, 16)), rng.normal(size=(3, 3, 16, 32)), rng.normal(size=32)
+    how = place_of(x, w, padding=padding) | {"groups": 1}
+    dy = rng.normal(size=reference.conv2d(x, w, **how).shape)
+    quick_case(x, w, b, dy, 1, how, padding=padding)
+
+
 def test_padding_beyond_the_kernel(rng):
     """Outputs that see nothing but zeros are the bias."""
     x, w, b = rng.normal(size=(1, 2, 3, 2)), rng.normal(size=(2, 2, 2, 3)), rng.normal(size=3)

@@ -74,6 +74,12 @@ def test_dense_with_activation(activation, rng):
     dense_case(x, w, b, activation, **alpha_of(activation))
 
 
+@pytest.mark.parametrize("activation", ["linear", "relu"])
+def test_dense_of_few_rows_and_whole_vectors(activation, rng):
+    """w is read in place, some of its rows at a time."""
+    dense_case(rng.normal(size=(3, 40)), rng.normal(size=(40, 64)), rng.normal(size=64), activation)
+
+
 def test_dense_large_enough_for_all_threads(rng):
     x, w, b = rng.normal(size=(150, 130)), rng.normal(size=(130, 210)), rng.normal(size=210)
     dense_case(x, w, b, "relu")

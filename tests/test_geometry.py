@@ -72,6 +72,15 @@ def test_a_pooling_window_always_holds_something(kernel, padding, works):
             geometry.pooling_window("pool", (6,), kernel, 1, padding)
 
 
+def test_pooling_windows_are_no_larger_than_float32_counts():
+    assert geometry.pooling_window("pool", (2**24 + 1,), 2**24).output == (1, 1)
+    assert geometry.global_window("pool", (2**12, 2**12, 3)).output == (1, 1)
+    for make in (lambda: geometry.pooling_window("pool", (2**24 + 1,), 2**24 + 1),
+                 lambda: geometry.global_window("pool", (2**12, 2**12 + 1, 3))):
+        with pytest.raises(ValueError, match="pool: a window of .* takes in 16,7.* elements of the input"):
+            make()
+
+
 def test_same_padding_never_reaches_a_pooling_kernel():
     for size in range(1, 12):
         for kernel in range(1, 6):

@@ -93,17 +93,20 @@ def test_a_sum_takes_the_activation_after_it(dtype):
 # --- fused equals unfused, and takes less memory ---------------------------------------------------------------------
 
 @pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "elu", "gelu"])
-@pytest.mark.parametrize("channels", [5, 16])       # Winograd's sums, too
-def test_fused_has_the_bits_of_unfused(activation, channels, dtype):
+@pytest.mark.parametrize("image, channels, filters", [
+    ((9, 10), 5, 5), ((9, 10), 16, 16),     # Winograd's sums, too
+    ((21, 36), 16, 64),                     # in bands of rows, which end with whole tiles
+])
+def test_fused_has_the_bits_of_unfused(activation, image, channels, filters, dtype):
     def layers():
-        return [nf.Conv2D(channels, 3, padding="same", name="conv"), nf.Activation(activation, name="act"),
+        return [nf.Conv2D(filters, 3, padding="same", name="conv"), nf.Activation(activation, name="act"),
                 nf.MaxPool2D(2, name="pool"), nf.Flatten(), nf.Dense(CLASSES, activation="softmax", name="out")]
 
-    fused = sequential(layers(), (9, 10, channels), dtype)
-    unfused = watched(layers(), (9, 10, channels), dtype, ("conv", "act"))
+    fused = sequential(layers(), (*image, channels), dtype)
+    unfused = watched(layers(), (*image, channels), dtype, ("conv", "act"))
     unfused.set_parameters(fused.parameters)
     rng = np.random.default_rng(0)
-    x, labels = rng.standard_normal((7, 9, 10, channels)).astype(dtype), rng.integers(0, CLASSES, 7)
+    x, labels = rng.standard_normal((7, *image, channels)).astype(dtype), rng.integers(0, CLASSES, 7)
     assert_same_bits(fused.predict(x), unfused.predict(x)[0])
     fused.compile("sgd", "cross_entropy")
     unfused.compile("sgd", ["cross_entropy", "squared_error", "squared_error"], loss_weights=[1.0, 0.0, 0.0])

@@ -112,9 +112,9 @@ cdef void bias_gradient(const Node *node, const Context *ctx, const Tile *tile, 
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size, columns = node.bias.columns, b
     if node.outer == 1:
-        k.column_sum(ctx.batch, tile.hi - tile.lo, y.dy + tile.lo * size, y.ld, db)
+        k.column_sum(ctx.batch, tile.rows, y.dy + tile.lo * size, y.ld, db)     # with the padding: it is measured, too
         return
-    memset(db, 0, (tile.hi - tile.lo) * size)
+    memset(db, 0, tile.rows * size)
     for b in range(ctx.batch):
         k.column_sum(node.outer, tile.hi - tile.lo, y.dy + (b * y.ld + tile.lo) * size, columns, ctx.scratch)
         k.add(tile.hi - tile.lo, db, ctx.scratch, db)
