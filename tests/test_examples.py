@@ -110,7 +110,7 @@ def test_from_a_shell():
 @pytest.mark.parametrize(("arguments", "message"), [
     (["nothing"], "no example 'nothing'; there are gradient_descent, "),
     (["_data"], "no example '_data'"),
-    (["cross_entropy", "--plot", "/no/such/folder/x.png"], "No such file or directory"),
+    (["cross_entropy", "--plot", "/no/such/folder/x.png"], "there is no folder '/no/such/folder'"),
     (["cross_entropy", "--plot", "picture.what"], "Format 'what' is not supported"),
     (["--plot", "x.png"], "--plot goes with the name of an example"),
 ])

@@ -23,6 +23,9 @@ static inline int nn_team_size(void) { return 1; }
 
 #if defined(_MSC_VER)
 #include <intrin.h>
+#ifndef WIN32_LEAN_AND_MEAN
+#define WIN32_LEAN_AND_MEAN     /* otherwise it defines min, max and more */
+#endif
 #include <windows.h>
 typedef volatile long nn_atomic;
 static inline long nn_fetch_add(nn_atomic *x, long v) { return _InterlockedExchangeAdd(x, v); }
