@@ -324,7 +324,7 @@ cdef class Loop(Network):
         for i in range(lo, hi):
             tile = &self.tiles[i]
             tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
-            self.penalties[i] = self._penalty(tile, ctx.gradient) if self.job.loss else 0
+            self.penalties[tile.number] = self._penalty(tile, ctx.gradient) if self.job.loss else 0
             for j in range(pieces(tile)):
                 memcpy(self.flat[1] + piece_offset(tile, j) * size, ctx.gradient + piece_start(tile, j) * size,
                        piece_size(tile, j) * size)
@@ -352,7 +352,7 @@ cdef class Loop(Network):
                 bound = self.reports[i].bound
         if scale == 0:      # every sample of the batch has weight zero: no step
             for i in range(lo, hi):
-                self.penalties[i] = self._penalty(&self.tiles[i], NULL)
+                self.penalties[self.tiles[i].number] = self._penalty(&self.tiles[i], NULL)
             return OK
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
         if self.clip_norm == 0 and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
@@ -360,7 +360,7 @@ cdef class Loop(Network):
                 tile = &self.tiles[i]
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
-                self.penalties[i] = self._penalty(tile, ctx.gradient)
+                self.penalties[tile.number] = self._penalty(tile, ctx.gradient)
                 self._apply(update, tile, ctx.gradient)
             return OK
         self._gradients(ctx, lo, hi)
@@ -377,10 +377,10 @@ cdef class Loop(Network):
         cdef double norm = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
         for i in range(lo, hi):
             tile = &self.tiles[i]
-            self.squares[i] = 0
+            self.squares[tile.number] = 0
             for j in range(pieces(tile)):
-                self.squares[i] += self.k.sum_squares(piece_size(tile, j),
-                                                      self.flat[1] + piece_offset(tile, j) * self.k.real_size)
+                self.squares[tile.number] += self.k.sum_squares(piece_size(tile, j),
+                                                                self.flat[1] + piece_offset(tile, j) * self.k.real_size)
         nn_barrier_wait(&self.barrier, team)
         for i in range(self.n_tiles):
             norm += self.squares[i]

@@ -133,6 +133,7 @@ cdef class Network:
     cdef Py_ssize_t _flat_bytes(self) noexcept
     cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1
     cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
+    cdef int _deal_tiles(self, int team) except -1
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept

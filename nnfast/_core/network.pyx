@@ -248,9 +248,32 @@ cdef class Network:
         self.penalties = <double *>table(count, sizeof(double))
         self.squares = <double *>table(count, sizeof(double))
         for i in range(count):
+            self.tiles[i].number = i
+        self._deal_tiles(resolve_threads(self.n_threads_wanted))
+        for i in range(count):
             cost += self.tiles[i].cost
             self.tile_cost[i + 1] = cost
             self.tile_size = max(self.tile_size, piece_start(&self.tiles[i], pieces(&self.tiles[i])))
+
+    cdef int _deal_tiles(self, int team) except -1:
+        """Bring the tiles into an order whose parts of equal length in cost are fair shares for so many threads: the
+        largest first, each to who has least (Graham 1969), and to each in the order of the parameters."""
+        cdef Py_ssize_t i
+        cdef Tile *tiles
+        if team == 1 or self.n_tiles < 2:
+            return 0
+        costs = [self.tiles[i].cost for i in range(self.n_tiles)]
+        loads, owner = [0.0] * team, [0] * self.n_tiles
+        for i in sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True):
+            owner[i] = loads.index(min(loads))
+            loads[owner[i]] += costs[i]
+        tiles = <Tile *>table(self.n_tiles, sizeof(Tile))
+        for place, number in enumerate(sorted(range(self.n_tiles), key=owner.__getitem__)):
+            i = place
+            tiles[i] = self.tiles[<Py_ssize_t>number]
+        free(self.tiles)
+        self.tiles = tiles
+        return 0
 
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept:
         """Tiles from number `count` on; the next number."""

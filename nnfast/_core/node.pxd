@@ -36,6 +36,7 @@ cdef struct Context:        # a thread's own
     uint64_t seed, step
 
 cdef struct Tile:           # a block of a parameter's gradient: pieces of its flat array
+    Py_ssize_t number       # which does not depend on who computes it
     Node *node
     Parameter *parameter
     Py_ssize_t panel        # of a kernel, the first
