@@ -36,10 +36,10 @@ TASKS = {
 
 # Batches that a round of the race has at most, and rounds.
 RACE_BATCHES = 20
-RACE_ROUNDS = 9
+RACE_ROUNDS = 7
 
 # Seconds before each turn, in which the threads of NumPy's BLAS stop waiting for more work at full speed.
-BLAS_SPIN = 0.05
+BLAS_SPIN = 0.25
 
 # Largest relative difference between the loss curves at which they count as equal: float32 sums in another order
 # differ by 1e-7, and training multiplies that.
