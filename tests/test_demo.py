@@ -10,6 +10,13 @@ from nnfast import demo, numpy_network
 from nnfast.__main__ import main
 from nnfast.config import config
 
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    """Times do not matter here."""
+    monkeypatch.setattr(demo, "BLAS_SPIN", 0)
+
+
 DIGITS = demo.TASKS["digits"]
 
 
