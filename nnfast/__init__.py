@@ -42,9 +42,10 @@ from .layers import (
 )
 from .losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, CustomLoss, Huber, SquaredError
 from .metrics import BinaryAccuracy, TopKAccuracy
-from .model import Model, Sequential
+from .model import Model
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .regularizers import L1, L1L2, L2
+from .sequential import Sequential
 from .training import TrainingError
 
 if TYPE_CHECKING:

@@ -33,7 +33,8 @@ from .callbacks import History
 from .config import __version__
 from .graph import Graph, config_list, layer_from_config, values_from_config
 from .layers import LAYERS, Input
-from .model import Model, Sequential, difference
+from .model import Model, difference
+from .sequential import Sequential
 from .tensor_file import (
     FileFormatError,
     Problem,

@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 import scipy.stats
 from check import assert_same_bits, guarded
+from stand_ins import KillAfter, Killed, Samples
 
 import nnfast as nf
 from nnfast._core import kernels, testing
@@ -458,20 +459,6 @@ def test_threads_do_not_matter():
     assert train(growing) == train(before)
 
 
-class Killed(BaseException):
-    pass
-
-
-class Kill(nf.Callback):
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_going_on_from_a_checkpoint(stream, tmp_path):
     x, y = digits()
@@ -483,23 +470,12 @@ def test_going_on_from_a_checkpoint(stream, tmp_path):
 
     expected = train(network(), x, y, epochs=3, callbacks=[checkpoint("a")])
     with pytest.raises(Killed):
-        train(network(), x, y, epochs=3, callbacks=[checkpoint("b"), Kill(17)])
+        train(network(), x, y, epochs=3, callbacks=[checkpoint("b"), KillAfter(17)])
     again = train(network(n_threads=2), x, y, epochs=3, callbacks=[checkpoint("b")], resume=tmp_path / "b")
     assert again == expected
     for other in (None, EVERY[:-1], [Flip(), Shift(2), *EVERY[2:]]):
         with pytest.raises(ValueError, match="another run: data: augment"):
             train(network(), x, y, epochs=4, resume=tmp_path / "b", augment=other)
-
-
-class Samples:
-    def __init__(self, *arrays):
-        self.arrays = arrays
-
-    def __len__(self):
-        return len(self.arrays[0])
-
-    def __getitem__(self, i):
-        return tuple(a[i] for a in self.arrays)
 
 
 @pytest.mark.parametrize("block", [1, 8 << 20])

@@ -12,6 +12,7 @@ from pathlib import Path
 import networks
 import numpy as np
 import pytest
+from stand_ins import KillAfter, Killed
 
 import nnfast as nf
 from nnfast.callbacks import Checkpoint
@@ -41,22 +42,6 @@ def train(model=None, epochs=4, callbacks=(), **settings):
     settings = {"batch_size": BATCH, "validation_split": 0.2, "verbose": 0} | settings
     history = model.fit(*data(), epochs=epochs, callbacks=list(callbacks), **settings)
     return model, history
-
-
-class Killed(BaseException):
-    pass
-
-
-class KillAfter(nf.Callback):
-    """Ends training as if the process had died, after some batches of this process; called before checkpoints are."""
-
-    def __init__(self, batches):
-        self.left = batches
-
-    def on_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left < 0:
-            raise Killed
 
 
 def same(a, b):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 from child import evaluate as run_python
+from stand_ins import Samples
 
 import nnfast as nf
 from nnfast.streams import is_stream
@@ -28,20 +29,6 @@ def data(rng):
 def mapped(data, tmp_path):
     np.save(tmp_path / "x.npy", data[0])
     return np.load(tmp_path / "x.npy", mmap_mode="r")
-
-
-class Samples:
-    """As a PyTorch Dataset."""
-
-    def __init__(self, *arrays):
-        self.arrays = arrays
-
-    def __len__(self):
-        return len(self.arrays[0])
-
-    def __getitem__(self, i):
-        assert type(i) is int
-        return tuple(a[i] for a in self.arrays)
 
 
 def batches(*arrays, size=32):

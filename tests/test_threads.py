@@ -70,13 +70,14 @@ def test_same_bits_for_any_number_of_threads(arguments):
 
 
 def test_the_norm_is_of_the_gradient_alone():
-    """A thread's first tile is a bias, with padding, at some of these sizes: nothing of an earlier tile may be in it."""
+    """A bias's tile, with padding, follows others at some of these sizes: nothing of them may be in it."""
     rng = np.random.default_rng(0)
     for inputs in range(60, 77, 2):
         x, y = rng.standard_normal((16, inputs)).astype(np.float32), rng.integers(0, 3, 16)
         results = []
         for n_threads in (1, 2, 3):
-            layers = [nf.Dense(17, activation="relu"), nf.Dense(64, activation="relu"), nf.Dense(3, activation="softmax")]
+            layers = [nf.Dense(17, activation="relu"), nf.Dense(64, activation="relu"),
+                      nf.Dense(3, activation="softmax")]
             model = nf.Sequential(layers, input_shape=(inputs,), seed=1)
             model.compile(nf.SGD(1.0, clip_norm=0.01), "cross_entropy", n_threads=n_threads)
             model.fit(x, y, batch_size=16, epochs=3, verbose=0)

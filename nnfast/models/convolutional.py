@@ -22,7 +22,8 @@ from ..layers import (
     Input,
     MaxPool2D,
 )
-from ..model import Model, Sequential
+from ..model import Model
+from ..sequential import Sequential
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,8 +23,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..layers import Dense
-from ..model import Sequential
 from ..regularizers import L1L2
+from ..sequential import Sequential
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

@@ -27,8 +27,9 @@ from .. import activations, losses, optimizers
 from ..callbacks import Callback
 from ..configurable import boolean, choose, integer, number
 from ..layers import Dense, Dropout
-from ..model import Model, Sequential
+from ..model import Model
 from ..regularizers import L2
+from ..sequential import Sequential
 from ..solvers import LBFGS
 
 if TYPE_CHECKING:
