@@ -54,7 +54,6 @@ typedef struct nn_window {
     ptrdiff_t row_pitch, column_pitch;  /* from tap to tap in x */
     ptrdiff_t step;             /* from window to window in x; in y windows follow each other */
     ptrdiff_t channels;
-    ptrdiff_t first_code, code_pitch;   /* the first tap's number; from row to row (1 from column to column) */
     int accumulate;             /* backward adds to dx instead of setting it */
 } nn_window;
 

@@ -1,8 +1,8 @@
 /* Windows over the pixels of an image: maximum and sum, and their gradients. A pixel is a run of channels, one vector of
  * channels at a time goes over the taps of a window, and a call takes a row of windows of one shape.
  *
- * The maximum notes which tap it came from, as a number of this precision: `code`. The gradient goes to that tap alone,
- * so equal values, and NaN, need no second look: the first maximum has it.
+ * The maximum notes which tap it came from, 0, 1, ... row by row, as a number of this precision: `code`. The gradient
+ * goes to that tap alone, so equal values, and NaN, need no second look: the first maximum has it.
  *
  * Fewer channels than a vector has lanes: a whole vector reaches into the next pixels, which a row's last windows must
  * not do, and what it writes there the next window writes once more.
@@ -11,7 +11,7 @@
 /* The first of a row's windows that may not reach beyond its own channels. */
 nn_inline ptrdiff_t NAME(exact_from)(const nn_window *w, ptrdiff_t windows)
 {
-    const ptrdiff_t beyond = w->channels < VL ? (VL - w->channels + w->channels - 1) / w->channels : 0;
+    const ptrdiff_t beyond = (VL - 1) / w->channels;
     return windows > beyond ? windows - beyond : 0;
 }
 
@@ -19,8 +19,8 @@ nn_inline ptrdiff_t NAME(exact_from)(const nn_window *w, ptrdiff_t windows)
 nn_inline void NAME(max_of_window)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t n,
                                    const real *x, real *y, real *code)
 {
-    const vec one = v_set1(1), jump = v_set1((real)(w->code_pitch - columns));
-    vec best = AT(x, n), from = v_set1((real)w->first_code), here = from;
+    const vec one = v_set1(1);
+    vec best = AT(x, n), from = v_zero(), here = from;
     NN_UNROLL
     for (ptrdiff_t r = 0; r < rows; r++) {
         NN_UNROLL
@@ -34,7 +34,6 @@ nn_inline void NAME(max_of_window)(const ptrdiff_t rows, const ptrdiff_t columns
             }
             here = v_add(here, one);
         }
-        here = v_add(here, jump);
     }
     PUT(y, best, n);
     if (code) PUT(code, from, n);
@@ -43,7 +42,7 @@ nn_inline void NAME(max_of_window)(const ptrdiff_t rows, const ptrdiff_t columns
 nn_inline void NAME(max_of_windows)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t windows,
                                     const real *x, real *y, real *code)
 {
-    const ptrdiff_t exact = w->channels < VL ? NAME(exact_from)(w, windows) : 0;
+    const ptrdiff_t exact = NAME(exact_from)(w, windows);
     for (ptrdiff_t i = 0; i < windows; i++) {
         ptrdiff_t j = 0;
         for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)
@@ -66,15 +65,15 @@ static void NAME(max_pool)(const nn_window *w, ptrdiff_t windows, const void *x,
 /* The same of dx. Taps are set from left to right: what one writes too much, its right neighbour corrects. */
 nn_inline ptrdiff_t NAME(exact_backward)(const nn_window *w, ptrdiff_t windows, ptrdiff_t columns, int accumulate)
 {
-    return w->channels < VL && !accumulate && w->step == columns * w->column_pitch && w->column_pitch == w->channels
+    return !accumulate && w->step == columns * w->column_pitch && w->column_pitch == w->channels
            ? NAME(exact_from)(w, windows) : 0;
 }
 
 nn_inline void NAME(max_of_window_backward)(const ptrdiff_t rows, const ptrdiff_t columns, const int accumulate,
                                             const nn_window *w, ptrdiff_t n, const real *dy, const real *code, real *dx)
 {
-    const vec g = AT(dy, n), from = AT(code, n), one = v_set1(1), jump = v_set1((real)(w->code_pitch - columns));
-    vec here = v_set1((real)w->first_code);
+    const vec g = AT(dy, n), from = AT(code, n), one = v_set1(1);
+    vec here = v_zero();
     NN_UNROLL
     for (ptrdiff_t r = 0; r < rows; r++) {
         NN_UNROLL
@@ -84,7 +83,6 @@ nn_inline void NAME(max_of_window_backward)(const ptrdiff_t rows, const ptrdiff_
             PUT(to, accumulate ? v_add(part, AT(to, n)) : part, n);
             here = v_add(here, one);
         }
-        here = v_add(here, jump);
     }
 }
 
@@ -131,7 +129,7 @@ nn_inline void NAME(sum_of_windows)(const ptrdiff_t rows, const ptrdiff_t column
                                     vec scale, const real *x, real *y)
 {
     /* In place, a whole vector would overwrite what is still to be read. */
-    const ptrdiff_t exact = w->channels < VL && x != y ? NAME(exact_from)(w, windows) : 0;
+    const ptrdiff_t exact = x != y ? NAME(exact_from)(w, windows) : 0;
     for (ptrdiff_t i = 0; i < windows; i++) {
         ptrdiff_t j = 0;
         for (; j + VL <= w->channels || (j == 0 && i < exact); j += VL)

@@ -85,6 +85,22 @@ def test_the_norm_is_of_the_gradient_alone():
         assert results[0] == results[1] == results[2], inputs
 
 
+def test_sums_over_all_tiles_keep_their_order():
+    """The norm and the penalty are summed in double precision: only a network of doubles shows all of their bits."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((64, 200)), rng.standard_normal((64, 4))
+    results = []
+    for n_threads in (1, 2, 3):
+        model = nf.Sequential([nf.Dense(300, activation="tanh", kernel_regularizer=nf.L1L2(1e-3, 1e-2)), nf.Dense(4)],
+                              input_shape=(200,), seed=1, dtype="float64")
+        losses = []
+        for clip_norm in (0.01, None):
+            model.compile(nf.SGD(0.1, clip_norm=clip_norm), "squared_error", n_threads=n_threads)
+            losses.append(model.fit(x, y, batch_size=16, epochs=3, verbose=0).history["loss"])
+        results.append((losses, bits(model)))
+    assert results[0] == results[1] == results[2]
+
+
 def test_same_bits_of_everything_else():
     x, y = data(600)
     results = []

@@ -366,8 +366,6 @@ cdef void pool_window(const Convolution *c, nn_window *w) noexcept nogil:
     w.row_pitch, w.column_pitch = c.window.OW * c.K, c.K
     w.step = c.pool.S * c.K
     w.channels = c.K
-    w.first_code = 0
-    w.code_pitch = c.pool.S
     w.accumulate = False
 
 

@@ -59,8 +59,6 @@ cdef extern from "nnfast.h":
         ptrdiff_t column_pitch
         ptrdiff_t step
         ptrdiff_t channels
-        ptrdiff_t first_code
-        ptrdiff_t code_pitch
         int accumulate
 
     ctypedef struct nn_depthwise:

@@ -49,14 +49,12 @@ cdef void pool_row(const nn_kernels *k, const Window *w, Py_ssize_t channels, Di
     op.column_pitch = w.dilation_w * channels
     op.step = w.stride_w * channels
     op.channels = channels
-    op.first_code = 0
     op.accumulate = accumulate or not apart(w)
     clip(start, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
     op.rows = r_hi - r_lo
     while j < w.OW:
         end = clip_run(j, w.OW, w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &lo, &hi)
         op.columns = hi - lo
-        op.code_pitch = op.columns      # taps outside the image have no number: there may be very many
         at = ((start + r_lo * w.dilation_h) * w.W + j * w.stride_w - w.pad_left + lo * w.dilation_w) * pixel
         scale = 1.0 / (w.R * w.S if include_pad else max(op.rows * op.columns, 1))
         if direction == MAX_FORWARD:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class NNClassifier(ClassifierMixin, Network):
-    """A network that tells classes apart: scikit-learn's `MLPClassifier`, many times faster, and more.
+    """A network that tells classes apart: scikit-learn's `MLPClassifier` with a compiled core, and more.
 
     Parameters
     ----------

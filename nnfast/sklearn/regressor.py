@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class NNRegressor(RegressorMixin, Network):
-    """A network that predicts numbers: scikit-learn's `MLPRegressor`, many times faster, and more.
+    """A network that predicts numbers: scikit-learn's `MLPRegressor` with a compiled core, and more.
 
     The arguments and attributes that are not listed here are those of `NNClassifier`.
 

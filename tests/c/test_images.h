@@ -65,8 +65,7 @@ static void check_pool(ptrdiff_t channels, ptrdiff_t windows, ptrdiff_t rows, pt
 {
     const ptrdiff_t width = (windows - 1) * stride + columns, n = rows * width * channels, m = windows * channels;
     const nn_window w = {.rows = rows, .columns = columns, .row_pitch = width * channels, .column_pitch = channels,
-                         .step = stride * channels, .channels = channels, .first_code = 2, .code_pitch = columns,
-                         .accumulate = stride < columns};
+                         .step = stride * channels, .channels = channels, .accumulate = stride < columns};
     void *x = random_array(n, -1, 1), *y = array(m), *code = array(m), *sum = array(m), *dy = random_array(m, -1, 1);
     void *dx = array(n), *spread = array(n);
     wide *expected = fenced((size_t)n * sizeof *expected), *shared = fenced((size_t)n * sizeof *shared);
@@ -102,7 +101,7 @@ static void check_pool(ptrdiff_t channels, ptrdiff_t windows, ptrdiff_t rows, pt
             expected[best] += get(dy, i * channels + c);
             expect(same_bits(at(y, i * channels + c), at(x, best), 1), "window %ld, channel %ld: not its maximum", (long)i,
                    (long)c);
-            expect(get(code, i * channels + c) == (wide)(tap + 2), "window %ld, channel %ld: code", (long)i, (long)c);
+            expect(get(code, i * channels + c) == (wide)tap, "window %ld, channel %ld: code", (long)i, (long)c);
             expect_near(sum, i * channels + c, 0.5L * total, 4 * epsilon() * size);
         }
     for (ptrdiff_t i = 0; i < n; i++) {
