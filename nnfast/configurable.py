@@ -6,7 +6,6 @@ an attribute of the same name. From it follow the configuration for files, `repr
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -149,6 +148,8 @@ ELSEWHERE = {
 
 
 def _did_you_mean(name, known):
+    import difflib
+
     elsewhere = ELSEWHERE.get(_normalised(name))
     if elsewhere in known:
         return f"; here it is called {elsewhere!r} (known: {', '.join(known)})"

@@ -54,11 +54,13 @@ def test_compiled_modules_use_the_limited_api():
 
 
 def test_import_is_fast():
-    # Processor time: the machine's other work is not nnfast's. The least of several: the first run reads the disk.
-    code = "import time, numpy; t = time.process_time(); import nnfast; print(time.process_time() - t)"
+    # Processor time of this thread: neither the machine's other work is nnfast's, nor the threads of NumPy's BLAS, which
+    # spin for a while after `import numpy`. One run in time is enough: the first reads the disk, and a core whose other
+    # half is busy is slower.
+    code = "import time, numpy; t = time.thread_time(); import nnfast; print(time.thread_time() - t)"
     # With bytecode on disk, as pip installs it.
-    seconds = min(float(evaluate(code, PYTHONDONTWRITEBYTECODE=None)) for _ in range(6))
-    assert seconds < IMPORT_SECONDS
+    seconds = (float(evaluate(code, PYTHONDONTWRITEBYTECODE=None)) for _ in range(20))
+    assert any(second < IMPORT_SECONDS for second in seconds)
 
 
 def test_import_loads_only_numpy_and_the_standard_library():

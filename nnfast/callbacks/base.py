@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -546,6 +545,8 @@ class ProgressBar(Callback):
         return self.verbose == 1
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        from importlib.util import find_spec
+
         self._first = self.params.get("initial_epoch", 0)
         notebook = "ipykernel" in sys.modules
         if self.verbose == 1 and (self.file is not None or notebook or sys.stderr.isatty()):
