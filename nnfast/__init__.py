@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from . import callbacks, datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
-from .files import FileFormatError, from_json, load, save, to_json
 from .layers import (
     Activation,
     Add,
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     from . import augment, data, interop, models, onnx, optimize, plot, sklearn, solvers
     from .c_source import export_c
     from .ensemble import fit_many, predict_many
+    from .files import FileFormatError, from_json, load, save, to_json
 
 __all__ = [
     "L1",
@@ -132,9 +132,10 @@ __all__ = [
 
 # What training and prediction do without is imported when first asked for. By name: where a function is, None for a
 # module.
-_LATER = {"augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble", "interop": None,
-          "models": None, "onnx": None, "optimize": None, "plot": None, "predict_many": "ensemble",
-          "sklearn": None, "solvers": None}
+_LATER = {"FileFormatError": "files", "augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble",
+          "from_json": "files", "interop": None, "load": "files", "models": None, "onnx": None, "optimize": None,
+          "plot": None, "predict_many": "ensemble", "save": "files", "sklearn": None, "solvers": None,
+          "to_json": "files"}
 
 
 if not TYPE_CHECKING:   # which would take it that there is any name

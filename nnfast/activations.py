@@ -20,13 +20,12 @@ softmax       exp(z_j) / sum_k exp(z_k), last axis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .configurable import choose, number
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What an activation needs.
 
     Attributes

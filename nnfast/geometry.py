@@ -19,8 +19,7 @@ at the bottom or right. An int is that much on each side.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .configurable import integer
 
@@ -31,8 +30,7 @@ MOST_NUMBERS = 2**40
 MOST_TAPS = 2**24
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A window that slides over an image; pairs are (vertical, horizontal), padding ((top, bottom), (left, right))."""
 
     input: tuple[int, int]

@@ -4,7 +4,7 @@ Values are numbered: the inputs first, then one per node in topological order. N
 """
 
 import zlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,7 @@ from . import layout
 from .layers import LAYERS, Input, Layer, ParameterSpec, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """One use of a layer: the numbers of the values it reads, and the indices of its parameters by short name."""
 
     layer: Layer
@@ -22,8 +21,7 @@ class Node:
     parameters: dict
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter with its full name, ``<layer>/<name>``."""
 
     name: str

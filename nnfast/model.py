@@ -10,7 +10,6 @@ Design:
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -236,10 +235,14 @@ class Model(Training, Derivatives):
         >>> model.clone().metadata
         {'unit': 'metres'}
         """
+        import json
+
         return json.loads(json.dumps(self._metadata))
 
     @metadata.setter
     def metadata(self, metadata: Config) -> None:
+        import json
+
         if not isinstance(metadata, dict):
             raise TypeError(f"metadata: expected a dict, got {type(metadata).__name__}")
         try:

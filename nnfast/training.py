@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -71,8 +70,7 @@ class TrainingError(FloatingPointError):
     """
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What `compile` was given, checked."""
 
     optimizer: optimizers.Optimizer
@@ -169,7 +167,7 @@ class Training:
         """Change the number of threads, and nothing else."""
         if self._settings.n_threads != n_threads:
             self._drop_plan()
-            self._settings = replace(self._settings, n_threads=n_threads)
+            self._settings = self._settings._replace(n_threads=n_threads)
 
     def _compiled(self):
         if self._settings is None:

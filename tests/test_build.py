@@ -54,9 +54,9 @@ def test_compiled_modules_use_the_limited_api():
 
 
 def test_import_is_fast():
-    # Processor time of this thread: neither the machine's other work is nnfast's, nor the threads of NumPy's BLAS, which
-    # spin for a while after `import numpy`. One run in time is enough: the first reads the disk, and a core whose other
-    # half is busy is slower.
+    # Processor time of this thread: neither the machine's other work is nnfast's, nor the threads of NumPy's BLAS,
+    # which spin for a while after `import numpy`. One run in time is enough: the first reads the disk, and a core whose
+    # other half is busy is slower.
     code = "import time, numpy; t = time.thread_time(); import nnfast; print(time.thread_time() - t)"
     # With bytecode on disk, as pip installs it.
     seconds = (float(evaluate(code, PYTHONDONTWRITEBYTECODE=None)) for _ in range(20))

@@ -87,7 +87,7 @@ def test_early_stopping_without_its_figure():
 
 def test_bar_of_a_notebook_without_widgets(monkeypatch):
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
-    monkeypatch.setattr("nnfast.callbacks.base.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)         # which would warn
     bar = ProgressBar(1, io.StringIO())
     bar.set_params({"epochs": 1, "steps": 1, "initial_epoch": 0})

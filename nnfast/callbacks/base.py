@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ if TYPE_CHECKING:
     from ..typing import Array, Callbacks, Config, Data, Logs, Mode, Verbose
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """Where `fit` stands: epochs done, batches done of the next one, and what these have added up.
 
     >>> Position(epoch=2, step=10)

@@ -15,8 +15,7 @@ import math
 import re
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
     from ..typing import Config, Shape, ShapeLike
 
 
-@dataclass(frozen=True, slots=True)
-class ParameterSpec:
+class ParameterSpec(NamedTuple):
     """A parameter a layer asks for; the model names it ``<layer>/<name>`` and owns its array.
 
     `kind` is "kernel" (trained, under regularizers), "bias" (trained, never penalised) or "state" (numbers that the
