@@ -6,10 +6,14 @@ For both dtypes and 1, 2 and 3 threads it runs `ours` on contiguous, strided and
 * the results agree with the reference within `tolerance`,
 * they have the same bits each time,
 * inputs are unchanged, and so is the memory around each `out` (guard zones filled with nan).
+
+Before each call the memory that calls borrow from each other is filled with nan.
 """
 import math
 
 import numpy as np
+
+from nnfast._core.memory import soil_spare
 
 THREADS = (1, 2, 3)
 DTYPES = (np.float32, np.float64)
@@ -94,7 +98,9 @@ def check_op(ours, reference, inputs, lengths=(1,), scales=(None,), names=("y",)
             for n_threads in THREADS:
                 given = [form(a) for a in rounded]
                 outs, checks = zip(*(guarded(shape, dtype) for shape in shapes), strict=True)
+                soil_spare()
                 plain = _results(ours(*given, out=None, n_threads=n_threads))
+                soil_spare()
                 filled = _results(ours(*given, out=outs[0] if len(outs) == 1 else outs, n_threads=n_threads))
                 where = f"{np.dtype(dtype).name}, {form.__name__}, {n_threads} threads: "
                 for a, b in zip(given, rounded, strict=True):

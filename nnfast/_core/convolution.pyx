@@ -23,7 +23,7 @@ from nnfast._core.kernel_gradient cimport (
 )
 from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
-from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release
+from nnfast._core.memory cimport Borrowed, address, aligned, borrow, give_back, nn_allocate, nn_release
 from nnfast._core.node cimport Context, Node, Tile, Value
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_flush_subnormals, nn_restore_subnormals, nn_team_size,
@@ -540,8 +540,8 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     cdef Forward job
     cdef Window geometry
     cdef const nn_kernels *k = kernels_of(x.itemsize)
-    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, transformed, each, total
-    cdef char *memory
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, transformed, each
+    cdef Borrowed memory
     cdef char *scratch
     read_window(&geometry, window)
     describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
@@ -551,34 +551,32 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size)
     transformed = aligned(transformed_bytes(&c))
     each = aligned(c.scratch)
-    total = bias_size + packed + transformed + n_threads * each
-    memory = <char *>nn_allocate(total)
-    if memory == NULL:
-        raise MemoryError(f"{total} bytes for a convolution")
+    borrow(&memory, bias_size + packed + transformed + n_threads * each)
     if b is not None:       # tiles read whole vectors of it
-        memcpy(memory, address(b), c.K * size)
-        sum.bias = memory
+        memset(memory.at, 0, bias_size)
+        memcpy(memory.at, address(b), c.K * size)
+        sum.bias = memory.at
     memset(&job, 0, sizeof(Forward))
     job.c = &c
     job.sum = &sum
     job.w = address(w)
-    job.packed = memory + bias_size
+    job.packed = memory.at + bias_size
     job.samples = samples
     sum.x = address(x)
     sum.x_sample = geometry.H * geometry.W * c.C
     sum.y = address(out, True)
     sum.y_sample = geometry.OH * geometry.OW * c.K
-    sum.w = memory + bias_size
+    sum.w = job.packed
     sum.relu = activation == "relu"
-    sum.u = c.transformed = memory + bias_size + packed
-    scratch = memory + bias_size + packed + transformed
+    sum.u = c.transformed = job.packed + packed
+    scratch = c.transformed + transformed
     with nogil:
         if n_threads == 1:
             forward_share(&job, 0, 1, scratch)
         else:
             with parallel(num_threads=n_threads):
                 forward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
-    nn_release(memory, total)
+    give_back(&memory)
     if activation == "softmax":
         softmax_forward(out, out, c.K, n_threads)
     elif activation not in ("linear", "relu"):
@@ -656,9 +654,9 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef Convolution c
     cdef Window geometry
     cdef const nn_kernels *k = kernels_of(x.itemsize)
-    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], packed, flipped, each, total, sums, wide = 0
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], packed, flipped, each, sums, wide = 0
     cdef Py_ssize_t transformed = 0
-    cdef char *memory
+    cdef Borrowed memory
     cdef char *after
     cdef char *scratch
     cdef Backward job
@@ -674,22 +672,19 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     each = aligned(c.scratch) + aligned(tile_room(&c) * size)
     if dx is not None and c.winograd:
         transformed = aligned(transformed_bytes(&c))
-    total = packed + flipped + transformed + sums + wide + n_threads * each
-    memory = <char *>nn_allocate(total)
-    if memory == NULL:
-        raise MemoryError(f"{total} bytes for a convolution's gradients")
+    borrow(&memory, packed + flipped + transformed + sums + wide + n_threads * each)
     memset(&job, 0, sizeof(Backward))
     job.c = &c
     job.samples = samples
-    job.packed = memory
+    job.packed = memory.at
     job.x, job.dy = address(x), address(dy)
     job.x_sample = geometry.H * geometry.W * c.C
     job.y_sample = geometry.OH * geometry.OW * c.K
-    c.transformed_flipped = memory + packed + flipped
+    c.transformed_flipped = memory.at + packed + flipped
     after = c.transformed_flipped + transformed     # what the kernels need not
     scratch = after + sums + wide
     if dx is not None:
-        c.flipped = memory + packed
+        c.flipped = memory.at + packed
         job.w = address(w)
         job.dx = after + sums if wide else address(dx, True)
     if dw is not None:
@@ -706,6 +701,6 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
         add_neighbours(k, job.dx, samples * geometry.H * geometry.W * c.C, c.K // c.C, False, address(dx, True))
     if db is not None:
         k.column_sum(samples, c.K, job.sums, round_up(c.K, k.vl), address(db, True))
-    nn_release(memory, total)
+    give_back(&memory)
 
 

@@ -14,10 +14,8 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels
-from nnfast._core.memory cimport nn_allocate, nn_release
+from nnfast._core.memory cimport Borrowed, borrow, give_back
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
-
-import threading
 
 cdef enum:
     PANEL_BYTES = 20480     # one panel of B in L1, beside the tile of A
@@ -29,12 +27,6 @@ cdef enum:
     COPY_BYTES = 1024       # strides that are multiples of this fall into few sets of L1
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
-
-# Scratch memory of an earlier multiply_parallel, for the next one: new pages cost more than a small product.
-cdef char *spare = NULL
-cdef Py_ssize_t spare_bytes = 0
-spare_lock = threading.Lock()
-
 
 cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
     """KC: rows of B in one panel."""
@@ -217,27 +209,14 @@ cdef int multiply_parallel(const Product *x, int n_threads) except -1:
     cdef double work = <double>x.M * <double>x.N * <double>x.K
     if work < n_threads * WORK_PER_THREAD:
         n_threads = max(1, <int>(work / WORK_PER_THREAD))
-    global spare, spare_bytes
-    cdef Py_ssize_t each = scratch_bytes(x.k), bytes_held = each * n_threads
-    cdef char *scratch = NULL
-    with spare_lock:
-        if spare_bytes >= bytes_held:
-            scratch, bytes_held = spare, spare_bytes
-            spare, spare_bytes = NULL, 0
-    if scratch == NULL:
-        scratch = <char *>nn_allocate(bytes_held)
-        if scratch == NULL:
-            raise MemoryError()
+    cdef Py_ssize_t each = scratch_bytes(x.k)
+    cdef Borrowed scratch
+    borrow(&scratch, each * n_threads)
     with nogil:
         if n_threads == 1:
-            multiply_share(x, 0, 1, scratch)
+            multiply_share(x, 0, 1, scratch.at)
         else:
             with parallel(num_threads=n_threads):
-                multiply_share(x, threadid(), nn_team_size(), scratch + threadid() * each)
-    with spare_lock:
-        if spare == NULL:
-            spare, spare_bytes = scratch, bytes_held
-            scratch = NULL
-    if scratch != NULL:
-        nn_release(scratch, bytes_held)
+                multiply_share(x, threadid(), nn_team_size(), scratch.at + threadid() * each)
+    give_back(&scratch)
     return 0

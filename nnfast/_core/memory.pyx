@@ -1,6 +1,56 @@
 """Addresses of arrays and memory of our own."""
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport calloc
+from libc.string cimport memset
+
+import threading
+
+cdef enum:
+    MOST_SPARE = 67108864   # bytes
+
+# What an earlier call gave back, for the next one.
+cdef Borrowed spare
+spare.at = NULL
+spare.size = 0
+spare_lock = threading.Lock()
+
+
+cdef int borrow(Borrowed *memory, Py_ssize_t size) except -1:
+    """At least `size` bytes with anything in them, for one call: new pages cost more than a small sum."""
+    global spare
+    memory.at = NULL
+    with spare_lock:
+        if spare.size >= size:
+            memory[0] = spare
+            spare.at, spare.size = NULL, 0
+    if memory.at == NULL:
+        memory.at = <char *>nn_allocate(size)
+        memory.size = size
+        if memory.at == NULL:
+            raise MemoryError(f"{size} bytes for a call's own use")
+    return 0
+
+
+cdef int give_back(Borrowed *memory) except -1:
+    """The larger one of this and the spare one is kept, unless it is very large."""
+    global spare
+    cdef Borrowed unwanted = memory[0]
+    if memory.size <= MOST_SPARE:
+        with spare_lock:
+            if spare.size < memory.size:
+                unwanted = spare
+                spare = memory[0]
+    if unwanted.at != NULL:
+        nn_release(unwanted.at, unwanted.size)
+    return 0
+
+
+def soil_spare():
+    """Fill it with the bits of NaN: for tests, which find out so who takes it for zeros."""
+    with spare_lock:
+        if spare.at != NULL:
+            memset(spare.at, 0xFF, spare.size)
+        return spare.size
 
 
 cdef char *address(object array, bint writable=False) except? NULL:

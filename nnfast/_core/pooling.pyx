@@ -13,7 +13,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport kernels_of, nn_kernels, nn_window
-from nnfast._core.memory cimport address, nn_allocate, nn_release
+from nnfast._core.memory cimport Borrowed, address, borrow, give_back
 from nnfast._core.node cimport Context, Node, Value
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 from nnfast._core.window cimport Window, clip, clip_run, read_window
@@ -190,7 +190,7 @@ cdef void share(const Job *job, int part, int team) noexcept nogil:
 
 
 cdef int run(Job *job, array, window, int n_threads) except -1:
-    cdef Py_ssize_t bytes_held = 0
+    cdef Borrowed memory
     cdef double work
     read_window(&job.window, window)
     job.k = kernels_of(array.itemsize)
@@ -199,10 +199,8 @@ cdef int run(Job *job, array, window, int n_threads) except -1:
     if work < n_threads * WORK_PER_THREAD:
         n_threads = max(1, <int>(work / WORK_PER_THREAD))
     if job.direction == MAX_BACKWARD:
-        bytes_held = 2 * n_threads * job.window.OW * job.channels * job.k.real_size
-        job.code = <char *>nn_allocate(bytes_held)
-        if job.code == NULL:
-            raise MemoryError(f"{bytes_held} bytes for pooling")
+        borrow(&memory, 2 * n_threads * job.window.OW * job.channels * job.k.real_size)
+        job.code = memory.at
     with nogil:
         if n_threads == 1:
             share(job, 0, 1)
@@ -210,7 +208,7 @@ cdef int run(Job *job, array, window, int n_threads) except -1:
             with parallel(num_threads=n_threads):
                 share(job, threadid(), nn_team_size())
     if job.code != NULL:
-        nn_release(job.code, bytes_held)
+        give_back(&memory)
     return 0
 
 
