@@ -18,6 +18,7 @@ at the bottom or right. An int is that much on each side.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -95,6 +96,26 @@ def check_groups(owner, n_groups, channels, filters):
     return n_groups
 
 
+def _remembered(place):
+    """`place` without deriving anew what was derived for the same arguments: it would be half of a small call's time.
+
+    Only plain integers and texts are looked up: True, 1.0 and 1 are one key, but not one value.
+    """
+    known = functools.lru_cache(512)(place)
+
+    @functools.wraps(place)
+    def found(owner, *arguments, **named):
+        return (known if all(map(_plain, (*arguments, *named.values()))) else place)(owner, *arguments, **named)
+
+    return found
+
+
+def _plain(value):
+    kind = type(value)
+    return kind is int or kind is str or value is None or (kind is tuple and all(type(entry) is int for entry in value))
+
+
+@_remembered
 def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels=1):
     """The `Window` of a kernel over spatial sizes `shape`, (L,) or (H, W), with so many channels before or after it.
 
@@ -128,6 +149,7 @@ def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels
     return Window(tuple(shape), tuple(output), kernel, stride, pairs, dilation)
 
 
+@_remembered
 def pooling_window(owner, shape, kernel, stride=None, padding="valid"):
     """The `Window` of a pooling over spatial sizes `shape`; the stride is the kernel's size unless given.
 

@@ -12,7 +12,6 @@ Before each call the memory that calls borrow from each other is filled with nan
 import math
 
 import numpy as np
-
 from nnfast._core.memory import soil_spare
 
 THREADS = (1, 2, 3)
