@@ -115,10 +115,18 @@ def test_every_combination(kernel, rng):
 
 
 @pytest.mark.parametrize("c, multiplier", [(1, 3), (3, 1), (5, 2), (8, 1), (15, 3), (16, 1), (17, 1), (33, 2), (64, 1)])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
 def test_depthwise(c, multiplier, stride, rng):
-    x, w, b = rng.normal(size=(2, 6, 7, c)), rng.normal(size=(3, 3, 1, c * multiplier)), rng.normal(size=c * multiplier)
+    # A row has blocks of pixels, pixels left over and pixels whose taps do not all lie inside the image.
+    k = c * multiplier
+    x, w, b = rng.normal(size=(2, 6, 15, c)), rng.normal(size=(3, 3, 1, k)), rng.normal(size=k)
     conv_case(x, w, b, groups=c, stride=stride, padding="same")
+
+
+@pytest.mark.parametrize("dilation, stride", [((1, 2), 1), ((2, 1), 2), (2, 2), ((1, 2), 3)])
+def test_depthwise_with_dilation(dilation, stride, rng):
+    x, w, b = rng.normal(size=(2, 7, 21, 17)), rng.normal(size=(3, 3, 1, 17)), rng.normal(size=17)
+    conv_case(x, w, b, groups=17, stride=stride, dilation=dilation, padding="same")
 
 
 @pytest.mark.parametrize("c, k, groups", [(4, 4, 2), (6, 9, 3), (32, 64, 4), (34, 66, 2), (8, 16, 8)])
