@@ -53,22 +53,24 @@ static double NAME(absolute_maximum)(ptrdiff_t n, const void *x_)
 {
     const real *x = x_;
     /* x * 0 is 0 for finite x and NaN otherwise: one sum tells whether any was not. */
-    vec largest[2] = {v_zero(), v_zero()}, taint[2] = {v_zero(), v_zero()};
+    vec largest[4] = {v_zero(), v_zero(), v_zero(), v_zero()}, taint[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
     ptrdiff_t i = 0;
-    for (; i + 2 * VL <= n; i += 2 * VL)
-        for (int k = 0; k < 2; k++) {
+    for (; i + 4 * VL <= n; i += 4 * VL) {
+        NN_UNROLL
+        for (int k = 0; k < 4; k++) {
             const vec a = v_load(x + i + k * VL);
             largest[k] = v_max(v_abs(a), largest[k]);
             taint[k] = v_fma(a, v_zero(), taint[k]);
         }
+    }
     for (; i < n; i += VL) {
         const vec a = v_load_n(x + i, n - i < VL ? n - i : VL);
         largest[0] = v_max(v_abs(a), largest[0]);
         taint[0] = v_fma(a, v_zero(), taint[0]);
     }
-    if (v_any(v_isnan(v_add(taint[0], taint[1]))))
+    if (v_any(v_isnan(v_add(v_add(taint[0], taint[1]), v_add(taint[2], taint[3])))))
         return INFINITY;
-    return v_hmax(v_max(largest[0], largest[1]));
+    return v_hmax(v_max(v_max(largest[0], largest[1]), v_max(largest[2], largest[3])));
 }
 
 nn_inline real NAME(sign)(real w) { return (real)((w > 0) - (w < 0)); }

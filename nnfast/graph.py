@@ -125,10 +125,15 @@ class Graph:
     def initial_values(self, seed, dtype):
         """Fresh arrays, one per parameter; each draws from a stream of its own, keyed by seed and name."""
         values = []
+        # A new Philox takes longer than most parameters' numbers: one is set to the start of every stream instead.
+        key = np.array([seed & (2**64 - 1), 0], dtype=np.uint64)
+        bits = np.random.Philox(key=key)
+        rng, start = np.random.Generator(bits), bits.state
         for parameter in self.parameters:
             spec = parameter.spec
-            key = np.array([seed & (2**64 - 1), zlib.crc32(parameter.name.encode())], dtype=np.uint64)
-            rng = np.random.Generator(np.random.Philox(key=key))
+            key[1] = zlib.crc32(parameter.name.encode())
+            start["state"]["key"] = key
+            bits.state = start
             value = np.asarray(spec.initializer(spec.shape, spec.fan_in, spec.fan_out, rng, dtype), dtype=dtype)
             if value.shape != spec.shape:
                 raise ValueError(f"{parameter.name}: {spec.initializer!r} made shape {value.shape}, "

@@ -1,5 +1,5 @@
-/* Zeroed, cache-line aligned memory. Large blocks come straight from the system: pages that are never touched cost
- * nothing, and huge pages spare the strided walks over weights their address translation misses. */
+/* Zeroed, cache-line aligned memory. Blocks of many pages come straight from the system: those that are never touched
+ * cost nothing. In large blocks huge pages spare the strided walks over weights their address translation misses. */
 #ifndef NNFAST_MEMORY_H
 #define NNFAST_MEMORY_H
 
@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NN_PAGES ((size_t)256 << 10)
 #define NN_LARGE ((size_t)4 << 20)
 #define NN_ROUND(size) (((size) + 65535) / 65536 * 65536)    /* whole pages, whatever their size */
 
@@ -26,10 +27,11 @@ static inline void nn_release(void *p, size_t size) { (void)size; _aligned_free(
 #endif
 static inline void *nn_allocate(size_t size)
 {
-    if (size >= NN_LARGE) {
-        const size_t huge = (size_t)2 << 20, kept = NN_ROUND(size);
+    if (size >= NN_PAGES) {
+        const size_t huge = size >= NN_LARGE ? (size_t)2 << 20 : 0, kept = NN_ROUND(size);
         char *p = (char *)mmap(NULL, kept + huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == (char *)MAP_FAILED) return NULL;
+        if (!huge) return p;
         /* Begin at a huge page's border; give back what lies before it and what is left over behind. */
         const size_t skip = (huge - (size_t)p % huge) % huge;
         if (skip) munmap(p, skip);
@@ -46,7 +48,7 @@ static inline void *nn_allocate(size_t size)
 }
 static inline void nn_release(void *p, size_t size)
 {
-    if (size >= NN_LARGE) munmap(p, NN_ROUND(size));
+    if (size >= NN_PAGES) munmap(p, NN_ROUND(size));
     else free(p);
 }
 #endif
