@@ -22,7 +22,7 @@ from libc.string cimport memcpy, memset
 from nnfast._core.augment cimport augment, mixing_share
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport address, aligned, nn_allocate, table
+from nnfast._core.memory cimport address, aligned, nn_allocate, nn_prefetch, table
 from nnfast._core.network cimport (
     BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
     LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job, Network, Report, Source, Status,
@@ -49,11 +49,19 @@ cdef double LARGEST_FLOAT64 = 1e150
 STATUS = ("ok", "loss", "gradient")
 
 
+cdef enum:
+    AHEAD = 2048            # bytes of the rows after the one that is read
+
+
 cdef inline void gather_input(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i,
                               Py_ssize_t b, char *to) noexcept nogil:
     """Row b of input i, as it is trained with but for mixup."""
     cdef Source *source = &job.inputs[i]
-    cdef Py_ssize_t at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
+    cdef Py_ssize_t at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b, soon
+    if ctx.sample != NULL:      # scattered rows, of which the processor cannot know the next
+        soon = b + 1 + AHEAD // (1 + source.row_bytes)
+        if soon < ctx.batch:
+            nn_prefetch(source.data + ctx.sample[soon] * source.row_bytes, min(source.row_bytes, <Py_ssize_t>AHEAD))
     read_sample(k, port, source.kind, source.data + at * source.row_bytes, to, ctx.scratch)
     if job.n_operations > 0:
         augment(k, port, job.operations, job.n_operations, ctx, i, b, to)

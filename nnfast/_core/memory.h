@@ -7,6 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Have `size` bytes, whose use is near, brought into the caches. Any address will do. */
+static inline void nn_prefetch(const void *p, size_t size)
+{
+#if defined(__GNUC__)
+    for (size_t at = 0; at < size; at += 64) __builtin_prefetch((const char *)p + at, 0, 3);
+#else
+    (void)p;
+    (void)size;
+#endif
+}
+
 #define NN_PAGES ((size_t)256 << 10)
 #define NN_LARGE ((size_t)4 << 20)
 #define NN_ROUND(size) (((size) + 65535) / 65536 * 65536)    /* whole pages, whatever their size */

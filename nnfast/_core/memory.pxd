@@ -1,6 +1,7 @@
 cdef extern from "memory.h" nogil:
     void *nn_allocate(size_t size) noexcept
     void nn_release(void *p, size_t size) noexcept
+    void nn_prefetch(const void *p, size_t size) noexcept
 
 cdef struct Borrowed:
     char *at
