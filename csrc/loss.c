@@ -70,35 +70,37 @@ nn_inline void NAME(softmax_cross_entropy_row)(ptrdiff_t n, const vec outside, c
     }
 }
 
-/* The same for up to VL rows that are no longer than a vector: lane r is row r, so no lane of an exponential is wasted.
- * A row's sum runs over its numbers in order, whatever rows it is taken with. */
+#define SHORT (2 * VL)
+
+/* The same for up to VL rows of SHORT numbers at most: lane r is row r, so no lane of an exponential is wasted and no
+ * vector is summed across. A row's sum runs over its numbers in order, whatever rows it is taken with. */
 nn_inline void NAME(softmax_cross_entropy_short)(ptrdiff_t rows, ptrdiff_t n, const real *z, ptrdiff_t ldz,
                                                  const real *t, ptrdiff_t ldt, const int32_t *labels,
-                                                 const real *scale, double *loss, real *p, ptrdiff_t ldp, real *dz,
+                                                 const real *scale_, double *loss, real *p, ptrdiff_t ldp, real *dz,
                                                  ptrdiff_t ld_dz)
 {
-    real column[VL][VL], highest[VL], logarithm[VL], mass[VL], linear[VL];
+    real column[SHORT][VL], target[SHORT][VL], label_logit[VL], logarithm[VL], masses[VL], linears[VL];
+    const vec zero = v_zero(), scale = v_load(scale_);
+    vec mass = v_set1(1), linear, sum = zero;
 
-    v_store(column[0], v_zero());       /* n > 0, which compilers do not know */
-    for (ptrdiff_t j = 0; j < n; j++) {
-        v_store(column[j], v_zero());
-        for (ptrdiff_t r = 0; r < rows; r++) column[j][r] = z[r * ldz + j];
-    }
-    vec top = v_load(column[0]), sum = v_zero();
+    v_store(column[0], zero);       /* n > 0, which compilers do not know */
+    for (ptrdiff_t j = 0; j < n; j++) v_store(column[j], zero);
+    NAME(transpose)(rows, n, z, ldz, column, VL);
+    vec top = v_load(column[0]);
     for (ptrdiff_t j = 1; j < n; j++) top = v_max(top, v_load(column[j]));
-    v_store(highest, top);
-    v_store(mass, v_set1(1));
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        if (!t) {
-            linear[r] = highest[r] - z[r * ldz + labels[r]];
-            continue;
-        }
-        mass[r] = linear[r] = 0;
+    if (t) {
+        for (ptrdiff_t j = 0; j < n; j++) v_store(target[j], zero);
+        NAME(transpose)(rows, n, t, ldt, target, VL);
+        mass = linear = zero;
         for (ptrdiff_t j = 0; j < n; j++) {
-            const real tj = t[r * ldt + j];
-            mass[r] += tj;
-            if (tj != 0) linear[r] += tj * (highest[r] - column[j][r]);
+            const vec tj = v_load(target[j]);
+            mass = v_add(mass, tj);
+            linear = v_add(linear, v_select(v_eq(tj, zero), zero, v_mul(tj, v_sub(top, v_load(column[j])))));
         }
+    } else {
+        v_store(label_logit, zero);
+        for (ptrdiff_t r = 0; r < rows; r++) label_logit[r] = z[r * ldz + labels[r]];
+        linear = v_sub(top, v_load(label_logit));
     }
     for (ptrdiff_t j = 0; j < n; j++) {
         const vec power = v_exp_brief(v_sub(v_load(column[j]), top));
@@ -106,21 +108,20 @@ nn_inline void NAME(softmax_cross_entropy_short)(ptrdiff_t rows, ptrdiff_t n, co
         sum = v_add(sum, power);
     }
     v_store(logarithm, v_log(sum));
-    for (ptrdiff_t r = 0; r < rows; r++) loss[r] = (double)mass[r] * (double)logarithm[r] + (double)linear[r];
+    v_store(masses, mass);
+    v_store(linears, linear);
+    for (ptrdiff_t r = 0; r < rows; r++) loss[r] = (double)masses[r] * (double)logarithm[r] + (double)linears[r];
 
-    const vec factor = v_div(v_set1(1), sum), masses = v_load(mass);
+    const vec factor = v_div(v_set1(1), sum);
+    for (ptrdiff_t j = 0; j < n; j++) v_store(column[j], v_mul(v_load(column[j]), factor));
+    if (p) NAME(transpose)(n, rows, column, VL, p, ldp);
+    if (!dz) return;
     for (ptrdiff_t j = 0; j < n; j++) {
-        const vec pj = v_mul(v_load(column[j]), factor);
-        v_store(column[j], pj);
-        if (p)
-            for (ptrdiff_t r = 0; r < rows; r++) p[r * ldp + j] = column[j][r];
-        if (!dz) continue;
-        v_store(column[j], v_mul(pj, masses));
-        for (ptrdiff_t r = 0; r < rows; r++) {
-            const real tj = t ? t[r * ldt + j] : (real)(labels[r] == j);
-            dz[r * ld_dz + j] = scale[r] * (column[j][r] - tj);
-        }
+        const vec pj = v_load(column[j]);
+        v_store(column[j], v_mul(scale, t ? v_sub(v_mul(pj, mass), v_load(target[j])) : pj));
     }
+    NAME(transpose)(n, rows, column, VL, dz, ld_dz);
+    for (ptrdiff_t r = 0; !t && r < rows; r++) dz[r * ld_dz + labels[r]] -= scale_[r];
 }
 
 static void NAME(loss_softmax_cross_entropy)(ptrdiff_t m, ptrdiff_t n, const void *y_, ptrdiff_t ldy, const void *t_,
@@ -138,8 +139,9 @@ static void NAME(loss_softmax_cross_entropy)(ptrdiff_t m, ptrdiff_t n, const voi
     v_store(parts.sum, v_set1(1));
     for (ptrdiff_t i = 0; i < m; i += VL) {
         const ptrdiff_t rows = m - i < VL ? m - i : VL;
-        if (n <= VL) {
+        if (n <= SHORT) {
             real scales[VL];
+            v_store(scales, v_zero());
             for (ptrdiff_t r = 0; r < rows; r++) scales[r] = (real)(weight ? scale * weight[i + r] : scale);
             NAME(softmax_cross_entropy_short)(rows, n, y + i * ldy, ldy, t ? t + i * ldt : NULL, ldt,
                                               t ? NULL : labels + i, scales, loss + i,
