@@ -7,8 +7,9 @@ sums exist and the bits do not depend on the number of threads.
         copy x at these pixels, the tile's rows of it, and dz, the tile's columns, side by side: both stay in L1 and L2
         for a panel, for MR rows:   a product x' dz over the pixels, in registers
 
-A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. With few channels
-a tile takes in whole kernel rows, of which the taps lie side by side in an image that is copied once with its padding.
+A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied, and x is not
+where it serves few panels. With few channels a tile takes in whole kernel rows, of which the taps lie side by side in an
+image that is copied once with its padding. A depthwise kernel's gradient copies nothing.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
@@ -29,8 +30,7 @@ cdef enum:
     FEW_CHANNELS = 64
     FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place, in parts that
     IN_PLACE = 6144         # numbers at once stay in L1
-    SHORT_RUN = 16          # numbers in a kernel row
-    LONG_RUN = 192
+    LONG_RUN = 192          # numbers in a kernel row
     LONG_ROW = 256          # pixels: longer rows are cut
 
 
@@ -102,7 +102,7 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     if c.depthwise:
         image = ((w.R - 1) * w.dilation_h + 1) * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1)
         return 2 * c.rows * sizeof(ptrdiff_t) + (image * DEPTHWISE_PANELS * c.k.nr * size if c.K != c.C else 0)
-    return (LONG_ROW * (padded(LONG_RUN) + padded(PANELS * c.k.nr)) + (image * c.C + 16 if whole_rows(c) else 0)) * size
+    return (LONG_ROW * padded(PANELS * c.k.nr) + (image * c.C + 16 if whole_rows(c) else LONG_ROW * padded(ROWS))) * size
 
 
 cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -242,18 +242,17 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
 cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                         Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t lo, Py_ssize_t hi, char *to,
                         char *scratch, const char *dz_end) noexcept nogil:
-    """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image. Short runs are copied
-    once more, side by side, as whole vectors: what is too much of one is overwritten by the next, or lies in the padding
-    of scratch."""
+    """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, run = w.S * c.C, r0 = lo // run, r1 = hi // run, r, b, i, i_end, j, j_end, q
-    cdef Py_ssize_t rows = hi - lo, x_pitch = padded(rows), dz_pitch = padded(columns), pitch, m, n
+    cdef Py_ssize_t rows = hi - lo, dz_pitch = padded(columns), pitch, m
     cdef Py_ssize_t band = max(1, BAND // w.OW)
     cdef ptrdiff_t offset[BAND]
     cdef nn_brgemm op
-    cdef char *dz_copy = scratch + LONG_ROW * x_pitch * size
-    cdef char *image = dz_copy + LONG_ROW * dz_pitch * size
+    cdef char *image = scratch + LONG_ROW * dz_pitch * size
+    op.a_col = w.stride_w * c.C
+    op.ldb = dz_pitch
     for b in range(batch):
         i = 0
         while i < w.OH:
@@ -267,27 +266,17 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                             i * w.stride_h + r0 * w.dilation_h - w.pad_top,
                             (i_end - 1 - i) * w.stride_h + (r1 - 1 - r0) * w.dilation_h + 1, j * w.stride_w - w.pad_left,
                             pitch // c.C, 0, c.C, image)
-                n = 0
-                for q in range(i_end - i):
-                    for r in range(r1 - r0 if run < SHORT_RUN else 0):
-                        k.copy(m, round_up(run, k.vl), image + (q * w.stride_h + r * w.dilation_h) * pitch * size,
-                               w.stride_w * c.C, scratch + (n * x_pitch + r * run) * size, x_pitch)
+                op.k = m
+                op.count = i_end - i
+                op.a_offset = offset if op.count > 1 else NULL
+                op.b_step = m * dz_pitch
+                for q in range(op.count):
                     offset[q] = q * w.stride_h * pitch
                     copy_vectors(k, m, columns, dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, c.K,
-                                 dz_copy + n * dz_pitch * size, dz_pitch, dz_end)
-                    n += m
-                if run < SHORT_RUN:
-                    multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
-                else:
-                    op.k = m
-                    op.count = i_end - i
-                    op.a_offset = offset if op.count > 1 else NULL
-                    op.b_step = m * dz_pitch
-                    op.a_col = w.stride_w * c.C
-                    op.ldb = dz_pitch
-                    for r in range(r1 - r0):
-                        multiply(k, &op, r * run, (r + 1) * run, rows, columns,
-                                 image + r * w.dilation_h * pitch * size, dz_copy, to)
+                                 scratch + q * op.b_step * size, dz_pitch, dz_end)
+                for r in range(r1 - r0):
+                    multiply(k, &op, r * run, (r + 1) * run, rows, columns,
+                             image + r * w.dilation_h * pitch * size, scratch, to)
                 j = j_end
             i = i_end
 
