@@ -121,12 +121,15 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
             for (int j = 0; j < vectors; j++) acc[i][j] = v_max(v_zero(), acc[i][j]);   /* nan comes through */
         }
     }
+    /* Where rows follow one another the next ones write over what is too much of a vector: but for the last rows whole
+     * vectors may be stored, which takes a fraction of the time. */
+    const ptrdiff_t whole = last == VL ? rows : ldc == n ? rows - (vectors * VL + n - 1) / n + 1 : 0;
     NN_UNROLL
     for (int i = 0; i < rows; i++) {
         NN_UNROLL
         for (int j = 0; j < vectors; j++) {
             real *at = c + i * ldc + j * VL;
-            if (j + 1 < vectors || last == VL) v_store(at, acc[i][j]);
+            if (j + 1 < vectors || i < whole) v_store(at, acc[i][j]);
             else v_store_n(at, acc[i][j], last);
         }
     }

@@ -129,6 +129,16 @@ def test_depthwise_with_dilation(dilation, stride, rng):
     conv_case(x, w, b, groups=17, stride=stride, dilation=dilation, padding="same")
 
 
+@pytest.mark.parametrize("c, k, groups, where", [
+    (6, 16, 1, {}), (1, 64, 1, {"padding": 1}), (4, 32, 2, {"dilation": (1, 2)}), (17, 40, 1, {"stride": 2}),
+    (3, 24, 1, {"padding": ((4, 3), (4, 0))}),
+])
+def test_large_kernel_of_a_small_image(c, k, groups, where, rng):
+    # Most taps of dx lie in dy's padding.
+    x, w, b = rng.normal(size=(3, 8, 9, c)), rng.normal(size=(5, 5, c // groups, k)), rng.normal(size=k)
+    conv_case(x, w, b, groups=groups, **where)
+
+
 @pytest.mark.parametrize("c, k, groups", [(4, 4, 2), (6, 9, 3), (32, 64, 4), (34, 66, 2), (8, 16, 8)])
 def test_groups(c, k, groups, rng):
     conv_case(rng.normal(size=(2, 5, 4, c)), rng.normal(size=(3, 2, c // groups, k)), rng.normal(size=k), groups=groups,

@@ -201,6 +201,7 @@ cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) n
     x.taps_w, x.first_w, x.spacing_w = across.count, across.first_output, across.spacing
     x.y_pixel = w.stride_w * x.K
     x.y_row = w.stride_h * w.W * x.K
+    x.gradient = True
     x.winograd = c.winograd
     x.u = c.transformed_flipped
     prepare(x)

@@ -18,8 +18,10 @@ cdef struct Correlation:
     const char *w                       # a packed matrix [taps_h * taps_w * C / groups][K / groups] for each group
     const char *bias                    # K values with a vector of padding, or NULL
     bint accumulate, relu
+    bint gradient                       # dy is x: neither bias nor relu will be asked for
     # by `prepare`
     bint copied                         # x is copied to scratch, with its zeros around it
+    bint by_columns                     # y is summed in memory, taps of one column after another, without zeros of x
     bint merged                         # the taps of a row are one run of numbers
     Py_ssize_t segments                 # pieces of an output row
     Py_ssize_t per_sample               # units of work in a sample: pieces of rows, or rows of tiles

@@ -10,7 +10,8 @@ A convolution is one such sum; its input gradient is one for every phase of the 
                 for a row, for a tile (MR pixels):   y's tile stays in registers
 
 With NHWC a tile's pixels are rows of A in place. The taps of one kernel row are one run of numbers where they are next
-to each other, so A_i is a kernel row and not a tap. The cuts along taps and channels depend on the shape alone: the bits
+to each other, so A_i is a kernel row and not a tap. Where much of a row would be zeros, as in the input gradient of a
+small image's large kernel, a tile is the pixels for which a tap lies inside, and the tap's column is A_i. The cuts along taps and channels depend on the shape alone: the bits
 do not depend on how the rows were shared out.
 """
 from libc.stddef cimport ptrdiff_t
@@ -18,7 +19,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
-from nnfast._core.window cimport clip, clip_run
+from nnfast._core.window cimport clip, clip_run, first_output, last_output
 from nnfast._core.winograd cimport sum_scratch, sum_tiles, tiles
 
 cdef enum:
@@ -27,6 +28,7 @@ cdef enum:
     LARGE_KERNEL = 1048576  # bytes
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
+    FEW_TERMS = 64          # of a column of taps: not worth another visit to y
     MOST_UNITS = 64
     LINE = 64
 
@@ -42,6 +44,24 @@ cdef inline Py_ssize_t segment_start(const Correlation *x, Py_ssize_t segment) n
 cdef inline Py_ssize_t span(Py_ssize_t outputs, Py_ssize_t step, Py_ssize_t taps, Py_ssize_t spacing) noexcept nogil:
     """Inputs that a row of outputs covers."""
     return (outputs - 1) * step + (taps - 1) * spacing + 1
+
+
+cdef bint much_padding(const Correlation *x) noexcept nogil:
+    """A fifth or more of the taps of a row of outputs lies outside."""
+    cdef Py_ssize_t inside = 0, s
+    for s in range(x.taps_w):
+        inside += max(0, last_column(x, s) - first_column(x, s))
+    return 5 * inside <= 4 * x.OW * x.taps_w
+
+
+cdef inline Py_ssize_t first_column(const Correlation *x, Py_ssize_t s) noexcept nogil:
+    """The first output of a row for which tap s of a kernel row lies inside."""
+    return first_output(-x.first_w, s * x.spacing_w, x.step_w)
+
+
+cdef inline Py_ssize_t last_column(const Correlation *x, Py_ssize_t s) noexcept nogil:
+    """One beyond the last."""
+    return min(x.OW, last_output(x.W, -x.first_w, s * x.spacing_w, x.step_w))
 
 
 cdef void prepare(Correlation *x) noexcept nogil:
@@ -62,6 +82,10 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.copied |= last > x.W
     if x.depthwise:     # leaves out the taps that lie in zeros
         x.copied = x.repeat > 1
+    run = x.taps_h * x.C // x.groups
+    x.by_columns = x.gradient and not x.depthwise and x.OW <= LONG_ROW and FEW_TERMS <= run <= depth(k) and much_padding(x)
+    if x.by_columns:
+        x.copied = False
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
     x.segments = 1 if x.OW <= LONG_ROW else (x.OW + SEGMENT - 1) // SEGMENT
     x.per_sample = x.OH * x.segments
@@ -137,6 +161,9 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * pixel
     for t in range(x.taps_h * taps):
         offset[t] = t // taps * x.spacing_h * row_pitch + t % taps * x.spacing_w * pixel
+    if x.by_columns:
+        for t in range(x.taps_h * x.taps_w):
+            offset[t] = t % x.taps_h * x.spacing_h * row_pitch + t // x.taps_h * x.spacing_w * pixel
     while unit < hi:
         n = min(x.units, hi - unit)
         copy = band
@@ -173,6 +200,8 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         if x.depthwise:
             for i in range(n):
                 depthwise_row(x, at[i], to[i], pixels[i], column[i], inside[i], outside[i], offset)
+        elif x.by_columns:
+            band_by_columns(x, n, at, to, inside, outside, offset)
         else:
             band_of_tiles(x, n, at, to, pixels, inside, outside, offset)
         unit += n
@@ -181,7 +210,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
 cdef void rows_inside(const Correlation *x, Py_ssize_t row, Py_ssize_t *lo, Py_ssize_t *hi) noexcept nogil:
     """Taps lo..hi of an output row lie inside the image; tiles get all of them if none does, to have a sum to make."""
     clip(row * x.step_h + x.first_h, x.taps_h, x.spacing_h, x.H, lo, hi)
-    if lo[0] == hi[0] and not x.depthwise:
+    if lo[0] == hi[0] and not x.depthwise and not x.by_columns:
         lo[0] = 0
         hi[0] = x.taps_h
 
@@ -234,6 +263,42 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
                         multiply_rows(k, &op, pixels[i], columns, a, b, bias, to[i] + (g * Kg + j * k.nr) * size)
             p += op.k
         q += count
+
+
+cdef void band_by_columns(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *inside,
+                          const Py_ssize_t *outside, const ptrdiff_t *offset) noexcept nogil:
+    """y of n units. `offset` has one column of taps after another."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, Cg = x.C // x.groups, Kg = x.K // x.groups
+    cdef Py_ssize_t block = packed_size(k, x.taps_h * x.taps_w * Cg, Kg), g, j, s, i, lo, hi, width, columns, first
+    cdef nn_brgemm op
+    for i in range(n if not x.accumulate else 0):
+        for j in range(x.OW):
+            memset(to[i] + j * x.y_pixel * size, 0, x.K * size)
+    op.a_row = x.step_w * x.C
+    op.a_col = 1
+    op.k = Cg
+    op.ldc = x.y_pixel
+    op.accumulate = True
+    op.relu = False
+    for g in range(x.groups):
+        for j in range(panels(k, Kg)):
+            width = panel_width(k, Kg, j)
+            columns = min(Kg - j * k.nr, width)
+            op.ldb = width
+            op.b_step = x.taps_w * Cg * width
+            for s in range(x.taps_w):
+                lo = first_column(x, s)
+                hi = last_column(x, s)
+                for i in range(n if lo < hi else 0):
+                    op.count = outside[i] - inside[i]
+                    if op.count == 0:
+                        continue
+                    op.a_offset = offset + s * x.taps_h + inside[i]
+                    first = (inside[i] * x.taps_w + s) * Cg     # row of w
+                    multiply_rows(k, &op, hi - lo, columns, at[i] + (lo * op.a_row + g * Cg) * size,
+                                  x.w + (g * block + j * k.nr * x.taps_h * x.taps_w * Cg + first * width) * size, NULL,
+                                  to[i] + (lo * x.y_pixel + g * Kg + j * k.nr) * size)
 
 
 cdef void depthwise_row(const Correlation *x, const char *at, char *to, Py_ssize_t pixels, Py_ssize_t column, Py_ssize_t r_lo,

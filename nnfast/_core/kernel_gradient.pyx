@@ -18,7 +18,7 @@ from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
 from nnfast._core.gemm cimport multiply_rows, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
-from nnfast._core.window cimport Window, clip, clip_run
+from nnfast._core.window cimport Window, clip, clip_run, first_output, last_output
 from nnfast._core cimport winograd
 
 cdef enum:
@@ -163,16 +163,6 @@ cdef void copy_vectors(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t n, con
     k.copy(safe, whole, source, ld, to, to_ld)
     if safe < pixels:
         k.copy(pixels - safe, n, source + safe * ld * size, ld, to + safe * to_ld * size, to_ld)
-
-
-cdef inline Py_ssize_t first_output(Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
-    """The first output whose tap (times dilation) lies inside the input."""
-    return 0 if tap >= pad else (pad - tap + stride - 1) // stride
-
-
-cdef inline Py_ssize_t last_output(Py_ssize_t length, Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
-    """One beyond the last."""
-    return 0 if length + pad - tap <= 0 else (length + pad - tap - 1) // stride + 1
 
 
 cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,

@@ -25,6 +25,16 @@ cdef inline Py_ssize_t clip_run(Py_ssize_t j, Py_ssize_t end, Py_ssize_t step, P
     return min(end, (length - 1 - (taps - 1) * dilation - first) // step + 1)
 
 
+cdef inline Py_ssize_t first_output(Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
+    """The first output whose tap (times dilation) lies inside the input."""
+    return 0 if tap >= pad else (pad - tap + stride - 1) // stride
+
+
+cdef inline Py_ssize_t last_output(Py_ssize_t length, Py_ssize_t pad, Py_ssize_t tap, Py_ssize_t stride) noexcept nogil:
+    """One beyond the last."""
+    return 0 if length + pad - tap <= 0 else (length + pad - tap - 1) // stride + 1
+
+
 cdef inline int read_window(Window *x, object numbers) except -1:
     """From the tuple that nnfast/geometry.py makes and has checked."""
     (x.H, x.W, x.OH, x.OW, x.R, x.S, x.stride_h, x.stride_w, x.pad_top, x.pad_left, x.pad_bottom, x.pad_right,
