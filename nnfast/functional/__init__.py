@@ -10,6 +10,8 @@ Common arguments
         and dtype, C-contiguous, writable, and apart from all inputs. Nothing is allocated for it then.
     n_threads : most threads this call may use; None means the default, see `nnfast.show_config`. Results have the same
         bits for any number. The GIL is released, so calls with ``n_threads=1`` run side by side in your own threads.
+
+Products, convolutions and pooling need memory to work in. One call's is kept for the next, at most 64 MB.
 """
 
 from .activation import (
