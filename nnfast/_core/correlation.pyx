@@ -82,8 +82,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.copied |= last > x.W
     if x.depthwise:     # leaves out the taps that lie in zeros
         x.copied = x.repeat > 1
-    run = x.taps_h * x.C // x.groups
-    x.by_columns = x.gradient and not x.depthwise and x.OW <= LONG_ROW and FEW_TERMS <= run <= depth(k) and much_padding(x)
+    x.by_columns = (x.gradient and not x.depthwise and x.OW <= LONG_ROW and much_padding(x)
+                    and FEW_TERMS <= x.taps_h * x.C // x.groups <= depth(k))
     if x.by_columns:
         x.copied = False
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
@@ -159,11 +159,12 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     row_pitch = x.W * x.C
     if x.copied:
         row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * pixel
-    for t in range(x.taps_h * taps):
-        offset[t] = t // taps * x.spacing_h * row_pitch + t % taps * x.spacing_w * pixel
     if x.by_columns:
         for t in range(x.taps_h * x.taps_w):
             offset[t] = t % x.taps_h * x.spacing_h * row_pitch + t // x.taps_h * x.spacing_w * pixel
+    else:
+        for t in range(x.taps_h * taps):
+            offset[t] = t // taps * x.spacing_h * row_pitch + t % taps * x.spacing_w * pixel
     while unit < hi:
         n = min(x.units, hi - unit)
         copy = band
