@@ -36,7 +36,7 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
     }
     for (ptrdiff_t t = 0; stride > 0 && t < taps; t += 3) {
         const real *at = x + op->x_offset[t], *from = w + op->row[t] * ldw;
-        const ptrdiff_t spacing = stride > 0 ? step / stride : 0;
+        const ptrdiff_t spacing = stride == 2 ? step / 2 : step;
         vec tap[3][2];
         NN_UNROLL
         for (int s = 0; s < 3; s++) {
@@ -116,28 +116,23 @@ nn_inline void NAME(depthwise_pixels)(const int pixels, const int stride, const 
                               y + c);
 }
 
-#define ROW(STRIDE) \
-    static void NAME(depthwise_row_##STRIDE)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const real *x, \
-                                             const real *w, const real *bias, real *y) \
-    { \
-        ptrdiff_t i = 0; \
-        for (; i + PIXELS <= pixels; i += PIXELS) \
-            NAME(depthwise_pixels)(PIXELS, STRIDE, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step); \
-        for (; i < pixels; i++) \
-            NAME(depthwise_pixels)(1, STRIDE, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step); \
-    }
-ROW(0)
-ROW(1)
-ROW(2)
-#undef ROW
+nn_inline void NAME(depthwise_row)(const int stride, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels,
+                                   const real *x, const real *w, const real *bias, real *y)
+{
+    ptrdiff_t i = 0;
+    for (; i + PIXELS <= pixels; i += PIXELS)
+        NAME(depthwise_pixels)(PIXELS, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
+    for (; i < pixels; i++)
+        NAME(depthwise_pixels)(1, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
+}
 
 static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
                             const void *bias, void *y)
 {
     const int stride = NAME(stride_of_triples)(op);
-    if (stride == 1) NAME(depthwise_row_1)(op, pixels, channels, x, w, bias, y);
-    else if (stride == 2) NAME(depthwise_row_2)(op, pixels, channels, x, w, bias, y);
-    else NAME(depthwise_row_0)(op, pixels, channels, x, w, bias, y);
+    if (stride == 1) NAME(depthwise_row)(1, op, pixels, channels, x, w, bias, y);
+    else if (stride == 2) NAME(depthwise_row)(2, op, pixels, channels, x, w, bias, y);
+    else NAME(depthwise_row)(0, op, pixels, channels, x, w, bias, y);
 }
 
 /* The gradient of a few taps, whose sums over all the pixels are in registers: of two vectors of channels, which share

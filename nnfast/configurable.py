@@ -232,6 +232,7 @@ class Registry:
 def number(owner: str, name: str, value: object, *, above: float | None = None, at_least: float | None = None,
            below: float | None = None, at_most: float | None = None) -> float:
     """Return `value` as a finite float within the bounds, or raise TypeError/ValueError that says `owner: name`."""
+    # The plain type first: to ask an abstract one takes longer than all the rest.
     if type(value) is not float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}: {value!r}")
     result = float(value)
@@ -252,7 +253,6 @@ def number(owner: str, name: str, value: object, *, above: float | None = None, 
 
 def integer(owner: str, name: str, value: object, *, at_least: int) -> int:
     """Return `value` as an int not below `at_least`, or raise TypeError/ValueError that says `owner: name`."""
-    # The plain type first: to ask an abstract one takes longer than all the rest.
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{owner}: {name} must be an integer, got {type(value).__name__}: {value!r}")
     if value < at_least:

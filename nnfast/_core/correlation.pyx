@@ -11,8 +11,9 @@ A convolution is one such sum; its input gradient is one for every phase of the 
 
 With NHWC a tile's pixels are rows of A in place. The taps of one kernel row are one run of numbers where they are next
 to each other, so A_i is a kernel row and not a tap. Where much of a row would be zeros, as in the input gradient of a
-small image's large kernel, a tile is the pixels for which a tap lies inside, and the tap's column is A_i. The cuts along taps and channels depend on the shape alone: the bits
-do not depend on how the rows were shared out.
+small image's large kernel, a tile is the pixels for which one tap of a kernel row lies inside, and A_i is that tap in one
+kernel row. The cuts along taps and channels depend on the shape alone: the bits do not depend on how the rows were shared
+out.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset

@@ -9,7 +9,7 @@ sums exist and the bits do not depend on the number of threads.
 
 A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied, and x is not
 where it serves few panels. With few channels a tile takes in whole kernel rows, of which the taps lie side by side in an
-image that is copied once with its padding. A depthwise kernel's gradient copies nothing.
+image that is copied once with its padding. A depthwise kernel's gradient copies x for a multiplier only.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
