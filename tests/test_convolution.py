@@ -129,6 +129,14 @@ def test_depthwise_with_dilation(dilation, stride, rng):
     conv_case(x, w, b, groups=17, stride=stride, dilation=dilation, padding="same")
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [(3, 3), (3, 2), (3, 5)])
+def test_depthwise_of_a_narrow_image(kernel, width, rng):
+    # Taps of two kernel rows are as far from each other as those of one.
+    x, w, b = rng.normal(size=(2, 7, width, 9)), rng.normal(size=(*kernel, 1, 9)), rng.normal(size=9)
+    conv_case(x, w, b, groups=9, padding="same")
+
+
 @pytest.mark.parametrize("c, k, groups, where", [
     (6, 16, 1, {}), (1, 64, 1, {"padding": 1}), (4, 32, 2, {"dilation": (1, 2)}), (17, 40, 1, {"stride": 2}),
     (3, 24, 1, {"padding": ((4, 3), (4, 0))}),

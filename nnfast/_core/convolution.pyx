@@ -553,8 +553,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     transformed = aligned(transformed_bytes(&c))
     each = aligned(c.scratch)
     borrow(&memory, bias_size + packed + transformed + n_threads * each)
-    if b is not None:       # tiles read whole vectors of it
-        memset(memory.at, 0, bias_size)
+    if b is not None:       # tiles read whole vectors of it, and store none of what comes of the rest
         memcpy(memory.at, address(b), c.K * size)
         sum.bias = memory.at
     memset(&job, 0, sizeof(Forward))
