@@ -13,12 +13,12 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.gemm cimport (
-    COLUMNS, PANELS, PANELS_TRANSPOSED, ROWS, Product, multiply, multiply_parallel, multiply_rows, pack_panel, panel_width, panels,
-    round_up, scratch_bytes,
+    COLUMNS, PANELS, PANELS_TRANSPOSED, ROWS, Block, Product, block_of, multiply, multiply_block, multiply_parallel,
+    multiply_rows, pack_panel, panel_width, panels, round_up, scratch_bytes,
 )
-from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_brgemm, nn_kernels
+from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
-from nnfast._core.node cimport Context, Node, Tile, Value
+from nnfast._core.node cimport SOFTMAX, Context, Node, Tile, Value
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
 
@@ -26,76 +26,105 @@ cdef enum:
     GRADIENT_DEPTH = 128    # samples summed in one pass: their rows of dz in a panel, and of x in a tile, stay in L1
 
 
-cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+cdef void forward_product(const Node *node, Product *product) noexcept nogil:
+    """z = x W + b, or y where the tile does the whole activation, but for the rows."""
     cdef const nn_kernels *k = node.k
-    cdef const Value *x = node.inputs[0]
-    cdef const Value *y = node.output
-    cdef char *z = y.y if y.z == NULL else y.z
-    cdef Py_ssize_t size = k.real_size, b
-    cdef Product product
     product.k = k
     product.K = node.kernel.rows
-    product.a_col = 1
-    product.storage = PANELS
-    product.b = node.kernel.w
+    product.N = node.kernel.columns
+    product.a_row, product.a_col = product.K, 1
+    product.storage, product.b = PANELS, node.kernel.w
+    product.ldc = product.N
+    if node.outer == 1:
+        product.N = round_up(product.N, k.vl)     # into the padding: whole vectors only
+        product.a_row, product.ldc = node.inputs[0].ld, node.output.ld
     product.bias = NULL if node.bias == NULL else node.bias.w
     product.accumulate = False
     product.relu = node.activation == NN_RELU
+
+
+cdef void backward_product(const Node *node, Product *product) noexcept nogil:
+    """dx = dz W', but for the rows."""
+    product.k = node.k
+    product.K = node.kernel.columns
+    product.N = node.kernel.rows
+    product.a_row, product.a_col = product.K, 1
+    product.storage, product.b, product.b_rows = PANELS_TRANSPOSED, node.kernel.w, node.kernel.rows
+    product.ldc = product.N
     if node.outer == 1:
-        product.M = hi - lo
-        product.N = round_up(node.kernel.columns, k.vl)     # into the padding: whole vectors only
-        product.a = x.y + lo * x.ld * size
-        product.a_row = x.ld
-        product.c = z + lo * y.ld * size
-        product.ldc = y.ld
-        multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
-    else:
-        product.M = node.outer
-        product.N = node.kernel.columns
-        product.a_row = product.K
-        product.ldc = product.N
-        for b in range(lo, hi):
-            product.a = x.y + b * x.ld * size
-            product.c = z + b * y.ld * size
-            multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
+        product.a_row, product.ldc = node.output.ld, node.inputs[0].ld
+    product.bias = NULL
+    product.accumulate = node.adds[0]
+    product.relu = False
+
+
+cdef void multiply_samples(const Node *node, const Context *ctx, Product *product, const char *a, Py_ssize_t a_sample,
+                           char *c, Py_ssize_t c_sample, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """The product for rows lo..hi of the batch, of one row each or of several."""
+    cdef const nn_kernels *k = node.k
+    cdef Py_ssize_t size = k.real_size, many = hi - lo if node.outer == 1 else 1, b = lo
+    product.M = many * node.outer
+    while b < hi:
+        product.a = a + b * a_sample * size
+        product.c = c + b * c_sample * size
+        multiply(product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
+        b += many
+
+
+cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *y = node.output
+    cdef Product product
+    forward_product(node, &product)
+    multiply_samples(node, ctx, &product, x.y, x.ld, y.y if y.z == NULL else y.z, y.ld, lo, hi)
     if node.activation != NN_RELU:
         apply(node, ctx, lo, hi)
 
 
 cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    cdef const nn_kernels *k = node.k
     cdef const Value *x = node.inputs[0]
     cdef const Value *y = node.output
-    cdef Py_ssize_t size = k.real_size, b
     cdef Product product
     apply_backward(node, ctx, lo, hi)
-    if x.dy == NULL:
+    if x.dy != NULL:
+        backward_product(node, &product)
+        multiply_samples(node, ctx, &product, y.dy, y.ld, x.dy, x.ld, lo, hi)
+
+
+# Layer-parallel, where weights are too many for every thread to read them all: each takes a block of the whole batch's
+# output, of which the columns are a part of the weights.
+
+cdef void team_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    """y but for a softmax."""
+    cdef const nn_kernels *k = node.k
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = k.real_size, b, at, columns
+    cdef char *z = y.y if y.z == NULL else y.z
+    cdef Product product
+    cdef Block block
+    forward_product(node, &product)
+    product.M = ctx.batch
+    product.a, product.c = node.inputs[0].y, z
+    block = block_of(&product, part, team)
+    multiply_block(&product, &block, ctx.scratch)
+    if node.activation not in (NN_LINEAR, NN_RELU, SOFTMAX) and not (node.fused and ctx.has_loss):
+        columns = min(product.N, block.panel_hi * k.nr) - block.panel_lo * k.nr
+        for b in range(block.row_lo, block.row_hi if columns > 0 else block.row_lo):
+            at = (b * y.ld + block.panel_lo * k.nr) * size
+            k.activation[node.activation](columns, z + at, y.y + at, node.alpha)
+
+
+cdef void team_backward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    """dx of dz."""
+    cdef Product product
+    cdef Block block
+    if node.inputs[0].dy == NULL:
         return
-    product.k = k
-    product.K = node.kernel.columns
-    product.N = node.kernel.rows
-    product.a_col = 1
-    product.storage = PANELS_TRANSPOSED
-    product.b = node.kernel.w
-    product.b_rows = node.kernel.rows
-    product.bias = NULL
-    product.accumulate = node.adds[0]
-    product.relu = False
-    if node.outer == 1:
-        product.M = hi - lo
-        product.a = y.dy + lo * y.ld * size
-        product.a_row = y.ld
-        product.c = x.dy + lo * x.ld * size
-        product.ldc = x.ld
-        multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
-    else:
-        product.M = node.outer
-        product.a_row = product.K
-        product.ldc = product.N
-        for b in range(lo, hi):
-            product.a = y.dy + b * y.ld * size
-            product.c = x.dy + b * x.ld * size
-            multiply(&product, 0, product.M, 0, panels(k, product.N), ctx.scratch)
+    backward_product(node, &product)
+    product.M = ctx.batch
+    product.a, product.c = node.output.dy, node.inputs[0].dy
+    block = block_of(&product, part, team)
+    multiply_block(&product, &block, ctx.scratch)
 
 
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:

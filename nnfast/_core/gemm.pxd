@@ -22,6 +22,11 @@ cdef struct Product:
     const char *bias            # N values padded to whole vectors, or NULL
     bint accumulate, relu
 
+cdef struct Block:              # of C, in panels of columns
+    Py_ssize_t row_lo, row_hi, panel_lo, panel_hi
+
+cdef Block block_of(const Product *x, int part, int team) noexcept nogil
+cdef void multiply_block(const Product *x, const Block *block, char *scratch) noexcept nogil
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil
 cdef int multiply_parallel(const Product *x, int n_threads) except -1
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil

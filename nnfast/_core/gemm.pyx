@@ -10,6 +10,7 @@ The cuts along K depend on K alone, and a tile sums in order of p: every element
 and panels were shared out among threads.
 """
 from cython.parallel cimport parallel, threadid
+from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
@@ -27,6 +28,7 @@ cdef enum:
     COPY_BYTES = 1024       # strides that are multiples of this fall into few sets of L1
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
+cdef double READ_COST = 4           # a number of A or B out of the outer caches, in multiply-adds
 
 cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
     """KC: rows of B in one panel."""
@@ -191,16 +193,38 @@ cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ss
                    min(width, columns - j * k.nr) * size)
 
 
+cdef Block block_of(const Product *x, int part, int team) noexcept nogil:
+    """A thread's share of C: all blocks have about the same size, and are about as high as wide where that can be."""
+    cdef Py_ssize_t count = panels(x.k, x.N), rows, columns, across = 1, down
+    cdef double cost, least = INFINITY
+    cdef int d
+    cdef Block block
+    for d in range(1, team + 1):
+        if team % d == 0:
+            rows = (x.M + team // d - 1) // (team // d)
+            columns = (count + d - 1) // d * x.k.nr
+            cost = <double>rows * <double>columns + READ_COST * (rows + columns)
+            if cost < least:
+                least, across = cost, d
+    down = team // across
+    block.row_lo, block.row_hi = x.M * (part // across) // down, x.M * (part // across + 1) // down
+    block.panel_lo, block.panel_hi = count * (part % across) // across, count * (part % across + 1) // across
+    return block
+
+
+cdef void multiply_block(const Product *x, const Block *block, char *scratch) noexcept nogil:
+    multiply(x, block.row_lo, block.row_hi, block.panel_lo, block.panel_hi, scratch)
+
+
 cdef void multiply_share(const Product *x, int part, int team, char *scratch) noexcept nogil:
-    """A thread's share of C: rows of a tall C, panels of a wide one."""
     cdef Py_ssize_t count = panels(x.k, x.N)
     cdef uint64_t mode = nn_flush_subnormals()
+    cdef Block block
     if x.storage == ROWS and x.M <= 2 * x.k.mr and x.N % x.k.vl == 0 and x.N > x.M:
         multiply_few(x, count * part // team, count * (part + 1) // team)
-    elif x.M >= x.N:
-        multiply(x, x.M * part // team, x.M * (part + 1) // team, 0, count, scratch)
     else:
-        multiply(x, 0, x.M, count * part // team, count * (part + 1) // team, scratch)
+        block = block_of(x, part, team)
+        multiply_block(x, &block, scratch)
     nn_restore_subnormals(mode)
 
 

@@ -3,7 +3,8 @@
 Design:
 
 1. Samples do not see each other forward and backward, so every thread runs the program on its own rows of the batch and
-   no thread waits, except around Python layers, which thread 0 runs for the whole batch.
+   no thread waits, except around what concerns the whole batch: statistics of a normalization, layers whose weights
+   are so many that the threads share them, and Python layers, which thread 0 runs.
 2. One barrier later the parameters' gradients are computed, tile by tile. A tile belongs to one thread, which updates
    its parameters at once, while tile and weights are in L1. A second barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
@@ -24,8 +25,8 @@ from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_prefetch, table
 from nnfast._core.network cimport (
-    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD,
-    LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction, Job, Network, Report, Source, Status,
+    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, BOUND, FORWARD, LOSS, OK, PREPARE,
+    PYTHON_BACKWARD, PYTHON_FORWARD, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Network, Report, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
@@ -88,10 +89,12 @@ cdef class Loop(Network):
                 node = &self.nodes[instruction.at]
                 if node.output.dy != NULL:
                     node.backward(node, ctx, lo, hi)
-                    if self.job.update and node.gradient != NULL and lo < hi:
-                        bound = node.bound(node, ctx, lo, hi)
-                        if not bound <= self.reports[tid].bound:        # also when it is nan
-                            self.reports[tid].bound = bound
+            elif instruction.action == BOUND:
+                node = &self.nodes[instruction.at]
+                if self.job.update and node.output.dy != NULL and lo < hi:
+                    bound = node.bound(node, ctx, lo, hi)
+                    if not bound <= self.reports[tid].bound:        # also when it is nan
+                        self.reports[tid].bound = bound
             elif instruction.action == LOSS:
                 head = &self.heads[instruction.at]
                 if head.loss != CUSTOM_LOSS:
@@ -109,16 +112,16 @@ cdef class Loop(Network):
             elif instruction.action == BEFORE_FORWARD:
                 node = &self.nodes[instruction.at]
                 node.before_forward(node, ctx, lo, hi)
-            elif instruction.action == COMBINE_FORWARD:
+            elif instruction.action == TEAM_FORWARD:
                 node = &self.nodes[instruction.at]
-                node.combine_forward(node, ctx, tid, team)
-            elif instruction.action == BEFORE_BACKWARD or instruction.action == COMBINE_BACKWARD:
+                node.team_forward(node, ctx, tid, team)
+            elif instruction.action == BEFORE_BACKWARD or instruction.action == TEAM_BACKWARD:
                 node = &self.nodes[instruction.at]
                 if node.output.dy != NULL:
                     if instruction.action == BEFORE_BACKWARD:
                         node.before_backward(node, ctx, lo, hi)
                     else:
-                        node.combine_backward(node, ctx, tid, team)
+                        node.team_backward(node, ctx, tid, team)
             elif tid == 0:
                 with gil:
                     self._call_python(instruction.action, instruction.at, ctx.batch, scale)

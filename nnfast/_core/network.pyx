@@ -15,7 +15,6 @@ from libc.stdlib cimport free
 from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport Convolution, forward as conv_forward
-from nnfast._core.dense cimport forward as dense_forward
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
 from nnfast._core.kernels cimport (
@@ -226,7 +225,7 @@ cdef class Network:
             if inference:
                 continue
             self.work += spec["work"]
-            self.has_python |= node.forward == NULL
+            self.has_python |= spec["op"] == "python"
             self.needs_gradient[at] = ((node.kernel != NULL and node.kernel.trainable)
                                        or (node.bias != NULL and node.bias.trainable)
                                        or any([self.needs_gradient[<Py_ssize_t>j] for j in spec["inputs"]]))
@@ -355,17 +354,20 @@ cdef class Network:
         self._write_program(&self.training_program, "training", forward + losses + backward)
 
     def _forward_actions(self, nodes):
-        cdef Py_ssize_t i
+        cdef Node *node
         actions = [(PREPARE, i) for i in nodes if self.nodes[<Py_ssize_t>i].prepare != NULL]
         if actions:
             actions.append((BARRIER, 0))
         for i in nodes:
-            if self.nodes[i].forward == NULL:
+            node = &self.nodes[<Py_ssize_t>i]
+            if self.node_specs[i]["op"] == "python":
                 actions += [(BARRIER, 0), (PYTHON_FORWARD, i), (BARRIER, 0)]
-                continue
-            if self.nodes[i].before_forward != NULL:
-                actions += [(BEFORE_FORWARD, i), (BARRIER, 0), (COMBINE_FORWARD, i), (BARRIER, 0)]
-            actions.append((FORWARD, i))
+            if node.before_forward != NULL:
+                actions.append((BEFORE_FORWARD, i))
+            if node.team_forward != NULL:
+                actions += [(BARRIER, 0), (TEAM_FORWARD, i), (BARRIER, 0)]
+            if node.forward != NULL:
+                actions.append((FORWARD, i))
         return actions
 
     def _loss_actions(self):
@@ -379,17 +381,24 @@ cdef class Network:
 
     def _backward_actions(self):
         cdef Py_ssize_t i
+        cdef Node *node
         actions = []
         for i in reversed(range(self.n_nodes)):
-            if self.nodes[i].forward == NULL:
+            node = &self.nodes[i]
+            if self.node_specs[i]["op"] == "python":
                 actions += [(BARRIER, 0), (PYTHON_BACKWARD, i), (BARRIER, 0)]
-                continue
-            if self.nodes[i].before_backward != NULL:
-                actions += [(BEFORE_BACKWARD, i), (BARRIER, 0), (COMBINE_BACKWARD, i), (BARRIER, 0)]
-            actions.append((BACKWARD, i))
+            if node.before_backward != NULL:
+                actions.append((BEFORE_BACKWARD, i))
+            if node.team_backward != NULL:
+                actions += [(BARRIER, 0), (TEAM_BACKWARD, i), (BARRIER, 0)]
+            if node.backward != NULL:
+                actions.append((BACKWARD, i))
+            if node.gradient != NULL:
+                actions.append((BOUND, i))
         return actions
 
     cdef int _write_program(self, Instruction **program, object name, list actions) except -1:
+        actions = [entry for entry, before in zip(actions, [None] + actions) if entry[0] != BARRIER or entry != before]
         self.actions[name] = actions
         free(program[0])
         program[0] = <Instruction *>table(len(actions) + 1, sizeof(Instruction))
@@ -485,7 +494,7 @@ cdef class Network:
         cdef Node *node = &self.nodes[maker]
         return (len(readers) == 1 and self.nodes[<Py_ssize_t>readers[0]].forward == normalize_forward
                 and not self.nodes[<Py_ssize_t>readers[0]].adds[0]
-                and node.forward in (conv_forward, dense_forward) and not node.rereads_output)
+                and self.node_specs[maker]["op"] in ("conv", "dense") and not node.rereads_output)
 
     cdef Arena _lay_out_heads(self):
         cdef Arena arena = Arena()

@@ -83,15 +83,17 @@ ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize
 cdef struct Node:
     const nn_kernels *k
     int team                # threads that the plan may have
-    row_function forward, backward
     tile_function gradient  # NULL without parameters
     # A thread's part of what a step needs of the parameters, with its gradients or without; NULL: nothing.
     prepare_function prepare
     bound_function bound    # after backward: no entry of the parameters' gradient is greater by these rows
-    # For an operation that looks across the batch: sums of a thread's own rows, then their combination, each with a
-    # barrier behind it; what a step that is applied changes besides the parameters. NULL for the others.
+    # Forward and backward, in three parts, of which an operation has one at least: on a thread's own rows; barrier; a
+    # thread's part of something that concerns the whole batch (sums; a layer whose weights the threads share); barrier;
+    # on a thread's own rows again. And what a step that is applied changes besides the parameters. NULL: nothing.
     row_function before_forward, before_backward
-    team_function combine_forward, combine_backward, commit
+    team_function team_forward, team_backward
+    row_function forward, backward
+    team_function commit
     void *extra             # what the operation keeps besides: its own struct
     void *folding           # a normalization in the kernel and bias (normalization.pxd), or NULL
     # What comes after the forward pass; it decides how long values are kept.

@@ -5,19 +5,21 @@ are made when the parameters have changed (prepare), not in each step.
 """
 from libc.stdlib cimport free
 
-from nnfast._core.activation cimport activation_backward, activation_forward, activation_index
+from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, apply, apply_backward
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport (
     Convolution, allocate_kernels, backward as conv_backward, describe, forward as conv_forward, free_kernels, fuse_pool,
     gradient as conv_gradient, prepare_kernel,
 )
-from nnfast._core.dense cimport backward as dense_backward, forward as dense_forward, gradient as dense_gradient
+from nnfast._core.dense cimport (
+    backward as dense_backward, forward as dense_forward, gradient as dense_gradient, team_backward, team_forward,
+)
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.gemm cimport round_up, scratch_bytes
 from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
 from nnfast._core.memory cimport aligned, nn_allocate, nn_release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
-from nnfast._core.node cimport Context, Node, Parameter
+from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter
 from nnfast._core.normalization cimport (
     ROWS, Folding, Normalization, combine_gradients, combine_moments, fold, normalize_backward, normalize_bound,
     normalize_forward, normalize_gradient, sample_gradients, sample_moments, update_running,
@@ -30,6 +32,7 @@ from nnfast._core.window cimport Window, read_window
 
 cdef enum:
     CACHE_LINE = 64
+    SHARED_BYTES = 262144   # half of a core's L2: weights beyond it leave no room there for anything else
 
 
 def product_of(shape):
@@ -64,8 +67,8 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
         node.rereads_output = node.activation != NN_LINEAR
     outer = node.outer = product_of(spec["shape"][:len(spec["shape"]) - 1])
     if op == "dense":
-        node.forward, node.backward, node.gradient = dense_forward, dense_backward, dense_gradient
         build_weights(node, spec, parameters)
+        build_dense(node)
         spec["work"] = outer * node.kernel.rows * node.kernel.columns
         spec["flops"] = 2 * spec["work"]
     elif op == "conv":
@@ -123,6 +126,16 @@ cdef int build_weights(Node *node, dict spec, Parameter *parameters) except -1:
     if "normalization" in spec:
         build_folding(node, spec["normalization"], parameters)
     return 0
+
+
+cdef void build_dense(Node *node) noexcept:
+    node.gradient = dense_gradient
+    if node.outer == 1 and node.kernel.size * node.k.real_size >= SHARED_BYTES:
+        node.team_forward, node.before_backward, node.team_backward = team_forward, apply_backward, team_backward
+        if node.activation == SOFTMAX:      # of whole rows
+            node.forward = apply
+    else:
+        node.forward, node.backward = dense_forward, dense_backward
 
 
 cdef int build_folding(Node *node, dict spec, Parameter *parameters) except -1:
@@ -201,8 +214,8 @@ cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint 
     if inference:
         node.prepare = prepare_statistics
         return 0
-    node.before_forward, node.combine_forward = sample_moments, combine_moments
-    node.before_backward, node.combine_backward = sample_gradients, combine_gradients
+    node.before_forward, node.team_forward = sample_moments, combine_moments
+    node.before_backward, node.team_backward = sample_gradients, combine_gradients
     if not n.frozen:
         node.commit = update_running
     return 0

@@ -16,8 +16,8 @@ from nnfast._core.loop cimport Loop
 from nnfast._core.loss cimport Head
 from nnfast._core.memory cimport address
 from nnfast._core.network cimport (
-    BACKWARD, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, COMBINE_BACKWARD, COMBINE_FORWARD, FORWARD, LOSS, OK, PREPARE,
-    PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, Instruction, Job, Source, Status,
+    BACKWARD, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, BOUND, FORWARD, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD,
+    PYTHON_LOSS, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Source, Status,
 )
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport resolve_threads
@@ -32,15 +32,22 @@ cdef enum:
 
 SOURCES = {"f": 0, "d": 1, "B": 2}      # by dtype.char, in the order of csrc/nnfast.h
 
-# Whose shares the threads take, and what they do.
+# What the threads take shares of, and what they do.
 ACTIONS = {
     PREPARE: ("panels of kernels", "prepare"),
-    BEFORE_FORWARD: ("samples", "sums"), COMBINE_FORWARD: ("channels", "statistics"), FORWARD: ("samples", "forward"),
-    LOSS: ("samples", "loss"),
-    BEFORE_BACKWARD: ("samples", "sums of gradients"), COMBINE_BACKWARD: ("channels", "gradients"),
-    BACKWARD: ("samples", "backward"),
+    FORWARD: ("samples", "forward"), LOSS: ("samples", "loss"), BACKWARD: ("samples", "backward"),
     PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
     PYTHON_LOSS: ("one thread", "loss"),
+}
+TEAM_ACTIONS = {
+    "batch_norm": {
+        BEFORE_FORWARD: ("samples", "sums"), TEAM_FORWARD: ("channels", "statistics"),
+        BEFORE_BACKWARD: ("samples", "sums of gradients"), TEAM_BACKWARD: ("channels", "gradients"),
+    },
+    "dense": {
+        TEAM_FORWARD: ("blocks of outputs", "forward"), FORWARD: ("samples", "softmax"),
+        BEFORE_BACKWARD: ("samples", "activation's gradient"), TEAM_BACKWARD: ("blocks of inputs", "backward"),
+    },
 }
 
 
@@ -401,13 +408,19 @@ cdef class Plan(Loop):
 
     def stages(self, program):
         """What threads do between two barriers, in order: whose shares they take, and a list of (what, node or output)."""
-        nodes = [spec["name"] for spec in self.node_specs]
+        cdef Py_ssize_t i
         stages, stage = [], []
         for action, at in self.actions[program] + [(BARRIER, 0)]:
-            if action != BARRIER:
+            if action in (LOSS, PYTHON_LOSS):
                 by, what = ACTIONS[action]
-                stage.append((what, (self.output_names if action in (LOSS, PYTHON_LOSS) else nodes)[at]))
-            elif stage:
+                stage.append((what, self.output_names[at]))
+            elif action not in (BARRIER, BOUND):
+                i = at
+                spec = self.node_specs[i]
+                of_team = TEAM_ACTIONS[spec["op"]] if self.nodes[i].team_forward != NULL else {}
+                by, what = of_team.get(action) or ACTIONS[action]
+                stage.append((what, spec["name"]))
+            elif stage and action == BARRIER:
                 stages.append((by, stage))
                 stage = []
         if program == "training" and self.n_tiles:
