@@ -25,6 +25,7 @@ cdef enum:
     FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2
     MANY_PANELS = 64        # where several blocks of A have to be copied anew for every block of B: L3
     CACHE_LINE = 64
+    ROWS_TOGETHER = 8       # of B while it is packed
     COPY_BYTES = 1024       # strides that are multiples of this fall into few sets of L1
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
@@ -66,6 +67,18 @@ cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize
             k.transpose(columns, q - p, x.b + (q0 * x.b_rows + j0 * inner + (p - q0)) * size, inner,
                         to + (p - p0) * width * size, width)
             p = q
+
+
+cdef void pack_panels(const Product *x, Py_ssize_t panel_lo, Py_ssize_t panel_hi, Py_ssize_t p0, Py_ssize_t p1,
+                      char *to) noexcept nogil:
+    """Rows p0..p1 of some panels, PANEL_BYTES apart. Of ROWS a few at a time, each from end to end: down a panel every
+    line would come from another page, which no prefetcher follows."""
+    cdef Py_ssize_t together = ROWS_TOGETHER if x.storage == ROWS else p1 - p0, p = p0, j
+    while p < p1:
+        for j in range(panel_lo, panel_hi):
+            pack_panel(x, j, p, min(p + together, p1),
+                       to + (j - panel_lo) * PANEL_BYTES + (p - p0) * panel_width(x.k, x.N, j) * x.k.real_size)
+        p += together
 
 
 cdef void copy_block(const nn_kernels *k, const Product *x, Py_ssize_t rows, Py_ssize_t depth, const char *a, char *to,
@@ -141,8 +154,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
             op.accumulate = p0 > 0 or x.accumulate
             op.relu = x.relu and last
             if x.storage != PANELS:
-                for j in range(jc, min(jc + nc, panel_hi)):
-                    pack_panel(x, j, p0, p1, panels_at + (j - jc) * PANEL_BYTES)
+                pack_panels(x, jc, min(jc + nc, panel_hi), p0, p1, panels_at)
             ic = row_lo
             while ic < row_hi:
                 i_end = min(ic + mc, row_hi)
