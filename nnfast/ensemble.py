@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from ._core.threads import resolve as resolve_threads
-from .model import Model
+from .model import Model, model_seed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from .callbacks import History
     from .typing import Array, ArrayLike, Data
 
 
-def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = None,
-             **arguments: Any) -> list[History]:
+@overload
+def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = None, model: None = None,
+             **arguments: Any) -> list[History]: ...
+@overload
+def fit_many(models: Iterable[int], x: Data, y: Data, n_threads: int | None = None, *, model: Model,
+             **arguments: Any) -> list[Model]: ...
+
+
+def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_threads: int | None = None,
+             model: Model | None = None, **arguments: Any) -> list[History] | list[Model]:
     """Train several models on the same data at once, each on one thread.
 
     The result is that of ``model.fit`` for one after the other, bit for bit; nnfast's results do not depend on the
@@ -26,19 +33,22 @@ def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = 
 
     Parameters
     ----------
-    models : list of Model
-        Compiled, and all different objects: of different seeds, sizes or settings. Several of one architecture:
-        ``[build(seed) for seed in range(64)]``.
+    models : list of Model, or of int
+        Compiled, and all different objects: of different seeds, sizes or settings. Or seeds, such as ``range(64)``:
+        for each, a copy of `model` is trained that begins with the weights of that seed (`Model.clone`).
     x, y : array, or list or dict of arrays
         As in `Model.fit`.
     n_threads : int, optional
         Models that train at the same time; all processors by default.
+    model : Model, optional
+        Compiled; what seeds are the seeds of. It stays as it is.
     **arguments
         As in `Model.fit`, but for `callbacks` and `verbose`, which is 0.
 
     Returns
     -------
-    list of History
+    list of History, or of Model
+        What `fit` returned for each model; of seeds the trained models, each with its ``history``.
 
     Raises
     ------
@@ -49,37 +59,37 @@ def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = 
     --------
     >>> import nnfast as nf
     >>> (x, y), (x_test, y_test) = nf.datasets.digits()
-    >>> def build(seed):
-    ...     model = nf.Sequential([nf.Dense(16, activation="relu"), nf.Dense(10, activation="softmax")], seed=seed)
-    ...     model.compile(nf.Adam(0.01), "cross_entropy", n_threads=1)
-    ...     return model
-    >>> models = [build(seed) for seed in range(4)]
-    >>> histories = nf.fit_many(models, x, y, epochs=10)
+    >>> model = nf.Sequential([nf.Dense(16, activation="relu"), nf.Dense(10, activation="softmax")])
+    >>> model.compile(nf.Adam(0.01), "cross_entropy")
+    >>> models = nf.fit_many(range(4), x, y, model=model, epochs=10)
     >>> mean = sum(model.predict(x_test) for model in models) / 4
     >>> bool((mean.argmax(axis=1) == y_test).mean() > 0.9)
     True
     """
-    models = list_of_models("fit_many", models)
-    for i, model in enumerate(models):
-        if not model.compiled:
+    models = list_of_models("fit_many", models) if model is None else seeds_of(model, models)
+    for i, entry in enumerate(models if model is None else [model]):
+        if not entry.compiled:
             raise ValueError(f"fit_many: model {i} is not compiled; call model.compile(optimizer, loss) first")
-        if any(model is other for other in models[:i]):
+        if any(entry is other for other in models[:i]):
             raise ValueError(f"fit_many: model {i} is in the list twice; use model.clone()")
     for name in ("callbacks", "verbose"):
         if name in arguments:
             raise TypeError(f"fit_many: {name} belongs to one model; train that one with model.fit")
     workers = min(resolve_threads(n_threads), max(1, len(models)))
 
-    def fit(model):
-        settings = model._settings
-        model._use_threads(1)
+    def fit(entry):
+        # A copy is made here, by the thread that trains it: Python's part of one runs while others compute.
+        new = entry if model is None else model.clone(seed=entry)
+        threads = new._settings.n_threads
+        new._use_threads(1)
         try:
-            return model.fit(x, y, verbose=0, **arguments)
+            history = new.fit(x, y, verbose=0, **arguments)
+            return history if model is None else new
         finally:
-            model._use_threads(settings.n_threads)
+            new._use_threads(threads)
 
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(fit, model) for model in models]
+        futures = [pool.submit(fit, entry) for entry in models]
     return [future.result() for future in futures]
 
 
@@ -127,6 +137,15 @@ def predict_many(models: Iterable[Model], x: Array | Iterable[ArrayLike]) -> Arr
     return np.array(outputs) if len(shapes) == 1 and None not in shapes else outputs
 
 
+def seeds_of(model: Model, seeds: Iterable[int]) -> list[int]:
+    """The seeds as a list; an error names the first entry that is none."""
+    if not isinstance(model, Model):
+        raise TypeError(f"fit_many: model must be an nnfast model, got {type(model).__name__}")
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"fit_many: with model=, expected a list of seeds, got {type(seeds).__name__}")
+    return [model_seed(f"fit_many: entry {i}", seed) for i, seed in enumerate(seeds)]
+
+
 def list_of_models(who: str, models: Iterable[Model]) -> list[Model]:
     """The models as a list; an error names the first entry that is none."""
     if isinstance(models, Model):
@@ -134,5 +153,6 @@ def list_of_models(who: str, models: Iterable[Model]) -> list[Model]:
     models = list(models)
     for i, model in enumerate(models):
         if not isinstance(model, Model):
-            raise TypeError(f"{who}: models must be nnfast models, entry {i} is {type(model).__name__}")
+            hint = "; seeds need model=, whose seeds they are" if who == "fit_many" and isinstance(model, int) else ""
+            raise TypeError(f"{who}: models must be nnfast models, entry {i} is {type(model).__name__}{hint}")
     return models

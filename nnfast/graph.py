@@ -131,9 +131,10 @@ class Graph:
         rng, start = np.random.Generator(bits), bits.state
         for parameter in self.parameters:
             spec = parameter.spec
-            key[1] = zlib.crc32(parameter.name.encode())
-            start["state"]["key"] = key
-            bits.state = start
+            if spec.initializer.random:
+                key[1] = zlib.crc32(parameter.name.encode())
+                start["state"]["key"] = key
+                bits.state = start
             value = np.asarray(spec.initializer(spec.shape, spec.fan_in, spec.fan_out, rng, dtype), dtype=dtype)
             if value.shape != spec.shape:
                 raise ValueError(f"{parameter.name}: {spec.initializer!r} made shape {value.shape}, "

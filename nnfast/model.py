@@ -89,9 +89,7 @@ class Model(Training, Derivatives):
     def _setup(self, seed, dtype, name):
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self.seed = integer(type(self).__name__, "seed", seed, at_least=0)
-        if self.seed >= 2**63:
-            raise ValueError(f"{type(self).__name__}: seed must be below 2**63, got {seed}")
+        self.seed = model_seed(type(self).__name__, seed)
         self._dtype = model_dtype(type(self).__name__, dtype)
         if name is not None and (not isinstance(name, str) or not name):
             raise ValueError(f"{type(self).__name__}: name must be a non-empty string, got {name!r}")
@@ -556,13 +554,15 @@ class Model(Training, Derivatives):
 
         return from_json(text)
 
-    def clone(self, dtype: DTypeLike | None = None) -> Self:
+    def clone(self, dtype: DTypeLike | None = None, seed: int | None = None) -> Self:
         """An independent copy: layers, weights, compile settings, optimizer state.
 
         Parameters
         ----------
         dtype : "float32" or "float64", optional
             The copy's precision, to which weights and optimizer state are converted; by default this model's.
+        seed : int, optional
+            The copy begins anew, as the same layers in a model of this seed: with its initial weights, no step taken.
 
         Examples
         --------
@@ -571,15 +571,24 @@ class Model(Training, Derivatives):
         >>> target = model.clone()
         >>> all((a == b).all() for a, b in zip(model.get_weights(), target.get_weights()))
         True
+        >>> [layer.name for layer in model.clone(seed=1).layers]
+        ['dense']
         """
         new = object.__new__(type(self))
-        new.__dict__.update(self.__getstate__())
+        if seed is None:
+            new.__dict__.update(self.__getstate__())
+        else:
+            new.__dict__.update(self.__dict__)
+            new.seed = model_seed(type(self).__name__, seed)
+            new._plan, new._slots, new._steps, new._epochs, new.history = None, {}, 0, 0, None
         if dtype is not None:
             new._dtype = model_dtype(type(self).__name__, dtype)
             new._slots = {name: value.astype(new._dtype) for name, value in new._slots.items()}
-            if self.built:
-                new._values = [value.astype(new._dtype) for value in new._values]
         new._copy_layers(self)
+        if seed is not None and self.built:
+            new._values = new._graph.initial_values(new.seed, new._dtype)
+        elif dtype is not None and self.built:
+            new._values = [value.astype(new._dtype) for value in new._values]
         new._set_fast_path()
         return new
 
@@ -732,6 +741,14 @@ def check_class_names(names, graph):
         size = shapes[output][-1]
         if len(own) != size and not (size == 1 and len(own) == 2):
             raise ValueError(f"class_names: output {output!r} has {size} values, got {len(own)} names")
+
+
+def model_seed(who, seed):
+    """A seed as an int below 2**63."""
+    seed = integer(who, "seed", seed, at_least=0)
+    if seed >= 2**63:
+        raise ValueError(f"{who}: seed must be below 2**63, got {seed}")
+    return seed
 
 
 def model_dtype(owner, dtype):

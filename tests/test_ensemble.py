@@ -31,6 +31,43 @@ def test_same_as_one_after_the_other(data, n_threads):
             assert model.iterations == other.iterations
 
 
+@pytest.mark.parametrize("built", [True, False])
+def test_seeds_train_copies_of_one_model(data, built):
+    template = build(99)
+    if built:
+        template.fit(*data, epochs=1, verbose=0)
+        before = template.get_weights()
+    models = nf.fit_many(range(5), *data, model=template, epochs=3)
+    assert template.epochs_trained == int(built)
+    for seed, model in enumerate(models):
+        expected = build(seed)
+        assert model.history.history == expected.fit(*data, epochs=3, verbose=0).history
+        assert model.seed == seed and model._settings.n_threads is None
+        for a, b in zip(model.get_weights(), expected.get_weights()):
+            np.testing.assert_array_equal(a, b)
+    if built:
+        for a, b in zip(template.get_weights(), before):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_errors_of_seeds(data):
+    template = build(0)
+    with pytest.raises(TypeError, match="entry 0 is int; seeds need model="):
+        nf.fit_many(range(3), *data)
+    with pytest.raises(TypeError, match="fit_many: entry 1: seed must be an integer, got str"):
+        nf.fit_many([0, "1"], *data, model=template)
+    with pytest.raises(ValueError, match="fit_many: entry 0: seed must be at least 0, got -1"):
+        nf.fit_many([-1], *data, model=template)
+    with pytest.raises(TypeError, match="entry 0: seed must be an integer, got Sequential"):
+        nf.fit_many([template], *data, model=template)
+    with pytest.raises(TypeError, match="expected a list of seeds, got int"):
+        nf.fit_many(3, *data, model=template)
+    with pytest.raises(TypeError, match="model must be an nnfast model, got str"):
+        nf.fit_many([0], *data, model="template")
+    with pytest.raises(ValueError, match="not compiled"):
+        nf.fit_many([0], *data, model=nf.Sequential([nf.Dense(1)]))
+
+
 def test_settings_stay(data):
     models = [build(0), build(1, n_threads=2)]
     nf.fit_many(models, *data)

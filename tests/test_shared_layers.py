@@ -95,7 +95,8 @@ def test_stages():
         ("blocks of inputs", [("backward", "b")]),
         ("samples", [("backward", "dropout"), ("activation's gradient", "a")]),
         ("blocks of inputs", [("backward", "a")]),
-        ("tiles of parameters", [("gradient and update", name) for name in ("a/kernel", "a/bias", "b/kernel", "b/bias")]),
+        ("tiles of parameters",
+         [("gradient and update", name) for name in ("a/kernel", "a/bias", "b/kernel", "b/bias")]),
     ]
     small = nf.Sequential([nf.Dense(240, activation="tanh", name="a"), nf.Dense(2)], input_shape=(256,))
     assert plan_of(small).stages("inference") == [("samples", [("forward", "a"), ("forward", "dense")])]

@@ -130,6 +130,7 @@ def batches() -> None:
     model.compile(loss="squared_error")
     model.fit(generate, epochs=2, verbose=0)
     nf.fit_many([model], [[1.0, 2.0, 3.0]], [[0.0]], epochs=1, n_threads=2)[0].history["loss"].sort()
+    nf.fit_many(range(2), [[1.0, 2.0, 3.0]], [[0.0]], model=model, epochs=1)[1].predict([[1.0, 2.0, 3.0]])
 
 
 def mathematics() -> None:
@@ -184,5 +185,5 @@ def mistakes(model: nf.Model, x: Array, y: Array) -> None:
     model.save(3)  # error: arg-type
     nf.load(b"file")  # error: arg-type
     nf.functional.relu([1.0])  # error: arg-type
-    nf.fit_many(model, x, y)  # error: arg-type
+    nf.fit_many(model, x, y)  # error: call-overload
     nf.sklearn.NNClassifier(solver="lbgfs").fit(x, y)  # error: arg-type

@@ -292,9 +292,11 @@ def check_shape(who: str, what: str, shape: ShapeLike) -> Shape:
     """`shape` (an int or a sequence of ints) as a tuple of positive ints, without the batch axis."""
     if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
         shape = (shape,)
-    if not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) == 0:
+    if type(shape) is not tuple and not isinstance(shape, Sequence) or isinstance(shape, str) or len(shape) == 0:
         raise TypeError(f"{who}: {what} must be a tuple of positive integers without the batch axis, got {shape!r}")
-    shape = tuple(integer(who, f"{what} {tuple(shape)!r}: a size", size, at_least=1) for size in shape)
+    if not all(type(size) is int and size >= 1 for size in shape):  # the words for an error cost more than the check
+        shape = [integer(who, f"{what} {tuple(shape)!r}: a size", size, at_least=1) for size in shape]
+    shape = tuple(shape)
     if math.prod(shape) > 2**40:
         raise ValueError(f"{who}: {what} {shape} has {math.prod(shape):,} elements, more than this library computes")
     return shape
