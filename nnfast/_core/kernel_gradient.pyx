@@ -23,7 +23,8 @@ from nnfast._core cimport winograd
 
 cdef enum:
     PIXELS = 192            # of one tap
-    BAND = 128              # of rows of an image
+    BAND = 128              # of rows of an image, or of a part of one row
+    SHORT_PIXEL = 128       # bytes of dz: a band stays in L1 as it is
     ROWS = 128              # most rows of a tile
     PANELS = 8              # most panels
     DEPTHWISE_PANELS = 4
@@ -43,6 +44,14 @@ cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
     """Tiles of whole kernel rows r."""
     cdef Py_ssize_t run = c.window.S * c.C
     return c.groups == 1 and c.window.dilation_w == 1 and c.C < FEW_CHANNELS and run <= LONG_RUN
+
+
+cdef Py_ssize_t image_size(const Convolution *c) noexcept nogil:
+    """Numbers of the image under a band of rows, with a vector to spare."""
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t columns = min(w.OW, BAND), rows = min(w.OH, max(1, BAND // columns))
+    return (((rows - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
+            * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * c.C + 16)
 
 
 cdef inline Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
@@ -69,8 +78,8 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         pieces = max(1, ROWS // (c.window.S * c.C))
         pieces = (c.window.R + pieces - 1) // pieces
         shape.rows = (c.window.R + pieces - 1) // pieces * c.window.S * c.C
-        if pieces < 4 and panels(c.k, c.K) >= 4:
-            shape.panels = min(PANELS, panels(c.k, c.K)) // 2      # few tiles: something for more threads
+        while shape.panels > 1 and tile_count(c, &shape) < c.team:
+            shape.panels //= 2
     else:
         shape.rows = parts(Cg, ROWS)
         shape.within = Cg
@@ -93,16 +102,15 @@ cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns)
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     """Bytes of a thread."""
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = c.k.real_size, columns = min(w.OW, LONG_ROW)
-    cdef Py_ssize_t rows = min(w.OH, max(1, BAND // columns))
-    cdef Py_ssize_t image = (((rows - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
-                             * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1))
+    cdef Py_ssize_t size = c.k.real_size, columns = min(w.OW, LONG_ROW), image
     if c.winograd:
         return winograd.gradient_scratch(c)
     if c.depthwise:
         image = ((w.R - 1) * w.dilation_h + 1) * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1)
         return 2 * c.rows * sizeof(ptrdiff_t) + (image * DEPTHWISE_PANELS * c.k.nr * size if c.K != c.C else 0)
-    return (LONG_ROW * padded(PANELS * c.k.nr) + (image * c.C + 16 if whole_rows(c) else LONG_ROW * padded(ROWS))) * size
+    if whole_rows(c):
+        return (BAND * padded(PANELS * c.k.nr) + image_size(c)) * size
+    return LONG_ROW * (padded(PANELS * c.k.nr) + padded(ROWS)) * size
 
 
 cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -232,25 +240,26 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
 cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                         Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t lo, Py_ssize_t hi, char *to,
                         char *scratch, const char *dz_end) noexcept nogil:
-    """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image."""
+    """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image. dz is read in place
+    where its pixels are short."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, run = w.S * c.C, r0 = lo // run, r1 = hi // run, r, b, i, i_end, j, j_end, q
-    cdef Py_ssize_t rows = hi - lo, dz_pitch = padded(columns), pitch, m
-    cdef Py_ssize_t band = max(1, BAND // w.OW)
+    cdef Py_ssize_t size = k.real_size, run = w.S * c.C, r0 = lo // run, r1 = hi // run, r, b, i, i_end, j, q
+    cdef Py_ssize_t rows = hi - lo, band = max(1, BAND // w.OW), piece = parts(w.OW, BAND), pitch, m
+    cdef Py_ssize_t whole = round_up(columns, k.vl), row = w.OW * c.K
     cdef ptrdiff_t offset[BAND]
     cdef nn_brgemm op
-    cdef char *image = scratch + LONG_ROW * dz_pitch * size
+    cdef char *dz_copy = scratch
+    cdef char *image = scratch + BAND * padded(PANELS * k.nr) * size
+    cdef const char *source
     op.a_col = w.stride_w * c.C
-    op.ldb = dz_pitch
     for b in range(batch):
         i = 0
         while i < w.OH:
             i_end = min(i + band, w.OH)
             j = 0
             while j < w.OW:
-                j_end = min(j + LONG_ROW, w.OW)
-                m = j_end - j
+                m = min(piece, w.OW - j)
                 pitch = ((m - 1) * w.stride_w + w.S) * c.C
                 copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, 1,
                             i * w.stride_h + r0 * w.dilation_h - w.pad_top,
@@ -259,15 +268,21 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                 op.k = m
                 op.count = i_end - i
                 op.a_offset = offset if op.count > 1 else NULL
-                op.b_step = m * dz_pitch
+                source = dz + (b * dz_ld + i * row + j * c.K) * size
+                op.ldb, op.b_step = c.K, row
+                if c.K * size > SHORT_PIXEL or source + ((op.count - 1) * row + (m - 1) * c.K + whole) * size > dz_end:
+                    op.ldb = padded(columns)
+                    op.b_step = m * op.ldb
+                    for q in range(op.count):
+                        copy_vectors(k, m, columns, source + q * row * size, c.K, dz_copy + q * op.b_step * size, op.ldb,
+                                     dz_end)
+                    source = dz_copy
                 for q in range(op.count):
                     offset[q] = q * w.stride_h * pitch
-                    copy_vectors(k, m, columns, dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, c.K,
-                                 scratch + q * op.b_step * size, dz_pitch, dz_end)
                 for r in range(r1 - r0):
-                    multiply(k, &op, r * run, (r + 1) * run, rows, columns,
-                             image + r * w.dilation_h * pitch * size, scratch, to)
-                j = j_end
+                    multiply(k, &op, r * run, (r + 1) * run, rows, columns, image + r * w.dilation_h * pitch * size, source,
+                             to)
+                j += m
             i = i_end
 
 
