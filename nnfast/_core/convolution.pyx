@@ -73,8 +73,13 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
         backward_sum(c, phase, &x)
         c.scratch = max(c.scratch, x.scratch)
     c.scratch = max(c.scratch, gradient_scratch(c))
-    if c.depthwise and K != C:      # a sample's dx for every channel of dz
+    if multiplies(c):       # a sample's dx for every channel of dz
         c.scratch = aligned(c.scratch) + w.H * w.W * K * k.real_size
+
+
+cdef bint multiplies(const Convolution *c) noexcept nogil:
+    """A depthwise convolution that makes several channels of one."""
+    return c.depthwise and c.K != c.C
 
 
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept:
@@ -87,10 +92,7 @@ cdef void fuse_pool(Convolution *c, const Window *pool) noexcept:
 cdef Py_ssize_t pool_rows(const Convolution *c) noexcept nogil:
     """Rows of the convolution that are pooled together."""
     cdef Py_ssize_t windows = POOL_BYTES // (c.pool.R * c.window.OW * c.K * c.k.real_size)
-    windows = max(1, min(windows, c.pool.OH))
-    while c.winograd and windows * c.pool.R % winograd.TILE != 0:      # whole rows of tiles
-        windows += 1
-    return windows * c.pool.R
+    return round_up(max(1, min(windows, c.pool.OH)), pool_unit(c)) * c.pool.R
 
 
 cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
@@ -309,46 +311,81 @@ cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, in
 
 # ---------------------------------------------------------------- forward
 
-cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    cdef const Convolution *c = <const Convolution *>node.extra
-    cdef const Value *in_ = node.inputs[0]
+cdef void sum_of_node(const Node *node, Correlation *x) noexcept nogil:
+    """The sum over taps from sample 0 on, without the activation unless the tile does it."""
     cdef const Value *out = node.output
-    cdef Py_ssize_t size = c.k.real_size
-    cdef Correlation x
-    forward_sum(c, &x)
-    x.x = in_.y + lo * in_.ld * size
-    x.x_sample = in_.ld
+    forward_sum(<const Convolution *>node.extra, x)
+    x.x, x.x_sample = node.inputs[0].y, node.inputs[0].ld
+    x.y, x.y_sample = out.y if out.z == NULL else out.z, out.ld
     x.w = node.kernel.w
     x.bias = NULL if node.bias == NULL else node.bias.w
     x.relu = node.activation == NN_RELU
+
+
+cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef Correlation x
+    sum_of_node(node, &x)
     if c.pooled:
-        forward_pooled(node, &x, ctx.scratch, lo, hi)
+        forward_pooled(node, &x, ctx.scratch, lo * pool_units(c), hi * pool_units(c))
         return
-    x.y = (out.y if out.z == NULL else out.z) + lo * out.ld * size
-    x.y_sample = out.ld
-    correlate(&x, 0, (hi - lo) * x.per_sample, ctx.scratch)
+    correlate(&x, lo * x.per_sample, hi * x.per_sample, ctx.scratch)
     if node.activation != NN_RELU:
         apply(node, ctx, lo, hi)
 
 
+cdef void few_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    """Rows of pixels are shared, not samples."""
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef Py_ssize_t units
+    cdef Correlation x
+    sum_of_node(node, &x)
+    units = ctx.batch * (pool_units(c) if c.pooled else x.per_sample)
+    if c.pooled:
+        forward_pooled(node, &x, ctx.scratch, units * part // team, units * (part + 1) // team)
+    else:
+        correlate(&x, units * part // team, units * (part + 1) // team, ctx.scratch)
+
+
+cdef void after_few_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    if node.activation != NN_RELU and not (<const Convolution *>node.extra).pooled:
+        apply(node, ctx, lo, hi)
+
+
+cdef Py_ssize_t pool_unit(const Convolution *c) noexcept nogil:
+    """Rows of windows that threads share out: their pixels are whole rows of tiles."""
+    cdef Py_ssize_t windows = 1
+    while c.winograd and windows * c.pool.R % winograd.TILE != 0:
+        windows += 1
+    return windows
+
+
+cdef Py_ssize_t pool_units(const Convolution *c) noexcept nogil:
+    """Of a sample."""
+    cdef Py_ssize_t windows = pool_unit(c)
+    return (c.pool.OH + windows - 1) // windows
+
+
 cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """A band of rows in scratch memory, then its windows' maxima."""
+    """Units lo..hi: a band of rows in scratch memory, then its windows' maxima."""
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef const nn_kernels *k = c.k
     cdef const Value *out = node.output
-    cdef Py_ssize_t size = k.real_size, most = pool_rows(c), b, i, rows, j, at, first
+    cdef Py_ssize_t size = k.real_size, most = pool_rows(c), each = pool_units(c), unit = pool_unit(c) * c.pool.R
+    cdef Py_ssize_t b, i, end, rows, j, at, first
     cdef Py_ssize_t band = most * c.window.OW * c.K * size
     cdef char *pixels = scratch
     cdef nn_window w
     pool_window(c, &w)
     scratch += aligned(band)
-    for b in range(lo, hi):
-        i = 0
-        while i < c.pool.OH * c.pool.R:
-            rows = min(most, c.pool.OH * c.pool.R - i)
+    for b in range(lo // each, (hi + each - 1) // each):
+        i = max(0, lo - b * each) * unit
+        end = min(c.pool.OH * c.pool.R, (hi - b * each) * unit)
+        while i < end:
+            rows = min(most, end - i)
             # The rows' places in an output that begins `i` rows before the band.
-            x.y = pixels - (i * x.y_row + (b - lo) * x.y_sample) * size
-            first = (b - lo) * x.per_sample
+            x.y = pixels - (i * x.y_row + b * x.y_sample) * size
+            first = b * x.per_sample
             if x.winograd:
                 correlate(x, first + i // winograd.TILE, first + winograd.tiles(i + rows), scratch)
             else:
@@ -372,15 +409,14 @@ cdef void pool_window(const Convolution *c, nn_window *w) noexcept nogil:
 
 # ---------------------------------------------------------------- backward
 
-cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+cdef void before_input_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """dz, its sums for db, and zeros where no tap adds to dx."""
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef const nn_kernels *k = c.k
     cdef const Value *in_ = node.inputs[0]
-    cdef const Value *out = node.output
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, b, ld
     cdef const char *dz
-    cdef char *wide
     apply_backward(node, ctx, lo, hi)
     if c.pooled:
         unpool(node, lo, hi)
@@ -388,12 +424,35 @@ cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize
     if node.bias != NULL and node.bias.trainable:
         for b in range(lo, hi):
             k.column_sum(w.OH * w.OW, c.K, dz + b * ld * size, c.K, c.bias_sums + b * round_up(c.K, k.vl) * size)
+    if in_.dy != NULL and not multiplies(c) and leaves_pixels_out(c) and not node.adds[0]:
+        for b in range(lo, hi):
+            memset(in_.dy + b * in_.ld * size, 0, w.H * w.W * c.C * size)
+
+
+cdef void few_backward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    """Rows of pixels are shared, not samples."""
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const Value *in_ = node.inputs[0]
+    cdef Py_ssize_t ld
+    cdef const char *dz
+    if in_.dy != NULL:
+        gradient_before_pool(node, &dz, &ld)
+        input_gradient(c, dz, ld, c.flipped, in_.dy, in_.ld, ctx.batch, node.adds[0], part, team, ctx.scratch)
+
+
+cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const nn_kernels *k = c.k
+    cdef const Value *in_ = node.inputs[0]
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, b, ld
+    cdef const char *dz
+    cdef char *wide
+    before_input_gradient(node, ctx, lo, hi)
     if in_.dy == NULL:
         return
-    if not c.depthwise or c.K == c.C:
-        if leaves_pixels_out(c) and not node.adds[0]:
-            for b in range(lo, hi):
-                memset(in_.dy + b * in_.ld * size, 0, w.H * w.W * c.C * size)
+    gradient_before_pool(node, &dz, &ld)
+    if not multiplies(c):
         input_gradient(c, dz + lo * ld * size, ld, c.flipped, in_.dy + lo * in_.ld * size, in_.ld, hi - lo,
                        node.adds[0], 0, 1, ctx.scratch)
         return
@@ -667,7 +726,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
     sums = aligned(samples * round_up(c.K, k.vl) * size) if db is not None else 0
     # A depthwise multiplier's dx, before its neighbours are added.
-    if dx is not None and c.depthwise and c.K != c.C:
+    if dx is not None and multiplies(&c):
         wide = aligned(samples * geometry.H * geometry.W * c.K * size)
     each = aligned(c.scratch) + aligned(tile_room(&c) * size)
     if dx is not None and c.winograd:

@@ -4,7 +4,8 @@ Design:
 
 1. Samples do not see each other forward and backward, so every thread runs the program on its own rows of the batch and
    no thread waits, except around what concerns the whole batch: statistics of a normalization, layers whose weights
-   are so many that the threads share them, and Python layers, which thread 0 runs.
+   are so many that the threads share them, and Python layers, which thread 0 runs. Where a batch has fewer samples than
+   there are threads, they share the convolutions of each.
 2. One barrier later the parameters' gradients are computed, tile by tile. A tile belongs to one thread, which updates
    its parameters at once, while tile and weights are in L1. A second barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
@@ -40,6 +41,7 @@ import threading
 import numpy as np
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
+cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
 cdef int MOST_UNSEEN_STEPS = 256
 cdef double SIGNAL_INTERVAL = 5e-3  # seconds
 cdef double PROGRESS_INTERVAL = 0.1
@@ -52,6 +54,13 @@ STATUS = ("ok", "loss", "gradient")
 
 cdef enum:
     AHEAD = 2048            # bytes of the rows after the one that is read
+
+
+cdef inline bint shared_among(const Node *node, Py_ssize_t batch, int team) noexcept nogil:
+    """Whether a batch has so few samples that whole ones for each thread would leave a fifth of the threads' time unused,
+    and there is enough to do on them."""
+    cdef Py_ssize_t most = (batch + team - 1) // team
+    return 5 * batch < 4 * team * most and node.work * batch >= team * WORK_TO_SHARE
 
 
 cdef inline void gather_input(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i,
@@ -84,11 +93,24 @@ cdef class Loop(Network):
         while instruction.at >= 0:
             if instruction.action == FORWARD:
                 node = &self.nodes[instruction.at]
-                node.forward(node, ctx, lo, hi)
+                if node.few_forward == NULL or not shared_among(node, ctx.batch, team):
+                    node.forward(node, ctx, lo, hi)
+                else:
+                    nn_barrier_wait(&self.barrier, team)
+                    node.few_forward(node, ctx, tid, team)
+                    nn_barrier_wait(&self.barrier, team)
+                    node.after_few_forward(node, ctx, lo, hi)
             elif instruction.action == BACKWARD:
                 node = &self.nodes[instruction.at]
-                if node.output.dy != NULL:
+                if node.output.dy == NULL:
+                    pass
+                elif node.few_backward == NULL or not shared_among(node, ctx.batch, team):
                     node.backward(node, ctx, lo, hi)
+                else:
+                    node.before_few_backward(node, ctx, lo, hi)
+                    nn_barrier_wait(&self.barrier, team)
+                    node.few_backward(node, ctx, tid, team)
+                    nn_barrier_wait(&self.barrier, team)
             elif instruction.action == BOUND:
                 node = &self.nodes[instruction.at]
                 if self.job.update and node.output.dy != NULL and lo < hi:

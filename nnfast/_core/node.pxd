@@ -94,6 +94,10 @@ cdef struct Node:
     team_function team_forward, team_backward
     row_function forward, backward
     team_function commit
+    # The same for fewer samples than threads, which then share each of them: on a thread's own rows, barrier, a thread's
+    # part of the whole, barrier, on its own rows. NULL: some threads have nothing to do.
+    row_function before_few_backward, after_few_forward
+    team_function few_forward, few_backward
     void *extra             # what the operation keeps besides: its own struct
     void *folding           # a normalization in the kernel and bias (normalization.pxd), or NULL
     # What comes after the forward pass; it decides how long values are kept.
@@ -109,6 +113,7 @@ cdef struct Node:
     Parameter *bias         # or NULL
     int activation          # index in csrc/nnfast.h, or SOFTMAX
     double alpha
+    double work             # multiply-adds of a sample, forward
     bint fused              # the loss computes the activation and its derivative
     Py_ssize_t outer        # rows in a sample: dense and softmax work on the last axis, concatenate on blocks
     double rate             # dropout

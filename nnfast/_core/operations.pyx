@@ -8,8 +8,8 @@ from libc.stdlib cimport free
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, apply, apply_backward
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport (
-    Convolution, allocate_kernels, backward as conv_backward, describe, forward as conv_forward, free_kernels, fuse_pool,
-    gradient as conv_gradient, prepare_kernel,
+    Convolution, after_few_forward, allocate_kernels, backward as conv_backward, before_input_gradient, describe, few_backward,
+    few_forward, forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies, prepare_kernel,
 )
 from nnfast._core.dense cimport (
     backward as dense_backward, forward as dense_forward, gradient as dense_gradient, team_backward, team_forward,
@@ -109,6 +109,7 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
         raise ValueError(f"unknown operation {op!r}")
     spec.setdefault("work", elements)
     spec.setdefault("flops", 0)
+    node.work = spec["work"]
     return 0
 
 
@@ -179,6 +180,9 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
     allocate_kernels(c, not inference)
     if node.folding == NULL:
         node.prepare = prepare_kernel
+    node.few_forward, node.after_few_forward = few_forward, after_few_forward
+    if not multiplies(c):
+        node.before_few_backward, node.few_backward = before_input_gradient, few_backward
     return 0
 
 
