@@ -4,7 +4,7 @@ from nnfast._core.convolution cimport Convolution
 cdef struct TileShape:
     Py_ssize_t rows         # of the kernel's matrix, or of every tap if `taps` are together
     Py_ssize_t panels
-    Py_ssize_t taps         # 9: a tile has some channels' rows of all taps; 1: rows one after another
+    Py_ssize_t taps         # all of them: a tile has some channels' rows of each; 1: rows one after another
     Py_ssize_t within       # rows that tiles divide among themselves: of a tap, which no tile leaves, or all
 
 cdef inline Py_ssize_t blocks_within(const TileShape *shape) noexcept nogil:

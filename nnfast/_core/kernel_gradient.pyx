@@ -7,8 +7,8 @@ sums exist and the bits do not depend on the number of threads.
         copy x at these pixels, the tile's rows of it, and dz, the tile's columns, side by side: both stay in L1 and L2
         for a panel, for MR rows:   a product x' dz over the pixels, in registers
 
-A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied, and x is not
-where it serves few panels. With few channels a tile takes in whole kernel rows, of which the taps lie side by side in an
+A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. Where dz has few
+columns it has all taps, of which each reads x in place. With few channels a tile takes in whole kernel rows, of which the taps lie side by side in an
 image that is copied once with its padding. A depthwise kernel's gradient copies x for a multiplier only.
 """
 from libc.stddef cimport ptrdiff_t
@@ -29,8 +29,10 @@ cdef enum:
     PANELS = 8              # most panels
     DEPTHWISE_PANELS = 4
     FEW_CHANNELS = 64
-    FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place, in parts that
-    IN_PLACE = 6144         # numbers at once stay in L1
+    FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place
+    IN_PLACE = 12288
+    TILE_NUMBERS = 32768    # of a tile of all taps: it stays in L2
+    LEAST_ROWS = 16
     LONG_RUN = 192          # numbers in a kernel row
     LONG_ROW = 256          # pixels: longer rows are cut
 
@@ -44,6 +46,17 @@ cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
     """Tiles of whole kernel rows r."""
     cdef Py_ssize_t run = c.window.S * c.C
     return c.groups == 1 and c.window.dilation_w == 1 and c.C < FEW_CHANNELS and run <= LONG_RUN
+
+
+cdef inline bint few_columns(const Convolution *c) noexcept nogil:
+    """Tiles of all taps: a tile of one tap would do little with what it reads of x."""
+    return (not c.winograd and not c.depthwise and not whole_rows(c)
+            and panels(c.k, c.K // c.groups) <= FEW_PANELS)
+
+
+cdef inline Py_ssize_t few_pixels(const Convolution *c) noexcept nogil:
+    """Pixels of dz for all taps: what these read of x stays in L1 and L2."""
+    return min(<Py_ssize_t>PIXELS, max(<Py_ssize_t>16, IN_PLACE // min(c.C // c.groups, <Py_ssize_t>ROWS)))
 
 
 cdef Py_ssize_t image_size(const Convolution *c) noexcept nogil:
@@ -80,6 +93,12 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         shape.rows = (c.window.R + pieces - 1) // pieces * c.window.S * c.C
         while shape.panels > 1 and tile_count(c, &shape) < c.team:
             shape.panels //= 2
+    elif few_columns(c):
+        shape.taps, shape.panels = c.window.R * c.window.S, FEW_PANELS
+        shape.rows = parts(Cg, max(<Py_ssize_t>LEAST_ROWS, TILE_NUMBERS // (shape.taps * round_up(c.K // c.groups, c.k.vl))))
+        shape.within = Cg
+        while shape.rows > LEAST_ROWS and c.groups * tile_count(c, &shape) < c.team:
+            shape.rows = (shape.rows + 1) // 2
     else:
         shape.rows = parts(Cg, ROWS)
         shape.within = Cg
@@ -94,8 +113,11 @@ cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil:
 
 cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     """For one sample, in multiply-adds; copying and transforms, which are measured, count, too."""
+    cdef Py_ssize_t taps = c.window.R * c.window.S
     if c.winograd:
         return (2.25 * rows * columns + 11 * (rows + columns)) * c.window.OH * c.window.OW
+    if few_columns(c):
+        return (<double>taps * rows * columns + 4 * columns + 64 * taps) * c.window.OH * c.window.OW
     return (<double>rows * columns + 4 * (rows + columns) + 64) * c.window.OH * c.window.OW
 
 
@@ -125,12 +147,14 @@ cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, 
     if c.winograd:
         winograd.gradient(c, x, x_ld, dz, dz_ld, batch, panel, n_panels, lo, hi, to, scratch)
         return
-    memset(to, 0, (hi - lo) * round_up(columns, k.vl) * size)
+    memset(to, 0, tile_shape(c).taps * (hi - lo) * round_up(columns, k.vl) * size)
     dz += (g * Kg + k0) * size
     if c.depthwise:
         depthwise_gradient(c, x, x_ld, dz, dz_ld, batch, k0, columns, to, scratch)
     elif whole_rows(c):
         rows_gradient(c, x, x_ld, dz, dz_ld, batch, columns, lo, hi, to, scratch, dz_end)
+    elif few_columns(c):
+        few_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
     else:
         tap_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
 
@@ -187,35 +211,8 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Py_ssize_t rows = hi - lo, x_pitch = padded(rows), dz_pitch = padded(columns), n = 0, b, i, j, m, at
     cdef char *dz_copy = scratch + LONG_ROW * x_pitch * size
     cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
-    cdef Py_ssize_t together, q, most = min(<Py_ssize_t>PIXELS, max(<Py_ssize_t>16, IN_PLACE // rows))
-    cdef ptrdiff_t offset[PIXELS]
-    cdef nn_brgemm op
+    cdef Py_ssize_t most
     c0 += lo - tap * Cg
-    if columns <= FEW_PANELS * k.nr and j0 < j1:
-        op.a_offset = offset
-        op.a_col = w.stride_w * c.C
-        op.ldb = dz_pitch
-        for q in range(PIXELS):
-            offset[q] = q * w.stride_h * w.W * c.C
-        for b in range(batch):
-            j = j0
-            while j < j1:
-                m = min(j1 - j, most)
-                op.k = m
-                op.b_step = m * dz_pitch
-                i = i0
-                while i < i1:
-                    together = min(i1 - i, most // m)
-                    op.count = together
-                    for q in range(together):
-                        copy_vectors(k, m, columns, dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, c.K,
-                                     dz_copy + q * m * dz_pitch * size, dz_pitch, dz_end)
-                    at = ((i * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
-                          + j * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0
-                    multiply(k, &op, 0, rows, rows, columns, x + (b * x_ld + at) * size, dz_copy, to)
-                    i += together
-                j += m
-        return
     most = parts(batch * (i1 - i0) * (j1 - j0), PIXELS)
     for b in range(batch):
         for i in range(i0, i1):
@@ -235,6 +232,53 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                     n = 0
     if n > 0:
         multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
+
+
+cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
+                       Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t c0, Py_ssize_t lo, Py_ssize_t hi, char *to,
+                       char *scratch, const char *dz_end) noexcept nogil:
+    """Channels lo..hi of every tap, for few columns of dz: they are copied once for all taps, and x is read in place. c0:
+    the group's first channel of x."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = k.real_size, rows = hi - lo, dz_pitch = padded(columns), tap_size = rows * round_up(columns, k.vl)
+    cdef Py_ssize_t most = few_pixels(c), piece = parts(w.OW, most), band = max(1, most // piece)
+    cdef Py_ssize_t b, i, j, m, n, q, r, s, r_lo, r_hi, s_lo, s_hi, at
+    cdef ptrdiff_t offset[PIXELS]
+    cdef nn_brgemm op
+    op.a_offset = offset
+    op.a_col = w.stride_w * c.C
+    op.ldb = dz_pitch
+    for q in range(band):
+        offset[q] = q * w.stride_h * w.W * c.C
+    for b in range(batch):
+        i = 0
+        while i < w.OH:
+            n = min(band, w.OH - i)
+            j = 0
+            while j < w.OW:
+                m = min(piece, w.OW - j)
+                op.b_step = m * dz_pitch
+                for q in range(n):
+                    copy_vectors(k, m, columns, dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, c.K,
+                                 scratch + q * op.b_step * size, dz_pitch, dz_end)
+                for r in range(w.R):
+                    r_lo = max(i, first_output(w.pad_top, r * w.dilation_h, w.stride_h))
+                    r_hi = min(i + n, last_output(w.H, w.pad_top, r * w.dilation_h, w.stride_h))
+                    for s in range(w.S):
+                        s_lo = max(j, first_output(w.pad_left, s * w.dilation_w, w.stride_w))
+                        s_hi = min(j + m, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
+                        if r_lo >= r_hi or s_lo >= s_hi:
+                            continue
+                        op.count = r_hi - r_lo
+                        op.k = s_hi - s_lo
+                        at = ((r_lo * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
+                              + s_lo * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0 + lo
+                        multiply(k, &op, 0, rows, rows, columns, x + (b * x_ld + at) * size,
+                                 scratch + ((r_lo - i) * op.b_step + (s_lo - j) * dz_pitch) * size,
+                                 to + (r * w.S + s) * tap_size * size)
+                j += m
+            i += n
 
 
 cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
