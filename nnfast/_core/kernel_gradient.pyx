@@ -97,7 +97,7 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         shape.taps, shape.panels = c.window.R * c.window.S, FEW_PANELS
         shape.rows = parts(Cg, max(<Py_ssize_t>LEAST_ROWS, TILE_NUMBERS // (shape.taps * round_up(c.K // c.groups, c.k.vl))))
         shape.within = Cg
-        while shape.rows > LEAST_ROWS and c.groups * tile_count(c, &shape) < c.team:
+        while shape.rows > LEAST_ROWS and tile_count(c, &shape) < c.team:
             shape.rows = (shape.rows + 1) // 2
     else:
         shape.rows = parts(Cg, ROWS)
