@@ -334,7 +334,7 @@ cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_
         apply(node, ctx, lo, hi)
 
 
-cdef void few_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+cdef void team_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
     """Rows of pixels are shared, not samples."""
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef Py_ssize_t units
@@ -347,7 +347,7 @@ cdef void few_forward(const Node *node, const Context *ctx, int part, int team) 
         correlate(&x, units * part // team, units * (part + 1) // team, ctx.scratch)
 
 
-cdef void after_few_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+cdef void after_team_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     if node.activation != NN_RELU and not (<const Convolution *>node.extra).pooled:
         apply(node, ctx, lo, hi)
 
@@ -429,7 +429,7 @@ cdef void before_input_gradient(const Node *node, const Context *ctx, Py_ssize_t
             memset(in_.dy + b * in_.ld * size, 0, w.H * w.W * c.C * size)
 
 
-cdef void few_backward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+cdef void team_backward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
     """Rows of pixels are shared, not samples."""
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef const Value *in_ = node.inputs[0]

@@ -26,10 +26,10 @@ from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_prefetch, table
 from nnfast._core.network cimport (
-    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, BOUND, FORWARD, LOSS, OK, PREPARE,
-    PYTHON_BACKWARD, PYTHON_FORWARD, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Network, Report, Source, Status,
+    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction,
+    Job, Network, Report, Source, Status,
 )
-from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_offset, piece_size, piece_start, pieces
+from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size, resolve_threads,
@@ -93,30 +93,15 @@ cdef class Loop(Network):
         while instruction.at >= 0:
             if instruction.action == FORWARD:
                 node = &self.nodes[instruction.at]
-                if node.few_forward == NULL or not shared_among(node, ctx.batch, team):
-                    node.forward(node, ctx, lo, hi)
-                else:
-                    nn_barrier_wait(&self.barrier, team)
-                    node.few_forward(node, ctx, tid, team)
-                    nn_barrier_wait(&self.barrier, team)
-                    node.after_few_forward(node, ctx, lo, hi)
+                self._pass(node, &node.forward, ctx, lo, hi, tid, team)
             elif instruction.action == BACKWARD:
                 node = &self.nodes[instruction.at]
-                if node.output.dy == NULL:
-                    pass
-                elif node.few_backward == NULL or not shared_among(node, ctx.batch, team):
-                    node.backward(node, ctx, lo, hi)
-                else:
-                    node.before_few_backward(node, ctx, lo, hi)
-                    nn_barrier_wait(&self.barrier, team)
-                    node.few_backward(node, ctx, tid, team)
-                    nn_barrier_wait(&self.barrier, team)
-            elif instruction.action == BOUND:
-                node = &self.nodes[instruction.at]
-                if self.job.update and node.output.dy != NULL and lo < hi:
-                    bound = node.bound(node, ctx, lo, hi)
-                    if not bound <= self.reports[tid].bound:        # also when it is nan
-                        self.reports[tid].bound = bound
+                if node.output.dy != NULL:
+                    self._pass(node, &node.backward, ctx, lo, hi, tid, team)
+                    if self.job.update and node.gradient != NULL and lo < hi:
+                        bound = node.bound(node, ctx, lo, hi)
+                        if not bound <= self.reports[tid].bound:        # also when it is nan
+                            self.reports[tid].bound = bound
             elif instruction.action == LOSS:
                 head = &self.heads[instruction.at]
                 if head.loss != CUSTOM_LOSS:
@@ -131,23 +116,24 @@ cdef class Loop(Network):
                 if prepare:
                     node = &self.nodes[instruction.at]
                     node.prepare(node, ctx, self.job.gradient, tid, team)
-            elif instruction.action == BEFORE_FORWARD:
-                node = &self.nodes[instruction.at]
-                node.before_forward(node, ctx, lo, hi)
-            elif instruction.action == TEAM_FORWARD:
-                node = &self.nodes[instruction.at]
-                node.team_forward(node, ctx, tid, team)
-            elif instruction.action == BEFORE_BACKWARD or instruction.action == TEAM_BACKWARD:
-                node = &self.nodes[instruction.at]
-                if node.output.dy != NULL:
-                    if instruction.action == BEFORE_BACKWARD:
-                        node.before_backward(node, ctx, lo, hi)
-                    else:
-                        node.team_backward(node, ctx, tid, team)
             elif tid == 0:
                 with gil:
                     self._call_python(instruction.action, instruction.at, ctx.batch, scale)
             instruction += 1
+
+    cdef void _pass(self, const Node *node, const Pass *p, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid,
+                           int team) noexcept nogil:
+        """A node's part of the program: on rows lo..hi, or together with the other threads."""
+        if p.team == NULL or (p.rows != NULL and not shared_among(node, ctx.batch, team)):
+            p.rows(node, ctx, lo, hi)
+            return
+        if p.before != NULL:
+            p.before(node, ctx, lo, hi)
+        nn_barrier_wait(&self.barrier, team)
+        p.team(node, ctx, tid, team)
+        nn_barrier_wait(&self.barrier, team)
+        if p.after != NULL:
+            p.after(node, ctx, lo, hi)
 
     cdef void _worker(self, int tid, int team) noexcept nogil:
         cdef Job *job = &self.job

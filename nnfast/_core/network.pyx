@@ -25,7 +25,6 @@ from nnfast._core.loss cimport (
 )
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
 from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value, piece_start, pieces
-from nnfast._core.normalization cimport normalize_forward
 from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
 from nnfast._core.threads cimport resolve_threads
@@ -281,7 +280,7 @@ cdef class Network:
         cdef Py_ssize_t lo, in_matrix, matrix, panel, rows, block
         if p == NULL or not p.trainable:
             return count
-        if node.forward == conv_forward:
+        if node.forward.rows == conv_forward:
             shape = tile_shape(<Convolution *>node.extra)
         else:
             shape.rows = (p.rows + TILE_ROWS - 1) // TILE_ROWS
@@ -321,7 +320,7 @@ cdef class Network:
         tile.width = panel_width(self.k, p.columns, at)
         tile.last_width = panel_width(self.k, p.columns, at + n_panels - 1)
         tile.cost = <double>tile.rows * tile.width * n_panels * node.outer
-        if node.forward == conv_forward:
+        if node.forward.rows == conv_forward:
             tile.cost = tile_cost(<Convolution *>node.extra, tile.rows, tile.width * n_panels)
 
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept:
@@ -354,19 +353,13 @@ cdef class Network:
         self._write_program(&self.training_program, "training", forward + losses + backward)
 
     def _forward_actions(self, nodes):
-        cdef Node *node
         actions = [(PREPARE, i) for i in nodes if self.nodes[<Py_ssize_t>i].prepare != NULL]
         if actions:
             actions.append((BARRIER, 0))
         for i in nodes:
-            node = &self.nodes[<Py_ssize_t>i]
             if self.node_specs[i]["op"] == "python":
                 actions += [(BARRIER, 0), (PYTHON_FORWARD, i), (BARRIER, 0)]
-            if node.before_forward != NULL:
-                actions.append((BEFORE_FORWARD, i))
-            if node.team_forward != NULL:
-                actions += [(BARRIER, 0), (TEAM_FORWARD, i), (BARRIER, 0)]
-            if node.forward != NULL:
+            else:
                 actions.append((FORWARD, i))
         return actions
 
@@ -380,25 +373,15 @@ cdef class Network:
         return actions
 
     def _backward_actions(self):
-        cdef Py_ssize_t i
-        cdef Node *node
         actions = []
         for i in reversed(range(self.n_nodes)):
-            node = &self.nodes[i]
             if self.node_specs[i]["op"] == "python":
                 actions += [(BARRIER, 0), (PYTHON_BACKWARD, i), (BARRIER, 0)]
-            if node.before_backward != NULL:
-                actions.append((BEFORE_BACKWARD, i))
-            if node.team_backward != NULL:
-                actions += [(BARRIER, 0), (TEAM_BACKWARD, i), (BARRIER, 0)]
-            if node.backward != NULL:
+            else:
                 actions.append((BACKWARD, i))
-            if node.gradient != NULL:
-                actions.append((BOUND, i))
         return actions
 
     cdef int _write_program(self, Instruction **program, object name, list actions) except -1:
-        actions = [entry for entry, before in zip(actions, [None] + actions) if entry[0] != BARRIER or entry != before]
         self.actions[name] = actions
         free(program[0])
         program[0] = <Instruction *>table(len(actions) + 1, sizeof(Instruction))
@@ -492,7 +475,7 @@ cdef class Network:
         """Whether the gradient of a node's output may take the output's place: a normalization, which is all that reads
         it, sets each number of the one where it reads that of the other. The padding is zero in both."""
         cdef Node *node = &self.nodes[maker]
-        return (len(readers) == 1 and self.nodes[<Py_ssize_t>readers[0]].forward == normalize_forward
+        return (len(readers) == 1 and self.node_specs[readers[0]]["op"] == "batch_norm"
                 and not self.nodes[<Py_ssize_t>readers[0]].adds[0]
                 and self.node_specs[maker]["op"] in ("conv", "dense") and not node.rereads_output)
 

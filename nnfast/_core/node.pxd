@@ -80,6 +80,14 @@ ctypedef void (*prepare_function)(const Node *node, const Context *ctx, bint gra
 ctypedef void (*team_function)(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 
+cdef struct Pass:               # what a thread does for a node, forward or backward
+    row_function rows       # its own rows; NULL: only what follows will do
+    # Its own rows, if there is something to do; barrier; its part of what concerns the whole batch (sums, a layer whose
+    # weights the threads share, pixels of fewer samples than threads); barrier; its own rows. NULL: `rows` always does.
+    row_function before
+    team_function team
+    row_function after
+
 cdef struct Node:
     const nn_kernels *k
     int team                # threads that the plan may have
@@ -87,17 +95,8 @@ cdef struct Node:
     # A thread's part of what a step needs of the parameters, with its gradients or without; NULL: nothing.
     prepare_function prepare
     bound_function bound    # after backward: no entry of the parameters' gradient is greater by these rows
-    # Forward and backward, in three parts, of which an operation has one at least: on a thread's own rows; barrier; a
-    # thread's part of something that concerns the whole batch (sums; a layer whose weights the threads share); barrier;
-    # on a thread's own rows again. And what a step that is applied changes besides the parameters. NULL: nothing.
-    row_function before_forward, before_backward
-    team_function team_forward, team_backward
-    row_function forward, backward
-    team_function commit
-    # The same for fewer samples than threads, which then share each of them: on a thread's own rows, barrier, a thread's
-    # part of the whole, barrier, on its own rows. NULL: some threads have nothing to do.
-    row_function before_few_backward, after_few_forward
-    team_function few_forward, few_backward
+    Pass forward, backward
+    team_function commit    # what a step that is applied changes besides the parameters, or NULL
     void *extra             # what the operation keeps besides: its own struct
     void *folding           # a normalization in the kernel and bias (normalization.pxd), or NULL
     # What comes after the forward pass; it decides how long values are kept.

@@ -8,11 +8,13 @@ from libc.stdlib cimport free
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, apply, apply_backward
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport (
-    Convolution, after_few_forward, allocate_kernels, backward as conv_backward, before_input_gradient, describe, few_backward,
-    few_forward, forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies, prepare_kernel,
+    Convolution, after_team_forward, allocate_kernels, backward as conv_backward, before_input_gradient, describe,
+    forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies, prepare_kernel,
+    team_backward as conv_team_backward, team_forward as conv_team_forward,
 )
 from nnfast._core.dense cimport (
-    backward as dense_backward, forward as dense_forward, gradient as dense_gradient, team_backward, team_forward,
+    backward as dense_backward, forward as dense_forward, gradient as dense_gradient,
+    team_backward as dense_team_backward, team_forward as dense_team_forward,
 )
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.gemm cimport round_up, scratch_bytes
@@ -76,30 +78,30 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
         spec["flops"] = 2 * spec["work"]
     elif op == "max_pool":
         spec["flops"] = elements * build_pool(node, spec)
-        node.forward, node.backward = max_forward, max_backward
+        node.forward.rows, node.backward.rows = max_forward, max_backward
     elif op == "average_pool":
         spec["flops"] = elements * build_pool(node, spec)
-        node.forward, node.backward = average_forward, average_backward
+        node.forward.rows, node.backward.rows = average_forward, average_backward
     elif op == "pad":
         build_pool(node, spec)
-        node.forward, node.backward = pad_forward, pad_backward
+        node.forward.rows, node.backward.rows = pad_forward, pad_backward
     elif op == "batch_norm":
         build_normalization(node, spec, parameters, inference)
         spec["flops"] = 2 * elements
     elif op == "rescale":
-        node.forward, node.backward = rescale_forward, rescale_backward
+        node.forward.rows, node.backward.rows = rescale_forward, rescale_backward
         node.alpha, node.rate = spec["scale"], spec["offset"]
         spec["flops"] = 2 * elements
     elif op == "activation":
-        node.forward, node.backward = activation_forward, activation_backward
+        node.forward.rows, node.backward.rows = activation_forward, activation_backward
     elif op == "add":
-        node.forward, node.backward = add_forward, add_backward
+        node.forward.rows, node.backward.rows = add_forward, add_backward
         spec["flops"] = (node.n_inputs - 1) * elements
     elif op == "concatenate":
-        node.forward, node.backward = concatenate_forward, concatenate_backward
+        node.forward.rows, node.backward.rows = concatenate_forward, concatenate_backward
         node.outer = product_of(spec["shape"][:spec["axis"]])
     elif op == "dropout":
-        node.forward, node.backward = dropout_forward, dropout_backward
+        node.forward.rows, node.backward.rows = dropout_forward, dropout_backward
         node.rate = spec["rate"]
         node.layer = spec["seed"]
     elif op == "python":
@@ -132,11 +134,11 @@ cdef int build_weights(Node *node, dict spec, Parameter *parameters) except -1:
 cdef void build_dense(Node *node) noexcept:
     node.gradient = dense_gradient
     if node.outer == 1 and node.kernel.size * node.k.real_size >= SHARED_BYTES:
-        node.team_forward, node.before_backward, node.team_backward = team_forward, apply_backward, team_backward
+        node.forward.team, node.backward.before, node.backward.team = dense_team_forward, apply_backward, dense_team_backward
         if node.activation == SOFTMAX:      # of whole rows
-            node.forward = apply
+            node.forward.after = apply
     else:
-        node.forward, node.backward = dense_forward, dense_backward
+        node.forward.rows, node.backward.rows = dense_forward, dense_backward
 
 
 cdef int build_folding(Node *node, dict spec, Parameter *parameters) except -1:
@@ -164,7 +166,8 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
     cdef Convolution *c = <Convolution *>table(1, sizeof(Convolution))
     cdef Window window
     node.extra = c
-    node.forward, node.backward, node.gradient = conv_forward, conv_backward, conv_gradient
+    node.forward.rows, node.backward.rows, node.gradient = conv_forward, conv_backward, conv_gradient
+    node.forward.team, node.forward.after = conv_team_forward, after_team_forward
     build_weights(node, spec, parameters)
     read_window(&window, spec["window"])
     node.outer = window.OH * window.OW
@@ -180,9 +183,8 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
     allocate_kernels(c, not inference)
     if node.folding == NULL:
         node.prepare = prepare_kernel
-    node.few_forward, node.after_few_forward = few_forward, after_few_forward
     if not multiplies(c):
-        node.before_few_backward, node.few_backward = before_input_gradient, few_backward
+        node.backward.before, node.backward.team = before_input_gradient, conv_team_backward
     return 0
 
 
@@ -201,7 +203,7 @@ cdef Py_ssize_t build_pool(Node *node, dict spec) except -1:
 cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint inference) except -1:
     cdef Normalization *n = <Normalization *>table(1, sizeof(Normalization))
     node.extra = n
-    node.forward, node.backward, node.gradient = normalize_forward, normalize_backward, normalize_gradient
+    node.gradient = normalize_gradient
     node.bound = normalize_bound
     n.channels = spec["channels"]
     n.ld = round_up(n.channels, node.k.nr)
@@ -216,10 +218,10 @@ cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint 
     node.outer = node.output.size // n.channels
     node.rereads_input = True
     if inference:
-        node.prepare = prepare_statistics
+        node.forward.rows, node.prepare = normalize_forward, prepare_statistics
         return 0
-    node.before_forward, node.team_forward = sample_moments, combine_moments
-    node.before_backward, node.team_backward = sample_gradients, combine_gradients
+    node.forward.before, node.forward.team, node.forward.after = sample_moments, combine_moments, normalize_forward
+    node.backward.before, node.backward.team, node.backward.after = sample_gradients, combine_gradients, normalize_backward
     if not n.frozen:
         node.commit = update_running
     return 0
@@ -230,9 +232,9 @@ cdef void release_node(Node *node) noexcept:
     cdef Convolution *c = <Convolution *>node.extra
     cdef Normalization *n = <Normalization *>node.extra
     cdef Folding *f = <Folding *>node.folding
-    if node.forward == conv_forward and c != NULL:
+    if node.forward.rows == conv_forward and c != NULL:
         free_kernels(c)
-    if node.forward == normalize_forward and n != NULL and n.rows != NULL:
+    if node.gradient == normalize_gradient and n != NULL and n.rows != NULL:
         nn_release(n.rows, ROWS * n.ld * node.k.real_size)
     if f != NULL and f.folded_kernel.w != NULL:
         nn_release(f.folded_kernel.w, f.bytes_held)
@@ -242,7 +244,7 @@ cdef void release_node(Node *node) noexcept:
 
 cdef Py_ssize_t scratch_size(const Node *node) noexcept:
     """Bytes that it needs of a thread."""
-    if node.forward == conv_forward:
+    if node.forward.rows == conv_forward:
         return max(scratch_bytes(node.k), (<const Convolution *>node.extra).scratch)
     return scratch_bytes(node.k)
 
@@ -253,17 +255,17 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
     cdef Convolution *c
     cdef Pool *pool
     cdef Normalization *n
-    if node.forward == conv_forward:
+    if node.forward.rows == conv_forward:
         c = <Convolution *>node.extra
         if node.bias != NULL and node.bias.trainable:
             arena.want(&c.bias_sums, round_up(c.K, node.k.vl) * size, owner, "bias sums")
         if c.pooled:
             arena.want(&c.code, node.output.ld * size, owner, "code")
             arena.want(&c.dz, c.dz_sample * size, owner, "dz")
-    elif node.forward == max_forward:
+    elif node.forward.rows == max_forward:
         pool = <Pool *>node.extra
         arena.want(&pool.code, node.output.ld * size, owner, "code")
-    elif node.before_forward == sample_moments:
+    elif node.forward.before == sample_moments:
         n = <Normalization *>node.extra
         arena.want(&n.sums, 2 * n.ld * size, owner, "sums")
     return 0
@@ -271,7 +273,7 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
 
 cdef void prepare_folded(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
     fold(node, ctx, part, team)
-    if node.forward == conv_forward:    # of the panels that this thread has folded
+    if node.forward.rows == conv_forward:    # of the panels that this thread has folded
         prepare_kernel(node, ctx, False, part, team)
 
 

@@ -16,9 +16,10 @@ from nnfast._core.loop cimport Loop
 from nnfast._core.loss cimport Head
 from nnfast._core.memory cimport address
 from nnfast._core.network cimport (
-    BACKWARD, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, BOUND, FORWARD, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD,
-    PYTHON_LOSS, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Source, Status,
+    BACKWARD, BARRIER, FORWARD, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, Instruction, Job, Source,
+    Status,
 )
+from nnfast._core.node cimport Pass
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport resolve_threads
 
@@ -39,15 +40,12 @@ ACTIONS = {
     PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
     PYTHON_LOSS: ("one thread", "loss"),
 }
+# The same of nodes that all threads run together: before, between and after two barriers.
 TEAM_ACTIONS = {
-    "batch_norm": {
-        BEFORE_FORWARD: ("samples", "sums"), TEAM_FORWARD: ("channels", "statistics"),
-        BEFORE_BACKWARD: ("samples", "sums of gradients"), TEAM_BACKWARD: ("channels", "gradients"),
-    },
-    "dense": {
-        TEAM_FORWARD: ("blocks of outputs", "forward"), FORWARD: ("samples", "softmax"),
-        BEFORE_BACKWARD: ("samples", "activation's gradient"), TEAM_BACKWARD: ("blocks of inputs", "backward"),
-    },
+    ("batch_norm", FORWARD): (("samples", "sums"), ("channels", "statistics"), ("samples", "forward")),
+    ("batch_norm", BACKWARD): (("samples", "sums of gradients"), ("channels", "gradients"), ("samples", "backward")),
+    ("dense", FORWARD): (None, ("blocks of outputs", "forward"), ("samples", "softmax")),
+    ("dense", BACKWARD): (("samples", "activation's gradient"), ("blocks of inputs", "backward"), None),
 }
 
 
@@ -408,22 +406,38 @@ cdef class Plan(Loop):
 
     def stages(self, program):
         """What threads do between two barriers, in order: whose shares they take, and a list of (what, node or output)."""
-        cdef Py_ssize_t i
         stages, stage = [], []
-        for action, at in self.actions[program] + [(BARRIER, 0)]:
-            if action in (LOSS, PYTHON_LOSS):
-                by, what = ACTIONS[action]
-                stage.append((what, self.output_names[at]))
-            elif action not in (BARRIER, BOUND):
-                i = at
-                spec = self.node_specs[i]
-                of_team = TEAM_ACTIONS[spec["op"]] if self.nodes[i].team_forward != NULL else {}
-                by, what = of_team.get(action) or ACTIONS[action]
-                stage.append((what, spec["name"]))
-            elif stage and action == BARRIER:
-                stages.append((by, stage))
+        for by, what, name in self._steps(program):
+            if by is not None:
+                stage.append((what, name))
+                shared = by
+            elif stage:
+                stages.append((shared, stage))
                 stage = []
         if program == "training" and self.n_tiles:
             trained = [("gradient and update", spec["name"]) for spec in self.parameter_specs if spec["trainable"]]
             stages.append(("tiles of parameters", trained))
         return stages
+
+    def _steps(self, program):
+        """(by, what, name of a node or an output) one after another; by is None for a barrier."""
+        cdef Py_ssize_t i
+        cdef Pass *p
+        barrier = (None, None, None)
+        steps = []
+        for action, at in self.actions[program]:
+            if action == BARRIER:
+                steps.append(barrier)
+                continue
+            name = (self.output_names if action in (LOSS, PYTHON_LOSS) else [spec["name"] for spec in self.node_specs])[at]
+            if action in (FORWARD, BACKWARD):
+                i = at
+                p = &self.nodes[i].forward if action == FORWARD else &self.nodes[i].backward
+                if p.rows == NULL:
+                    before, between, after = TEAM_ACTIONS[self.node_specs[i]["op"], action]
+                    steps += [(*before, name)] if p.before != NULL else []
+                    steps += [barrier, (*between, name), barrier]
+                    steps += [(*after, name)] if p.after != NULL else []
+                    continue
+            steps.append((*ACTIONS[action], name))
+        return [*steps, barrier]
