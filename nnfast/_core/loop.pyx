@@ -122,7 +122,7 @@ cdef class Loop(Network):
             instruction += 1
 
     cdef void _pass(self, const Node *node, const Pass *p, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid,
-                           int team) noexcept nogil:
+                    int team) noexcept nogil:
         """A node's part of the program: on rows lo..hi, or together with the other threads."""
         if p.team == NULL or (p.rows != NULL and not shared_among(node, ctx.batch, team)):
             p.rows(node, ctx, lo, hi)

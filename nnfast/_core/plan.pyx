@@ -423,21 +423,21 @@ cdef class Plan(Loop):
         """(by, what, name of a node or an output) one after another; by is None for a barrier."""
         cdef Py_ssize_t i
         cdef Pass *p
+        nodes = [spec["name"] for spec in self.node_specs]
         barrier = (None, None, None)
         steps = []
         for action, at in self.actions[program]:
+            i = at
+            p = &self.nodes[i].forward if action == FORWARD else &self.nodes[i].backward
             if action == BARRIER:
                 steps.append(barrier)
-                continue
-            name = (self.output_names if action in (LOSS, PYTHON_LOSS) else [spec["name"] for spec in self.node_specs])[at]
-            if action in (FORWARD, BACKWARD):
-                i = at
-                p = &self.nodes[i].forward if action == FORWARD else &self.nodes[i].backward
-                if p.rows == NULL:
-                    before, between, after = TEAM_ACTIONS[self.node_specs[i]["op"], action]
-                    steps += [(*before, name)] if p.before != NULL else []
-                    steps += [barrier, (*between, name), barrier]
-                    steps += [(*after, name)] if p.after != NULL else []
-                    continue
-            steps.append((*ACTIONS[action], name))
+            elif action in (LOSS, PYTHON_LOSS):
+                steps.append((*ACTIONS[action], self.output_names[i]))
+            elif action in (FORWARD, BACKWARD) and p.rows == NULL:
+                before, between, after = TEAM_ACTIONS[self.node_specs[i]["op"], action]
+                steps += [(*before, nodes[i])] if p.before != NULL else []
+                steps += [barrier, (*between, nodes[i]), barrier]
+                steps += [(*after, nodes[i])] if p.after != NULL else []
+            else:
+                steps.append((*ACTIONS[action], nodes[i]))
         return [*steps, barrier]
