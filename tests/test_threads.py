@@ -341,3 +341,38 @@ def test_an_error_in_a_callback_leaves_the_model_usable():
         model.fit(x, y, epochs=5, verbose=0, callbacks=[Stop()])
     assert bits(model) != before
     model.fit(x, y, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward", "loss"])
+def test_no_thread_waits_for_ever_when_a_python_function_raises(where):
+    """Some hundred times: whether a thread that lags behind sees too early that another has failed is a matter of chance."""
+    code = textwrap.dedent(f"""
+        import numpy as np
+        import nnfast as nf
+
+        def raise_if(name):
+            if name == {where!r}:
+                raise KeyError("mine")
+
+        def forward(x):
+            raise_if("forward")
+            return x
+
+        def backward(dy, x, y):
+            raise_if("backward")
+            return dy
+
+        def loss(t, y):
+            raise_if("loss")
+            return ((y - t) ** 2).sum(axis=1), 2 * (y - t)
+
+        model = nf.Sequential([nf.Dense(8), nf.Lambda(forward, backward), nf.Dense(2)], input_shape=(8,), seed=0)
+        model.compile("sgd", loss, n_threads=4)
+        for i in range(400):
+            try:
+                model.train_on_batch(np.ones((8, 8)), np.ones((8, 2)))
+            except KeyError:
+                continue
+            raise SystemExit("no error came")
+    """)
+    evaluate(code)

@@ -26,7 +26,7 @@ from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_prefetch, table
 from nnfast._core.network cimport (
-    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction,
+    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction,
     Job, Network, Report, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
@@ -110,6 +110,7 @@ cdef class Loop(Network):
                     metric_rows(head, lo, hi)
             elif instruction.action == BARRIER:
                 nn_barrier_wait(&self.barrier, team)
+            elif instruction.action == LEAVE:
                 if self.failed:
                     return
             elif instruction.action == PREPARE:

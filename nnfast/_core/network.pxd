@@ -20,6 +20,7 @@ cdef enum Action:
     PYTHON_FORWARD
     PYTHON_BACKWARD
     PYTHON_LOSS
+    LEAVE
     BARRIER
 
 cdef struct Instruction:

@@ -358,17 +358,22 @@ cdef class Network:
             actions.append((BARRIER, 0))
         for i in nodes:
             if self.node_specs[i]["op"] == "python":
-                actions += [(BARRIER, 0), (PYTHON_FORWARD, i), (BARRIER, 0)]
+                actions += self._python_actions(PYTHON_FORWARD, i)
             else:
                 actions.append((FORWARD, i))
         return actions
+
+    def _python_actions(self, action, at):
+        """Thread 0 calls a Python function. Whether it has raised is read behind the second barrier only: behind the first
+        thread 0 may be that far already, and some would leave while it waits for them."""
+        return [(BARRIER, 0), (action, at), (BARRIER, 0), (LEAVE, 0)]
 
     def _loss_actions(self):
         cdef Py_ssize_t i
         actions = []
         for i in range(self.n_heads):
             if self.heads[i].loss == CUSTOM_LOSS:
-                actions += [(BARRIER, 0), (PYTHON_LOSS, i), (BARRIER, 0)]
+                actions += self._python_actions(PYTHON_LOSS, i)
             actions.append((LOSS, i))
         return actions
 
@@ -376,7 +381,7 @@ cdef class Network:
         actions = []
         for i in reversed(range(self.n_nodes)):
             if self.node_specs[i]["op"] == "python":
-                actions += [(BARRIER, 0), (PYTHON_BACKWARD, i), (BARRIER, 0)]
+                actions += self._python_actions(PYTHON_BACKWARD, i)
             else:
                 actions.append((BACKWARD, i))
         return actions

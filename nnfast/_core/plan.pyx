@@ -16,8 +16,8 @@ from nnfast._core.loop cimport Loop
 from nnfast._core.loss cimport Head
 from nnfast._core.memory cimport address
 from nnfast._core.network cimport (
-    BACKWARD, BARRIER, FORWARD, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, Instruction, Job, Source,
-    Status,
+    BACKWARD, BARRIER, FORWARD, LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, Instruction, Job,
+    Source, Status,
 )
 from nnfast._core.node cimport Pass
 from nnfast._core.optimizer cimport begin_step
@@ -429,7 +429,7 @@ cdef class Plan(Loop):
         for action, at in self.actions[program]:
             i = at
             p = &self.nodes[i].forward if action == FORWARD else &self.nodes[i].backward
-            if action == BARRIER:
+            if action in (BARRIER, LEAVE):
                 steps.append(barrier)
             elif action in (LOSS, PYTHON_LOSS):
                 steps.append((*ACTIONS[action], self.output_names[i]))
