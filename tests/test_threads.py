@@ -345,7 +345,7 @@ def test_an_error_in_a_callback_leaves_the_model_usable():
 
 @pytest.mark.parametrize("where", ["forward", "backward", "loss"])
 def test_no_thread_waits_for_ever_when_a_python_function_raises(where):
-    """Some hundred times: whether a thread that lags behind sees too early that another has failed is a matter of chance."""
+    """Some hundred times: it is a matter of chance whether one that lags behind sees too early that another has failed."""
     code = textwrap.dedent(f"""
         import numpy as np
         import nnfast as nf
