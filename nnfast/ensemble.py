@@ -69,7 +69,8 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     models = list_of_models("fit_many", models) if model is None else seeds_of(model, models)
     for i, entry in enumerate(models if model is None else [model]):
         if not entry.compiled:
-            raise ValueError(f"fit_many: model {i} is not compiled; call model.compile(optimizer, loss) first")
+            which = f"model {i}" if model is None else "model"
+            raise ValueError(f"fit_many: {which} is not compiled; call model.compile(optimizer, loss) first")
         if any(entry is other for other in models[:i]):
             raise ValueError(f"fit_many: model {i} is in the list twice; use model.clone()")
     for name in ("callbacks", "verbose"):
@@ -85,6 +86,10 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
         try:
             history = new.fit(x, y, verbose=0, **arguments)
             return history if model is None else new
+        except Exception as error:
+            if model is not None:
+                error.add_note(f"fit_many: seed {entry}")
+            raise
         finally:
             new._use_threads(threads)
 

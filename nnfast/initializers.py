@@ -41,8 +41,6 @@ class Initializer(Configurable):
     array([[3., 4.]], dtype=float32)
     """
 
-    random = True       # it draws from rng
-
     def __call__(self, shape: Sequence[int], fan_in: int, fan_out: int, rng: np.random.Generator,
                  dtype: DTypeLike = np.float32) -> Array:
         """Return a new C-contiguous array of `shape` and `dtype`.
@@ -197,8 +195,6 @@ class Zeros(Initializer):
     array([0., 0., 0.], dtype=float32)
     """
 
-    random = False
-
     def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return np.zeros(shape)
 
@@ -210,8 +206,6 @@ class Ones(Initializer):
     >>> Ones()((3,), 3, 3, np.random.default_rng(0))
     array([1., 1., 1.], dtype=float32)
     """
-
-    random = False
 
     def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         return np.ones(shape)
@@ -227,8 +221,6 @@ class Constant(Initializer):
     >>> Constant(0.5)((3,), 3, 3, np.random.default_rng(0))
     array([0.5, 0.5, 0.5], dtype=float32)
     """
-
-    random = False
 
     def __init__(self, value: float = 0.0) -> None:
         self.value = number("Constant", "value", value)

@@ -10,6 +10,7 @@ Design:
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -581,6 +582,8 @@ class Model(Training, Derivatives):
             new.__dict__.update(self.__dict__)
             new.seed = model_seed(type(self).__name__, seed)
             new._plan, new._slots, new._steps, new._epochs, new.history = None, {}, 0, 0, None
+        if self._settings is not None:      # a learning rate that is set in one is not the other's
+            new._settings = self._settings._replace(optimizer=copy.copy(self._settings.optimizer))
         if dtype is not None:
             new._dtype = model_dtype(type(self).__name__, dtype)
             new._slots = {name: value.astype(new._dtype) for name, value in new._slots.items()}

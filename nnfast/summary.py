@@ -51,8 +51,8 @@ def plan_text(model):
                       f"{size_text(plan.memory(64, inference))} for 64", table(rows, right=(3,))]
         lines += [f"stage {i}, by {by}: {work_text(work)}"
                   for i, (by, work) in enumerate(plan.stages(program), start=1)]
-    lines += ["", "All threads wait for each other between two stages; for fewer samples than threads also around "
-                  "convolutions, whose pixels they then share."]
+    lines += ["", "All threads wait for each other between two stages; also around convolutions where samples do not "
+                  "divide well among them (3 on 2): they share the pixels then."]
     return "\n".join(lines)
 
 

@@ -64,8 +64,19 @@ def test_errors_of_seeds(data):
         nf.fit_many(3, *data, model=template)
     with pytest.raises(TypeError, match="model must be an nnfast model, got str"):
         nf.fit_many([0], *data, model="template")
-    with pytest.raises(ValueError, match="not compiled"):
+    with pytest.raises(ValueError, match="fit_many: model is not compiled"):
         nf.fit_many([0], *data, model=nf.Sequential([nf.Dense(1)]))
+    with pytest.raises(nf.TrainingError) as caught:
+        nf.fit_many([7], data[0], np.eye(3)[data[1]], model=exploding(), epochs=5)
+    assert caught.value.__notes__ == ["fit_many: seed 7"]
+
+
+def test_copies_have_optimizers_of_their_own(data):
+    template = build(0)
+    first, second = nf.fit_many(range(2), *data, model=template)
+    first.optimizer.learning_rate = 0.5
+    assert template.optimizer.learning_rate == second.optimizer.learning_rate == 0.01
+    assert first.clone().optimizer is not first.optimizer
 
 
 def test_settings_stay(data):

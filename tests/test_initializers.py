@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+import nnfast as nf
 from nnfast import initializers
 from nnfast.initializers import Constant, Initializer, Orthogonal
 
@@ -123,3 +124,16 @@ def test_compares_by_value():
 def test_refuses(bad, error, text):
     with pytest.raises(error, match=text):
         initializers.get(bad)
+
+
+def test_a_class_made_of_a_constant_draws_from_a_stream_of_its_own():
+    class Noise(nf.initializers.Zeros):
+        def draw(self, shape, fan_in, fan_out, rng):
+            return rng.random(shape)
+
+    biases = []
+    for kernel in ("zeros", "glorot_uniform"):
+        layer = nf.Dense(3, kernel_initializer=kernel, bias_initializer=Noise())
+        model = nf.Sequential([layer], input_shape=(2,), seed=1)
+        biases.append(model.get_weights()[1])
+    np.testing.assert_array_equal(*biases)

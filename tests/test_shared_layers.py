@@ -91,7 +91,7 @@ def test_stages():
         ("blocks of outputs", [("forward", "a")]),
         ("samples", [("forward", "dropout")]),
         ("blocks of outputs", [("forward", "b")]),
-        ("samples", [("softmax", "b"), ("loss", "b"), ("activation's gradient", "b")]),
+        ("samples", [("loss", "b")]),       # with the softmax
         ("blocks of inputs", [("backward", "b")]),
         ("samples", [("backward", "dropout"), ("activation's gradient", "a")]),
         ("blocks of inputs", [("backward", "a")]),

@@ -101,6 +101,42 @@ def test_sums_over_all_tiles_keep_their_order():
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize("name", ["kernel rows", "winograd", "all taps"])
+def test_norm_and_penalty_do_not_depend_on_how_a_kernel_is_cut(name):
+    """Tiles of convolutions' kernels are smaller for more threads."""
+    layers = {
+        "kernel rows": lambda: nf.Conv2D(64, 5, kernel_regularizer=nf.L1(1e-3)),
+        "winograd": lambda: nf.Conv2D(48, 3, kernel_regularizer=nf.L1L2(1e-3, 1e-2)),
+        "all taps": lambda: nf.Conv2D(8, 3, dilation=2, kernel_regularizer=nf.L2(0.01)),
+    }
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((5, 12, 12, 96)), rng.standard_normal((5, 2))
+    results = []
+    for n_threads in (1, 2, 3, 8):
+        first = nf.Conv2D(3 if name == "kernel rows" else 96, 1)
+        model = nf.Sequential([first, layers[name](), nf.GlobalAvgPool(), nf.Dense(2)], input_shape=(12, 12, 96), seed=1,
+                              dtype="float64")
+        losses = []
+        for clip_norm in (0.01, None):
+            model.compile(nf.SGD(0.1, clip_norm=clip_norm), "squared_error", n_threads=n_threads)
+            losses.append(model.fit(x, y, batch_size=4, epochs=3, verbose=0).history["loss"])
+        results.append((losses, bits(model)))
+    assert results[0] == results[1] == results[2] == results[3]
+
+
+def test_losses_with_weights_and_penalties_do_not_depend_on_who_is_late():
+    x, y = data(400)
+    weight = np.random.default_rng(0).uniform(0.1, 3.0, len(x))
+    results = []
+    for n_threads in (1, 2, 4, 4, 4):
+        model = nf.Sequential([nf.Dense(16, kernel_regularizer=nf.L2(0.1)), nf.Dense(5, activation="softmax")], seed=0,
+                              input_shape=(20,))
+        model.compile("sgd", "cross_entropy", n_threads=n_threads)
+        history = model.fit(x, y, batch_size=16, epochs=6, sample_weight=weight, verbose=0)
+        results.append((history.history, model.evaluate(x, y, sample_weight=weight, batch_size=16)))
+    assert all(result == results[0] for result in results)
+
+
 def test_same_bits_of_everything_else():
     x, y = data(600)
     results = []
@@ -345,7 +381,7 @@ def test_an_error_in_a_callback_leaves_the_model_usable():
 
 @pytest.mark.parametrize("where", ["forward", "backward", "loss"])
 def test_no_thread_waits_for_ever_when_a_python_function_raises(where):
-    """Some hundred times: it is a matter of chance whether one that lags behind sees too early that another has failed."""
+    """Some hundred times: it is chance whether one that lags behind sees too early that another has failed."""
     code = textwrap.dedent(f"""
         import numpy as np
         import nnfast as nf

@@ -2,7 +2,8 @@
 
 A buffer has a row for each sample, and a time from its first writing to its last reading, in moments of a program. Two
 buffers share memory only if their rows are equally long: a sample's row then lies at the same place in both, and threads,
-which work on rows of their own and do not wait for each other, stay apart. They are also of one kind, which says what the
+which work on rows of their own and do not wait for each other, stay apart. What threads write in each other's rows lies
+between two barriers, where no other operation runs. They are also of one kind, which says what the
 padding of the rows may hold.
 """
 from nnfast._core.memory cimport aligned, nn_allocate, nn_release

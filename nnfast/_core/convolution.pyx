@@ -361,7 +361,7 @@ cdef Py_ssize_t pool_unit(const Convolution *c) noexcept nogil:
 
 
 cdef Py_ssize_t pool_units(const Convolution *c) noexcept nogil:
-    """Of a sample."""
+    """Units (pool_unit) of a sample."""
     cdef Py_ssize_t windows = pool_unit(c)
     return (c.pool.OH + windows - 1) // windows
 

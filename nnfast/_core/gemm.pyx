@@ -229,6 +229,7 @@ cdef void multiply_block(const Product *x, const Block *block, char *scratch) no
 
 
 cdef void multiply_share(const Product *x, int part, int team, char *scratch) noexcept nogil:
+    """A thread's share of C: a block, or panels of a C of few rows."""
     cdef Py_ssize_t count = panels(x.k, x.N)
     cdef uint64_t mode = nn_flush_subnormals()
     cdef Block block

@@ -8,8 +8,8 @@ sums exist and the bits do not depend on the number of threads.
         for a panel, for MR rows:   a product x' dz over the pixels, in registers
 
 A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. Where dz has few
-columns it has all taps, of which each reads x in place. With few channels a tile takes in whole kernel rows, of which the taps lie side by side in an
-image that is copied once with its padding. A depthwise kernel's gradient copies x for a multiplier only.
+columns a tile has all taps: dz is copied once for them, and each reads x in place. With few channels a tile takes in whole
+kernel rows, of which the taps lie side by side in an image that is copied once with its padding. A depthwise kernel's gradient copies x for a multiplier only.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
@@ -30,9 +30,9 @@ cdef enum:
     DEPTHWISE_PANELS = 4
     FEW_CHANNELS = 64
     FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place
-    IN_PLACE = 12288
+    IN_PLACE = 12288        # numbers of x that a tap reads at once
     TILE_NUMBERS = 32768    # of a tile of all taps: it stays in L2
-    LEAST_ROWS = 16
+    LEAST_ROWS = 16         # of such a tile
     LONG_RUN = 192          # numbers in a kernel row
     LONG_ROW = 256          # pixels: longer rows are cut
 
@@ -68,7 +68,8 @@ cdef Py_ssize_t image_size(const Convolution *c) noexcept nogil:
 
 
 cdef inline Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
-    return tile_blocks(shape, c.rows // shape.taps) * ((panels(c.k, c.K) + shape.panels - 1) // shape.panels)
+    cdef Py_ssize_t in_matrix = panels(c.k, c.K // c.matrices)
+    return c.matrices * tile_blocks(shape, c.rows // shape.taps) * ((in_matrix + shape.panels - 1) // shape.panels)
 
 
 cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
@@ -98,7 +99,7 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         shape.rows = parts(Cg, max(<Py_ssize_t>LEAST_ROWS, TILE_NUMBERS // (shape.taps * round_up(c.K // c.groups, c.k.vl))))
         shape.within = Cg
         while shape.rows > LEAST_ROWS and tile_count(c, &shape) < c.team:
-            shape.rows = (shape.rows + 1) // 2
+            shape.rows = max(<Py_ssize_t>LEAST_ROWS, (shape.rows + 1) // 2)
     else:
         shape.rows = parts(Cg, ROWS)
         shape.within = Cg

@@ -4,8 +4,8 @@ Design:
 
 1. Samples do not see each other forward and backward, so every thread runs the program on its own rows of the batch and
    no thread waits, except around what concerns the whole batch: statistics of a normalization, layers whose weights
-   are so many that the threads share them, and Python layers, which thread 0 runs. Where a batch has fewer samples than
-   there are threads, they share the convolutions of each.
+   are so many that the threads share them, and Python layers, which thread 0 runs. Where samples do not divide well among
+   the threads (3 on 2, or fewer than there are threads), they share the pixels of convolutions.
 2. One barrier later the parameters' gradients are computed, tile by tile. A tile belongs to one thread, which updates
    its parameters at once, while tile and weights are in L1. A second barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
@@ -26,8 +26,8 @@ from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_prefetch, table
 from nnfast._core.network cimport (
-    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, Instruction,
-    Job, Network, Report, Source, Status,
+    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD,
+    Instruction, Job, Network, Report, Slice, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
@@ -169,13 +169,15 @@ cdef class Loop(Network):
             self._deliver(&ctx, lo, hi)
             if job.loss:
                 self._see_losses(&self.reports[tid], lo, hi)
+            if self.penalized and job.update:
+                self._see_penalties(tid, team)
             nn_barrier_wait(&self.barrier, team)
             if self.stop:
                 break
             if job.gradient:
                 if job.update:
                     begin_step(&update, iteration, job.lr[s])
-                    status = self._update(&ctx, &update, scale, tile_lo, tile_hi, team)
+                    status = self._update(&ctx, &update, scale, tile_lo, tile_hi, tid, team)
                     if status != OK:
                         if tid == 0:
                             job.status = status
@@ -190,7 +192,6 @@ cdef class Loop(Network):
             iteration += job.update and scale > 0
             if tid == 0:
                 # Until thread 0 comes to the next barrier the others do not touch what it reads here, nor look at stop.
-                self._total_penalty(&ctx)
                 job.steps_done += 1
                 job.samples_done += ctx.batch
                 self.iterations = iteration
@@ -326,16 +327,24 @@ cdef class Loop(Network):
                 total += self.heads[i].loss_values[b] * 0       # nan as soon as one is not finite
         report.finite = total == 0
 
-    cdef double _penalty(self, Tile *tile, char *g) noexcept nogil:
+    cdef void _add_penalty(self, Tile *tile, char *g) noexcept nogil:
+        """The penalty's part of a tile's gradient."""
         cdef Parameter *p = tile.parameter
         cdef Py_ssize_t size = self.k.real_size, i
-        cdef double penalty = 0
-        if p.l1 == 0 and p.l2 == 0:
-            return 0
-        for i in range(pieces(tile)):
-            penalty += self.k.penalty(piece_size(tile, i), self.flat[0] + piece_offset(tile, i) * size,
-                                      NULL if g == NULL else g + piece_start(tile, i) * size, p.l1, p.l2)
-        return penalty
+        for i in range(pieces(tile) if p.l1 or p.l2 else 0):
+            self.k.penalty(piece_size(tile, i), self.flat[0] + piece_offset(tile, i) * size, g + piece_start(tile, i) * size,
+                           p.l1, p.l2)
+
+    cdef void _see_penalties(self, int tid, int team) noexcept nogil:
+        """The penalties of a thread's share of the parameters, before these change."""
+        cdef Py_ssize_t i
+        cdef Slice *part
+        for i in range(self.n_slices * tid // team, self.n_slices * (tid + 1) // team):
+            part = &self.slices[i]
+            self.penalties[i] = 0
+            if part.parameter.l1 or part.parameter.l2:
+                self.penalties[i] = self.k.penalty(part.size, self.flat[0] + part.offset * self.k.real_size, NULL,
+                                                   part.parameter.l1, part.parameter.l2)
 
     cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
         """Tiles lo..hi of the gradient, with penalties, into their places."""
@@ -344,7 +353,8 @@ cdef class Loop(Network):
         for i in range(lo, hi):
             tile = &self.tiles[i]
             tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
-            self.penalties[tile.number] = self._penalty(tile, ctx.gradient) if self.job.loss else 0
+            if self.job.loss:
+                self._add_penalty(tile, ctx.gradient)
             for j in range(pieces(tile)):
                 memcpy(self.flat[1] + piece_offset(tile, j) * size, ctx.gradient + piece_start(tile, j) * size,
                        piece_size(tile, j) * size)
@@ -359,7 +369,7 @@ cdef class Loop(Network):
                 NULL if self.n_slots < 1 else self.flat[2] + at, NULL if self.n_slots < 2 else self.flat[3] + at, update)
 
     cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi,
-                        int team) noexcept nogil:
+                        int tid, int team) noexcept nogil:
         """The second half of a step on tiles lo..hi. All threads come to the same verdict."""
         cdef Py_ssize_t i
         cdef double bound = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
@@ -371,8 +381,6 @@ cdef class Loop(Network):
             if not self.reports[i].bound <= bound:
                 bound = self.reports[i].bound
         if scale == 0:      # every sample of the batch has weight zero: no step
-            for i in range(lo, hi):
-                self.penalties[self.tiles[i].number] = self._penalty(&self.tiles[i], NULL)
             return OK
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
         if self.clip_norm == 0 and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
@@ -380,29 +388,27 @@ cdef class Loop(Network):
                 tile = &self.tiles[i]
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
-                self.penalties[tile.number] = self._penalty(tile, ctx.gradient)
+                self._add_penalty(tile, ctx.gradient)
                 self._apply(update, tile, ctx.gradient)
             return OK
         self._gradients(ctx, lo, hi)
-        status = self._measure(update, lo, hi, team)
+        status = self._measure(update, tid, team)
         if status == OK:
             for i in range(lo, hi):
                 self._apply(update, &self.tiles[i], NULL)
         return status
 
-    cdef Status _measure(self, nn_update *update, Py_ssize_t lo, Py_ssize_t hi, int team) noexcept nogil:
+    cdef Status _measure(self, nn_update *update, int tid, int team) noexcept nogil:
         """The whole gradient's norm: refuse it, or set the factor that clips it."""
-        cdef Py_ssize_t i, j
-        cdef Tile *tile
+        cdef Py_ssize_t i
+        cdef Slice *part
         cdef double norm = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
-        for i in range(lo, hi):
-            tile = &self.tiles[i]
-            self.squares[tile.number] = 0
-            for j in range(pieces(tile)):
-                self.squares[tile.number] += self.k.sum_squares(piece_size(tile, j),
-                                                                self.flat[1] + piece_offset(tile, j) * self.k.real_size)
+        nn_barrier_wait(&self.barrier, team)        # the whole gradient is there
+        for i in range(self.n_slices * tid // team, self.n_slices * (tid + 1) // team):
+            part = &self.slices[i]
+            self.squares[i] = self.k.sum_squares(part.size, self.flat[1] + part.offset * self.k.real_size)
         nn_barrier_wait(&self.barrier, team)
-        for i in range(self.n_tiles):
+        for i in range(self.n_slices):
             norm += self.squares[i]
         norm = sqrt(norm)
         if not norm * (update.lr if update.lr > 1 else 1) < limit:
@@ -422,23 +428,14 @@ cdef class Loop(Network):
             total += self.sample_weight[b]
         return total
 
-    cdef void _total_penalty(self, const Context *ctx) noexcept nogil:
-        cdef Py_ssize_t i
-        cdef double penalty = self.fixed_penalty
-        if not self.penalized:
-            return
-        for i in range(self.n_tiles if self.job.update else 0):
-            penalty += self.penalties[i]
-        self.job.loss_total += penalty * self._batch_weight(ctx)
-
     cdef void _total(self, const Context *ctx) noexcept nogil:
         """Thread 0 adds up the batch, in order of its samples."""
         cdef Job *job = &self.job
         cdef Py_ssize_t i, j, b, w
         cdef Head *head
         cdef Metric *metric
-        cdef double total
-        job.weight_total += self._batch_weight(ctx)
+        cdef double total, weight = self._batch_weight(ctx), penalty = self.fixed_penalty
+        job.weight_total += weight
         for i in range(self.n_heads):
             head = &self.heads[i]
             total = 0
@@ -456,6 +453,9 @@ cdef class Loop(Network):
                 for b in range(ctx.batch):
                     for w in range(metric.width):
                         metric.totals[w] += metric.values[b * metric.width + w]
+        for i in range(self.n_slices if self.penalized and job.update else 0):
+            penalty += self.penalties[i]
+        job.loss_total += penalty * weight
 
     cdef void _watch(self) noexcept nogil:
         """Thread 0, between two steps: signals and progress."""

@@ -10,6 +10,7 @@ from nnfast._core.threads cimport nn_barrier
 from nnfast._core.transfer cimport Port
 
 cdef enum:
+    SLICE = 16384           # elements
     TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
 
 cdef enum Action:
@@ -26,6 +27,10 @@ cdef enum Action:
 cdef struct Instruction:
     Action action
     Py_ssize_t at           # node or head; -1: the end
+
+cdef struct Slice:          # what is summed together, of a shape that does not depend on the number of threads
+    Parameter *parameter
+    Py_ssize_t offset, size # elements within the flat arrays
 
 cdef struct Source:         # rows to gather an input, or a target, from
     const char *data
@@ -86,8 +91,10 @@ cdef class Network:
     cdef Head *heads
     cdef Tile *tiles
     cdef double *tile_cost              # running sum
-    cdef double *penalties              # of each tile, in this step
-    cdef double *squares                # of each tile's gradient
+    cdef Slice *slices                  # of the trainable parameters
+    cdef Py_ssize_t n_slices
+    cdef double *penalties              # of each slice, in this step
+    cdef double *squares                # of each slice's gradient
     cdef Py_ssize_t n_values, n_nodes, n_all_nodes, n_parameters, n_inputs, n_outputs, n_heads, n_tiles
     cdef Instruction *inference         # outputs
     cdef Instruction *evaluation        # and losses
@@ -131,6 +138,7 @@ cdef class Network:
     cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1
     cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
     cdef int _deal_tiles(self, int team) except -1
+    cdef int _build_slices(self) except -1
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept

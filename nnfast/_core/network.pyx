@@ -4,8 +4,9 @@ Design:
 
 1. Building allocates everything but the memory of a batch, which grows with the largest one (arena.pyx). Nothing is
    allocated while the loop (loop.pyx) runs.
-2. A program is a list of instructions that every thread carries out on its own rows of the batch: all operations
-   forward, the losses, all operations backward. Python layers stand between barriers.
+2. A program is a list of instructions that every thread carries out on its own rows of the batch or, for some operations,
+   on a share of the whole batch between two barriers of their own: all operations forward, the losses, all operations
+   backward. Python layers stand between barriers.
 3. Training and inference have nodes and values of their own (nnfast/fusion.py says which); parameters are common.
 4. Parameters' gradients are cut into tiles, each of which sums over the whole batch and belongs to one thread.
 """
@@ -63,6 +64,7 @@ cdef class Network:
         self._build_parameters(spec["parameters"], spec["training"])
         self._build_values(spec)
         self._build_tiles()
+        self._build_slices()
         self._build_programs()
         self.training_arena, self.inference_arena = self._lay_out_training(), self._lay_out_inference()
         self.head_arena = self._lay_out_heads()
@@ -87,6 +89,7 @@ cdef class Network:
         free(self.heads)
         free(self.tiles)
         free(self.tile_cost)
+        free(self.slices)
         free(self.penalties)
         free(self.squares)
         free(self.inference)
@@ -243,15 +246,35 @@ cdef class Network:
                 count = self._tiles_of_kernel(&self.nodes[i], passes == 1, count)
                 count = self._tiles_of_bias(&self.nodes[i], passes == 1, count)
         self.tile_cost = <double *>table(count + 1, sizeof(double))
-        self.penalties = <double *>table(count, sizeof(double))
-        self.squares = <double *>table(count, sizeof(double))
-        for i in range(count):
-            self.tiles[i].number = i
         self._deal_tiles(resolve_threads(self.n_threads_wanted))
         for i in range(count):
             cost += self.tiles[i].cost
             self.tile_cost[i + 1] = cost
             self.tile_size = max(self.tile_size, piece_start(&self.tiles[i], pieces(&self.tiles[i])))
+
+    cdef int _build_slices(self) except -1:
+        """The trainable parameters in pieces for sums over all of them. Tiles would not do: what they are depends on the
+        number of threads, and so would the sums' last bits."""
+        cdef Py_ssize_t i, at, count = 0, passes
+        cdef Parameter *p
+        for passes in range(2):
+            if passes == 1:
+                self.slices = <Slice *>table(count, sizeof(Slice))
+                self.n_slices = count
+                count = 0
+            for i in range(self.n_parameters):
+                p = &self.parameters[i]
+                at = 0
+                while p.trainable and at < p.size:
+                    if passes == 1:
+                        self.slices[count].parameter = p
+                        self.slices[count].offset = p.offset + at
+                        self.slices[count].size = min(p.size - at, <Py_ssize_t>SLICE)
+                    count += 1
+                    at += SLICE
+        self.penalties = <double *>table(count, sizeof(double))
+        self.squares = <double *>table(count, sizeof(double))
+        return 0
 
     cdef int _deal_tiles(self, int team) except -1:
         """Bring the tiles into an order whose parts of equal length in cost are fair shares for so many threads: the

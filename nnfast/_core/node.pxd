@@ -2,8 +2,8 @@
 
 A value is a matrix [batch][ld] of which row b holds sample b's `size` numbers (row-major over the value's shape). `ld` is
 padded to whole vectors; the padding of a gradient is always zero, so products may run over it.
-An operation is a forward and a backward function on the rows [lo, hi) of the batch, on the calling thread: no GIL, no
-allocation, no parallel region. Operations with parameters also have a function for one tile of a parameter's gradient,
+An operation has a pass forward and one backward (Pass): on rows [lo, hi) of the batch, or with all threads between two
+barriers; on the calling thread, no GIL, no allocation, no parallel region. Operations with parameters also have a function for one tile of a parameter's gradient,
 which sees the whole batch and writes tile.size contiguous numbers.
 """
 from libc.stdint cimport int32_t, uint64_t
@@ -36,7 +36,6 @@ cdef struct Context:        # a thread's own
     uint64_t seed, step
 
 cdef struct Tile:           # a block of a parameter's gradient: pieces of its flat array
-    Py_ssize_t number       # which does not depend on who computes it
     Node *node
     Parameter *parameter
     Py_ssize_t panel        # of a kernel, the first
@@ -83,7 +82,7 @@ ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize
 cdef struct Pass:               # what a thread does for a node, forward or backward
     row_function rows       # its own rows; NULL: only what follows will do
     # Its own rows, if there is something to do; barrier; its part of what concerns the whole batch (sums, a layer whose
-    # weights the threads share, pixels of fewer samples than threads); barrier; its own rows. NULL: `rows` always does.
+    # weights the threads share, pixels of few samples); barrier; its own rows. `team` NULL: `rows` always does.
     row_function before
     team_function team
     row_function after

@@ -360,7 +360,7 @@ cdef class Plan(Loop):
             update = self.update
             with nogil:
                 begin_step(&update, self.iterations, lr)
-                status = self._measure(&update, 0, self.n_tiles, 1)
+                status = self._measure(&update, 0, 1)
                 if status == OK:
                     for i in range(self.n_tiles):
                         self._apply(&update, &self.tiles[i], NULL)
@@ -435,9 +435,10 @@ cdef class Plan(Loop):
                 steps.append((*ACTIONS[action], self.output_names[i]))
             elif action in (FORWARD, BACKWARD) and p.rows == NULL:
                 before, between, after = TEAM_ACTIONS[self.node_specs[i]["op"], action]
-                steps += [(*before, nodes[i])] if p.before != NULL else []
+                left_out = self.nodes[i].fused and program in ("training", "evaluation")    # the loss's part
+                steps += [(*before, nodes[i])] if p.before != NULL and not left_out else []
                 steps += [barrier, (*between, nodes[i]), barrier]
-                steps += [(*after, nodes[i])] if p.after != NULL else []
+                steps += [(*after, nodes[i])] if p.after != NULL and not left_out else []
             else:
                 steps.append((*ACTIONS[action], nodes[i]))
         return [*steps, barrier]
