@@ -113,8 +113,8 @@ def test_norm_and_penalty_do_not_depend_on_how_a_kernel_is_cut(name):
     x, y = rng.standard_normal((5, 12, 12, 96)), rng.standard_normal((5, 2))
     results = []
     for n_threads in (1, 2, 3, 8):
-        first = nf.Conv2D(3 if name == "kernel rows" else 96, 1)
-        model = nf.Sequential([first, layers[name](), nf.GlobalAvgPool(), nf.Dense(2)], input_shape=(12, 12, 96), seed=1,
+        first, then = nf.Conv2D(3 if name == "kernel rows" else 96, 1), layers[name]()
+        model = nf.Sequential([first, then, nf.GlobalAvgPool(), nf.Dense(2)], input_shape=(12, 12, 96), seed=1,
                               dtype="float64")
         losses = []
         for clip_norm in (0.01, None):
