@@ -66,17 +66,12 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     >>> bool((mean.argmax(axis=1) == y_test).mean() > 0.9)
     True
     """
-    models = list_of_models("fit_many", models) if model is None else seeds_of(model, models)
-    for i, entry in enumerate(models if model is None else [model]):
-        if not entry.compiled:
-            which = f"model {i}" if model is None else "model"
-            raise ValueError(f"fit_many: {which} is not compiled; call model.compile(optimizer, loss) first")
-        if any(entry is other for other in models[:i]):
-            raise ValueError(f"fit_many: model {i} is in the list twice; use model.clone()")
+    entries: list[Any] = list_of_models("fit_many", models) if model is None else seeds_of(model, models)
+    check_compiled({f"model {i}": entry for i, entry in enumerate(entries)} if model is None else {"model": model})
     for name in ("callbacks", "verbose"):
         if name in arguments:
             raise TypeError(f"fit_many: {name} belongs to one model; train that one with model.fit")
-    workers = min(resolve_threads(n_threads), max(1, len(models)))
+    workers = min(resolve_threads(n_threads), max(1, len(entries)))
 
     def fit(entry):
         # A copy is made here, by the thread that trains it: Python's part of one runs while others compute.
@@ -94,7 +89,7 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
             new._use_threads(threads)
 
     with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(fit, entry) for entry in models]
+        futures = [pool.submit(fit, entry) for entry in entries]
     return [future.result() for future in futures]
 
 
@@ -142,7 +137,18 @@ def predict_many(models: Iterable[Model], x: Array | Iterable[ArrayLike]) -> Arr
     return np.array(outputs) if len(shapes) == 1 and None not in shapes else outputs
 
 
-def seeds_of(model: Model, seeds: Iterable[int]) -> list[int]:
+def check_compiled(models: dict[str, Model]) -> None:
+    """An error for the first, by its name, that cannot be trained beside the others."""
+    seen: list[Model] = []
+    for name, model in models.items():
+        if not model.compiled:
+            raise ValueError(f"fit_many: {name} is not compiled; call model.compile(optimizer, loss) first")
+        if any(model is other for other in seen):
+            raise ValueError(f"fit_many: {name} is in the list twice; use model.clone()")
+        seen.append(model)
+
+
+def seeds_of(model: Model, seeds: Iterable[Any]) -> list[int]:
     """The seeds as a list; an error names the first entry that is none."""
     if not isinstance(model, Model):
         raise TypeError(f"fit_many: model must be an nnfast model, got {type(model).__name__}")
@@ -151,7 +157,7 @@ def seeds_of(model: Model, seeds: Iterable[int]) -> list[int]:
     return [model_seed(f"fit_many: entry {i}", seed) for i, seed in enumerate(seeds)]
 
 
-def list_of_models(who: str, models: Iterable[Model]) -> list[Model]:
+def list_of_models(who: str, models: Iterable[Any]) -> list[Model]:
     """The models as a list; an error names the first entry that is none."""
     if isinstance(models, Model):
         raise TypeError(f"{who}: expected a list of models, got one")
