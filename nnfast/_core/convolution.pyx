@@ -442,26 +442,35 @@ cdef void team_backward(const Node *node, const Context *ctx, int part, int team
 
 cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
-    cdef const nn_kernels *k = c.k
     cdef const Value *in_ = node.inputs[0]
-    cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, b, ld
+    cdef Py_ssize_t size = c.k.real_size, ld
     cdef const char *dz
-    cdef char *wide
     before_input_gradient(node, ctx, lo, hi)
     if in_.dy == NULL:
         return
-    gradient_before_pool(node, &dz, &ld)
-    if not multiplies(c):
-        input_gradient(c, dz + lo * ld * size, ld, c.flipped, in_.dy + lo * in_.ld * size, in_.ld, hi - lo,
-                       node.adds[0], 0, 1, ctx.scratch)
+    if multiplies(c):
+        multiplied_gradient(node, ctx, lo, hi)
         return
+    gradient_before_pool(node, &dz, &ld)
+    input_gradient(c, dz + lo * ld * size, ld, c.flipped, in_.dy + lo * in_.ld * size, in_.ld, hi - lo, node.adds[0], 0, 1,
+                   ctx.scratch)
+
+
+cdef void multiplied_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """dx of a depthwise multiplier: for every channel of dz in scratch memory, then their sums."""
+    cdef const Convolution *c = <const Convolution *>node.extra
+    cdef const Value *in_ = node.inputs[0]
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t size = c.k.real_size, b, ld
+    cdef const char *dz
+    cdef char *wide
+    gradient_before_pool(node, &dz, &ld)
     wide = ctx.scratch + c.scratch - w.H * w.W * c.K * size
     if leaves_pixels_out(c):
         memset(wide, 0, w.H * w.W * c.K * size)
     for b in range(lo, hi):
         input_gradient(c, dz + b * ld * size, ld, c.flipped, wide, 0, 1, False, 0, 1, ctx.scratch)
-        add_neighbours(k, wide, w.H * w.W * c.C, c.K // c.C, node.adds[0], in_.dy + b * in_.ld * size)
+        add_neighbours(c.k, wide, w.H * w.W * c.C, c.K // c.C, node.adds[0], in_.dy + b * in_.ld * size)
 
 
 cdef void gradient_before_pool(const Node *node, const char **dz, Py_ssize_t *ld) noexcept nogil:

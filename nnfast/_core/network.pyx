@@ -255,25 +255,19 @@ cdef class Network:
     cdef int _build_slices(self) except -1:
         """The trainable parameters in pieces for sums over all of them. Tiles would not do: what they are depends on the
         number of threads, and so would the sums' last bits."""
-        cdef Py_ssize_t i, at, count = 0, passes
-        cdef Parameter *p
-        for passes in range(2):
-            if passes == 1:
-                self.slices = <Slice *>table(count, sizeof(Slice))
-                self.n_slices = count
-                count = 0
-            for i in range(self.n_parameters):
-                p = &self.parameters[i]
-                at = 0
-                while p.trainable and at < p.size:
-                    if passes == 1:
-                        self.slices[count].parameter = p
-                        self.slices[count].offset = p.offset + at
-                        self.slices[count].size = min(p.size - at, <Py_ssize_t>SLICE)
-                    count += 1
-                    at += SLICE
-        self.penalties = <double *>table(count, sizeof(double))
-        self.squares = <double *>table(count, sizeof(double))
+        cdef Py_ssize_t i, at, number
+        cdef Slice *part
+        trained = [i for i in range(self.n_parameters) if self.parameters[i].trainable]
+        starts = [(i, at) for i in trained for at in range(0, self.parameters[<Py_ssize_t>i].size, SLICE)]
+        self.n_slices = len(starts)
+        self.slices = <Slice *>table(self.n_slices, sizeof(Slice))
+        for number, (i, at) in enumerate(starts):
+            part = &self.slices[number]
+            part.parameter = &self.parameters[i]
+            part.offset = part.parameter.offset + at
+            part.size = min(part.parameter.size - at, <Py_ssize_t>SLICE)
+        self.penalties = <double *>table(self.n_slices, sizeof(double))
+        self.squares = <double *>table(self.n_slices, sizeof(double))
         return 0
 
     cdef int _deal_tiles(self, int team) except -1:
