@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from . import callbacks, datasets, functional, initializers, losses, metrics, optimizers, regularizers, schedules
+from . import callbacks, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
 from .layers import (
@@ -48,7 +48,7 @@ from .sequential import Sequential
 from .training import TrainingError
 
 if TYPE_CHECKING:
-    from . import augment, data, interop, models, onnx, optimize, plot, sklearn, solvers
+    from . import augment, data, datasets, functional, interop, models, onnx, optimize, plot, sklearn, solvers
     from .c_source import export_c
     from .ensemble import fit_many, predict_many
     from .files import FileFormatError, from_json, load, save, to_json
@@ -132,10 +132,10 @@ __all__ = [
 
 # What training and prediction do without is imported when first asked for. By name: where a function is, None for a
 # module.
-_LATER = {"FileFormatError": "files", "augment": None, "data": None, "export_c": "c_source", "fit_many": "ensemble",
-          "from_json": "files", "interop": None, "load": "files", "models": None, "onnx": None, "optimize": None,
-          "plot": None, "predict_many": "ensemble", "save": "files", "sklearn": None, "solvers": None,
-          "to_json": "files"}
+_LATER = {"FileFormatError": "files", "augment": None, "data": None, "datasets": None, "export_c": "c_source",
+          "fit_many": "ensemble", "from_json": "files", "functional": None, "interop": None, "load": "files",
+          "models": None, "onnx": None, "optimize": None, "plot": None, "predict_many": "ensemble", "save": "files",
+          "sklearn": None, "solvers": None, "to_json": "files"}
 
 
 if not TYPE_CHECKING:   # which would take it that there is any name

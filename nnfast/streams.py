@@ -14,8 +14,6 @@ so the weights are the same, bit for bit (dropout aside, whose masks are keyed b
 
 import contextlib
 import itertools
-import mmap
-import queue
 import threading
 import time
 
@@ -206,6 +204,8 @@ class ArrayRows(Rows):
         """Rows as an array of their own."""
         if hasattr(self.x, "tocsr"):
             return self.x[index].toarray()
+        import mmap  # here, because few need it
+
         rows = np.asarray(self.x)[index]
         mapped = getattr(self.x, "_mmap", None)
         # What has been read would count as this process's memory until the system needs it. Writes to a private map
@@ -349,8 +349,10 @@ class Ahead:
     """Iterate in a thread of its own, a few items ahead. `close` ends the thread."""
 
     def __init__(self, items):
+        from queue import Queue  # here, because few need it
+
         self.items = items
-        self.queue = queue.Queue(AHEAD)
+        self.queue = Queue(AHEAD)
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._run, name="nnfast-reader", daemon=True)
 
@@ -367,8 +369,10 @@ class Ahead:
                 self.items.close()
 
     def _put(self, item):
+        from queue import Full
+
         while not self.ended.is_set():
-            with contextlib.suppress(queue.Full):
+            with contextlib.suppress(Full):
                 self.queue.put(item, timeout=0.05)
                 return True
         return False

@@ -55,12 +55,14 @@ def test_compiled_modules_use_the_limited_api():
 
 def test_import_is_fast():
     # Processor time of this thread: neither the machine's other work is nnfast's, nor the threads of NumPy's BLAS,
-    # which spin for a while after `import numpy`. One run in time is enough: the first reads the disk, and a core whose
-    # other half is busy is slower.
-    code = "import time, numpy; t = time.thread_time(); import nnfast; print(time.thread_time() - t)"
+    # which spin for a while after `import numpy`. A machine whose cores are slow or shared shows in NumPy's own import,
+    # which takes twice the limit or more where nothing else runs. The fastest of some runs: the first reads the disk.
+    code = ("import time; start = time.thread_time(); import numpy; between = time.thread_time(); import nnfast; "
+            "print(between - start, time.thread_time() - between)")
     # With bytecode on disk, as pip installs it.
-    seconds = (float(evaluate(code, PYTHONDONTWRITEBYTECODE=None)) for _ in range(20))
-    assert any(second < IMPORT_SECONDS for second in seconds)
+    seconds = [map(float, evaluate(code, PYTHONDONTWRITEBYTECODE=None).split()) for _ in range(10)]
+    numpy_seconds, nnfast_seconds = map(min, zip(*seconds))
+    assert nnfast_seconds < max(IMPORT_SECONDS, numpy_seconds / 2)
 
 
 def test_import_loads_only_numpy_and_the_standard_library():

@@ -18,15 +18,16 @@ GradientNorms          records how large the gradient of each layer is
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from .base import Callback, CallbackList, EarlyStopping, GradientNorms, History, LambdaCallback, Position, ProgressBar
-from .loggers import CSVLogger, TensorBoard
-from .rates import LearningRateScheduler, ReduceLROnPlateau
-from .termination import TerminateOnNaN
 
 if TYPE_CHECKING:
     from ..checkpoint import Checkpoint
+    from .loggers import CSVLogger, TensorBoard
+    from .rates import LearningRateScheduler, ReduceLROnPlateau
+    from .termination import TerminateOnNaN
 
 __all__ = [
     "CSVLogger",
@@ -45,11 +46,17 @@ __all__ = [
     "TerminateOnNaN",
 ]
 
+# Imported when first asked for: where each is. (Checkpoint writes models to files, and models import this module.)
+_LATER = {"CSVLogger": ".loggers", "Checkpoint": "..checkpoint", "LearningRateScheduler": ".rates",
+          "ReduceLROnPlateau": ".rates", "TensorBoard": ".loggers", "TerminateOnNaN": ".termination"}
+
 
 if not TYPE_CHECKING:   # which would take it that there is any name
     def __getattr__(name):
-        if name == "Checkpoint":    # it writes models to files, and models import this module
-            from ..checkpoint import Checkpoint
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_LATER[name], __name__), name)
 
-            return Checkpoint
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__():
+    return sorted({*globals(), *_LATER})
