@@ -1,4 +1,5 @@
-"""Shared fixtures. The suite runs at one instruction-set level, the one NNFAST_ISA selects; CI repeats it at each."""
+"""Shared fixtures. The suite runs at one instruction-set level, the one NNFAST_ISA selects; CI repeats at each what
+depends on it."""
 import os
 import signal
 from pathlib import Path
@@ -17,6 +18,21 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 # A shell starts background jobs with Ctrl-C ignored, and Python then leaves it so: tests of Ctrl-C would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Files, tables, plots and commands are the same at any level and number of threads, and take more than half of the
+# time: `pytest -m "not portable"` leaves them out.
+PORTABLE = {
+    "test_benchmarks", "test_build", "test_callback_files", "test_callbacks", "test_checkpoint", "test_command_line",
+    "test_damaged_files", "test_data", "test_datasets", "test_demo", "test_docstrings", "test_examples",
+    "test_export_c", "test_files", "test_interop", "test_onnx_export", "test_onnx_load", "test_plot", "test_repr",
+    "test_sklearn", "test_sklearn_networks", "test_streams", "test_typing",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem in PORTABLE:
+            item.add_marker("portable")
 
 
 @pytest.fixture

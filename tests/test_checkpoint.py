@@ -246,7 +246,7 @@ def test_kill_9_at_random_moments(tmp_path):
         assert child.stdout.readline() == "ready\n"
         # Soon at first, so that a fast machine does not come to the end before; with the kills each process gets more
         # time, so that a slow one comes there, too.
-        timer = threading.Timer(random_.uniform(0, 0.03 * max(1, kills - 7)), child.kill)
+        timer = threading.Timer(random_.uniform(0, 0.1 * max(1, kills - 7)), child.kill)
         timer.start()
         result = child.stdout.read()
         timer.cancel()
