@@ -351,7 +351,7 @@ def same_or_refused(path, data):
     return True
 
 
-@pytest.mark.parametrize("kind, count", [("small", 3000), ("settings", 2500), ("graph", 2500), ("images", 2000)])
+@pytest.mark.parametrize("kind, count", [("small", 6000), ("settings", 5000), ("graph", 5000), ("images", 4000)])
 def test_random_damage(kind, count, saved):
     """20,000 files, in well under a minute."""
     if kind != "small":
