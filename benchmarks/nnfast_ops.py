@@ -1,4 +1,4 @@
-"""``nnfast.functional``, results in new arrays: what a caller writes who keeps nothing between calls."""
+"""``nnfast.functional``, results in new arrays: what a caller writes who keeps nothing between calls, except taps."""
 
 from nnfast import functional as F
 
@@ -35,7 +35,8 @@ def max_pool2d(case, direction, arrays, variant, n_threads):
     x, dy = arrays
     if direction == "forward":
         return lambda: F.max_pool2d(x, case.size, case.stride, n_threads=n_threads), unchanged
-    return lambda: F.max_pool2d_backward(x, dy, case.size, case.stride, n_threads=n_threads), unchanged
+    _, taps = F.max_pool2d_with_taps(x, case.size, case.stride)     # as in training, the forward pass has found them
+    return lambda: F.max_pool2d_backward(x, dy, case.size, case.stride, taps=taps, n_threads=n_threads), unchanged
 
 
 def softmax_cross_entropy(case, direction, arrays, variant, n_threads):

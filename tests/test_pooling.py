@@ -162,6 +162,35 @@ def test_ties_of_every_kind(c, rng):
         quick_case(np.full((1, 7, 7, c), -0.0), kernel, stride, padding)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("kernel, stride, padding", [(2, None, "valid"), (3, 2, 1), (3, 1, "same"), (5, 3, 2)], ids=str)
+@pytest.mark.parametrize("c", [1, 5, 16, 19])
+def test_taps(kernel, stride, padding, c, n_threads, rng, dtype):
+    x = rng.integers(0, 5, size=(5, 9, 30, c)).astype(dtype)
+    x[rng.random(x.shape) < 0.1] = np.nan
+    y, taps = F.max_pool2d_with_taps(x, kernel, stride, padding, n_threads=n_threads)
+    assert_same_bits(y, F.max_pool2d(x, kernel, stride, padding))
+    _, (step, _), pads = place_of(x.shape, kernel, stride, padding)
+    padded, inside = np.pad(x, ((0, 0), *pads, (0, 0))), np.pad(np.ones(x.shape[1:3], bool), pads)
+    for i, j in np.ndindex(y.shape[1:3]):
+        at = slice(i * step, i * step + kernel), slice(j * step, j * step + kernel)
+        values = padded[:, *at][:, inside[at]]
+        np.testing.assert_array_equal(taps[:, i, j], values.argmax(axis=1))     # which takes the first NaN, too
+    dy, unused = rng.normal(size=y.shape).astype(dtype), np.full_like(x, np.inf)
+    assert_same_bits(F.max_pool2d_backward(unused, dy, kernel, stride, padding, taps=taps, n_threads=n_threads),
+                     F.max_pool2d_backward(x, dy, kernel, stride, padding))
+
+
+def test_taps_of_signals(rng):
+    x, dy = rng.normal(size=(3, 11, 5)), rng.normal(size=(3, 6, 5))
+    out = np.empty_like(dy), np.empty_like(dy)
+    y, taps = F.max_pool1d_with_taps(x, 3, 2, "same", out=out)
+    assert y is out[0] and taps is out[1]
+    assert_same_bits(y, F.max_pool1d(x, 3, 2, "same"))
+    assert_same_bits(F.max_pool1d_backward(x, dy, 3, 2, "same", taps=taps),
+                     F.max_pool1d_backward(x, dy, 3, 2, "same"))
+
+
 def test_zeros_of_both_signs_are_equal(dtype):
     x = np.array([[-0.0, 0.0], [0.0, -0.0]], dtype).reshape(1, 2, 2, 1)
     np.testing.assert_array_equal(F.max_pool2d_backward(x, np.ones((1, 1, 1, 1), dtype), 2).ravel(), [1, 0, 0, 0])
@@ -249,6 +278,11 @@ X, DY = np.ones((2, 6, 8, 3), np.float32), np.ones((2, 3, 4, 3), np.float32)
     (lambda: F.avg_pool2d_backward(DY, (3, 6, 8, 3), 2), ValueError, r"expected \(3, 3, 4, 3\)"),
     (lambda: F.avg_pool2d_backward(np.ones((1, 2**9, 2**9, 1)), (1, 2**19, 2**19, 1), 2**10), MemoryError, "allocate"),
     (lambda: F.avg_pool1d_backward(DY, (2, 6, 3), 2), ValueError, "avg_pool1d_backward: dy has shape"),
+    (lambda: F.max_pool2d_with_taps(X, 2, out=DY), TypeError, r"with_taps: out must be a tuple \(y, taps\)"),
+    (lambda: F.max_pool2d_with_taps(X, 2, out=(DY.copy(), DY[:1])), ValueError, r"out taps has shape \(1, 3, 4, 3\)"),
+    (lambda: F.max_pool2d_with_taps(X, 2, out=(DY, DY)), ValueError, "out taps overlaps"),
+    (lambda: F.max_pool2d_backward(X, DY, 2, taps=DY.astype(int)), TypeError, "taps must be float32 or float64"),
+    (lambda: F.max_pool2d_backward(X, DY, 2, taps=DY[:, :2]), ValueError, r"taps has shape .* expected \(2, 3, 4, 3\)"),
     (lambda: F.global_max_pool(X[0, 0]), ValueError, r"\(N, L, C\) or \(N, H, W, C\), none of them 0, got \(8, 3\)"),
     (lambda: F.global_max_pool_backward(X, DY), ValueError, r"expected \(2, 3\)"),
     (lambda: F.global_avg_pool_backward(DY[:, 0, 0], (2, 3)), ValueError,

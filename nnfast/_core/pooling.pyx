@@ -172,8 +172,9 @@ cdef struct Job:
     bint include_pad
     char *x                 # or dx
     char *y                 # or dy
-    const char *source      # maximum, backward: x itself, of which the codes are made again
-    char *code              # a row's, and its y, for each thread
+    char *code              # maximum: of y, or NULL
+    const char *source      # maximum, backward without codes: x itself, of which they are made again
+    char *scratch           # then: a row of codes and one of y for each thread
 
 
 cdef void share(const Job *job, int part, int team) noexcept nogil:
@@ -181,11 +182,20 @@ cdef void share(const Job *job, int part, int team) noexcept nogil:
     cdef Py_ssize_t x_bytes = job.window.H * job.window.W * job.channels * size
     cdef Py_ssize_t y_bytes = job.window.OH * job.window.OW * job.channels * size
     cdef Py_ssize_t row_bytes = job.window.OW * job.channels * size
-    cdef char *code = NULL if job.code == NULL else job.code + 2 * part * row_bytes
+    cdef char *code = NULL
+    cdef char *row_y = NULL
+    cdef const char *source = NULL
     cdef uint64_t mode = nn_flush_subnormals()
+    if job.source != NULL:
+        code = job.scratch + 2 * part * row_bytes
+        row_y = code + row_bytes
     for b in range(job.samples * part // team, job.samples * (part + 1) // team):
+        if job.source != NULL:
+            source = job.source + b * x_bytes
+        elif job.code != NULL:
+            code = job.code + b * y_bytes
         pool(job.k, &job.window, job.channels, job.direction, job.include_pad, False, job.x + b * x_bytes,
-             job.y + b * y_bytes, code, NULL if job.source == NULL else job.source + b * x_bytes, code + row_bytes)
+             job.y + b * y_bytes, code, source, row_y)
     nn_restore_subnormals(mode)
 
 
@@ -198,35 +208,41 @@ cdef int run(Job *job, array, window, int n_threads) except -1:
     work = <double>job.samples * job.window.OH * job.window.OW * job.window.R * job.window.S * job.channels
     if work < n_threads * WORK_PER_THREAD:
         n_threads = max(1, <int>(work / WORK_PER_THREAD))
-    if job.direction == MAX_BACKWARD:
+    if job.source != NULL:
         borrow(&memory, 2 * n_threads * job.window.OW * job.channels * job.k.real_size)
-        job.code = memory.at
+        job.scratch = memory.at
     with nogil:
         if n_threads == 1:
             share(job, 0, 1)
         else:
             with parallel(num_threads=n_threads):
                 share(job, threadid(), nn_team_size())
-    if job.code != NULL:
+    if job.source != NULL:
         give_back(&memory)
     return 0
 
 
-def max_pool_forward(x, y, window, int n_threads):
-    """y: each window's maximum."""
+def max_pool_forward(x, y, taps, window, int n_threads):
+    """y: each window's maximum. taps: which tap that was, or None."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
     job.direction, job.include_pad = MAX_FORWARD, False
     job.x, job.y = address(x), address(y, True)
+    if taps is not None:
+        job.code = address(taps, True)
     run(&job, x, window, n_threads)
 
 
-def max_pool_backward(x, dy, dx, window, int n_threads):
-    """dx: dy at the first maximum of each window of x."""
+def max_pool_backward(x, taps, dy, dx, window, int n_threads):
+    """dx: dy at the tap of each window that `taps` says, or, if it is None, at the first maximum of x."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
     job.direction, job.include_pad = MAX_BACKWARD, False
-    job.source, job.x, job.y = address(x), address(dx, True), address(dy)
+    job.x, job.y = address(dx, True), address(dy)
+    if taps is not None:
+        job.code = address(taps)
+    else:
+        job.source = address(x)
     run(&job, x, window, n_threads)
 
 

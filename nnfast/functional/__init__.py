@@ -56,15 +56,18 @@ from .pooling import (
     global_max_pool_backward,
     max_pool1d,
     max_pool1d_backward,
+    max_pool1d_with_taps,
     max_pool2d,
     max_pool2d_backward,
+    max_pool2d_with_taps,
 )
 from .toeplitz import conv_toeplitz
 
 __all__ = [
     "dense", "dense_backward",
     "conv1d", "conv1d_backward", "conv2d", "conv2d_backward", "conv_toeplitz",
-    "max_pool1d", "max_pool1d_backward", "max_pool2d", "max_pool2d_backward",
+    "max_pool1d", "max_pool1d_backward", "max_pool1d_with_taps",
+    "max_pool2d", "max_pool2d_backward", "max_pool2d_with_taps",
     "avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward",
     "global_max_pool", "global_max_pool_backward", "global_avg_pool", "global_avg_pool_backward",
     "sigmoid", "sigmoid_backward", "tanh", "tanh_backward", "relu", "relu_backward",

@@ -32,8 +32,22 @@ def max_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding:
     return _max("max_pool1d", 1, x, kernel_size, stride, padding, out, n_threads)
 
 
+def max_pool1d_with_taps(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
+                         out: tuple[Array, Array] | None = None,
+                         n_threads: int | None = None) -> tuple[Array, Array]:
+    """y of `max_pool1d` and which value of its window each is, for `max_pool1d_backward`. See `max_pool2d_with_taps`.
+
+    >>> import numpy as np
+    >>> y, taps = max_pool1d_with_taps(np.array([1.0, 5.0, 4.0, 3.0]).reshape(1, 4, 1), 2)
+    >>> taps[0, :, 0]
+    array([1., 0.])
+    """
+    return _max_with_taps("max_pool1d_with_taps", 1, x, kernel_size, stride, padding, out, n_threads)
+
+
 def max_pool1d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
-                        *, out: Array | None = None, n_threads: int | None = None) -> Array:
+                        *, taps: Array | None = None, out: Array | None = None,
+                        n_threads: int | None = None) -> Array:
     """dx of `max_pool1d`, given its input x and dy. See `max_pool2d_backward`.
 
     >>> import numpy as np
@@ -41,7 +55,7 @@ def max_pool1d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | N
     >>> max_pool1d_backward(x, np.array([10.0, 20.0]).reshape(1, 2, 1), 2)[0, :, 0]
     array([ 0., 10.,  0., 20.])
     """
-    return _max_backward("max_pool1d_backward", 1, x, dy, kernel_size, stride, padding, out, n_threads)
+    return _max_backward("max_pool1d_backward", 1, x, dy, kernel_size, stride, padding, taps, out, n_threads)
 
 
 def max_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
@@ -72,8 +86,37 @@ def max_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding:
     return _max("max_pool2d", 2, x, kernel_size, stride, padding, out, n_threads)
 
 
+def max_pool2d_with_taps(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid", *,
+                         out: tuple[Array, Array] | None = None,
+                         n_threads: int | None = None) -> tuple[Array, Array]:
+    """`max_pool2d`, and where each value came from: `max_pool2d_backward` need not search for it again.
+
+    For the arguments see `max_pool2d`.
+
+    Returns
+    -------
+    y : array (N, OH, OW, C)
+    taps : array (N, OH, OW, C), x's dtype
+        Of the pixels of a window that are inside the image, counted row by row from 0, the one that y is; the first of
+        several.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.array([[1.0, 5.0, 3.0], [4.0, 2.0, 6.0]]).reshape(1, 2, 3, 1)
+    >>> y, taps = max_pool2d_with_taps(x, 2, stride=1)
+    >>> taps[0, :, :, 0]
+    array([[1., 3.]])
+    >>> max_pool2d_backward(x, np.array([[[[10.0], [20.0]]]]), 2, stride=1, taps=taps)[0, :, :, 0]
+    array([[ 0., 10.,  0.],
+           [ 0.,  0., 20.]])
+    """
+    return _max_with_taps("max_pool2d_with_taps", 2, x, kernel_size, stride, padding, out, n_threads)
+
+
 def max_pool2d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
-                        *, out: Array | None = None, n_threads: int | None = None) -> Array:
+                        *, taps: Array | None = None, out: Array | None = None,
+                        n_threads: int | None = None) -> Array:
     """dx of `max_pool2d`: each window's dy goes to its largest value, the first one, row by row, of several.
 
     Parameters
@@ -83,6 +126,8 @@ def max_pool2d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | N
     dy : array (N, OH, OW, C)
     kernel_size, stride, padding
         As in `max_pool2d`.
+    taps : array (N, OH, OW, C), optional
+        What `max_pool2d_with_taps` returned for x, which saves the search: of x only its shape is used then.
 
     Returns
     -------
@@ -96,7 +141,7 @@ def max_pool2d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | N
     array([[ 0., 10.,  0.],
            [ 0.,  0., 20.]])
     """
-    return _max_backward("max_pool2d_backward", 2, x, dy, kernel_size, stride, padding, out, n_threads)
+    return _max_backward("max_pool2d_backward", 2, x, dy, kernel_size, stride, padding, taps, out, n_threads)
 
 
 def avg_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding: Padding = "valid",
@@ -190,7 +235,7 @@ def global_max_pool(x: Array, *, out: Array | None = None, n_threads: int | None
     op = "global_max_pool"
     x, place = _everywhere(op, x)
     out = result_array(op, out, (x.shape[0], x.shape[-1]), x.dtype, (x,))
-    _pooling.max_pool_forward(image(x), _pixel(out), place.as_tuple(), _threads(n_threads))
+    _pooling.max_pool_forward(image(x), _pixel(out), None, place.as_tuple(), _threads(n_threads))
     return out
 
 
@@ -207,7 +252,7 @@ def global_max_pool_backward(x: Array, dy: Array, *, out: Array | None = None, n
     x, place = _everywhere(op, x)
     dy = like(op, "dy", dy, "x", x, (x.shape[0], x.shape[-1]))
     out = result_array(op, out, x.shape, x.dtype, (x, dy))
-    _pooling.max_pool_backward(image(x), _pixel(dy), image(out), place.as_tuple(), _threads(n_threads))
+    _pooling.max_pool_backward(image(x), None, _pixel(dy), image(out), place.as_tuple(), _threads(n_threads))
     return out
 
 
@@ -249,15 +294,30 @@ def global_avg_pool_backward(dy: Array, x_shape: Sequence[int], *, out: Array | 
 def _max(op, axes, x, kernel_size, stride, padding, out, n_threads):
     x, place, shape = _place(op, axes, x, kernel_size, stride, padding)
     out = result_array(op, out, shape, x.dtype, (x,))
-    _pooling.max_pool_forward(image(x), image(out), place.as_tuple(), _threads(n_threads))
+    _pooling.max_pool_forward(image(x), image(out), None, place.as_tuple(), _threads(n_threads))
     return out
 
 
-def _max_backward(op, axes, x, dy, kernel_size, stride, padding, out, n_threads):
+def _max_with_taps(op, axes, x, kernel_size, stride, padding, out, n_threads):
+    x, place, shape = _place(op, axes, x, kernel_size, stride, padding)
+    if out is None:
+        out = None, None
+    elif not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{op}: out must be a tuple (y, taps) of arrays")
+    y = result_array(op, out[0], shape, x.dtype, (x,), "out y")
+    taps = result_array(op, out[1], shape, x.dtype, (x, y), "out taps")
+    _pooling.max_pool_forward(image(x), image(y), image(taps), place.as_tuple(), _threads(n_threads))
+    return y, taps
+
+
+def _max_backward(op, axes, x, dy, kernel_size, stride, padding, taps, out, n_threads):
     x, place, shape = _place(op, axes, x, kernel_size, stride, padding)
     dy = like(op, "dy", dy, "x", x, shape)
-    out = result_array(op, out, x.shape, x.dtype, (x, dy))
-    _pooling.max_pool_backward(image(x), image(dy), image(out), place.as_tuple(), _threads(n_threads))
+    if taps is not None:
+        taps = like(op, "taps", taps, "x", x, shape)
+    out = result_array(op, out, x.shape, x.dtype, (x, dy, taps))
+    _pooling.max_pool_backward(image(x), None if taps is None else image(taps), image(dy), image(out),
+                               place.as_tuple(), _threads(n_threads))
     return out
 
 
