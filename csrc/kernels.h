@@ -7,7 +7,7 @@
 
 #include "brgemm.c"
 #include "transpose.c"
-#include "normalization.c"
+#include "columns.c"
 #include "pool.c"
 #include "depthwise.c"
 #include "winograd.c"
@@ -30,8 +30,10 @@ static const nn_kernels NAME(table) = {
     .transpose = NAME(transpose),
     .copy = NAME(copy),
     .column_sum = NAME(column_sum),
-    .column_moment = NAME(column_moment),
-    .scale_columns = NAME(scale_columns),
+    .column_squares = NAME(column_squares),
+    .normalize = NAME(normalize),
+    .normalize_sums = NAME(normalize_sums),
+    .normalize_backward = NAME(normalize_backward),
 
     .max_pool = NAME(max_pool),
     .max_pool_backward = NAME(max_pool_backward),

@@ -112,15 +112,23 @@ typedef struct nn_kernels {
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* dst[i, j] = src[i, j]. */
     void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
-    /* y[j] = sum_i x[i, j], i ascending, for x: rows x cols. */
+    /* y[j] = sum_i x[i, j] for x: rows x cols, rows >= 1. */
     void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y);
 
-    /* y[j] = sum_i (x[i, j] - mean[j]) * (dy ? dy[i, j] : x[i, j] - mean[j]), i ascending. */
-    void (*column_moment)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *dy, ptrdiff_t ld_dy,
-                          const void *mean, void *y);
-    /* y[i, j] (+)= x[i, j] * p[j] + r[j] + (z ? z[i, j] * q[j] : 0). y may be x or z. */
-    void (*scale_columns)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *p, const void *r,
-                          const void *z, ptrdiff_t ldz, const void *q, int accumulate, void *y, ptrdiff_t ldy);
+    /* batch normalization; rows >= 1 follow one another */
+
+    /* y[j] = sum_i (x[i, j] - mean[j])^2 */
+    void (*column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, void *y);
+    /* y[i, j] = x[i, j] * scale[j] + shift[j], then relu or not. y may be x. */
+    void (*normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *scale, const void *shift, int relu,
+                      void *y);
+    /* sum[j] = sum_i dz[i, j], moment[j] = sum_i dz[i, j] * (x[i, j] - mean[j]). dz is dy, or, with y, the gradient before
+     * a relu that gave y; then it takes dy's place. */
+    void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, const void *y, void *dy,
+                           void *sum, void *moment);
+    /* dx[i, j] (+)= dy[i, j] * p[j] + x[i, j] * q[j] + r[j] */
+    void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
+                               const void *q, const void *r, int accumulate, void *dx);
 
     /* pixels of an image */
 

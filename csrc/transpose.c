@@ -127,28 +127,3 @@ static void NAME(copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src_, ptrdiff
         if (rest) v_store_n(dst + whole, v_load_n(src + whole, rest), rest);
     }
 }
-
-/* A column adds its rows in ascending order whatever block it is in, so its bits do not depend on the blocking. */
-static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, void *y_)
-{
-    const real *x = x_;
-    real *y = y_;
-    ptrdiff_t j = 0;
-    for (; j + 4 * VL <= cols; j += 4 * VL) {
-        vec s[4];
-        for (int c = 0; c < 4; c++)
-            s[c] = v_zero();
-        for (ptrdiff_t i = 0; i < rows; i++)
-            for (int c = 0; c < 4; c++)
-                s[c] = v_add(s[c], v_load(x + i * ld + j + c * VL));
-        for (int c = 0; c < 4; c++)
-            v_store(y + j + c * VL, s[c]);
-    }
-    for (; j < cols; j += VL) {
-        const ptrdiff_t n = cols - j < VL ? cols - j : VL;
-        vec s = v_zero();
-        for (ptrdiff_t i = 0; i < rows; i++)
-            s = v_add(s, v_load_n(x + i * ld + j, n));
-        v_store_n(y + j, s, n);
-    }
-}

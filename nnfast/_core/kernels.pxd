@@ -113,11 +113,13 @@ cdef extern from "nnfast.h":
         void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
                      ptrdiff_t dst_ld) noexcept nogil
         void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y) noexcept nogil
-        void (*column_moment)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *dy,
-                              ptrdiff_t ld_dy, const void *mean, void *y) noexcept nogil
-        void (*scale_columns)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ldx, const void *p,
-                              const void *r, const void *z, ptrdiff_t ldz, const void *q, int accumulate, void *y,
-                              ptrdiff_t ldy) noexcept nogil
+        void (*column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, void *y) noexcept nogil
+        void (*normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *scale, const void *shift, int relu,
+                          void *y) noexcept nogil
+        void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, const void *y, void *dy,
+                               void *sum, void *moment) noexcept nogil
+        void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
+                                   const void *q, const void *r, int accumulate, void *dx) noexcept nogil
         void (*max_pool)(const nn_window *w, ptrdiff_t windows, const void *x, void *y, void *code) noexcept nogil
         void (*max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, const void *code,
                                   void *dx) noexcept nogil

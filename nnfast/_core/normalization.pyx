@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.gemm cimport packed_size, panel_width, panels
-from nnfast._core.kernels cimport nn_kernels
+from nnfast._core.kernels cimport NN_RELU, nn_kernels
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_size
 
 
@@ -57,7 +57,7 @@ cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py
         sums = n.sums + 2 * b * n.ld * size
         node.k.column_sum(pixels, n.channels, x.y + b * x.ld * size, n.channels, sums)
         node.k.affine(n.channels, sums, 1.0 / pixels, 0, sums)
-        node.k.column_moment(pixels, n.channels, x.y + b * x.ld * size, n.channels, NULL, 0, sums, sums + n.ld * size)
+        node.k.column_squares(pixels, n.channels, x.y + b * x.ld * size, sums, sums + n.ld * size)
 
 
 cdef void combine_moments(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
@@ -95,9 +95,10 @@ cdef void normalize_forward(const Node *node, const Context *ctx, Py_ssize_t lo,
     cdef Py_ssize_t size = node.k.real_size, b
     cdef char *z = y.y if y.z == NULL else y.z
     for b in range(lo, hi):
-        node.k.scale_columns(x.size // n.channels, n.channels, x.y + b * x.ld * size, n.channels, row(node, SCALE),
-                             row(node, SHIFT), NULL, 0, NULL, False, z + b * y.ld * size, n.channels)
-    apply(node, ctx, lo, hi)
+        node.k.normalize(x.size // n.channels, n.channels, x.y + b * x.ld * size, row(node, SCALE), row(node, SHIFT),
+                         node.activation == NN_RELU, z + b * y.ld * size)
+    if node.activation != NN_RELU:
+        apply(node, ctx, lo, hi)
 
 
 cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -107,12 +108,13 @@ cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, 
     cdef const Value *y = node.output
     cdef Py_ssize_t size = node.k.real_size, b, pixels = x.size // n.channels
     cdef char *sums
-    apply_backward(node, ctx, lo, hi)
+    if node.activation != NN_RELU:
+        apply_backward(node, ctx, lo, hi)
     for b in range(lo, hi):
         sums = n.sums + 2 * b * n.ld * size
-        node.k.column_sum(pixels, n.channels, y.dy + b * y.ld * size, n.channels, sums)
-        node.k.column_moment(pixels, n.channels, x.y + b * x.ld * size, n.channels, y.dy + b * y.ld * size, n.channels,
-                             row(node, MEAN), sums + n.ld * size)
+        node.k.normalize_sums(pixels, n.channels, x.y + b * x.ld * size, row(node, MEAN),
+                              y.y + b * y.ld * size if node.activation == NN_RELU else NULL, y.dy + b * y.ld * size,
+                              sums, sums + n.ld * size)
 
 
 cdef void combine_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
@@ -151,9 +153,9 @@ cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo
     if x.dy == NULL:
         return
     for b in range(lo, hi):
-        node.k.scale_columns(x.size // n.channels, n.channels, y.dy + b * y.ld * size, n.channels, row(node, DY_FACTOR),
-                             row(node, CONSTANT), x.y + b * x.ld * size, n.channels, row(node, X_FACTOR), node.adds[0],
-                             x.dy + b * x.ld * size, n.channels)
+        node.k.normalize_backward(x.size // n.channels, n.channels, y.dy + b * y.ld * size, row(node, DY_FACTOR),
+                                  x.y + b * x.ld * size, row(node, X_FACTOR), row(node, CONSTANT), node.adds[0],
+                                  x.dy + b * x.ld * size)
 
 
 cdef void normalize_gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
@@ -211,4 +213,4 @@ cdef void fold_panel(const nn_kernels *k, const Folding *f, Py_ssize_t matrix, P
         shift = shift * factor + (0 if f.beta == NULL else get(k, f.beta.w, first + i))
         put(k, scale, i, factor)
         put(k, f.folded_bias.w, first + i, shift)
-    k.scale_columns(p.rows, width, p.w + at, width, scale, zero, NULL, 0, NULL, False, f.folded_kernel.w + at, width)
+    k.normalize(p.rows, width, p.w + at, scale, zero, False, f.folded_kernel.w + at)

@@ -1,0 +1,123 @@
+/* Columns of a matrix: sums over its rows, and rows times numbers of each column. Bias gradients and batch normalization.
+ *
+ * A sum takes four rows at a time, (r0 + r1) + (r2 + r3), and adds them to what stands in memory: no addition waits for
+ * the one before, and rows are read from end to end. The rows that are left are added one by one. So a column's bits do
+ * not depend on the columns beside it.
+ */
+/* n lanes at p, mostly all of them. */
+#undef AT
+#undef PUT
+#define AT(p, n) ((n) == VL ? v_load(p) : v_load_n(p, n))
+#define PUT(p, a, n) do { if ((n) == VL) v_store(p, a); else v_store_n(p, a, n); } while (0)
+
+/* y (+)= the sum of a row, or of four. */
+nn_inline void NAME(add_rows)(const ptrdiff_t rows, const vec *r, int accumulate, real *y, ptrdiff_t n)
+{
+    const vec sum = rows == 1 ? r[0] : v_add(v_add(r[0], r[1]), v_add(r[2], r[3]));
+    PUT(y, accumulate ? v_add(AT(y, n), sum) : sum, n);
+}
+
+/* f(4 or 1, ..., whether there were rows before) until i has come to the last row. */
+#undef BY_FOURS
+#define BY_FOURS(rows, i, f, ...) do {                                                                               \
+    ptrdiff_t i = 0;                                                                                                 \
+    for (; i + 4 <= (rows); i += 4) f(4, __VA_ARGS__, i > 0);                                                        \
+    for (; i < (rows); i++) f(1, __VA_ARGS__, i > 0);                                                                \
+} while (0)
+
+nn_inline void NAME(sum_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, ptrdiff_t ld, real *y,
+                                 int accumulate)
+{
+    for (ptrdiff_t j = 0; j < cols; j += VL) {
+        const ptrdiff_t n = cols - j < VL ? cols - j : VL;
+        vec r[4];
+        NN_UNROLL
+        for (ptrdiff_t t = 0; t < rows; t++) r[t] = AT(x + t * ld + j, n);
+        NAME(add_rows)(rows, r, accumulate, y + j, n);
+    }
+}
+
+static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, void *y_)
+{
+    const real *x = x_;
+    BY_FOURS(rows, i, NAME(sum_of_rows), cols, x + i * ld, ld, y_);
+}
+
+nn_inline void NAME(squares_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, const real *mean, real *y,
+                                     int accumulate)
+{
+    for (ptrdiff_t j = 0; j < cols; j += VL) {
+        const ptrdiff_t n = cols - j < VL ? cols - j : VL;
+        const vec center = AT(mean + j, n);
+        vec r[4];
+        NN_UNROLL
+        for (ptrdiff_t t = 0; t < rows; t++) {
+            const vec away = v_sub(AT(x + t * cols + j, n), center);
+            r[t] = v_mul(away, away);
+        }
+        NAME(add_rows)(rows, r, accumulate, y + j, n);
+    }
+}
+
+static void NAME(column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, const void *mean, void *y)
+{
+    const real *x = x_;
+    BY_FOURS(rows, i, NAME(squares_of_rows), cols, x + i * cols, mean, y);
+}
+
+static void NAME(normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, const void *scale_, const void *shift_,
+                            int relu, void *y_)
+{
+    const real *x = x_, *scale = scale_, *shift = shift_;
+    real *y = y_;
+    for (ptrdiff_t i = 0; i < rows; i++, x += cols, y += cols)
+        for (ptrdiff_t j = 0; j < cols; j += VL) {
+            const ptrdiff_t n = cols - j < VL ? cols - j : VL;
+            const vec a = v_fma(AT(x + j, n), AT(scale + j, n), AT(shift + j, n));
+            PUT(y + j, relu ? v_max(v_zero(), a) : a, n);   /* nan comes through */
+        }
+}
+
+nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, const real *mean,
+                                      const real *y, real *dy, real *sum, real *moment, int accumulate)
+{
+    for (ptrdiff_t j = 0; j < cols; j += VL) {
+        const ptrdiff_t n = cols - j < VL ? cols - j : VL;
+        const vec center = AT(mean + j, n);
+        vec dz[4], product[4];
+        NN_UNROLL
+        for (ptrdiff_t t = 0; t < rows; t++) {
+            const ptrdiff_t at = t * cols + j;
+            dz[t] = AT(dy + at, n);
+            if (y) {
+                dz[t] = v_select(v_le(AT(y + at, n), v_zero()), v_zero(), dz[t]);
+                PUT(dy + at, dz[t], n);
+            }
+            product[t] = v_mul(dz[t], v_sub(AT(x + at, n), center));
+        }
+        NAME(add_rows)(rows, dz, accumulate, sum + j, n);
+        NAME(add_rows)(rows, product, accumulate, moment + j, n);
+    }
+}
+
+static void NAME(normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, const void *mean, const void *y_,
+                                 void *dy_, void *sum, void *moment)
+{
+    const real *x = x_, *y = y_;
+    real *dy = dy_;
+    if (y) BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * cols, mean, y + i * cols, dy + i * cols, sum, moment);
+    else BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * cols, mean, NULL, dy + i * cols, sum, moment);
+}
+
+static void NAME(normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy_, const void *p_, const void *x_,
+                                     const void *q_, const void *r_, int accumulate, void *dx_)
+{
+    const real *dy = dy_, *p = p_, *x = x_, *q = q_, *r = r_;
+    real *dx = dx_;
+    for (ptrdiff_t i = 0; i < rows; i++, dy += cols, x += cols, dx += cols)
+        for (ptrdiff_t j = 0; j < cols; j += VL) {
+            const ptrdiff_t n = cols - j < VL ? cols - j : VL;
+            const vec a = v_fma(AT(x + j, n), AT(q + j, n), v_fma(AT(dy + j, n), AT(p + j, n), AT(r + j, n)));
+            PUT(dx + j, accumulate ? v_add(a, AT(dx + j, n)) : a, n);
+        }
+}
