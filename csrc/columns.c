@@ -40,6 +40,7 @@ nn_inline void NAME(sum_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const rea
 static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, void *y_)
 {
     const real *x = x_;
+    if (rows == 0) memset(y_, 0, (size_t)cols * sizeof(real));
     BY_FOURS(rows, i, NAME(sum_of_rows), cols, x + i * ld, ld, y_);
 }
 

@@ -112,7 +112,7 @@ typedef struct nn_kernels {
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* dst[i, j] = src[i, j]. */
     void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
-    /* y[j] = sum_i x[i, j] for x: rows x cols, rows >= 1. */
+    /* y[j] = sum_i x[i, j] for x: rows x cols. */
     void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y);
 
     /* batch normalization; rows >= 1 follow one another */

@@ -11,6 +11,7 @@ Design:
 from __future__ import annotations
 
 import copy
+import threading
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
     from .callbacks import History
     from .typing import Array, ArrayLike, Config, DataFormat, PathLike, Shape
+
+#: held while a plan is made, so that two threads that need a model's first plan get the same one
+PLANNING = threading.RLock()
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
@@ -311,7 +315,7 @@ class Model(Training, Derivatives):
         graph = self._built()
         if self._plan is None:
             return [value.copy() for value in self._values]
-        return [self._plan.parameter(i) for i in range(len(graph.parameters))]
+        return self._plan.read_parameters()
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Set all parameters.
@@ -371,12 +375,12 @@ class Model(Training, Derivatives):
             minimum = graph.parameters[graph.index[name]].spec.minimum
             if minimum is not None and value.min() < minimum:
                 raise ValueError(f"set_parameters: {name} must not be below {minimum:g}, got {value.min()}")
-        for name, value in new.items():
-            i = graph.index[name]
-            if self._plan is None:
+        arrays = {graph.index[name]: value for name, value in new.items()}
+        if self._plan is not None:
+            self._plan.write_parameters(arrays)
+        else:
+            for i, value in arrays.items():
                 self._values[i] = value
-            else:
-                self._plan.set_parameter(i, value)
 
     def _checked(self, arrays, what):
         """Arrays by parameter name as fresh arrays of the model's dtype."""
@@ -404,17 +408,14 @@ class Model(Training, Derivatives):
         spec = operations(graph.plan_spec(self._dtype, self.seed, regularizer))
         plan = Plan(spec, settings.n_threads if settings else None)
         plan.fast_seed = self.seed
-        for i, value in enumerate(values):
-            plan.set_parameter(i, value)
+        plan.write_parameters(dict(enumerate(values)))
         if settings is not None:
             optimizer = settings.optimizer
             plan.set_optimizer(optimizer.kind, optimizer.hyperparameters(), optimizer.clip_norm or 0.0,
                                optimizer.clip_value or 0.0)
             names = plan.optimizer_slots()
-            for i, name in enumerate(graph.index):
-                for j, slot in enumerate(names):
-                    if f"{name}/{slot}" in slots:
-                        plan.set_slot(i, j, slots[f"{name}/{slot}"])
+            plan.write_slots({(i, j): slots[f"{name}/{slot}"] for i, name in enumerate(graph.index)
+                            for j, slot in enumerate(names) if f"{name}/{slot}" in slots})
             plan.iterations = steps
         if objective is not None:
             plan.set_losses(objective.plan_losses())
@@ -422,11 +423,15 @@ class Model(Training, Derivatives):
 
     def _require_plan(self):
         """The plan, made now if there is none."""
-        if self._plan is None:
-            self._built()
-            plan = self._make_plan(self._settings, self._objective, self._values, self._slots, self._steps)
-            self._adopt_plan(plan)
-        return self._plan
+        plan = self._plan
+        if plan is None:
+            with PLANNING:
+                plan = self._plan
+                if plan is None:
+                    self._built()
+                    plan = self._make_plan(self._settings, self._objective, self._values, self._slots, self._steps)
+                    self._adopt_plan(plan)
+        return plan
 
     def _adopt_plan(self, plan):
         self._plan, self._values = plan, None
@@ -470,9 +475,10 @@ class Model(Training, Derivatives):
         if self._plan is None:
             return {name: value.copy() for name, value in self._slots.items()}
         names = self._plan.optimizer_slots()
-        return {f"{parameter.name}/{slot}": self._plan.slot(i, j)
-                for i, parameter in enumerate(self._graph.parameters) if parameter.spec.kind != "state"
-                for j, slot in enumerate(names)}
+        return {f"{parameter.name}/{slot}": array
+                for parameter, arrays in zip(self._graph.parameters, self._plan.read_slots())
+                if parameter.spec.kind != "state"
+                for slot, array in zip(names, arrays)}
 
     def set_optimizer_state(self, state: Mapping[str, ArrayLike], iterations: int) -> None:
         """Put back what `optimizer_state` and `iterations` gave.
@@ -508,9 +514,7 @@ class Model(Training, Derivatives):
             raise ValueError("set_optimizer_state: " + difference(state, expected))
         new = [self._checked({name: state[f"{name}/{slot}"] for name in names}, f"optimizer state {slot}")
                for slot in slots]
-        for j, arrays in enumerate(new):
-            for name, value in arrays.items():
-                plan.set_slot(graph.index[name], j, value)
+        plan.write_slots({(graph.index[name], j): value for j, arrays in enumerate(new) for name, value in arrays.items()})
         plan.iterations = steps
 
     # -- copies, configurations, files ---------------------------------------------------------------------------

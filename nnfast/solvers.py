@@ -156,7 +156,8 @@ class FullBatch:
 
     def start(self):
         """The vector of the weights as they are."""
-        w = self._flat([self.plan.parameter(i) for i in self.trained])
+        weights = self.plan.read_parameters()
+        w = self._flat([weights[i] for i in self.trained])
         v = np.maximum(-w[self.split], 0.0)
         w[self.split] = np.maximum(w[self.split], 0.0)
         return np.concatenate([w, v])
@@ -166,8 +167,8 @@ class FullBatch:
         n = self.ends[-1]
         w = x[:n].copy()
         w[self.split] -= x[n:]
-        for i, part, shape in zip(self.trained, np.split(w, self.ends[:-1]), self.shapes):
-            self.plan.set_parameter(i, np.ascontiguousarray(part.reshape(shape)))
+        parts = np.split(w, self.ends[:-1])
+        self.plan.write_parameters({i: part.reshape(shape) for i, part, shape in zip(self.trained, parts, self.shapes)})
         return w
 
     def __call__(self, x):

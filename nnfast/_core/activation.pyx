@@ -4,9 +4,9 @@ A layer with weights applies its activation itself, in place (apply); a layer th
 value (activation_forward). gelu, silu and softplus need z for their derivative, so z is kept beside y for them; the
 others are derived from y.
 """
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
-from nnfast._core.kernels cimport NN_GELU, NN_LINEAR, NN_SILU, NN_SOFTPLUS, nn_kernels
+from nnfast._core.kernels cimport NN_GELU, NN_LINEAR, NN_RELU, NN_SILU, NN_SOFTPLUS, nn_kernels
 from nnfast._core.node cimport SOFTMAX, Context, Node, Value
 
 # In the order of csrc/nnfast.h.
@@ -70,6 +70,10 @@ cdef void apply_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py
             k.softmax_backward(node.outer, n, y.y + start, n, y.dy + start, n, y.dy + start, n)
     elif node.activation != NN_LINEAR:
         k.activation_backward[node.activation]((hi - lo) * y.ld, z, y.y + start, y.dy + start, y.dy + start, node.alpha)
+        if y.ld > y.size and node.activation != NN_RELU:
+            # Where x was not finite y's padding is nan, and 0 * nan is no zero. (relu's 0 is one.)
+            for b in range(lo, hi):
+                memset(y.dy + (b * y.ld + y.size) * size, 0, (y.ld - y.size) * size)
 
 
 cdef void activation_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:

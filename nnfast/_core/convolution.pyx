@@ -727,6 +727,9 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef Borrowed memory
     cdef char *after
     cdef char *scratch
+    cdef char *dx_at = NULL
+    cdef char *db_at = NULL
+    cdef uint64_t mode
     cdef Backward job
     read_window(&geometry, window)
     describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
@@ -754,10 +757,12 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     if dx is not None:
         c.flipped = memory.at + packed
         job.w = address(w)
-        job.dx = after + sums if wide else address(dx, True)
+        dx_at = address(dx, True)
+        job.dx = after + sums if wide else dx_at
     if dw is not None:
         job.dw = address(dw, True)
     if db is not None:
+        db_at = address(db, True)
         job.sums = after
     with nogil:
         if n_threads == 1:
@@ -765,10 +770,12 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
         else:
             with parallel(num_threads=n_threads):
                 backward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
-    if wide:
-        add_neighbours(k, job.dx, samples * geometry.H * geometry.W * c.C, c.K // c.C, False, address(dx, True))
-    if db is not None:
-        k.column_sum(samples, c.K, job.sums, round_up(c.K, k.vl), address(db, True))
+        mode = nn_flush_subnormals()
+        if wide:
+            add_neighbours(k, job.dx, samples * geometry.H * geometry.W * c.C, c.K // c.C, False, dx_at)
+        if db_at != NULL:
+            k.column_sum(samples, c.K, job.sums, round_up(c.K, k.vl), db_at)
+        nn_restore_subnormals(mode)
     give_back(&memory)
 
 

@@ -8,6 +8,7 @@ the whole batch in order, so no partial gradients exist and the bits do not depe
     backward  dz = dy * act'(z), in place;      dx = dz W'    (W' is packed tile by tile)
     gradient  dW = x' dz,  db = sum_b dz        x read in columns, dz in rows: both in place
 """
+from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
@@ -19,6 +20,7 @@ from nnfast._core.gemm cimport (
 from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
 from nnfast._core.node cimport SOFTMAX, Context, Node, Tile, Value
+from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
 
@@ -233,10 +235,23 @@ def dense_forward(x, w, b, activation, double alpha, out, int n_threads):
         multiply_parallel(&product, n_threads)
     finally:
         free(bias)
+    if product.N == 0:
+        return
     if activation == "softmax":
         softmax_forward(out, out, product.N, n_threads)
     elif activation not in ("linear", "relu"):
         activation_forward(activation, out, out, alpha, n_threads)
+
+
+cdef int sum_columns(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, x, y) except -1:
+    cdef const char *at = address(x)
+    cdef char *to = address(y, True)
+    cdef uint64_t mode
+    with nogil:
+        mode = nn_flush_subnormals()
+        k.column_sum(rows, columns, at, columns, to)
+        nn_restore_subnormals(mode)
+    return 0
 
 
 def dense_backward(x, w, dy, dx, dw, db, int n_threads):
@@ -259,4 +274,4 @@ def dense_backward(x, w, dy, dx, dw, db, int n_threads):
         product.c, product.ldc = address(dw, True), K
         multiply_parallel(&product, n_threads)
     if db is not None:
-        product.k.column_sum(M, K, address(dy), K, address(db, True))
+        sum_columns(product.k, M, K, dy, db)

@@ -233,7 +233,7 @@ cdef void multiply_share(const Product *x, int part, int team, char *scratch) no
     cdef Py_ssize_t count = panels(x.k, x.N)
     cdef uint64_t mode = nn_flush_subnormals()
     cdef Block block
-    if x.storage == ROWS and x.M <= 2 * x.k.mr and x.N % x.k.vl == 0 and x.N > x.M:
+    if x.storage == ROWS and x.M <= 2 * x.k.mr and x.N % x.k.vl == 0 and x.N > x.M and x.K > 0:
         multiply_few(x, count * part // team, count * (part + 1) // team)
     else:
         block = block_of(x, part, team)

@@ -17,7 +17,7 @@ Design:
 """
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
-from libc.math cimport sqrt
+from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -100,8 +100,8 @@ cdef class Loop(Network):
                     self._pass(node, &node.backward, ctx, lo, hi, tid, team)
                     if self.job.update and node.gradient != NULL and lo < hi:
                         bound = node.bound(node, ctx, lo, hi)
-                        if not bound <= self.reports[tid].bound:        # also when it is nan
-                            self.reports[tid].bound = bound
+                        # nan, of inf * 0, must not be forgotten at the next comparison.
+                        self.reports[tid].bound = max(self.reports[tid].bound, bound if bound < INFINITY else INFINITY)
             elif instruction.action == LOSS:
                 head = &self.heads[instruction.at]
                 if head.loss != CUSTOM_LOSS:
@@ -118,8 +118,10 @@ cdef class Loop(Network):
                     node = &self.nodes[instruction.at]
                     node.prepare(node, ctx, self.job.gradient, tid, team)
             elif tid == 0:
+                nn_restore_subnormals(self.mode)    # the caller's: of this thread, and of those that Python starts
                 with gil:
                     self._call_python(instruction.action, instruction.at, ctx.batch, scale)
+                nn_flush_subnormals()
             instruction += 1
 
     cdef void _pass(self, const Node *node, const Pass *p, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid,
@@ -145,6 +147,8 @@ cdef class Loop(Network):
         cdef Status status
         cdef uint64_t mode = nn_flush_subnormals()
         cdef nn_update update = self.update
+        if tid == 0:
+            self.mode = mode
         ctx.scratch = self.scratch + tid * self._context_bytes()
         ctx.gradient = ctx.scratch + self.scratch_size
         ctx.row = ctx.gradient + aligned(self.tile_size * self.k.real_size)
@@ -378,8 +382,7 @@ cdef class Loop(Network):
         for i in range(team):
             if not self.reports[i].finite:
                 return BAD_LOSS
-            if not self.reports[i].bound <= bound:
-                bound = self.reports[i].bound
+            bound = max(bound, self.reports[i].bound)
         if scale == 0:      # every sample of the batch has weight zero: no step
             return OK
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
@@ -474,6 +477,7 @@ cdef class Loop(Network):
         if 0 <= now - self.seen_signals < SIGNAL_INTERVAL:
             return
         self.seen_signals = now
+        nn_restore_subnormals(self.mode)
         with gil:
             try:
                 PyErr_CheckSignals()
@@ -483,6 +487,7 @@ cdef class Loop(Network):
             except BaseException as error:
                 self.error = error
                 self.stop = True
+        nn_flush_subnormals()
 
     # Python layers and losses: thread 0 calls them for the whole batch
 

@@ -124,6 +124,8 @@ cdef class Network:
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function
     cdef volatile int stop, failed
+    cdef uint64_t mode                  # of floating point, in the calling thread
+    cdef int forks                      # of this process, when the plan was last used
     cdef double seen_signals, seen_progress, seen_clock
     cdef int clock_every, unseen_steps
 
@@ -132,6 +134,7 @@ cdef class Network:
     cdef void _want_row(self) noexcept
     cdef int _allocate_flat(self, int i) except -1
     cdef int _enter(self) except -1
+    cdef int _after_fork(self) except -1
     cdef int _leave(self) except -1
     cdef void _free_flat(self, int i) noexcept
     cdef Py_ssize_t _flat_bytes(self) noexcept

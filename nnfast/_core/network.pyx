@@ -28,7 +28,7 @@ from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, tabl
 from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value, piece_start, pieces
 from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
-from nnfast._core.threads cimport resolve_threads
+from nnfast._core.threads cimport forks, resolve_threads
 from nnfast._core.transfer cimport Port
 
 import threading
@@ -53,6 +53,7 @@ cdef class Network:
         self.optimizer = -1
         self.lock = threading.Lock()
         self.owner = None
+        self.forks = forks
 
     def __init__(self, spec, n_threads=None):
         self.dtype = np.dtype(spec["dtype"])
@@ -520,11 +521,23 @@ cdef class Network:
 
     cdef int _enter(self) except -1:
         """One call at a time: the buffers are the plan's."""
+        if self.forks != forks:
+            self._after_fork()
         if not self.lock.acquire(False):
             if self.owner == threading.get_ident():
                 raise RuntimeError("the model is in use by the very call that came here (a layer, loss or progress "
                                    "function of its own)")
             self.lock.acquire()
+        return 0
+
+    cdef int _after_fork(self) except -1:
+        """In a forked child lives only the thread that forked: nobody gives back a lock that another one held."""
+        if self.lock.locked() and self.owner != threading.get_ident():
+            if self.job.update:
+                raise RuntimeError("this process was forked while another thread trained the model, whose weights may be "
+                                   "half updated; fork before or after, or take a copy along (model.clone())")
+            self.lock = threading.Lock()
+        self.forks = forks
         return 0
 
     cdef int _leave(self) except -1:
@@ -623,17 +636,20 @@ cdef class Network:
                    address(array, True) + matrix * p.columns * size)
         return array
 
-    def set_parameter(self, Py_ssize_t i, array):
+    def write_parameters(self, arrays):
+        """{number: array} to their places, all between two steps."""
         self._enter()
         try:
-            self._write(0, i, array)
+            for i, array in arrays.items():
+                self._write(0, i, array)
         finally:
             self._leave()
 
-    def parameter(self, Py_ssize_t i):
+    def read_parameters(self):
+        """Copies of all parameters, as they stand between two steps."""
         self._enter()
         try:
-            return self._read(0, i)
+            return [self._read(0, i) for i in range(self.n_parameters)]
         finally:
             self._leave()
 
@@ -644,35 +660,38 @@ cdef class Network:
         slots = slot_names(kind, hyper)
         self._enter()
         try:
-            self.optimizer = optimizer_index(kind)
-            fill_update(&self.update, hyper, clip_value)
-            self.clip_norm = clip_norm
-            self.n_slots = len(slots)
-            self.iterations = 0
+            # Without memory for its state there is no optimizer.
+            self.optimizer, self.n_slots, self._slots = -1, 0, []
             for i in range(2):
                 self._free_flat(2 + i)
-                if i < self.n_slots:
+                if i < len(slots):
                     self._allocate_flat(2 + i)
+            self.optimizer, self.n_slots, self._slots = optimizer_index(kind), len(slots), slots
+            fill_update(&self.update, hyper, clip_value)
+            self.clip_norm = clip_norm
+            self.iterations = 0
             if self.optimizer == NN_ADAGRAD and hyper["initial_accumulator"]:
                 for element in range(self.n_parameters):
                     self._write(2, element, np.full(self.parameter_specs[element]["shape"], hyper["initial_accumulator"]))
-            self._slots = slots
         finally:
             self._leave()
 
     def optimizer_slots(self):
         return list(self._slots)
 
-    def slot(self, Py_ssize_t i, int which):
+    def read_slots(self):
+        """Copies of the optimizer's arrays, a list of them for each parameter."""
         self._enter()
         try:
-            return self._read(2 + which, i)
+            return [[self._read(2 + which, i) for which in range(self.n_slots)] for i in range(self.n_parameters)]
         finally:
             self._leave()
 
-    def set_slot(self, Py_ssize_t i, int which, array):
+    def write_slots(self, arrays):
+        """{(number of the parameter, slot): array} to their places."""
         self._enter()
         try:
-            self._write(2 + which, i, array)
+            for (i, which), array in arrays.items():
+                self._write(2 + which, i, array)
         finally:
             self._leave()

@@ -21,7 +21,7 @@ from nnfast._core.network cimport (
 )
 from nnfast._core.node cimport Pass
 from nnfast._core.optimizer cimport begin_step
-from nnfast._core.threads cimport resolve_threads
+from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, resolve_threads
 
 from numpy import empty, ndarray
 
@@ -353,18 +353,21 @@ cdef class Plan(Loop):
         cdef nn_update update
         cdef Status status
         cdef Py_ssize_t i
+        cdef uint64_t mode
         self._enter()
         try:
             for i, grad in enumerate(grads):
                 self._write(1, i, grad)
             update = self.update
             with nogil:
+                mode = nn_flush_subnormals()
                 begin_step(&update, self.iterations, lr)
                 status = self._measure(&update, 0, 1)
                 if status == OK:
                     for i in range(self.n_tiles):
                         self._apply(&update, &self.tiles[i], NULL)
                     self.iterations += 1
+                nn_restore_subnormals(mode)
             return status == OK
         finally:
             self._leave()

@@ -9,4 +9,5 @@ cdef extern from "threads.h" nogil:
     uint64_t nn_flush_subnormals() noexcept
     void nn_restore_subnormals(uint64_t old) noexcept
 
+cdef int forks      # that have led to this process
 cdef int resolve_threads(object n_threads) except -1

@@ -12,7 +12,7 @@ cdef extern from "threads.h" nogil:
     int nn_omp_limit() noexcept
 
 cdef int machine_limit = 1
-cdef bint forked = False
+forks = 0
 
 
 def _cgroup_quota():
@@ -53,8 +53,8 @@ def _read_machine():
 
 
 def _after_fork():
-    global forked
-    forked = True
+    global forks
+    forks += 1
     _read_machine()
 
 
@@ -65,7 +65,7 @@ if hasattr(os, "register_at_fork"):
 
 cdef int resolve_threads(object n_threads) except -1:
     cdef int count
-    if forked or not NN_OPENMP:
+    if forks > 0 or not NN_OPENMP:
         return 1
     if n_threads is None:
         count = nn_omp_limit()
@@ -90,4 +90,4 @@ def resolve(n_threads=None):
 def info():
     """What decides about threads here: OpenMP built in, its limit now, affinity, cgroup quota, after a fork or not."""
     return {"openmp": bool(NN_OPENMP), "max_threads": nn_omp_limit(), "affinity": _affinity(), "quota": _cgroup_quota(),
-            "forked": bool(forked)}
+            "forked": forks > 0}
