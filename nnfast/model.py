@@ -312,7 +312,7 @@ class Model(Training, Derivatives):
         >>> [w.shape for w in model.get_weights()]
         [(3, 2), (2,)]
         """
-        graph = self._built()
+        self._built()
         if self._plan is None:
             return [value.copy() for value in self._values]
         return self._plan.read_parameters()
@@ -514,7 +514,8 @@ class Model(Training, Derivatives):
             raise ValueError("set_optimizer_state: " + difference(state, expected))
         new = [self._checked({name: state[f"{name}/{slot}"] for name in names}, f"optimizer state {slot}")
                for slot in slots]
-        plan.write_slots({(graph.index[name], j): value for j, arrays in enumerate(new) for name, value in arrays.items()})
+        plan.write_slots({(graph.index[name], j): value
+                          for j, arrays in enumerate(new) for name, value in arrays.items()})
         plan.iterations = steps
 
     # -- copies, configurations, files ---------------------------------------------------------------------------

@@ -126,6 +126,25 @@ def test_dense_of_nothing(shape, dtype):
     np.testing.assert_array_equal(db, [rows, rows])
 
 
+@pytest.mark.parametrize("rows", [1, 3, 30])
+def test_dense_without_inputs_or_outputs(rows, dtype):
+    b = np.arange(32, dtype=dtype)
+    y = F.dense(np.ones((rows, 0), dtype), np.ones((0, 32), dtype), b)
+    np.testing.assert_array_equal(y, np.tile(b, (rows, 1)))
+    for activation in ("linear", "tanh", "softmax"):
+        assert F.dense(np.ones((rows, 4), dtype), np.ones((4, 0), dtype), activation=activation).shape == (rows, 0)
+    dx, dw, db = F.dense_backward(np.ones((0, 4), dtype), np.ones((4, 32), dtype), np.ones((0, 32), dtype))
+    assert dx.shape == (0, 4) and not dw.any() and not db.any()
+
+
+def test_subnormals_count_the_same_in_every_gradient():
+    """As zero, where the processor can do that."""
+    tiny = np.full((1, 4, 1, 16), 1e-39, np.float32)
+    x, w = np.ones((1, 4, 1, 4), np.float32), np.ones((1, 1, 4, 16), np.float32)
+    gradients = [*F.dense_backward(x[0], w[0, 0], tiny[0]), *F.conv2d_backward(x, w, tiny)]
+    assert len({bool(gradient.any()) for gradient in gradients}) == 1
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (5, 7), (2, 3, 4), (3 * CHUNK + 5,)], ids=str)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_activation(name, shape, rng):

@@ -265,6 +265,109 @@ def test_the_process_keeps_its_floating_point_mode():
     """)) == "True\n"
 
 
+def test_python_runs_in_the_callers_floating_point_mode():
+    """Layers, losses and signal handlers, and the threads that they start, see subnormals."""
+    assert evaluate(textwrap.dedent("""
+        import signal, time
+        from concurrent.futures import ThreadPoolExecutor
+        import numpy as np, nnfast as nf
+        half = lambda *_: float("2.2250738585072014e-308") / 2
+        seen, pool = [], ThreadPoolExecutor(1)
+        def forward(x):
+            seen.append(half())
+            pool.submit(half).result()      # its thread is started here
+            return x.copy()
+        def handle(*_):
+            seen.append(half())
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        model = nf.Sequential([nf.Lambda(forward, lambda dy, x, y: dy), nf.Dense(1)], input_shape=(2,))
+        model.predict(np.ones((1, 2)))
+        plain = nf.Sequential([nf.Dense(64), nf.Dense(1)], input_shape=(2,))
+        plain.compile("sgd", "squared_error")
+        if hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGALRM, handle)
+            signal.setitimer(signal.ITIMER_REAL, 0.01)
+            end = time.monotonic() + 60
+            while len(seen) < 2 and time.monotonic() < end:
+                plain.fit(np.ones((5000, 2)), np.ones((5000, 1)), epochs=20, verbose=0)
+            assert len(seen) > 1
+        print(all(seen) and pool.submit(half).result() > 0)
+    """)) == "True\n"
+
+
+def test_weights_are_read_between_two_steps():
+    x = nf.Input((1,))
+    outputs = [nf.Dense(1, use_bias=False, kernel_initializer="zeros", name=name)(x) for name in ("a", "b")]
+    model = nf.Model(x, outputs)
+    model.compile(nf.Adam(1e-4), ["squared_error"] * 2)
+    one, stop = np.ones((4, 1), np.float32), threading.Event()
+
+    def train():
+        while not stop.is_set():
+            model.train_on_batch(one, [one, one])
+
+    def read():
+        try:
+            for _ in range(3000):
+                a, b = model.get_weights()
+                assert a == b
+                a_m, a_v, b_m, b_v = model.optimizer_state().values()
+                assert a_m == b_m and a_v == b_v
+        finally:
+            stop.set()
+
+    run_in_threads([train, read])
+
+
+def test_two_threads_make_one_plan(monkeypatch):
+    model = nf.Sequential([nf.Dense(3)], input_shape=(20,))
+    make, made = nf.Model._make_plan, []
+
+    def slowly(self, *arguments):
+        made.append(self)
+        time.sleep(0.05)
+        return make(self, *arguments)
+
+    monkeypatch.setattr(nf.Model, "_make_plan", slowly)
+    run_in_threads([lambda: model.predict(np.ones((4, 20)))] * 2)
+    assert len(made) == 1
+
+
+FORKED = textwrap.dedent("""
+    import os, signal, threading, time
+    import numpy as np, nnfast as nf
+    model = nf.Sequential([nf.Dense(64, activation="relu"), nf.Dense(1)], input_shape=(8,), seed=0)
+    model.compile("sgd", "squared_error", n_threads=1)
+    x, y = np.ones((400_000, 8), "f"), np.ones((400_000, 1), "f")
+    model.predict(x[:1])
+    thread = threading.Thread(target=lambda: {call})
+    thread.start()
+    time.sleep(0.2)
+    assert thread.is_alive()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            model.predict(x[:2])
+            text = "predicted"
+        except RuntimeError as error:
+            text = str(error)
+        print(text, flush=True)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    os._exit(0)
+""")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("call, text", [
+    ("model.fit(x, y, epochs=1000, batch_size=8, verbose=0)", "forked while another thread trained the model"),
+    ("[model.evaluate(x, y) for _ in range(1000)]", "predicted"),
+])
+def test_a_child_does_not_wait_for_its_parents_threads(call, text):
+    assert text in evaluate(FORKED.format(call=call))
+
+
 # --- one call per epoch ----------------------------------------------------------------------------------------------
 
 def count_python_events(function):

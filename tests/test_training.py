@@ -645,6 +645,57 @@ def test_a_loss_that_is_not_finite_stops_fit(batches, rng):
     assert same_weights(model, other)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "relu"])
+def test_a_batch_that_overflows_does_not_spoil_the_next(activation, rng):
+    x, y = rng.standard_normal((8, 4)).astype(np.float32), rng.standard_normal((8, 1)).astype(np.float32)
+    layers = [nf.Dense(8, kernel_initializer="ones"), nf.Dense(8), nf.Dense(5, activation=activation), nf.Dense(1)]
+    model = nf.Sequential(layers, input_shape=(4,), seed=0)
+    model.compile("adam", "squared_error")
+    model.train_on_batch(x, y)
+    huge = x.copy()
+    huge[3] = 3e38
+    with pytest.raises(nf.TrainingError):
+        model.train_on_batch(huge, y)
+    expected = model.clone().train_on_batch(x, y)
+    assert model.train_on_batch(x, y) == expected
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
+def test_a_gradient_of_inf_times_zero_is_not_applied(activation, n_threads):
+    """A hidden value overflows, but its unit is saturated: its gradient is 0, and the kernel's is nan."""
+    layers = [nf.Dense(1, name="a", trainable=False), nf.Dense(16, activation=activation, name="b")]
+    model = nf.Sequential(layers, input_shape=(1,))
+    model.compile(nf.SGD(0.1), "squared_error", n_threads=n_threads)
+    model.set_parameters({"a/kernel": [[1e30]], "b/kernel": np.ones((1, 16))})
+    before = model.get_weights()
+    with pytest.raises(nf.TrainingError, match="gradient is not finite"):
+        model.train_on_batch([[1e30], [1e-30]], np.full((2, 16), 0.5))
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before))
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_variance_that_overflows_is_not_kept(affine, rng):
+    normalize = nf.BatchNorm(center=affine, scale=affine)
+    model = nf.Sequential([normalize, nf.Dense(8, activation="tanh"), nf.Dense(1)], input_shape=(2,))
+    model.compile(nf.Adam(0.01), "squared_error")
+    x = rng.standard_normal((64, 2)) * 1e20
+    with pytest.raises(nf.TrainingError):
+        model.fit(x, np.sign(x[:, 0]), verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_a_step_is_the_same_in_two_calls_for_subnormal_weights():
+    models = [nf.Sequential([nf.Dense(1, use_bias=False)], input_shape=(1,)) for _ in range(2)]
+    for model in models:
+        model.compile(nf.SGD(0.5), "squared_error")
+        model.set_weights([[[1e-39]]])
+    x = np.zeros((1, 1), np.float32)
+    models[0].train_on_batch(x, x)
+    models[1].apply_gradients(models[1].gradients(x, x)[1])
+    assert same_weights(*models)
+
+
 def test_divergence_leaves_finite_weights(rng, dtype):
     x, y = rng.standard_normal((64, 3)), rng.standard_normal((64, 2))
     model = nf.Sequential([nf.Dense(8), nf.Dense(2)], input_shape=(3,), dtype=dtype.name)

@@ -385,6 +385,9 @@ cdef class Loop(Network):
             bound = max(bound, self.reports[i].bound)
         if scale == 0:      # every sample of the batch has weight zero: no step
             return OK
+        for i in range(self.n_nodes):
+            if self.nodes[i].may_commit != NULL and not self.nodes[i].may_commit(&self.nodes[i]):
+                return BAD_GRADIENT
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
         if self.clip_norm == 0 and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             for i in range(lo, hi):

@@ -77,6 +77,7 @@ ctypedef void (*row_function)(const Node *node, const Context *ctx, Py_ssize_t l
 ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
 ctypedef void (*prepare_function)(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 ctypedef void (*team_function)(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+ctypedef bint (*test_function)(const Node *node) noexcept nogil
 ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 
 cdef struct Pass:               # what a thread does for a node, forward or backward
@@ -96,6 +97,7 @@ cdef struct Node:
     bound_function bound    # after backward: no entry of the parameters' gradient is greater by these rows
     Pass forward, backward
     team_function commit    # what a step that is applied changes besides the parameters, or NULL
+    test_function may_commit    # with it: whether that comes out finite
     void *extra             # what the operation keeps besides: its own struct
     void *folding           # a normalization in the kernel and bias (normalization.pxd), or NULL
     # What comes after the forward pass; it decides how long values are kept.

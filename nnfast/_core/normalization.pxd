@@ -42,5 +42,6 @@ cdef void combine_gradients(const Node *node, const Context *ctx, int part, int 
 cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void normalize_gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil
 cdef void update_running(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef bint finite_variance(const Node *node) noexcept nogil
 cdef double normalize_bound(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void fold(const Node *node, const Context *ctx, int part, int team) noexcept nogil

@@ -16,7 +16,7 @@ not depend on the number of threads. The running statistics change only when the
 In inference scale and shift are known before the batch comes, and where a linear dense layer or convolution lies before
 the normalization they go into its weights (fold): w' = w scale, b' = b scale + shift.
 """
-from libc.math cimport sqrt
+from libc.math cimport INFINITY, sqrt
 from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
@@ -177,6 +177,11 @@ cdef void update_running(const Node *node, const Context *ctx, int part, int tea
         put(k, n.mean.w, c, (1 - n.momentum) * get(k, n.mean.w, c) + n.momentum * get(k, row(node, MEAN), c))
         put(k, n.variance.w, c, (1 - n.momentum) * get(k, n.variance.w, c)
             + n.momentum * unbiased * get(k, row(node, VARIANCE), c))
+
+
+cdef bint finite_variance(const Node *node) noexcept nogil:
+    """Whether the batch's variance, which update_running keeps, is a number of this precision."""
+    return node.k.absolute_maximum((<const Normalization *>node.extra).channels, row(node, VARIANCE)) < INFINITY
 
 
 cdef double normalize_bound(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:

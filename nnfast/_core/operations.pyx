@@ -23,8 +23,8 @@ from nnfast._core.memory cimport aligned, nn_allocate, nn_release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
 from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter
 from nnfast._core.normalization cimport (
-    ROWS, Folding, Normalization, combine_gradients, combine_moments, fold, normalize_backward, normalize_bound,
-    normalize_forward, normalize_gradient, sample_gradients, sample_moments, update_running,
+    ROWS, Folding, Normalization, combine_gradients, combine_moments, finite_variance, fold, normalize_backward,
+    normalize_bound, normalize_forward, normalize_gradient, sample_gradients, sample_moments, update_running,
 )
 from nnfast._core.pooling cimport (
     Pool, average_backward, average_forward, max_backward, max_forward, pad_backward, pad_forward,
@@ -223,7 +223,7 @@ cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint 
     node.forward.before, node.forward.team, node.forward.after = sample_moments, combine_moments, normalize_forward
     node.backward.before, node.backward.team, node.backward.after = sample_gradients, combine_gradients, normalize_backward
     if not n.frozen:
-        node.commit = update_running
+        node.commit, node.may_commit = update_running, finite_variance
     return 0
 
 
