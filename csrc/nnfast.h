@@ -68,9 +68,10 @@ typedef struct nn_depthwise {
     int relu;                   /* max(0, .) after the bias */
 } nn_depthwise;
 
-/* A 4 x 4 tile of an image (csrc/winograd.c). */
+/* A 4 x 4 tile of y or a 6 x 6 tile of x (csrc/winograd.c). */
 typedef struct nn_winograd {
-    ptrdiff_t rows, columns;    /* of the tile that lie inside the image: 1 to 4 */
+    ptrdiff_t first_row, first_column;  /* of x's tile, that lies inside the image; y's tiles begin inside */
+    ptrdiff_t rows, columns;    /* the first that no longer does: up to 4 or 6 */
     ptrdiff_t row_pitch, pixel_pitch;
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
@@ -148,9 +149,8 @@ typedef struct nn_kernels {
 
     /* Winograd's transforms, of whole vectors: channels and n are multiples of vl. */
 
-    /* The 36 positions of a 6 x 6 tile of x, v[p * step + c]. */
-    void (*winograd_input)(ptrdiff_t channels, const void *x, ptrdiff_t row_pitch, ptrdiff_t pixel_pitch, void *v,
-                           ptrdiff_t step);
+    /* The 36 positions of a 6 x 6 tile of x, v[p * step + c]; zeros where it reaches beyond the image. */
+    void (*winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v, ptrdiff_t step);
     /* A 4 x 4 tile of y from m[p * step + c], with bias or NULL; and of m from dy. */
     void (*winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step, const void *bias,
                             void *y);

@@ -94,17 +94,18 @@ nn_inline void NAME(winograd_g_backward)(const vec *u, vec *w)
     w[2] = v_fma(CONSTANT(WINO_P2), even_p, v_fma(CONSTANT(WINO_Q2), even_q, u[5]));
 }
 
-static void NAME(winograd_input)(ptrdiff_t channels, const void *x_, ptrdiff_t row_pitch, ptrdiff_t pixel_pitch, void *v_,
-                                 ptrdiff_t step)
+nn_inline void NAME(winograd_input_of)(const int whole, const nn_winograd *op, ptrdiff_t channels, const real *x, real *v,
+                                       ptrdiff_t step)
 {
-    const real *x = x_;
-    real *v = v_;
     for (ptrdiff_t c = 0; c < channels; c += VL) {
         vec columns[6][6], d[6], t[6];
         NN_UNROLL
         for (int s = 0; s < 6; s++) {
             NN_UNROLL
-            for (int r = 0; r < 6; r++) d[r] = v_load(x + r * row_pitch + s * pixel_pitch + c);
+            for (int r = 0; r < 6; r++) {
+                const int inside = whole || (r >= op->first_row && r < op->rows && s >= op->first_column && s < op->columns);
+                d[r] = inside ? v_load(x + r * op->row_pitch + s * op->pixel_pitch + c) : v_zero();
+            }
             NAME(winograd_b)(d, t);
             NN_UNROLL
             for (int r = 0; r < 6; r++) columns[r][s] = t[r];
@@ -116,6 +117,14 @@ static void NAME(winograd_input)(ptrdiff_t channels, const void *x_, ptrdiff_t r
             for (int s = 0; s < 6; s++) v_store(v + (6 * r + s) * step + c, t[s]);
         }
     }
+}
+
+static void NAME(winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v, ptrdiff_t step)
+{
+    if (op->first_row == 0 && op->first_column == 0 && op->rows == 6 && op->columns == 6)
+        NAME(winograd_input_of)(1, op, channels, x, v, step);
+    else
+        NAME(winograd_input_of)(0, op, channels, x, v, step);
 }
 
 static void NAME(winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m_, ptrdiff_t step,

@@ -72,6 +72,8 @@ cdef extern from "nnfast.h":
         int relu
 
     ctypedef struct nn_winograd:
+        ptrdiff_t first_row
+        ptrdiff_t first_column
         ptrdiff_t rows
         ptrdiff_t columns
         ptrdiff_t row_pitch
@@ -130,7 +132,7 @@ cdef extern from "nnfast.h":
                           const void *bias, void *y) noexcept nogil
         void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                    const void *dy, void *dw) noexcept nogil
-        void (*winograd_input)(ptrdiff_t channels, const void *x, ptrdiff_t row_pitch, ptrdiff_t pixel_pitch, void *v,
+        void (*winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v,
                                ptrdiff_t step) noexcept nogil
         void (*winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step,
                                 const void *bias, void *y) noexcept nogil

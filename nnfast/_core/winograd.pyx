@@ -14,7 +14,7 @@ shape alone: a tile's numbers meet only in its own rows of the products.
 from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
-from nnfast._core.correlation cimport Correlation, copy_pixels
+from nnfast._core.correlation cimport Correlation
 from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_winograd
 from nnfast._core.window cimport Window
@@ -66,19 +66,19 @@ cdef inline Py_ssize_t tiles_at_once(const Correlation *x) noexcept nogil:
 
 
 cdef Py_ssize_t sum_scratch(const Correlation *x) noexcept nogil:
-    """Bytes: v, m, and a tile of x at the border with its zeros."""
-    return (POSITIONS * (tiles_at_once(x) * (x.C + x.K) + 2 * SPARE) + POSITIONS * x.C) * x.k.real_size
+    """Bytes of v and m."""
+    return POSITIONS * (tiles_at_once(x) * (x.C + x.K) + 2 * SPARE) * x.k.real_size
 
 
 cdef void transform_input(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t row,
-                          Py_ssize_t column, Py_ssize_t first, Py_ssize_t channels, char *v, Py_ssize_t step,
-                          char *border) noexcept nogil:
+                          Py_ssize_t column, Py_ssize_t first, Py_ssize_t channels, char *v,
+                          Py_ssize_t step) noexcept nogil:
     """The tile of one sample that begins at a pixel, or beyond the image."""
-    if row >= 0 and column >= 0 and row + SIDE <= H and column + SIDE <= W:
-        k.winograd_input(channels, x + ((row * W + column) * C + first) * k.real_size, W * C, C, v, step)
-        return
-    copy_pixels(k, x, H, W, C, 1, row, SIDE, column, SIDE, first, channels, border)
-    k.winograd_input(channels, border, SIDE * channels, channels, v, step)
+    cdef nn_winograd op
+    op.first_row, op.first_column = max(-row, 0), max(-column, 0)
+    op.rows, op.columns = min(H - row, SIDE), min(W - column, SIDE)
+    op.row_pitch, op.pixel_pitch = W * C, C
+    k.winograd_input(&op, channels, x + ((row * W + column) * C + first) * k.real_size, v, step)
 
 
 cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
@@ -88,7 +88,6 @@ cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef Py_ssize_t down = tiles(x.OH), row, column
     cdef Py_ssize_t v_step = most * x.C + SPARE, m_step = most * x.K + SPARE
     cdef char *m = scratch + POSITIONS * v_step * size
-    cdef char *border = m + POSITIONS * m_step * size
     cdef char *to[MOST_TILES]
     cdef Py_ssize_t rows[MOST_TILES]
     cdef Py_ssize_t columns[MOST_TILES]
@@ -101,7 +100,7 @@ cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         for j in range(tiles(x.OW)):
             column = j * TILE
             transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, row + x.first_h, column + x.first_w, 0,
-                            x.C, scratch + n * x.C * size, v_step, border)
+                            x.C, scratch + n * x.C * size, v_step)
             to[n] = x.y + (sample * x.y_sample + row * x.y_row + column * x.y_pixel) * size
             rows[n] = min(x.OH - row, TILE)
             columns[n] = min(x.OW - column, TILE)
@@ -147,9 +146,9 @@ cdef Py_ssize_t gradient_rows(const Convolution *c) noexcept nogil:
 
 
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
-    """Bytes: v, m, the gradient of u, and a tile of x at the border, for tiles of at most four panels."""
+    """Bytes of v, m and the gradient of u, for tiles of at most four panels."""
     cdef Py_ssize_t rows = gradient_rows(c), columns = 4 * c.k.nr
-    return POSITIONS * (GRADIENT_TILES * (rows + columns) + 3 * SPARE + rows * columns + rows) * c.k.real_size
+    return POSITIONS * (GRADIENT_TILES * (rows + columns) + 3 * SPARE + rows * columns) * c.k.real_size
 
 
 cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -163,7 +162,6 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
     cdef Py_ssize_t u_step = rows * columns + SPARE, b, i, j, row, column, width
     cdef char *m = scratch + POSITIONS * v_step * size
     cdef char *du = m + POSITIONS * m_step * size
-    cdef char *border = du + POSITIONS * u_step * size
     cdef nn_winograd op
     op.row_pitch, op.pixel_pitch = w.OW * c.K, c.K
     memset(du, 0, POSITIONS * u_step * size)
@@ -176,7 +174,7 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
                 column = j * TILE
                 op.columns = min(w.OW - column, TILE)
                 transform_input(k, x + b * x_ld * size, w.H, w.W, c.C, row - w.pad_top, column - w.pad_left, lo, rows,
-                                scratch + n * rows * size, v_step, border)
+                                scratch + n * rows * size, v_step)
                 k.winograd_output_backward(&op, columns, dz + (b * dz_ld + (row * w.OW + column) * c.K) * size,
                                            m + n * columns * size, m_step)
                 n += 1
