@@ -57,7 +57,6 @@ cdef void apply_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py
     cdef const nn_kernels *k = node.k
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size, start = lo * y.ld * size, n, b
-    cdef const char *z = NULL if y.z == NULL else y.z + start
     if node.fused and ctx.has_loss:
         return
     if node.activation == SOFTMAX:
@@ -69,17 +68,32 @@ cdef void apply_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py
             start = b * y.ld * size
             k.softmax_backward(node.outer, n, y.y + start, n, y.dy + start, n, y.dy + start, n)
     elif node.activation != NN_LINEAR:
-        k.activation_backward[node.activation]((hi - lo) * y.ld, z, y.y + start, y.dy + start, y.dy + start, node.alpha)
-        if y.ld > y.size and node.activation != NN_RELU:
-            # Where x was not finite y's padding is nan, and 0 * nan is no zero. (relu's 0 is one.)
-            for b in range(lo, hi):
-                memset(y.dy + (b * y.ld + y.size) * size, 0, (y.ld - y.size) * size)
+        differentiate(node, lo, hi, y.dy)
+
+
+cdef inline bint elementwise(const Node *node, const Context *ctx) noexcept nogil:
+    return node.activation != SOFTMAX and node.activation != NN_LINEAR and not (node.fused and ctx.has_loss)
+
+
+cdef void differentiate(const Node *node, Py_ssize_t lo, Py_ssize_t hi, char *dz) noexcept nogil:
+    """dz = dy * act'(z), elementwise, with the row length of y; dz may be dy."""
+    cdef const Value *y = node.output
+    cdef Py_ssize_t size = node.k.real_size, start = lo * y.ld * size, b
+    node.k.activation_backward[node.activation]((hi - lo) * y.ld, NULL if y.z == NULL else y.z + start, y.y + start,
+                                                y.dy + start, dz + start, node.alpha)
+    if y.ld > y.size and node.activation != NN_RELU:
+        # Where x was not finite y's padding is nan, and 0 * nan is no zero. (relu's 0 is one.)
+        for b in range(lo, hi):
+            memset(dz + (b * y.ld + y.size) * size, 0, (y.ld - y.size) * size)
 
 
 cdef void activation_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Value *x = node.inputs[0]
     cdef const Value *y = node.output
-    cdef Py_ssize_t size = node.k.real_size
+    cdef Py_ssize_t size = node.k.real_size, start = lo * y.ld * size
+    if y.z == NULL and elementwise(node, ctx):
+        node.k.activation[node.activation]((hi - lo) * y.ld, x.y + start, y.y + start, node.alpha)
+        return
     memcpy((y.y if y.z == NULL else y.z) + lo * y.ld * size, x.y + lo * x.ld * size, (hi - lo) * x.ld * size)
     apply(node, ctx, lo, hi)
 
@@ -88,9 +102,12 @@ cdef void activation_backward(const Node *node, const Context *ctx, Py_ssize_t l
     cdef const Value *x = node.inputs[0]
     cdef const Value *y = node.output
     cdef Py_ssize_t size = node.k.real_size, n = (hi - lo) * x.ld
-    apply_backward(node, ctx, lo, hi)
     if x.dy == NULL:
         return
+    if elementwise(node, ctx) and not node.adds[0]:
+        differentiate(node, lo, hi, x.dy)
+        return
+    apply_backward(node, ctx, lo, hi)
     if node.adds[0]:
         node.k.add(n, x.dy + lo * x.ld * size, y.dy + lo * y.ld * size, x.dy + lo * x.ld * size)
     else:

@@ -9,9 +9,10 @@ Design:
 2. One barrier later the parameters' gradients are computed, tile by tile. A tile belongs to one thread, which updates
    its parameters at once, while tile and weights are in L1. A second barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
-4. A step is applied only if its losses are finite and its gradient is far from overflow. The bound that costs nothing,
-   batch * max|x| * max|dz|, nearly always proves that; only where it does not, and for clipping by global norm, the
-   gradient is completed and measured before any parameter changes.
+4. A step is applied only if its losses are finite and its gradient is far from overflow. Where parameters are many, the
+   bound batch * max|x| * max|dz| nearly always proves that. Where it does not, for clipping by global norm, and where
+   there are so many more numbers in x and dz (convolutions) that to read them takes longer, the gradient is completed and
+   measured before any parameter changes.
 5. One call runs an epoch with the GIL released. Thread 0 looks at the clock after each step and takes the GIL every few
    milliseconds to see about Ctrl-C, and to report progress.
 """
@@ -54,6 +55,7 @@ STATUS = ("ok", "loss", "gradient")
 
 cdef enum:
     AHEAD = 2048            # bytes of the rows after the one that is read
+    SCANNED = 8             # numbers whose maximum is found in the time that one of a gradient takes to be measured
 
 
 cdef inline bint shared_among(const Node *node, Py_ssize_t batch, int team) noexcept nogil:
@@ -98,7 +100,7 @@ cdef class Loop(Network):
                 node = &self.nodes[instruction.at]
                 if node.output.dy != NULL:
                     self._pass(node, &node.backward, ctx, lo, hi, tid, team)
-                    if self.job.update and node.gradient != NULL and lo < hi:
+                    if self.bounded and self.job.update and node.gradient != NULL and lo < hi:
                         bound = node.bound(node, ctx, lo, hi)
                         # nan, of inf * 0, must not be forgotten at the next comparison.
                         self.reports[tid].bound = max(self.reports[tid].bound, bound if bound < INFINITY else INFINITY)
@@ -389,7 +391,7 @@ cdef class Loop(Network):
             if self.nodes[i].may_commit != NULL and not self.nodes[i].may_commit(&self.nodes[i]):
                 return BAD_GRADIENT
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
-        if self.clip_norm == 0 and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
+        if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             for i in range(lo, hi):
                 tile = &self.tiles[i]
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
@@ -592,6 +594,7 @@ cdef class Loop(Network):
         cdef Py_ssize_t i, j
         cdef bint all_gradients = self.job.input_gradients != NULL
         cdef int team = self._threads()
+        cdef double scanned = 0
         cdef Parameter *p
         if team > self.n_contexts:
             self._free_contexts()
@@ -605,6 +608,9 @@ cdef class Loop(Network):
         self.job.values = self.values + (self.n_values if self.job.inference else 0)
         for i in range(0 if self.job.inference else self.n_values):
             self.values[i].dy = self.gradient_at[i] if all_gradients or self.needs_gradient[i] else NULL
+        for i in range(self.n_nodes):
+            scanned += self.nodes[i].scanned
+        self.bounded = self.clip_norm == 0 and self.job.batch_size * scanned <= SCANNED * self.flat_size
         for i in range(self.n_heads):
             self.heads[i].output = &self.job.values[self.outputs[i].value]
             self.heads[i].loss_total = 0

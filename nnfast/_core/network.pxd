@@ -123,6 +123,7 @@ cdef class Network:
     cdef Py_ssize_t row_size            # bytes of a thread's room for a row; 0 until samples are mixed
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function
+    cdef bint bounded                   # gradients are bounded before they are known; else they are measured
     cdef volatile int stop, failed
     cdef uint64_t mode                  # of floating point, in the calling thread
     cdef int forks                      # of this process, when the plan was last used

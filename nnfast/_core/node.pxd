@@ -95,6 +95,7 @@ cdef struct Node:
     # A thread's part of what a step needs of the parameters, with its gradients or without; NULL: nothing.
     prepare_function prepare
     bound_function bound    # after backward: no entry of the parameters' gradient is greater by these rows
+    Py_ssize_t scanned      # numbers of a sample that it reads
     Pass forward, backward
     team_function commit    # what a step that is applied changes besides the parameters, or NULL
     test_function may_commit    # with it: whether that comes out finite

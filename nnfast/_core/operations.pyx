@@ -124,7 +124,7 @@ cdef int build_weights(Node *node, dict spec, Parameter *parameters) except -1:
     """Kernel and bias: the layer's parameters, or what a normalization makes of them."""
     node.kernel = parameter_of(parameters, spec, "kernel")
     node.bias = parameter_of(parameters, spec, "bias")
-    node.bound = product_bound
+    node.bound, node.scanned = product_bound, node.inputs[0].ld + node.output.ld
     node.late_input = node.late_gradient = node.kernel.trainable or (node.bias != NULL and node.bias.trainable)
     if "normalization" in spec:
         build_folding(node, spec["normalization"], parameters)
