@@ -224,7 +224,8 @@ def evaluate(args):
     if data.y is None:
         raise ValueError(f"{args.data}: has no targets to compare with; `nnfast predict` needs none")
     figures = model.evaluate(data.x, data.y)
-    table = confusion(model, data.x, data.y) if data.classes else None
+    labels = data.classes and data.y.ndim == 1 and data.y.dtype.kind in "iub"
+    table = confusion(model, data.x, data.y) if labels else None
     if args.json:
         print(json.dumps({"figures": figures, "samples": len(data.x), "classes": data.classes,
                           "confusion": None if table is None else table.tolist()}))
@@ -328,16 +329,33 @@ COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "summary":
 def model_and_data(args, targets=True):
     model = nf.load(args.model_file)
     how = model.metadata.get(KEY)
-    if how is None and form_of(args.data) != "arrays":
+    if how is not None:
+        return model, read(args.data, how, missing=args.missing, labels=args.labels, targets=targets)
+    if form_of(args.data) != "arrays":
         raise ValueError(f"{args.model_file}: was not made by `nnfast train`, so it does not say how to read "
                          f"{args.data}; give an .npz file with an array x")
-    return model, read(args.data, how, missing=args.missing, labels=args.labels, targets=targets)
+    data = read(args.data, {"form": "arrays", "classes": None}, missing=args.missing, labels=args.labels)
+    # Numbers are targets as `fit` took them; only texts stand for the labels of classes.
+    if isinstance(model.class_names, list):
+        data.classes = model.class_names
+        if targets and data.y is not None and data.y.dtype.kind in "US":
+            data.y, _ = nf.data.encode_labels(data.y.astype(str), data.classes)
+    return model, data
 
 
 def confusion(model, x, y):
     """Counts: rows are the true classes, columns the predicted ones."""
-    classes = model.output_shape[-1]
-    return np.bincount(y * classes + model.predict(x).argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+    p = probabilities(model, model.predict(x))
+    classes = p.shape[1]
+    return np.bincount(y * classes + p.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+
+
+def probabilities(model, values, output=0):
+    """(N, classes) of an output's values (N, width); a width of 1 is the probability of the second class of two."""
+    loss = model._objective.losses[output] if model._objective else None
+    if loss is not None and loss.from_logits:
+        values = getattr(nf.functional, loss.activation)(values)
+    return values if values.shape[1] > 1 else np.concatenate([1 - values, values], axis=1)
 
 
 def show_confusion(table, classes):

@@ -168,6 +168,45 @@ def test_arrays(tmp_path, capsys, rng, texts):
     assert report["figures"]["accuracy"] > 0.9
 
 
+def save(path, model, *settings, names=None, **arrays):
+    """A model made through the API, and an .npz file beside it."""
+    model.compile("adam", *settings)
+    model.class_names = names
+    model.save(path / "m.safetensors")
+    np.savez(path / "d.npz", **arrays)
+    return path / "m.safetensors", path / "d.npz"
+
+
+@pytest.mark.parametrize("names", [None, ["a", "b", "c"]])
+@pytest.mark.parametrize("y", [[1, 2, 1], np.eye(3)[[1, 2, 1]], ["b", "c", "b"], [b"b", b"c", b"b"]])
+def test_evaluate_takes_targets_as_the_model_does(tmp_path, capsys, names, y):
+    softmax = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
+    files = save(tmp_path, softmax, "cross_entropy", ["accuracy"], names=names, x=np.eye(3)[[1, 2, 1]] * 9, y=y)
+    code, text, err = run(capsys, "evaluate", *files, "--json")
+    if names is None and np.array(y).dtype.kind in "US":
+        assert code == 1 and "y: expected real numbers, got" in err
+        return
+    report = json.loads(text)
+    assert code == 0 and report["figures"]["accuracy"] == 1 and report["classes"] == names
+    counts = names is not None and np.ndim(y) == 1
+    assert report["confusion"] == ([[0, 0, 0], [0, 2, 0], [0, 0, 1]] if counts else None)
+
+
+def test_evaluate_a_regression_on_whole_numbers(tmp_path, capsys):
+    line = nf.Sequential([nf.Rescale(10)], input_shape=(1,))
+    files = save(tmp_path, line, "squared_error", ["mae"], x=[[1.0], [2.0], [3.0]], y=[10, 20, 31])
+    assert run(capsys, "evaluate", *files) == (0, "3 samples: loss 0.3333, mae 0.3333\n", "")
+
+
+@pytest.mark.parametrize("logits", [False, True])
+def test_evaluate_one_yes_or_no(tmp_path, capsys, logits):
+    unit = nf.Sequential([nf.Rescale(5), *([] if logits else [nf.Activation("sigmoid")])], input_shape=(1,))
+    files = save(tmp_path, unit, nf.BinaryCrossEntropy(from_logits=logits), ["accuracy"], names=["no", "yes"],
+                 x=[[3.0], [-3], [0.1]], y=[1, 0, 0])
+    report = json.loads(run(capsys, "evaluate", *files, "--json")[1])
+    assert report["confusion"] == [[1, 1], [0, 1]] and report["figures"]["accuracy"] == pytest.approx(2 / 3)
+
+
 def test_idx(tmp_path, capsys):
     (x, y), _ = nf.datasets.digits(flatten=False)
     images, labels = tmp_path / "images-idx3-ubyte", tmp_path / "labels-idx1-ubyte"
