@@ -237,25 +237,21 @@ def evaluate(args):
 
 def predict(args):
     model, data = model_and_data(args, targets=False)
-    outputs = model.predict(data.x)
-    names = model.class_names
-    if names:
-        header = ["prediction", *(f"p({name})" for name in names)]
-        rows = [[names[int(row.argmax())], *map(str, row)] for row in outputs]
-    else:
-        target = (model.metadata.get(KEY, {}).get("encoding") or {}).get("target") or {}
-        header = target.get("names") or [f"output{i}" for i in range(outputs.shape[1])]
-        rows = [list(map(str, row)) for row in outputs]
-    texts = 1 if names else 0
+    columns = []
     if data.paths:
-        header, texts = ["file", *header], texts + 1
-        rows = [[path, *row] for path, row in zip(data.paths, rows)]
+        columns.append(("file", data.paths))
     elif args.missing == "drop":
         # As spreadsheets count, with the names in row 1: else nobody could tell to which rows the predictions belong.
-        header, texts = ["row", *header], texts + 1
-        rows = [[int(i) + 2, *row] for i, row in zip(data.rows, rows)]
+        columns.append(("row", [int(i) + 2 for i in data.rows]))
+    outputs = model.predict(data.x)
+    for i, values in enumerate([outputs] if len(model.output_names) == 1 else outputs):
+        bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+        if len(bad):
+            raise ValueError(f"{args.data}: the prediction of sample {bad[0]} is not finite; are its values?")
+        columns += columns_of(model, i, values)
+    header, rows = [name for name, _ in columns], list(zip(*(column for _, column in columns)))
     if args.json:
-        report = json.dumps([dict(zip(header, [*row[:texts], *map(float, row[texts:])])) for row in rows])
+        report = json.dumps([dict(zip(header, row)) for row in rows])
     with open_output(args.out) as file:
         if args.json:
             file.write(report + "\n")
@@ -266,6 +262,27 @@ def predict(args):
     if args.out and not (args.quiet or args.json):
         print(f"{len(rows)} predictions in {args.out}")
     return 0
+
+
+def columns_of(model, output, values):
+    """An output's columns in the table of predictions: pairs of a name (after the output's, if there are several) and
+    texts, or numbers with the fewest digits that tell them apart.
+    """
+    name = model.output_names[output]
+    prefix = f"{name}:" if len(model.output_names) > 1 else ""
+    classes = model.class_names
+    if isinstance(classes, dict):
+        classes = classes.get(name)
+    columns = []
+    if classes and len(classes) > 1 and values.ndim == 2:
+        values = probabilities(model, values, output)
+        columns.append((prefix + "prediction", [classes[i] for i in values.argmax(axis=1)]))
+        names = [f"p({name})" for name in classes]
+    else:
+        values = values.reshape(len(values), -1)
+        target = (model.metadata.get(KEY, {}).get("encoding") or {}).get("target") or {}
+        names = target.get("names") or [f"output{i}" for i in range(values.shape[1])]
+    return columns + [(prefix + name, [float(str(value)) for value in column]) for name, column in zip(names, values.T)]
 
 
 def summary(args):
@@ -336,7 +353,7 @@ def model_and_data(args, targets=True):
                          f"{args.data}; give an .npz file with an array x")
     data = read(args.data, {"form": "arrays", "classes": None}, missing=args.missing, labels=args.labels)
     # Numbers are targets as `fit` took them; only texts stand for the labels of classes.
-    if isinstance(model.class_names, list):
+    if isinstance(model.class_names, list) and len(model.class_names) > 1:
         data.classes = model.class_names
         if targets and data.y is not None and data.y.dtype.kind in "US":
             data.y, _ = nf.data.encode_labels(data.y.astype(str), data.classes)

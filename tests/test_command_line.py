@@ -207,6 +207,40 @@ def test_evaluate_one_yes_or_no(tmp_path, capsys, logits):
     assert report["confusion"] == [[1, 1], [0, 1]] and report["figures"]["accuracy"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("logits", [False, True])
+def test_predict_one_yes_or_no(tmp_path, capsys, logits):
+    unit = nf.Sequential([nf.Rescale(5), *([] if logits else [nf.Activation("sigmoid")])], input_shape=(1,))
+    files = save(tmp_path, unit, nf.BinaryCrossEntropy(from_logits=logits), names=["no", "yes"], x=[[0.1], [-3]])
+    rows = json.loads(run(capsys, "predict", *files, "--json")[1])
+    p = 1 / (1 + np.exp([-0.5, 15]))
+    assert [row.pop("prediction") for row in rows] == ["yes", "no"]
+    np.testing.assert_allclose([list(row.values()) for row in rows], np.stack([1 - p, p], axis=1), rtol=1e-5)
+    assert list(rows[0]) == ["p(no)", "p(yes)"]
+
+
+def test_predict_several_outputs(tmp_path, capsys):
+    x = nf.Input((2,))
+    kind, price = nf.Activation("softmax", name="kind")(x), nf.Rescale(3, name="price")(x)
+    model = nf.Model(x, [kind, price])
+    files = save(tmp_path, model, names={"kind": ["cat", "dog"]}, x=[[0.5, 0.5], [-99, 1]])
+    assert run(capsys, "predict", *files)[1] == ("kind:prediction,kind:p(cat),kind:p(dog),price:output0,price:output1\n"
+                                                 "cat,0.5,0.5,1.5,1.5\ndog,0.0,1.0,-297.0,3.0\n")
+    assert json.loads(run(capsys, "predict", *files, "--json")[1])[1]["price:output0"] == -297
+
+
+def test_predict_images(tmp_path, capsys):
+    model = nf.Sequential([nf.Rescale(0.1)], input_shape=(2, 1, 2))
+    files = save(tmp_path, model, x=np.arange(4).reshape(1, 2, 1, 2))
+    assert run(capsys, "predict", *files)[1] == "output0,output1,output2,output3\n0.0,0.1,0.2,0.3\n"
+
+
+def test_predict_refuses_what_is_not_finite(tmp_path, capsys):
+    model = nf.Sequential([nf.Activation("softmax")], input_shape=(2,))
+    files = save(tmp_path, model, names=["cat", "dog"], x=[[0.5, 0.5], [np.nan, 1]])
+    code, text, err = run(capsys, "predict", *files)
+    assert (code, text) == (1, "") and "d.npz: the prediction of sample 1 is not finite" in err
+
+
 def test_idx(tmp_path, capsys):
     (x, y), _ = nf.datasets.digits(flatten=False)
     images, labels = tmp_path / "images-idx3-ubyte", tmp_path / "labels-idx1-ubyte"
