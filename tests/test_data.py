@@ -70,6 +70,14 @@ def test_kind_of_target(write, values, kind, expected):
         assert [table.classes[i] for i in table.y] == [format(float(v), "g") if v[0].isdigit() else v for v in values]
 
 
+@pytest.mark.parametrize("classes, kind", [([20240101, 20240102], "auto"), ([1.2345678, 1.2345679], "classes")])
+def test_classes_of_many_digits_stay_apart(write, classes, kind):
+    data = pd.DataFrame({"a": range(12), "y": classes * 6})
+    for table in (frame(data, "y", kind=kind), csv(write(data.to_csv(index=False)), "y", kind=kind)):
+        assert table.classes == list(map(str, classes)) and table.y.tolist() == [0, 1] * 6
+        assert frame(data, encoding=table.encoding).y.tolist() == [0, 1] * 6
+
+
 def test_further_data_are_encoded_alike(write):
     table = csv(write(HOUSES), target="garden", missing="mean", drop=["name", "price"])
     again = csv(write("garden,heating,area,more\nno,oil,,1\nyes,,7,2\n", "b.csv"),

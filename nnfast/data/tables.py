@@ -297,6 +297,11 @@ def number_of(text, comma):
     return value if math.isfinite(value) and "_" not in text else None
 
 
+def text_of(value):
+    """A number as the text of a class: all its digits, and no point in a whole number."""
+    return str(int(value)) if value.is_integer() else repr(value)
+
+
 def encode(columns, first_row, source, target, missing, kind, drop, encoding):
     """The Table of columns."""
     missing = choose("missing", missing, ("error", "mean", "drop"))
@@ -455,7 +460,7 @@ def describe_target(names, columns, kind, source):
         repeated = len(distinct) <= MOST_CLASSES and len(values) >= 3 * len(distinct)
         if kind == "numbers" or (kind == "auto" and not (repeated and all(value.is_integer() for value in distinct))):
             return {"names": names, "kind": "numbers"}
-        classes = [format(value, "g") for value in distinct]
+        classes = [text_of(value) for value in distinct]
     if len(classes) < 2:
         raise ValueError(f"{source}: the target {names[0]!r} is {classes[0]!r} in every row; there is nothing to learn")
     return {"names": names, "kind": "classes", "classes": classes}
@@ -468,7 +473,7 @@ def encode_target(target, columns, lines, source):
         y = as_float32(np.array(columns, np.float64).T, target["names"], lines, source)
         return y[:, 0] if len(columns) == 1 else y
     places = {name: i for i, name in enumerate(target["classes"])}
-    texts = [value if isinstance(value, str) else format(value, "g") for value in columns[0]]
+    texts = [value if isinstance(value, str) else text_of(value) for value in columns[0]]
     unknown = sorted(set(texts) - set(places))
     if unknown:
         raise ValueError(f"{source}: the target {target['names'][0]!r} has {unknown[0]!r}, which is not among the "
