@@ -6,6 +6,7 @@ other commands treat further data alike.
 
 import contextlib
 import csv
+import functools
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ import numpy as np
 
 import nnfast as nf
 
+from .arrays import as_numbers, check_finite
 from .configurable import number
 
 #: the metadata's entry
@@ -155,16 +157,30 @@ def build(text, data, train_x, train_y, args):
     first = nf.Rescale(1 / 255) if train_x.dtype == np.uint8 else nf.data.normalization(train_x)
     if images and not any(layer.kind in ("flatten", "global_avg_pool") for layer in layers):
         raise ValueError("--model: images need flatten or gap before the output")
-    last = [nf.Dense(len(data.classes), activation="softmax")] if data.classes else []
-    if not data.classes:
-        last = [nf.Dense(1 if train_y.ndim == 1 else train_y.shape[1])]
-        if train_y.ndim == 1:
-            # The network learns in units of the target's spread, and answers in those of the target.
-            last.append(nf.Rescale(float(train_y.std()) or 1.0, float(train_y.mean())))
-    model = nf.Sequential([first, *layers, *last], input_shape=train_x.shape[1:], seed=args.seed)
+    if data.classes:
+        last = nf.Dense(len(data.classes), activation="softmax")
+    else:
+        last = nf.Dense(1 if train_y.ndim == 1 else train_y.shape[1])
+    model = nf.Sequential([first, *layers, last], input_shape=train_x.shape[1:], seed=args.seed)
     model.compile(nf.Adam(args.lr), "cross_entropy" if data.classes else "squared_error",
                   metrics=["accuracy"] if data.classes else ["mae", "r2"], n_threads=args.threads)
     return model
+
+
+def fit_numbers(model, x, y, validation_data, **settings):
+    """`fit` in units of the targets' spread, else the errors of large numbers would hide those of the others.
+
+    Afterwards, also after Ctrl-C, the last layer, a Dense, answers in the targets' own units.
+    """
+    xv, yv = validation_data
+    mean, variance = nf.data.normalization(y if y.ndim > 1 else y[:, None]).statistics
+    spread = np.sqrt(variance)
+    try:
+        return model.fit(x, (y - mean) / spread, validation_data=(xv, (yv - mean) / spread), **settings)
+    finally:
+        *others, kernel, bias = model.get_weights()
+        model.set_weights([*others, kernel * spread, bias * spread + mean])
+        model.compile(**model.get_compile_config())     # the optimizer's moments were those of other gradients
 
 
 # --- commands --------------------------------------------------------------------------------------------------------
@@ -175,6 +191,8 @@ def train(args):
         raise ValueError(f"{args.data}: has no targets; an .npz file needs an array y, idx files --labels FILE")
     if data.classes and len(data.classes) < 2:
         raise ValueError(f"{args.data}: has samples of one class only, {data.classes[0]!r}; there is nothing to learn")
+    if not data.classes:
+        check_finite(as_numbers(data.y, f"{args.data}: y"), np.dtype(np.float32), f"{args.data}: y")
     share = number("--validation", "SHARE", args.validation, above=0, below=1)
     x, xv, y, yv = nf.data.train_test_split(data.x, data.y, test_size=share, seed=args.seed,
                                             stratify=data.y if data.classes else None)
@@ -187,12 +205,15 @@ def train(args):
     if not silent:
         print(f"{len(x)} samples to train, {len(xv)} to validate; predicting {what} from "
               f"{' x '.join(map(str, x.shape[1:]))} values; {model.count_params():,} parameters")
+        if not data.classes:
+            print("the errors of the epochs are in units of the targets' standard deviations")
     callbacks = []
     if args.patience is not None:
         callbacks.append(nf.EarlyStopping(patience=args.patience, restore_best=True))
     try:
-        history = model.fit(x, y, batch_size=args.batch_size, epochs=args.epochs, validation_data=(xv, yv),
-                            callbacks=callbacks, verbose=0 if silent else 1)
+        fit = model.fit if data.classes else functools.partial(fit_numbers, model)
+        history = fit(x, y, batch_size=args.batch_size, epochs=args.epochs, validation_data=(xv, yv),
+                      callbacks=callbacks, verbose=0 if silent else 1)
     except KeyboardInterrupt:
         if args.out:
             model.save(args.out)

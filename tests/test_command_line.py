@@ -128,6 +128,44 @@ def test_train_a_regression(tmp_path, capsys, rng):
     assert float(text[1]) == pytest.approx(2000 * area[0] + 50_000, rel=0.2)
 
 
+def test_train_several_numbers_of_different_size(tmp_path, capsys, rng):
+    path, out = tmp_path / "sums.csv", tmp_path / "s.safetensors"
+    a, b = rng.standard_normal((2, 300))
+    targets = np.stack([50_000 + 1000 * (a + b), 1e-9 * (a - b), np.full(300, 0.1)], axis=1)
+    path.write_text("a,b,u,v,w\n" + "".join(",".join(map(repr, map(float, row))) + "\n"
+                                            for row in np.column_stack([a, b, targets])))
+    arguments = ["train", path, "--target", "u", "--target", "v", "--target", "w", "--out", out, *EPOCHS]
+    report = json.loads(run(capsys, *arguments, "--json")[1])
+    assert run(capsys, *arguments)[1].splitlines()[1] == ("the errors of the epochs are in units of the targets' "
+                                                           "standard deviations")
+    predictions = list(csv.reader(run(capsys, "predict", out, path)[1].splitlines()))
+    assert predictions[0] == ["u", "v", "w"]
+    got = np.array(predictions[1:], float)
+    assert (np.abs(got - targets).max(axis=0) < [500, 5e-10, 0.05]).all()
+    figures = json.loads(run(capsys, "evaluate", out, path, "--json")[1])["figures"]
+    assert figures["mae"] == pytest.approx(np.abs(got - targets).mean(), rel=1e-4)
+    assert 0.5 < report["figures"]["mae"] / figures["mae"] < 2
+
+
+def test_ctrl_c_saves_numbers_in_their_units(tmp_path, capsys, monkeypatch, rng):
+    fit = nf.Model.fit
+
+    def interrupted(model, *arguments, **settings):
+        fit(model, *arguments, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nf.Model, "fit", interrupted)
+    x, out = rng.standard_normal((90, 2)), tmp_path / "m.safetensors"
+    np.savez(tmp_path / "d.npz", x=x, y=1e6 + x[:, 0])
+    assert run(capsys, "train", tmp_path / "d.npz", "--out", out, "--epochs", "3", "--quiet")[0] == 130
+    np.testing.assert_allclose(nf.load(out).predict(x)[:, 0], 1e6 + x[:, 0], atol=3)
+
+
+def test_targets_that_are_not_finite(tmp_path, capsys):
+    np.savez(tmp_path / "d.npz", x=np.ones((9, 2)), y=[1.5, 2.5, np.nan] * 3)
+    assert "d.npz: y: nan at row 2; data must be finite" in run(capsys, "train", tmp_path / "d.npz")[2]
+
+
 def test_images(tmp_path, capsys):
     for name, grey in (("dark", 20), ("light", 220)):
         (tmp_path / "images" / name).mkdir(parents=True)
