@@ -61,7 +61,7 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
         else:
             if target is None:
                 raise ValueError(f"{path}: which column is to be predicted? --target COLUMN "
-                                 f"(columns: {', '.join(nf.data.tables.read_csv(path, None)[0])})")
+                                 f"(columns: {', '.join(nf.data.tables.read_csv(path)[0])})")
             table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop)
         return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()},
                     rows=table.rows)

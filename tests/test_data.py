@@ -97,6 +97,34 @@ def test_further_data_are_encoded_alike(write):
         csv(write("heating,area,garden\ngas,1,maybe\n", "d.csv"), encoding=table.encoding)
 
 
+def test_numbers_in_a_column_of_texts_stay_texts(write):
+    grades = ["1", "1.0", "A", "B"]
+    table = csv(write("grade,size,mark\n" + "".join(f"{g},{i},{g}\n" for i, g in enumerate(grades))), "mark")
+    assert table.classes == grades
+    for i, grade in enumerate(grades):
+        again = csv(write(f"grade,size,mark\n{grade},3,{grade}\n"), encoding=table.encoding)
+        assert again.x[0, i] == 1 and again.y.tolist() == [i]
+    data = pd.DataFrame({"grade": [1], "size": [3], "mark": [1.0]})
+    again = frame(data, encoding=table.encoding.to_dict())
+    np.testing.assert_array_equal(again.x, [[1, 0, 0, 0, 3]])
+    assert again.y.tolist() == [0]
+    with pytest.raises(ValueError, match="'grade' has '01' in row 2, which the data before did not have"):
+        csv(write("grade,size\n01,3\n"), encoding=table.encoding)
+    with pytest.raises(ValueError, match="'mark' has '2.0', which is not among the classes 1, 1.0, A, B"):
+        csv(write("grade,size,mark\n1,3,2.0\n"), encoding=table.encoding)
+
+
+def test_classes_that_are_numbers_are_compared_as_numbers(write):
+    table = csv(write("a;y\n" + "1;0,5\n2;1000000\n" * 3), "y", kind="classes")
+    assert table.classes == ["0.5", "1000000"]
+    further = write("a;y\n1;1e6\n1;0,50\n", "b.csv")
+    assert csv(further, encoding=table.encoding).y.tolist() == [1, 0]
+    earlier = table.encoding.to_dict() | {"target": {"names": ["y"], "kind": "classes", "classes": ["0.5", "1e+06"]}}
+    assert csv(further, encoding=earlier).y.tolist() == [1, 0]      # as versions before 1000000 wrote it
+    with pytest.raises(ValueError, match="'y' has 'maybe', which is not among the classes 0.5, 1000000"):
+        csv(write("a,y\n1,0.50\n1,maybe\n", "c.csv"), encoding=table.encoding)
+
+
 @pytest.mark.parametrize("text, arguments, message", [
     (HOUSES, {"target": "Price"}, "no column 'Price'; did you mean 'price'"),
     (HOUSES, {"target": "price"}, r"in the columns 'area' \(1\), 'heating' \(1\); .*'drop' .*'mean' fills them"),

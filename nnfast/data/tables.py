@@ -181,7 +181,9 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     >>> table.x
     array([[4., 0., 1.], [2., 1., 0.], [4., 0., 1.]], dtype=float32)
     """
-    columns, first_row = read_csv(os.fspath(path), separator)
+    encoding = as_encoding(encoding)
+    texts = [] if encoding is None else text_columns(encoding)
+    columns, first_row = read_csv(os.fspath(path), separator, texts)
     return encode(columns, first_row, f"{path}", target, missing, kind, drop, encoding)
 
 
@@ -199,6 +201,7 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
     columns: dict[str, list[Any]] = {}
     native = as_frame(data, "frame")
     unused = as_names(drop)
+    encoding = as_encoding(encoding)
     if encoding is not None:
         known_names = names_of(encoding)
         unused = [str(name) for name in native.columns if str(name) not in known_names]
@@ -239,8 +242,11 @@ def as_frame(data, what):
                         f"{hint}") from None
 
 
-def read_csv(path, separator):
-    """Columns by name, each a list of texts (None where missing) or of floats; and the line of the first row."""
+def read_csv(path, separator=None, texts=()):
+    """Columns by name, each a list of texts (None where missing) or of floats; and the line of the first row.
+
+    `texts`: columns that stay texts, even if all are numbers.
+    """
     unpack = gzip.open if path.lower().endswith(".gz") else open
     with unpack(path, "rt", newline="", encoding="utf-8-sig") as file:
         try:
@@ -278,6 +284,8 @@ def read_csv(path, separator):
     if not columns[names[0]]:
         raise ValueError(f"{path}: has no rows below the names")
     for name, values in columns.items():
+        if name in texts:
+            continue
         # With decimal commas a point is a thousands separator, or a slip: 1.234 is then not known to be a number.
         comma = separator == ";" and any("," in value for value in values if value is not None)
         numbers = [None if value is None or (comma and "." in value) else number_of(value, comma) for value in values]
@@ -298,7 +306,9 @@ def number_of(text, comma):
 
 
 def text_of(value):
-    """A number as the text of a class: all its digits, and no point in a whole number."""
+    """A value as a text; a number with all its digits, and no point if it is whole."""
+    if isinstance(value, str):
+        return value
     return str(int(value)) if value.is_integer() else repr(value)
 
 
@@ -309,7 +319,6 @@ def encode(columns, first_row, source, target, missing, kind, drop, encoding):
     if encoding is not None:
         if target is not None or kind != "auto" or len(drop):
             raise ValueError(f"{source}: with encoding= leave target, kind and drop out; it knows them")
-        encoding = TableEncoding(**encoding) if isinstance(encoding, dict) else encoding
         features = [column["name"] for column in encoding.columns]
         names = [] if encoding.target is None else encoding.target["names"]
         names = names if all(name in columns for name in names) else []
@@ -352,10 +361,26 @@ def as_names(names):
     return [str(name) for name in names]
 
 
+def as_encoding(encoding):
+    return TableEncoding(**encoding) if isinstance(encoding, dict) else encoding
+
+
 def names_of(encoding):
-    """The columns an encoding (or its dict) knows."""
-    encoding = TableEncoding(**encoding) if isinstance(encoding, dict) else encoding
+    """The columns an encoding knows."""
     return [column["name"] for column in encoding.columns] + (encoding.target["names"] if encoding.target else [])
+
+
+def text_columns(encoding):
+    """The columns that held texts, so that in further data a number is one of them: 1 a grade beside 1.0 and A."""
+    names = [column["name"] for column in encoding.columns if column["kind"] == "text"]
+    classes = encoding.classes
+    return names if classes is None or numbers_of(classes) else names + encoding.target["names"]
+
+
+def numbers_of(classes):
+    """Classes that are numbers as floats, or None for texts: what is no number, or 1 beside 01."""
+    numbers = [number_of(name, comma=False) for name in classes]
+    return None if None in numbers or len(set(numbers)) < len(numbers) else numbers
 
 
 def known(columns, name, source):
@@ -428,9 +453,9 @@ def encode_column(column, values, lines, source):
     places = {text: i for i, text in enumerate(column["values"])}
     encoded = np.zeros((len(values), len(places)))
     for i, value in enumerate(values):
-        text = "" if value is None else str(value)
+        text = "" if value is None else text_of(value)
         if text not in places:
-            shown = repr(value) if value is not None else "no value"
+            shown = repr(text) if value is not None else "no value"
             raise ValueError(f"{source}: column {column['name']!r} has {shown} in row {lines[i]}, which the "
                              f"data before did not have ({', '.join(column['values'][:10])})")
         encoded[i, places[text]] = 1
@@ -472,10 +497,14 @@ def encode_target(target, columns, lines, source):
             raise ValueError(f"{source}: the target {target['names'][0]!r} holds text, in the data before numbers")
         y = as_float32(np.array(columns, np.float64).T, target["names"], lines, source)
         return y[:, 0] if len(columns) == 1 else y
-    places = {name: i for i, name in enumerate(target["classes"])}
-    texts = [value if isinstance(value, str) else text_of(value) for value in columns[0]]
-    unknown = sorted(set(texts) - set(places))
+    values, numbers = columns[0], numbers_of(target["classes"])
+    if numbers:
+        keys = [number_of(str(value), comma=False) for value in values]
+    else:
+        keys = list(map(text_of, values))
+    places = {key: i for i, key in enumerate(numbers or target["classes"])}
+    unknown = sorted({text_of(value) for value, key in zip(values, keys) if key not in places})
     if unknown:
         raise ValueError(f"{source}: the target {target['names'][0]!r} has {unknown[0]!r}, which is not among the "
                          f"classes {', '.join(target['classes'][:20])}")
-    return np.array([places[text] for text in texts], np.int32)
+    return np.array([places[key] for key in keys], np.int32)
