@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,7 +98,7 @@ def read_arrays(path, labels):
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
                 names = list(stored)
                 x, y = (stored[name] if name in names else None for name in ("x", "y"))
-        except (ValueError, TypeError, EOFError, zipfile.BadZipFile):
+        except (ValueError, TypeError, EOFError, zlib.error, zipfile.BadZipFile):
             raise ValueError(f"{path}: is not an .npz file of numbers and texts, or damaged; np.savez('file.npz', x=x, "
                              "y=y) writes one") from None
         if x is None:

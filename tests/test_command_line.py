@@ -1,6 +1,7 @@
 """The commands that train and use models, as a new user types them."""
 
 import csv
+import gzip
 import json
 
 import numpy as np
@@ -348,8 +349,21 @@ def test_damaged_arrays(tmp_path, capsys):
     assert "d.npz: is not an .npz file of numbers and texts, or damaged" in run(capsys, "train", path)[2]
     np.savez(path, x=np.array([1, "a", None], object), y=np.arange(3))
     assert "d.npz: is not an .npz file of numbers and texts" in run(capsys, "train", path)[2]
+    np.savez_compressed(path, x=np.zeros((99, 99)))
+    packed = bytearray(path.read_bytes())
+    packed[100:120] = b"\xff" * 20
+    path.write_bytes(packed)
+    assert "d.npz: is not an .npz file of numbers and texts, or damaged" in run(capsys, "train", path)[2]
     np.savez(path, x=np.arange(8.0), y=np.arange(8))
     assert "d.npz: x has shape (8,); expected (samples, values)" in run(capsys, "train", path)[2]
+
+
+def test_damaged_packed_table(animals, tmp_path, capsys):
+    path = tmp_path / "animals.csv.gz"
+    with open(animals, "rb") as file:
+        path.write_bytes(gzip.compress(file.read())[:-20])
+    code, _, err = run(capsys, "train", path, "--target", "animal")
+    assert code == 1 and err.startswith(f"nnfast train: {path}: damaged gzip file: ") and err.count("\n") == 1
 
 
 def test_no_hidden_layers(animals, tmp_path, capsys):

@@ -231,6 +231,15 @@ def test_a_packed_file(write, tmp_path):
     np.testing.assert_array_equal(packed.x, csv(write(HOUSES), "price", "mean").x)
 
 
+def test_damaged_packed_files(tmp_path, rng):
+    path = tmp_path / "table.csv.gz"
+    packed = gzip.compress(b"a,y\n" + b"".join(b"%f,1\n" % value for value in rng.random(5000)))
+    for damaged in (packed[:-9], packed[:10_000], packed[:5000] + b"\xff" * 99 + packed[5100:], b"a,y\n1,2\n"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"table.csv.gz: damaged gzip file: "):
+            csv(path)
+
+
 def test_frames_of_every_kind_of_column():
     data = pd.DataFrame({
         "day": pd.date_range("2024", periods=4), "open": [True, False, True, True], "size": [1.5, 2.5, None, 4.5],

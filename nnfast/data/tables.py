@@ -11,6 +11,7 @@ import gzip
 import math
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -281,6 +282,8 @@ def read_csv(path, separator=None, texts=()):
         except csv_module.Error as error:
             hint = '' if "NUL" in str(error) else '; a quotation mark (") is not closed, or stands inside a value'
             raise ValueError(f"{path}: line {rows.line_num}: {error}{hint}") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: damaged gzip file: {error}") from error
     if not columns[names[0]]:
         raise ValueError(f"{path}: has no rows below the names")
     for name, values in columns.items():
