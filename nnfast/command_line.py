@@ -37,7 +37,7 @@ class Data:
     classes: list | None
     how: dict
     paths: list | None = None           # of images
-    rows: np.ndarray | None = None      # of a table, counted from 0
+    lines: np.ndarray | None = None     # of a table, as spreadsheets count them
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
                                  f"(columns: {', '.join(nf.data.tables.read_csv(path)[0])})")
             table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop)
         return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()},
-                    rows=table.rows)
+                    lines=table.lines)
     if form == "images":
         if how is not None:
             size, mode, classes = how["size"], how["mode"], how["classes"]
@@ -263,8 +263,8 @@ def predict(args):
     if data.paths:
         columns.append(("file", data.paths))
     elif args.missing == "drop":
-        # As spreadsheets count, with the names in row 1: else nobody could tell to which rows the predictions belong.
-        columns.append(("row", [int(i) + 2 for i in data.rows]))
+        # Else nobody could tell to which rows the predictions belong.
+        columns.append(("row", data.lines.tolist()))
     outputs = model.predict(data.x)
     for i, values in enumerate([outputs] if len(model.output_names) == 1 else outputs):
         bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))

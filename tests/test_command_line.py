@@ -58,8 +58,11 @@ def test_predict_needs_no_targets(animals, trained, tmp_path, capsys):
     rows = list(csv.reader(run(capsys, "predict", trained, empty, "--missing", "drop")[1].splitlines()))
     assert rows[0][:2] == ["row", "prediction"]
     assert [int(row[0]) for row in rows[1:]] == [i for i in range(2, 122) if i != 9]    # the gap is in the eighth row
+    empty.write_text(empty.read_text().replace("\n", "\n\n\n", 1))
+    shifted = csv.reader(run(capsys, "predict", trained, empty, "--missing", "drop")[1].splitlines()[1:])
+    assert [int(row[0]) for row in shifted] == [i for i in range(4, 124) if i != 11]    # after two empty lines
     answers = json.loads(run(capsys, "predict", trained, empty, "--missing", "drop", "--json")[1])
-    assert answers[7]["row"] == 10 and isinstance(answers[7]["p(cat)"], float)
+    assert answers[7]["row"] == 12 and isinstance(answers[7]["p(cat)"], float)
 
 
 def test_ctrl_c_saves_what_was_reached(animals, tmp_path, capsys, monkeypatch):

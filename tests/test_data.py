@@ -225,6 +225,16 @@ def test_numbers_beyond_float32(write):
         normalization(np.array([[1.0, 1e30], [2.0, 3e30]]))
 
 
+def test_rows_are_counted_as_spreadsheets_do(write):
+    text = 'a,b,y\n\n\n1,"two\nlines",0\n,x,1\n2,x,1\n'
+    table = csv(write(text), missing="drop")
+    assert table.rows.tolist() == [0, 2] and table.lines.tolist() == [4, 6]
+    with pytest.raises(ValueError, match="'b' has 'y' in row 7, which"):
+        csv(write(text + "2,y,1\n"), encoding=table.encoding, missing="mean")
+    frames = frame(pd.DataFrame({"a": [None, 1.0, 2.0]}), missing="drop")
+    assert frames.rows.tolist() == frames.lines.tolist() == [1, 2]
+
+
 def test_a_packed_file(write, tmp_path):
     (tmp_path / "table.csv.gz").write_bytes(gzip.compress(HOUSES.encode()))
     packed = csv(tmp_path / "table.csv.gz", "price", "mean")

@@ -96,6 +96,8 @@ class Table:
         Its `classes` and `feature_names` are also here.
     rows : int array (N,)
         Which rows of the data these are, counted from 0: all, unless missing="drop" left some out.
+    lines : int array (N,)
+        The same as spreadsheets count the rows of a file: from 1, with the names and empty lines. Of a frame as `rows`.
 
     Examples
     --------
@@ -112,6 +114,7 @@ class Table:
     y: Array | None
     encoding: TableEncoding
     rows: Array
+    lines: Array
 
     @property
     def classes(self) -> list[str] | None:
@@ -184,8 +187,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     """
     encoding = as_encoding(encoding)
     texts = [] if encoding is None else text_columns(encoding)
-    columns, first_row = read_csv(os.fspath(path), separator, texts)
-    return encode(columns, first_row, f"{path}", target, missing, kind, drop, encoding)
+    columns, lines = read_csv(os.fspath(path), separator, texts)
+    return encode(columns, lines, f"{path}", target, missing, kind, drop, encoding)
 
 
 def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
@@ -217,7 +220,7 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
         else:
             gaps = column.is_null().to_list()
             columns[name] = [None if gap else str(value) for value, gap in zip(column.to_list(), gaps)]
-    return encode(columns, 0, "frame", target, missing, kind, drop, encoding)
+    return encode(columns, range(len(native)), "frame", target, missing, kind, drop, encoding)
 
 
 def narwhals():
@@ -244,8 +247,9 @@ def as_frame(data, what):
 
 
 def read_csv(path, separator=None, texts=()):
-    """Columns by name, each a list of texts (None where missing) or of floats; and the line of the first row.
+    """Columns by name, each a list of texts (None where missing) or of floats; and the number of each row.
 
+    Rows are counted as spreadsheets do: one with line breaks in quotes is one row, an empty line is, too.
     `texts`: columns that stay texts, even if all are numbers.
     """
     unpack = gzip.open if path.lower().endswith(".gz") else open
@@ -266,10 +270,11 @@ def read_csv(path, separator=None, texts=()):
             if all(number_of(name, separator == ";") is not None for name in names):
                 raise ValueError(f"{path}: the first line holds numbers ({', '.join(names[:3])}, ...); it must name "
                                  "the columns, so put a line of names above it")
-            columns = {name: [] for name in names}
-            for row in rows:
+            columns, lines = {name: [] for name in names}, []
+            for line, row in enumerate(rows, 2):
                 if not row:
                     continue
+                lines.append(line)
                 if len(row) != len(names):
                     raise ValueError(f"{path}: line {rows.line_num} has {len(row)} values, the first line {len(names)} "
                                      f"names; is {separator!r} the separator?")
@@ -294,7 +299,7 @@ def read_csv(path, separator=None, texts=()):
         numbers = [None if value is None or (comma and "." in value) else number_of(value, comma) for value in values]
         if all(number is not None for number, value in zip(numbers, values) if value is not None):
             columns[name] = numbers
-    return columns, 2
+    return columns, lines
 
 
 def number_of(text, comma):
@@ -315,7 +320,7 @@ def text_of(value):
     return str(int(value)) if value.is_integer() else repr(value)
 
 
-def encode(columns, first_row, source, target, missing, kind, drop, encoding):
+def encode(columns, lines, source, target, missing, kind, drop, encoding):
     """The Table of columns."""
     missing = choose("missing", missing, ("error", "mean", "drop"))
     kind = choose("kind", kind, ("auto", "classes", "numbers"))
@@ -338,7 +343,7 @@ def encode(columns, first_row, source, target, missing, kind, drop, encoding):
     rows = [i for i, row in enumerate(zip(*columns.values())) if missing != "drop" or None not in row]
     if not rows:
         raise ValueError(f"{source}: every row has a missing value; missing='mean' keeps them")
-    lines = [row + first_row for row in rows]
+    lines = [lines[row] for row in rows]
     columns = {name: [values[i] for i in rows] for name, values in columns.items()}
     gaps = {name: sum(value is None for value in columns[name]) for name in columns}
     bad = {name: count for name, count in gaps.items() if count and (missing == "error" or name in names)}
@@ -354,7 +359,7 @@ def encode(columns, first_row, source, target, missing, kind, drop, encoding):
     parts = [encode_column(column, columns[column["name"]], lines, source) for column in encoding.columns]
     x = as_float32(np.concatenate(parts, axis=1), encoding.feature_names, lines, source)
     y = encode_target(encoding.target, [columns[name] for name in names], lines, source) if names else None
-    return Table(x, y, encoding, np.array(rows))
+    return Table(x, y, encoding, np.array(rows), np.array(lines))
 
 
 def as_names(names):
