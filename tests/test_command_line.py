@@ -305,6 +305,21 @@ def test_summary_export_bench(trained, tmp_path, capsys):
     assert json.loads(run(capsys, "info", "--json")[1])["version"] == nf.__version__
 
 
+@pytest.mark.parametrize("loss", [nf.CrossEntropy(from_logits=True), nf.BinaryCrossEntropy(from_logits=True),
+                                  nf.Huber(), None])
+def test_bench_trains_with_any_loss(tmp_path, capsys, loss):
+    model = nf.Sequential([nf.Dense(3)], input_shape=(4,))
+    seconds = json.loads(run(capsys, "bench", save(tmp_path, model, loss)[0], "--json")[1])["seconds"]
+    assert list(seconds) == ["predict 1", "predict 256", *(["train step 256"] if loss else [])]
+
+
+def test_bench_of_several_outputs(tmp_path, capsys):
+    x = nf.Input((4,))
+    model = nf.Model(x, [nf.Dense(3, activation="softmax", name="kind")(x), nf.Dense(1, name="price")(x)])
+    file = save(tmp_path, model, {"kind": "cross_entropy", "price": "squared_error"})[0]
+    assert "train step, 256 samples" in run(capsys, "bench", file)[1]
+
+
 def test_export_onnx(trained, tmp_path, capsys):
     assert run(capsys, "export", trained, "--out", tmp_path / "m.onnx")[0] == 0
     x = np.float32([[4, 0, 1, 30]])
