@@ -133,7 +133,10 @@ def test_classes_that_are_numbers_are_compared_as_numbers(write):
     (HOUSES, {"target": "garden", "kind": "numbers", "missing": "mean"}, "is not all numbers, it has 'yes'"),
     (HOUSES, {"missing": "ignore"}, "unknown missing 'ignore'"),
     ("", {}, "is empty; the first line must name the columns"),
+    (' \n\n," "\n', {}, "is empty; the first line must name the columns"),
     ("a,b\n", {}, "has no rows below the names"),
+    ("a::b\n", {"separator": "::"}, "table.csv: separator must be one character, .* got '::'"),
+    ("a::b\n", {"separator": "\n"}, "separator must be one character"),
     ("a,a\n1,2\n", {}, "the name 'a' twice"),
     ("a,\n1,2\n", {}, "a column without name"),
     ("1,2\n3,4\n", {}, "the first line holds numbers .* put a line of names above it"),
@@ -233,6 +236,18 @@ def test_rows_are_counted_as_spreadsheets_do(write):
         csv(write(text + "2,y,1\n"), encoding=table.encoding, missing="mean")
     frames = frame(pd.DataFrame({"a": [None, 1.0, 2.0]}), missing="drop")
     assert frames.rows.tolist() == frames.lines.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("empty", ["\n", " \r\n\n", ",\n", '" ",\n'])
+def test_empty_lines_above_the_names(write, empty):
+    table = csv(write(empty + "a,y\n1,2.5\n2,3.5\n"), "y")
+    assert table.feature_names == ["a"] and table.lines.tolist() == [empty.count("\n") + 2, empty.count("\n") + 3]
+
+
+@pytest.mark.parametrize("missing", ["error", "drop"])
+def test_a_frame_without_rows(missing):
+    with pytest.raises(ValueError, match="^frame: has no rows$"):
+        frame(pd.DataFrame({"a": [], "y": []}), "y", missing)
 
 
 def test_a_packed_file(write, tmp_path):
@@ -399,8 +414,9 @@ def test_labels():
         encode_labels(["a", "c"], classes)
     with pytest.raises(TypeError, match=r"different types \(NoneType, str\)"):
         encode_labels(["a", None])
-    with pytest.raises(ValueError, match="the label of row 1 is missing"):
-        encode_labels([1.0, np.nan])
+    for gap in (np.array([1.0, np.nan]), pd.to_datetime(["2024-01-01", None]), np.array([1, "NaT"], "m8[D]")):
+        with pytest.raises(ValueError, match="the label of row 1 is missing"):
+            encode_labels(gap)
 
 
 @pytest.mark.parametrize("shape", [(40, 3), (20, 4, 5, 3)])

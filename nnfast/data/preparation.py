@@ -111,7 +111,7 @@ def encode_labels(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[Array
             raise TypeError(f"encode_labels: labels are of different types ({names}); missing ones need a label of "
                             "their own, or leave their rows out")
         y = np.array(list(y))
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+    if y.dtype.kind in "fmM" and not np.isfinite(y).all():
         raise ValueError(f"encode_labels: the label of row {int(np.argmin(np.isfinite(y)))} is missing")
     if classes is None:
         classes, labels = np.unique(y, return_inverse=True)

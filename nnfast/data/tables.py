@@ -204,6 +204,8 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
     """
     columns: dict[str, list[Any]] = {}
     native = as_frame(data, "frame")
+    if len(native) == 0:
+        raise ValueError("frame: has no rows")
     unused = as_names(drop)
     encoding = as_encoding(encoding)
     if encoding is not None:
@@ -252,17 +254,19 @@ def read_csv(path, separator=None, texts=()):
     Rows are counted as spreadsheets do: one with line breaks in quotes is one row, an empty line is, too.
     `texts`: columns that stay texts, even if all are numbers.
     """
+    if separator is not None and (not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n'):
+        raise ValueError(f"{path}: separator must be one character, as ',' or ';', got {separator!r}")
     unpack = gzip.open if path.lower().endswith(".gz") else open
     with unpack(path, "rt", newline="", encoding="utf-8-sig") as file:
         try:
-            first = file.readline()
-            if not first.strip():
-                raise ValueError(f"{path}: is empty; the first line must name the columns")
             if separator is None:
-                separator = max(",;\t|", key=first.count)
+                separator = max(",;\t|", key=next(filter(str.strip, file), "").count)
             file.seek(0)
             rows = csv_module.reader(file, delimiter=separator, strict=True)
-            names = [name.strip() for name in next(rows)]
+            numbered = enumerate(rows, 1)
+            names = next(([name.strip() for name in row] for _, row in numbered if "".join(row).strip()), None)
+            if names is None:
+                raise ValueError(f"{path}: is empty; the first line must name the columns")
             twice = {name for name in names if names.count(name) > 1}
             if twice or "" in names:
                 problem = f"the name {sorted(twice)[0]!r} twice" if twice and twice != {""} else "a column without name"
@@ -271,7 +275,7 @@ def read_csv(path, separator=None, texts=()):
                 raise ValueError(f"{path}: the first line holds numbers ({', '.join(names[:3])}, ...); it must name "
                                  "the columns, so put a line of names above it")
             columns, lines = {name: [] for name in names}, []
-            for line, row in enumerate(rows, 2):
+            for line, row in numbered:
                 if not row:
                     continue
                 lines.append(line)
