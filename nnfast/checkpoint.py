@@ -5,7 +5,7 @@ A checkpoint is a model file (files.py) whose entry ``fit`` says where training 
     epoch, step      epochs done, and batches done of the one after them
     totals           what those batches have added up; null between epochs
     stopped          whether a callback had ended training
-    learning_rate    as it is set now; null if it is a Python function
+    learning_rate    as it is set now; null if it is a Python function, or a schedule of a class of the user's own
     data             what `signature` says of the training data, which must be the same when going on
     callbacks        class and state of each callback that has one; their arrays are tensors "callbacks/0/..."
 
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .callbacks.base import Callback, Position, more_is_better
-from .configurable import choose, integer
+from .configurable import check_known, choose, integer
 from .files import (
     CALLBACKS,
     check_tensors,
@@ -201,7 +201,7 @@ def fit_state(model, run):
     totals = position.totals
     if totals is not None:
         totals = plain_numbers({name: value for name, value in totals.items() if name != "status"})
-    optimizer = model.optimizer.get_config() if not _has_function(model.optimizer) else {"learning_rate": None}
+    optimizer = model.optimizer.get_config() if not _has_code(model.optimizer) else {"learning_rate": None}
     states, arrays = [], {}
     for callback in run.callbacks:
         state = callback.get_state()
@@ -219,9 +219,10 @@ def fit_state(model, run):
             "learning_rate": optimizer["learning_rate"], "data": run.signature, "callbacks": states}, arrays
 
 
-def _has_function(optimizer):
+def _has_code(optimizer):
     try:
         optimizer.get_config()
+        check_known(optimizer.learning_rate)
     except ValueError:
         return True
     return False

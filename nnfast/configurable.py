@@ -10,7 +10,7 @@ import functools
 import inspect
 import math
 import numbers
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -66,13 +66,15 @@ def _plain(value, owner, name):
 class Configurable:
     """Base of the objects a model is configured with: fixed after construction, compared by value."""
 
+    registry: ClassVar[Registry]    # of the family; a `Registry` gives itself to its base class
+
     def get_config(self) -> Config:
         """Return the constructor's arguments as a dict that JSON can hold.
 
         Raises
         ------
         ValueError
-            If an argument is a Python function.
+            If an argument is a Python function, or not an attribute.
 
         Examples
         --------
@@ -80,8 +82,11 @@ class Configurable:
         >>> nf.Huber(delta=2.0).get_config()
         {'delta': 2.0}
         """
-        owner = type(self).__name__
-        return {name: _plain(getattr(self, name), owner, name) for name in _parameter_names(type(self))}
+        owner, names = type(self).__name__, _parameter_names(type(self))
+        for name in names:
+            if not hasattr(self, name):
+                raise ValueError(f"{owner}: the argument {name!r} is not kept as an attribute of that name")
+        return {name: _plain(getattr(self, name), owner, name) for name in names}
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -191,6 +196,7 @@ class Registry:
         self.what = what
         self.base = base
         self.classes = classes
+        base.registry = self
         self._by_normal = {_normalised(cls.__name__): cls for cls in classes.values()}
         self._by_normal.update((_normalised(name), cls) for name, cls in classes.items())
 
@@ -227,6 +233,19 @@ class Registry:
                 f"write {cls.__name__}({', '.join(name + '=...' for name in required)})"
             )
         return cls()
+
+
+def check_known(value: object) -> None:
+    """Raise ValueError if `value`, or what it is configured with, is of a class that its family's `get` cannot find."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            check_known(part)
+    elif isinstance(value, Configurable):
+        cls, registry = type(value), value.registry
+        if cls not in registry.classes.values():
+            raise ValueError(f"{registry.what} {cls.__name__}: a class of your own cannot be written to a file; known: "
+                             f"{', '.join(registry.classes)}")
+        check_known(list(vars(value).values()))
 
 
 def number(owner: str, name: str, value: object, *, above: float | None = None, at_least: float | None = None,

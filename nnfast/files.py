@@ -29,8 +29,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import metrics
 from .callbacks import History
 from .config import __version__
+from .configurable import check_known
 from .graph import Graph, config_list, layer_from_config, values_from_config
 from .layers import LAYERS, Input
 from .model import Model, difference
@@ -82,7 +84,8 @@ def save(model: Model, path: PathLike, include_optimizer: bool = True) -> None:
     ------
     ValueError
         If the model is not built, holds Python functions (a Lambda layer, a custom loss, a learning rate that is a
-        function), or has weights that are not finite. Nothing is written then.
+        function) or objects of your own classes (a schedule, an initialiser), or has weights that are not finite.
+        Nothing is written then.
     OSError
         If the file cannot be written.
 
@@ -143,7 +146,7 @@ def to_json(model: Model, indent: int | None = None) -> str:
     Raises
     ------
     ValueError
-        If the model holds Python functions.
+        If the model holds Python functions, or objects of your own classes.
 
     Examples
     --------
@@ -194,7 +197,13 @@ def check_portable(model, needs_weights=True):
         model._built()
     model.get_config()
     model.get_compile_config()
+    if model.compiled:
+        optimizer, objective, regularizer, _ = model._settings
+        check_known([optimizer, regularizer])
+        if objective is not None:
+            check_known([*objective.losses, *(metrics.get(entry) for own in objective.requested for entry in own)])
     for layer in model.layers:
+        check_known(list(vars(layer).values()))
         if LAYERS.get(type(layer).__name__) is not type(layer):
             raise ValueError(f"save: {layer.name} is a {type(layer).__name__}, a class that a file cannot name; "
                              f"known: {', '.join(LAYERS)}")
@@ -319,8 +328,8 @@ def build(description, tensors):
     """
     config = description["model"]
     if config is None and description["fit"] is not None:
-        raise Problem("is a checkpoint of a model with Python functions, which a file cannot hold; make the model and "
-                      "go on with model.fit(..., resume=folder)")
+        raise Problem("is a checkpoint of a model with Python functions or classes, which a file cannot hold; make the "
+                      "model and go on with model.fit(..., resume=folder)")
     with _problems("the architecture is not valid"):
         graph = _graph(config, unbuilt=tensors is None or not tensors)
     weights = state = {}

@@ -211,6 +211,21 @@ def test_models_with_functions(tmp_path):
         nf.load(newest)
 
 
+class Root(nf.schedules.Schedule):
+    def __init__(self, initial):
+        self.first = initial
+
+    def rates(self, t):
+        return self.first / np.sqrt(t + 1)
+
+
+def test_a_schedule_of_your_own(tmp_path):
+    expected = train(make(nf.SGD(Root(0.1))))
+    with pytest.raises(Killed):
+        train(make(nf.SGD(Root(0.1))), callbacks=[Checkpoint(tmp_path, every=5), KillAfter(12)])
+    same(train(make(nf.SGD(Root(0.1))), callbacks=[Checkpoint(tmp_path, every=5)], resume=tmp_path), expected)
+
+
 # --- a process killed at random moments ------------------------------------------------------------------------------
 
 CHILD = """

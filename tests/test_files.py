@@ -320,6 +320,76 @@ def test_classes_of_your_own_cannot_be_saved(make, path):
     assert not path.exists()
 
 
+class Root(nf.schedules.Schedule):
+    def __init__(self, initial):
+        self.initial = initial
+
+    def rates(self, t):
+        return self.initial / np.sqrt(t + 1)
+
+
+class Cosine(Root):
+    """Called like one of ours."""
+
+
+class Unkept(nf.schedules.Schedule):
+    def __init__(self, initial):
+        self.first = initial
+
+    def rates(self, t):
+        return np.full(t.shape, self.first)
+
+
+class Identity(nf.initializers.Initializer):
+    def draw(self, shape, fan_in, fan_out, rng):
+        return np.eye(*shape)
+
+
+class Sparse(nf.regularizers.Regularizer):
+    l1 = 0.25
+
+
+class Error(nf.SquaredError):
+    pass
+
+
+class Mean(nf.metrics.MeanAbsoluteError):
+    pass
+
+
+class Slow(nf.SGD):
+    pass
+
+
+@pytest.mark.parametrize("layer, settings", [
+    ({}, {"optimizer": nf.SGD(Root(0.1))}),
+    ({}, {"optimizer": nf.SGD(Cosine(0.1))}),
+    ({}, {"optimizer": nf.SGD(nf.schedules.WarmUp(3, Root(0.1)))}),
+    ({}, {"optimizer": nf.SGD(Unkept(0.1))}),
+    ({}, {"optimizer": Slow(0.1)}),
+    ({}, {"loss": Error()}),
+    ({}, {"metrics": ["mse", Mean()]}),
+    ({}, {"metrics": Mean}),
+    ({}, {"regularizer": Sparse()}),
+    ({"kernel_regularizer": Sparse()}, {}),
+    ({"kernel_initializer": Identity()}, {}),
+])
+def test_objects_of_your_own_classes(layer, settings, path):
+    """A file cannot name them; copies and pickles keep them."""
+    model = compiled([nf.Dense(2, **layer)], **settings)
+    with pytest.raises(ValueError, match="cannot be written to a file|'initial' is not kept"):
+        model.save(path)
+    assert not path.exists()
+    copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
+    for m in (model, *copies):
+        m.fit([[1.0, 2.0]], [[1.0, 0.0]], epochs=3, verbose=0)
+    for other in copies:
+        assert other.history.history == model.history.history
+        assert type(other.optimizer.learning_rate) is type(model.optimizer.learning_rate)
+        for a, b in zip(model.get_weights(), other.get_weights()):
+            assert a.tobytes() == b.tobytes()
+
+
 # --- writing safely --------------------------------------------------------------------------------------------------
 
 class Trouble(OSError):
