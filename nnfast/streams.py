@@ -233,7 +233,9 @@ class Samples(Rows):
     def collect(self, index):
         """x, y and weights of samples, stacked."""
         samples = [parts(self.data[int(i)], self.call, f"sample {i} of {type(self.data).__name__}") for i in index]
-        return [stack([sample[j] for sample in samples]) for j in range(3)]
+        graph = self.model._graph
+        counts = (1, 1, 1) if graph is None else (len(graph.input_names), len(graph.output_names), 1)
+        return [stack(values, n) for values, n in zip(zip(*samples), counts)]
 
     def read(self, index):
         try:
@@ -301,15 +303,15 @@ def parts(item, call, what):
     return (*item, None) if len(item) == 2 else tuple(item)
 
 
-def stack(values):
-    """One array of the values of several samples; tuples and dicts by entry."""
+def stack(values, n):
+    """One array of the values of several samples; where there are `n` inputs or outputs a list or dict of arrays."""
     first = values[0]
     if first is None:
         return None
-    if isinstance(first, (tuple, list)) and len(first) and np.ndim(first[0]):
-        return [stack([value[i] for value in values]) for i in range(len(first))]
+    if n > 1 and isinstance(first, (tuple, list)) and len(first) == n:
+        return [stack([value[i] for value in values], 1) for i in range(n)]
     if isinstance(first, dict):
-        return {name: stack([value[name] for value in values]) for name in first}
+        return {name: stack([value[name] for value in values], 1) for name in first}
     arrays = [np.asarray(value) for value in values]
     for i, a in enumerate(arrays):
         if a.shape != arrays[0].shape:
@@ -326,7 +328,8 @@ def predict(model, x, batch_size):
         size = rows.block_rows(batch_size)
         inputs = (rows.take(np.arange(i, min(i + size, rows.n))) for i in range(0, rows.n, size))
     elif hasattr(x, "__getitem__") and hasattr(x, "__len__"):
-        inputs = (stack([only_x(x[i]) for i in range(first, min(first + batch_size, len(x)))])
+        n = len(model.input_names) if model.built else 1
+        inputs = (stack([only_x(x[i]) for i in range(first, min(first + batch_size, len(x)))], n)
                   for first in range(0, len(x), batch_size))
     else:
         inputs = (only_x(batch) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))

@@ -117,6 +117,53 @@ class Loader:
         return batches(*self.arrays)
 
 
+def test_samples_of_nested_lists(rng):
+    """A list is one array: also where it is as long as the batch."""
+    x = rng.standard_normal((16, 8, 4))
+    y = x[:, 0, :1]
+    given = Samples(x.tolist(), y)
+
+    def made():
+        model = nf.Sequential([nf.Flatten(), nf.Dense(1)], input_shape=(8, 4))
+        model.compile("sgd", "squared_error")
+        return model
+
+    model, other = made(), made()
+    model.fit(x, y, batch_size=8, epochs=2, verbose=0)
+    other.fit(given, batch_size=8, epochs=2, verbose=0)
+    same_weights(model, other)
+    for size in (5, 8):
+        np.testing.assert_array_equal(other.predict(given, batch_size=size), model.predict(x))
+
+
+@pytest.mark.parametrize("kind", ["scalars", "scalar and array", "lists", "dict"])
+def test_samples_of_several_inputs_and_outputs(kind, rng):
+    a, b = rng.standard_normal((20, 2)), rng.standard_normal((20, 2))
+    labels, values = rng.integers(0, 3, 20), rng.standard_normal(20)
+
+    def made():
+        first, second = nf.Input((2,), name="a"), nf.Input((2,), name="b")
+        h = nf.Concatenate()([first, second])
+        outputs = [nf.Dense(3, activation="softmax", name="policy")(h), nf.Dense(1, name="value")(h)]
+        model = nf.Model([first, second], outputs)
+        model.compile("sgd", ["cross_entropy", "squared_error"])
+        return model
+
+    samples = {
+        "scalars": [((a[i], b[i]), (labels[i], values[i])) for i in range(20)],
+        "scalar and array": [((a[i], b[i]), (labels[i], values[i:i + 1])) for i in range(20)],
+        "lists": [[[a[i].tolist(), b[i].tolist()], [int(labels[i]), [values[i]]]] for i in range(20)],
+        "dict": [({"a": a[i], "b": b[i]}, {"policy": labels[i], "value": values[i]}) for i in range(20)],
+    }[kind]
+    given = Samples([x for x, _ in samples], [y for _, y in samples])
+    model, other = made(), made()
+    model.fit([a, b], [labels, values], batch_size=2, epochs=2, verbose=0)
+    other.fit(given, batch_size=2, epochs=2, verbose=0)
+    same_weights(model, other)
+    for expected, found in zip(model.predict([a, b]), other.predict(given, batch_size=2)):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_an_unbuilt_model_learns_its_shape(data, mapped):
     x, y = data
     for given in ({"x": mapped, "y": y}, {"x": Samples(x, y)}, {"x": batches(x, y)}):
