@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 #: held while a plan is made, so that two threads that need a model's first plan get the same one
 PLANNING = threading.RLock()
 
+#: arrays of optimizers that are sums of squares, whose roots are taken
+SQUARES = {"v", "square_average", "sum"}
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
@@ -486,7 +488,8 @@ class Model(Training, Derivatives):
         Raises
         ------
         ValueError, TypeError
-            For missing or unknown names, wrong shapes, NaN or infinities; nothing is changed then.
+            For missing or unknown names, wrong shapes, NaN or infinities, sums of squares below 0, or 2^62 iterations
+            and more; nothing is changed then.
 
         Examples
         --------
@@ -504,6 +507,8 @@ class Model(Training, Derivatives):
         """
         self._compiled()
         steps = integer("set_optimizer_state", "iterations", iterations, at_least=0)
+        if steps >= 2**62:
+            raise ValueError(f"set_optimizer_state: iterations must be below 2**62, got {steps}")
         plan = self._require_plan()
         if not isinstance(state, dict):
             raise TypeError(f"set_optimizer_state: expected a dict, got {type(state).__name__}")
@@ -514,6 +519,10 @@ class Model(Training, Derivatives):
             raise ValueError("set_optimizer_state: " + difference(state, expected))
         new = [self._checked({name: state[f"{name}/{slot}"] for name in names}, f"optimizer state {slot}")
                for slot in slots]
+        for slot, arrays in zip(slots, new):
+            for name, value in arrays.items():
+                if slot in SQUARES and value.min() < 0:
+                    raise ValueError(f"optimizer state {slot}: {name} must not be below 0, got {value.min()}")
         plan.write_slots({(graph.index[name], j): value
                           for j, arrays in enumerate(new) for name, value in arrays.items()})
         plan.iterations = steps

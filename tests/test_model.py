@@ -393,11 +393,27 @@ def test_a_bad_optimizer_state_changes_nothing(rng):
                 before | {"dense/kernel/m": np.full(shape, np.nan)}):
         with pytest.raises(ValueError, match="state"):
             model.set_optimizer_state(bad, 5)
-    with pytest.raises(ValueError, match="iterations"):
-        model.set_optimizer_state(before, -1)
+    other = {name: value + 1 for name, value in before.items()}
+    for count in (-1, 2**62, 2**63):
+        with pytest.raises(ValueError, match="iterations"):
+            model.set_optimizer_state(other, count)
     assert model.iterations == steps
     for name, value in model.optimizer_state().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("optimizer, slot", [
+    ("adam", "v"), ("adamw", "v"), ("rmsprop", "square_average"), ("adagrad", "sum"),
+])
+def test_sums_of_squares_are_not_negative(optimizer, slot, rng):
+    model = small()
+    model.compile(optimizer, "cross_entropy")
+    model.fit(*data(rng), verbose=0)
+    before = model.optimizer_state()
+    name = f"dense/kernel/{slot}"
+    with pytest.raises(ValueError, match=f"{slot}: dense/kernel must not be below 0, got -1.0"):
+        model.set_optimizer_state(before | {name: np.full_like(before[name], -1)}, 5)
+    np.testing.assert_array_equal(model.optimizer_state()[name], before[name])
 
 
 def test_plain_sgd_has_no_state():
