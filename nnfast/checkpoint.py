@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import warnings
@@ -211,12 +212,33 @@ def fit_state(model, run):
             if isinstance(value, np.ndarray):
                 arrays[f"{CALLBACKS}{len(states)}/{name}"] = state.pop(name)
         try:
-            states.append({"class": type(callback).__name__, "state": json.loads(json.dumps(state, allow_nan=False))})
+            states.append({"class": type(callback).__name__,
+                           "state": json.loads(json.dumps(pack_state(state), allow_nan=False))})
         except (TypeError, ValueError) as error:
             raise ValueError(f"Checkpoint: the state of {type(callback).__name__} must be numbers, texts and arrays: "
                              f"{error}") from error
     return {"epoch": position.epoch, "step": position.step, "totals": totals, "stopped": model.stop_training,
             "learning_rate": optimizer["learning_rate"], "data": run.signature, "callbacks": states}, arrays
+
+
+def pack_state(value):
+    """A callback's state as JSON holds it: numbers that are not finite as {"float": text}."""
+    if isinstance(value, dict):
+        return {name: pack_state(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [pack_state(entry) for entry in value]
+    return {"float": repr(float(value))} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def unpack_state(value):
+    """The inverse of `pack_state`."""
+    if isinstance(value, list):
+        return [unpack_state(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"float"} and value["float"] in ("nan", "inf", "-inf"):
+        return float(value["float"])
+    return {name: unpack_state(entry) for name, entry in value.items()}
 
 
 def _has_code(optimizer):
@@ -373,5 +395,5 @@ def _assign(entries, arrays, callbacks, path):
             continue
         left.remove(callback)
         own = {name.partition("/")[2]: array for name, array in arrays.items() if name.partition("/")[0] == str(i)}
-        states.append((callback, entry["state"] | own))
+        states.append((callback, unpack_state(entry["state"]) | own))
     return states

@@ -1,5 +1,6 @@
 """Checkpoints: training goes on with the same bits after kill -9 at any moment, and damage costs one checkpoint."""
 import json
+import math
 import os
 import random
 import signal
@@ -176,6 +177,39 @@ class EndOfEpoch(nf.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch + 1 == self.epochs:
             raise Killed
+
+
+class Overflow(nf.Callback):
+    """Makes the first epochs' figure infinite, and keeps what is least of it."""
+
+    def on_train_begin(self, logs=None):
+        self.least, self.seen = math.inf, []
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_loss"] = math.inf if epoch < 3 else math.nan if epoch == 3 else logs["val_loss"]
+        self.least, self.seen = min(self.least, logs["val_loss"]), [*self.seen, logs["val_loss"]]
+
+    def get_state(self):
+        return {"least": self.least, "seen": self.seen}
+
+    def set_state(self, state):
+        self.least, self.seen = state["least"], state["seen"]
+
+
+def test_figures_that_are_not_finite(tmp_path):
+    def callbacks(folder):
+        return [Overflow(), nf.EarlyStopping(patience=10, restore_best=True),
+                nf.callbacks.ReduceLROnPlateau(patience=1), Checkpoint(tmp_path / folder, monitor="val_loss")]
+
+    expected, found = callbacks("a"), callbacks("b")
+    result = train(make(nf.SGD(0.05)), callbacks=expected, epochs=6)
+    train(make(nf.SGD(0.05)), callbacks=callbacks("b"), epochs=2)
+    again = train(make(nf.SGD(0.05)), callbacks=found, epochs=6, resume=tmp_path / "b")
+    assert [w.tobytes() for w in result[0].get_weights()] == [w.tobytes() for w in again[0].get_weights()]
+    assert repr(expected[0].seen) == repr(found[0].seen) and expected[0].least == found[0].least < math.inf
+    assert expected[1].best_epoch == found[1].best_epoch >= 4
+    assert expected[2].reductions == found[2].reductions
+    assert (expected[3].best, expected[3].best_epoch) == (found[3].best, found[3].best_epoch)
 
 
 def test_what_callbacks_have_changed_comes_back(tmp_path):
