@@ -365,3 +365,27 @@ def test_regressions_say_which_one_to_take():
         LogisticRegression().fit([[0.0], [1.0], [2.0]], [0, 1, 2])
     with pytest.warns(ConvergenceWarning, match="minimum is not reached after 1 iterations"):
         LinearRegression(max_iter=1).fit(np.eye(5) * [1, 10, 100, 1000, 1], np.arange(5.0))
+
+
+@pytest.mark.parametrize("make, bad", [
+    (lambda: NNClassifier((4,), **SHORT), {"sample_weight": -np.ones(200)}),
+    (lambda: NNClassifier((4,), **SHORT), {"validation_data": (np.eye(2), ["ten", "ten"])}),
+    (lambda: NNClassifier((4,), **SHORT), {"augment": "flip"}),
+    (lambda: NNRegressor((4,), **SHORT), {"sample_weight": -np.ones(200), "y": np.eye(200)}),
+    (LogisticRegression, {}),
+    (lambda: SoftmaxRegression(), {"sample_weight": np.zeros(200)}),
+    (lambda: LinearRegression(), {"sample_weight": np.zeros(200), "y": np.eye(200)}),
+])
+def test_a_refused_fit_changes_nothing(names, make, bad):
+    x, y = names
+    net = make()
+    numbers = isinstance(net, (NNRegressor, LinearRegression))
+    net.fit(x[:, :60], x[:, 60] if numbers else y == "one")
+    before, state = net.predict(x[:, :60]), set(vars(net))
+    bad = {"y": x if numbers else y} | bad
+    if "augment" in bad:
+        net.set_params(augment=bad.pop("augment"))
+    with pytest.raises((TypeError, ValueError)):
+        net.fit(x, **bad)
+    np.testing.assert_array_equal(net.predict(x[:, :60]), before)
+    assert set(vars(net)) == state

@@ -122,41 +122,42 @@ class Network(BaseEstimator):
     # -- training ------------------------------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_weight, validation_data=None, incremental=False):
-        self._check_arguments(incremental)
-        first = not hasattr(self, "model_") or not (self.warm_start or incremental)
-        X, y = validate_data(
-            self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32), reset=first,
-            allow_nd=self.model is not None, y_numeric=is_regressor(self),
-        )
-        X = X.toarray() if hasattr(X, "toarray") else X
-        y = self._read_targets(y, first)
-        weight = self._weights(sample_weight, X, y)
-        if weight is not None and not weight.all():
-            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
-            if len(X) == 0:
-                raise ValueError(f"{type(self).__name__}: all sample weights are zero")
-        rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
-        validation = None
-        if validation_data is not None:
-            validation = self._validation_data(validation_data)
-        elif self.early_stopping:
-            X, y, weight, validation = self._split(X, y, weight, rng)
-        batch = self._batch_size(len(X))
-        if first:
-            self.model_ = self._new_model(X, seed)
-            self.t_, self.loss_curve_, self.best_loss_ = 0, [], math.inf
-            self._no_improvement = 0
-            if validation is not None:
+        with Undo(self):
+            self._check_arguments(incremental)
+            first = not hasattr(self, "model_") or not (self.warm_start or incremental)
+            X, y = validate_data(
+                self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32), reset=first,
+                allow_nd=self.model is not None, y_numeric=is_regressor(self),
+            )
+            X = X.toarray() if hasattr(X, "toarray") else X
+            y = self._read_targets(y, first)
+            weight = self._weights(sample_weight, X, y)
+            if weight is not None and not weight.all():
+                X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
+                if len(X) == 0:
+                    raise ValueError(f"{type(self).__name__}: all sample weights are zero")
+            rng = check_random_state(self.random_state)
+            seed = int(rng.randint(np.iinfo(np.int32).max))
+            validation = None
+            if validation_data is not None:
+                validation = self._validation_data(validation_data)
+            elif self.early_stopping:
+                X, y, weight, validation = self._split(X, y, weight, rng)
+            batch = self._batch_size(len(X))
+            if first:
+                self.model_ = self._new_model(X, seed)
+                self.t_, self.loss_curve_, self.best_loss_ = 0, [], math.inf
+                self._no_improvement = 0
+                if validation is not None:
+                    self.validation_scores_, self.best_validation_score_ = [], -math.inf
+                elif hasattr(self, "validation_scores_"):
+                    del self.validation_scores_, self.best_validation_score_
+            elif validation is not None and not hasattr(self, "validation_scores_"):
                 self.validation_scores_, self.best_validation_score_ = [], -math.inf
-            elif hasattr(self, "validation_scores_"):
-                del self.validation_scores_, self.best_validation_score_
-        elif validation is not None and not hasattr(self, "validation_scores_"):
-            self.validation_scores_, self.best_validation_score_ = [], -math.inf
-        if first or not incremental:
-            mass = batch if weight is None else batch * float(weight.mean())
-            self._compile(mass)
-        self._train(self._shaped(X), y, weight, validation, batch, incremental)
+            if first or not incremental:
+                mass = batch if weight is None else batch * float(weight.mean())
+                self._compile(mass)
+            self._train(self._shaped(X), y, weight, validation, batch, incremental)
         return self
 
     def _train(self, X, y, weight, validation, batch, incremental):
@@ -419,6 +420,20 @@ class Network(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+class Undo:
+    """Leave an estimator as it was if `fit` refuses what it is given."""
+
+    def __init__(self, estimator):
+        self.estimator = estimator
+
+    def __enter__(self):
+        self.before = dict(vars(self.estimator))
+
+    def __exit__(self, kind, error, trace):
+        if isinstance(error, (TypeError, ValueError)):
+            self.estimator.__dict__ = self.before
 
 
 class Watch(Callback):

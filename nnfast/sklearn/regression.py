@@ -14,6 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, colu
 from ..configurable import integer, number
 from ..models import linear_regression, logistic_regression, softmax_regression
 from ..solvers import LBFGS
+from .network import Undo
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -50,20 +51,21 @@ class _Regression(BaseEstimator):
         who = type(self).__name__
         integer(who, "max_iter", self.max_iter, at_least=1)
         number(who, "tol", self.tol, above=0)
-        X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32),
-                             y_numeric=is_regressor(self))
-        X = X.toarray() if hasattr(X, "toarray") else X
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-            X, y, sample_weight = X[sample_weight > 0], y[sample_weight > 0], sample_weight[sample_weight > 0]
-            if len(X) == 0:
-                raise ValueError(f"{who}: all sample weights are zero")
-        y = self._read_targets(y)
-        self.model_ = self._new_model({"l2": self.l2, "l1": self.l1, "dtype": X.dtype.name})
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
-            history = self.model_.fit(X, y, sample_weight=sample_weight, epochs=self.max_iter, verbose=0,
-                                      solver=LBFGS(tolerance=self.tol))
+        with Undo(self):
+            X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32),
+                                 y_numeric=is_regressor(self))
+            X = X.toarray() if hasattr(X, "toarray") else X
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+                X, y, sample_weight = X[sample_weight > 0], y[sample_weight > 0], sample_weight[sample_weight > 0]
+                if len(X) == 0:
+                    raise ValueError(f"{who}: all sample weights are zero")
+            y = self._read_targets(y)
+            self.model_ = self._new_model({"l2": self.l2, "l1": self.l1, "dtype": X.dtype.name})
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
+                history = self.model_.fit(X, y, sample_weight=sample_weight, epochs=self.max_iter, verbose=0,
+                                          solver=LBFGS(tolerance=self.tol))
         self.n_iter_ = max(1, len(history.epoch))
         if not history.converged:
             warnings.warn(f"{who}: the minimum is not reached after {self.n_iter_} iterations: {history.message}; "
