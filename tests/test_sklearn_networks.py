@@ -258,6 +258,34 @@ def test_class_weight_is_sample_weight(names):
     assert (balanced.coefs_[0] != NNClassifier((8,), **SHORT).fit(x, y).coefs_[0]).any()
 
 
+def test_rows_of_weight_zero_are_absent(names):
+    x, y = names
+    there = (np.arange(200) % 3 > 0) | (y == "one")
+    a = NNClassifier((8,), class_weight="balanced", **SHORT).fit(x, y, there.astype(float))
+    b = NNClassifier((8,), class_weight="balanced", **SHORT).fit(x[there], y[there])
+    np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(x))
+    weight = there[:100].astype(float)
+    kept = x[:100][there[:100]], y[:100][there[:100]]
+    a = NNClassifier((8,), **SHORT).fit(x, y, validation_data=(x[:100], y[:100], weight))
+    assert a.validation_scores_ == NNClassifier((8,), **SHORT).fit(x, y, validation_data=kept).validation_scores_
+
+
+@pytest.mark.parametrize("weights", [{"one": -0.5, "two": 0.0}, {"one": np.nan}, {"one": -2.0}, {"one": np.inf}])
+def test_bad_class_weights(names, weights):
+    with pytest.raises(ValueError, match="class_weight must be finite and not negative, got {'one'"):
+        NNClassifier((8,), class_weight=weights, **SHORT).fit(*names)
+
+
+@pytest.mark.parametrize("make", [NNClassifier, NNRegressor])
+def test_bad_validation_data(names, make):
+    x = names[0]
+    y = (x[:, 5] > 0.5).astype(int)
+    for validation, text in [((x, y, -np.ones(200)), "Negative values"), ((x, None), "y"),
+                             ((x, y[:50]), "inconsistent"), ((x, y, np.zeros(200)), "zero")]:
+        with pytest.raises(ValueError, match=f"^validation_data: .*{text}"):
+            make((8,), **SHORT).fit(x, y, validation_data=validation)
+
+
 def test_early_stopping_keeps_the_best_weights(digits):
     x, xv, y, yv = digits
     arguments = {"learning_rate_init": 0.05, "n_iter_no_change": 3, "random_state": 0, "max_iter": 60}
@@ -341,6 +369,10 @@ def test_more_errors(names):
         net.fit(x, y, validation_data=(x[:1], ["ten"]))
     with pytest.raises(AttributeError):
         NNClassifier(solver="lbfgs").partial_fit(x, y)
+    lossless = nf.Sequential([nf.Dense(10, "softmax")])
+    lossless.compile("adam")
+    with pytest.raises(ValueError, match="model sequential was compiled without a loss"):
+        NNClassifier(model=lossless).fit(x, y)
     with pytest.raises(nf.TrainingError):
         NNRegressor((4,), optimizer=nf.SGD(1e30), max_iter=30).fit(x, x[:, 5])
 

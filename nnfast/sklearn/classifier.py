@@ -218,12 +218,13 @@ class NNClassifier(ClassifierMixin, Network):
                              f"had {self.classes_.tolist()!r}")
         return np.searchsorted(self.classes_, y).astype(np.int32)
 
-    def _weights(self, sample_weight, X, y):
-        weight = super()._weights(sample_weight, X, y)
+    def _weights(self, weight, y):
         if self.class_weight is None:
             return weight
         names = y if y.ndim == 2 else self.classes_[y]
         factors = compute_sample_weight(self.class_weight, names)
+        if not (np.isfinite(factors) & (factors >= 0)).all():
+            raise ValueError(f"NNClassifier: class_weight must be finite and not negative, got {self.class_weight}")
         return factors if weight is None else weight * factors
 
     @property

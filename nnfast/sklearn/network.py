@@ -125,17 +125,10 @@ class Network(BaseEstimator):
         with Undo(self):
             self._check_arguments(incremental)
             first = not hasattr(self, "model_") or not (self.warm_start or incremental)
-            X, y = validate_data(
-                self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32), reset=first,
-                allow_nd=self.model is not None, y_numeric=is_regressor(self),
-            )
-            X = X.toarray() if hasattr(X, "toarray") else X
-            y = self._read_targets(y, first)
-            weight = self._weights(sample_weight, X, y)
-            if weight is not None and not weight.all():
-                X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
-                if len(X) == 0:
-                    raise ValueError(f"{type(self).__name__}: all sample weights are zero")
+            X, y, weight = self._read(X, y, sample_weight, first)
+            X, y, weight = self._present(X, y, weight)
+            # Only now: what is absent does not count in the balance of classes.
+            X, y, weight = self._present(X, y, self._weights(weight, y))
             rng = check_random_state(self.random_state)
             seed = int(rng.randint(np.iinfo(np.int32).max))
             validation = None
@@ -193,20 +186,38 @@ class Network(BaseEstimator):
                 ConvergenceWarning, stacklevel=4,
             )
 
-    def _weights(self, sample_weight, X, y):
-        if sample_weight is None:
-            return None
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    def _read(self, X, y, weight, first):
+        """Checked arrays."""
+        X, y = validate_data(
+            self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32), reset=first,
+            allow_nd=self.model is not None, y_numeric=is_regressor(self),
+        )
+        X = X.toarray() if hasattr(X, "toarray") else X
+        y = self._read_targets(y, first)
+        if weight is not None:
+            weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
+        return X, y, weight
+
+    def _present(self, X, y, weight):
+        """Without the rows of weight zero."""
+        if weight is None or weight.all():
+            return X, y, weight
+        if not weight.any():
+            raise ValueError(f"{type(self).__name__}: all sample weights are zero")
+        return X[weight > 0], y[weight > 0], weight[weight > 0]
+
+    def _weights(self, weight, y):
+        """Weights of samples with those of their classes."""
+        return weight
 
     def _validation_data(self, data):
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError(f"{type(self).__name__}: validation_data must be (X, y) or (X, y, sample_weight)")
-        X = self._read_inputs(data[0])
-        y = self._read_targets(np.asarray(data[1]), False)
-        if len(y) != len(X):
-            raise ValueError(f"{type(self).__name__}: validation_data has {len(X)} rows of X and {len(y)} of y")
-        weight = None if len(data) == 2 or data[2] is None else _check_sample_weight(data[2], X, dtype=np.float64)
-        return X, y, weight
+        X, y, weight = (*data, None)[:3]
+        try:
+            return self._present(*self._read(X, y, weight, False))
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
 
     def _split(self, X, y, weight, rng):
         """Keep a part of the rows for validation, with the classes in the same proportions."""
@@ -279,6 +290,9 @@ class Network(BaseEstimator):
             self._refuse(SGD_ARGUMENTS + ADAM_ARGUMENTS + STEP_ARGUMENTS, 'solver="lbfgs" takes all samples in every '
                          "step and stops where the gradient vanishes")
         if isinstance(self.model, Model) and self.model.compiled:
+            if self.model._settings.objective is None:
+                raise ValueError(f"{who}: model {self.model.name} was compiled without a loss; compile it with one, or "
+                                 "give a model that is not compiled")
             self._refuse(("loss", "optimizer", "alpha", *SOLVER_ARGUMENTS),
                          "the model has been compiled; give a model that has not, or leave them out")
 
