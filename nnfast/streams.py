@@ -72,6 +72,10 @@ class Stream:
         weight = as_sample_weight(weight, n)
         return xs, ys, apply_class_weight(self.class_weight, weight, ys, graph.output_shapes, losses)
 
+    def own_weight(self):
+        """The weights of all rows, None where there are none or they are not known before the rows are read."""
+        return None
+
     def train_epoch(self, plan, order, batch_size, progress, run, recipe):
         """An epoch, or what is left of it at `run.position`; the totals."""
         from .training import add_totals
@@ -196,6 +200,9 @@ class ArrayRows(Rows):
         parts = super().split(rows)
         parts[1].weight = self.plain
         return parts
+
+    def own_weight(self):
+        return None if self.weight is None else self.weight[self.first:self.first + self.n]
 
     def block_rows(self, batch_size):
         return batch_size * max(1, BLOCK_BYTES // (self.row_bytes * batch_size))

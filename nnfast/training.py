@@ -220,13 +220,13 @@ class Training:
         return as_inputs(x, graph.input_names, graph.input_data_shapes, self._dtype, finite, graph.data_format)
 
     def _open(self, x, y, sample_weight, class_weight, call):
-        """What `_data` returns, for a compiled model; or (stream, None, None, its number of rows or None)."""
+        """What `_data` returns, for a compiled model; or (stream, None, its weights, its number of rows or None)."""
         if is_stream(x):
             if self._compiled().objective is None:
                 raise ValueError(f"{self.name} was compiled without a loss; call model.compile(optimizer, loss)")
             stream = open_stream(self, x, y, sample_weight, class_weight, call)
             self._require_plan()
-            return stream, None, None, stream.n
+            return stream, None, stream.own_weight(), stream.n
         self._with_loss(x)
         return self._data(x, y, sample_weight, class_weight)
 
@@ -353,7 +353,7 @@ class Training:
             validation = self._validation(validation_split, validation_data, n)
             if stream and isinstance(validation, int):
                 xs, validation = xs.split(validation)
-                n = xs.n
+                n, weight = xs.n, xs.own_weight()
             elif isinstance(validation, int):
                 n -= validation
                 # Class weights say what to learn, not how good it is: validation does without them.
@@ -361,8 +361,9 @@ class Training:
                 validation = [a[n:] for a in xs], [a[n:] for a in ys], None if plain is None else plain[n:]
                 xs, ys, weight = [a[:n] for a in xs], [a[:n] for a in ys], None if weight is None else weight[:n]
             check_weight(weight, "fit: sample_weight")
-            if isinstance(validation, tuple):
-                check_weight(validation[2], "fit: sample_weight of the validation data")
+            if validation is not None:
+                check_weight(validation.own_weight() if isinstance(validation, Stream) else validation[2],
+                             "fit: sample_weight of the validation data")
             history = History()
             history.seconds = []
             every = [history, *as_list(callbacks), *([ProgressBar(verbose)] if verbose else [])]

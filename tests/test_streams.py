@@ -86,6 +86,21 @@ def test_class_weights(data, mapped):
         same_figures(history, model.history.history)
 
 
+def test_weights_that_are_all_zero(data, mapped):
+    y = data[1]
+    for zero in (slice(None), slice(None, 162), slice(162, None)):       # all, those trained with, those kept
+        weight = np.ones(203)
+        weight[zero] = 0
+        with pytest.raises(ValueError, match="all weights are zero"):
+            network().fit(mapped, y, sample_weight=weight, validation_split=0.2, verbose=0)
+    zeros = np.zeros(203)
+    for call in (lambda model: model.fit(mapped, y, validation_data=(mapped, y, zeros), verbose=0),
+                 lambda model: model.fit(mapped, y, class_weight={0: 0.0, 1: 0.0, 2: 0.0}, verbose=0),
+                 lambda model: model.evaluate(mapped, y, sample_weight=zeros)):
+        with pytest.raises(ValueError, match="all weights are zero"):
+            call(network())
+
+
 @pytest.mark.parametrize("make", [
     lambda x, y: [(xb, yb) for xb, yb in batches(x, y)].__iter__,
     lambda x, y: lambda: batches(x, y),
