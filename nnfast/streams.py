@@ -26,6 +26,8 @@ from .arrays import apply_class_weight, as_numbers, as_sample_weight, as_targets
 BLOCK_BYTES = 8 << 20
 #: blocks read ahead
 AHEAD = 2
+#: seconds that the end of training waits for what is being read; the thread then ends by itself
+LAST_READ = 1.0
 #: seconds from one report of progress to the next
 INTERVAL = 0.1
 
@@ -356,7 +358,7 @@ def only_x(item):
 
 
 class Ahead:
-    """Iterate in a thread of its own, a few items ahead. `close` ends the thread."""
+    """Iterate in a thread of its own, a few items ahead. `close` lets the thread end, at its next item."""
 
     def __init__(self, items):
         from queue import Queue  # here, because few need it
@@ -400,4 +402,4 @@ class Ahead:
     def close(self):
         self.ended.set()
         if self.thread.ident is not None:
-            self.thread.join()
+            self.thread.join(LAST_READ)

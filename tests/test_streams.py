@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -287,6 +288,29 @@ def test_the_reader_ends_with_training(data, mapped):
             network().fit(**given, callbacks=nf.LambdaCallback(on_batch_end=stop), verbose=0)
     assert closed == [True]
     assert not [thread for thread in threading.enumerate() if thread.name == "nnfast-reader"]
+
+
+def test_training_ends_while_a_generator_waits(data):
+    def stop(batch, logs):
+        raise RuntimeError("enough")
+
+    go_on = threading.Event()
+
+    def waiting():
+        yield data[0][:8], data[1][:8]
+        yield data[0][:8], data[1][:8]
+        go_on.wait(20)
+        yield data[0][:8], data[1][:8]
+
+    begun = time.monotonic()
+    with pytest.raises(RuntimeError, match="enough"):
+        network().fit(waiting, callbacks=nf.LambdaCallback(on_batch_end=stop), verbose=0)
+    assert time.monotonic() - begun < 10
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "nnfast-reader":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_reading_errors_reach_the_caller(data):
