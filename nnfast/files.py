@@ -40,6 +40,7 @@ from .sequential import Sequential
 from .tensor_file import (
     FileFormatError,
     Problem,
+    check_depth,
     decode,
     encode,
     is_integer,
@@ -254,6 +255,7 @@ def pack(description, tensors):
         if not np.isfinite(array).all():
             raise ValueError(f"save: {name} holds values that are not finite")
     text = json.dumps(description, allow_nan=False, separators=(",", ":"))
+    check_depth(text)       # what is read again is no deeper
     return encode(tensors, {KEY: text, CHECKSUM: checksum(text, tensors)})
 
 

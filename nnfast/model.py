@@ -248,11 +248,15 @@ class Model(Training, Derivatives):
     def metadata(self, metadata: Config) -> None:
         import json
 
+        from .tensor_file import check_depth
+
         if not isinstance(metadata, dict):
             raise TypeError(f"metadata: expected a dict, got {type(metadata).__name__}")
         try:
-            self._metadata = json.loads(json.dumps(metadata, allow_nan=False))
-        except (TypeError, ValueError) as error:
+            text = json.dumps(metadata, allow_nan=False)
+            check_depth(f"[[{text}]]")      # as it lies in files, which are read no deeper
+            self._metadata = json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"metadata: must be texts, finite numbers, lists and dicts: {error}") from None
 
     def count_params(self) -> int:

@@ -205,14 +205,14 @@ def parse_json(text, what):
 
     try:
         text = text.decode("utf-8")
-        _check_depth(text)
+        check_depth(text)
         return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
         raise Problem(f"the {what} is not valid JSON: {error}") from error
 
 
-def _check_depth(text):
-    """Stop before the parser does: how deep that may go depends on the interpreter."""
+def check_depth(text):
+    """Raise ValueError before the parser would: how deep that may go depends on the interpreter."""
     depth = 0
     for match in re.finditer(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', text, re.DOTALL):
         if match[0] in "[{":

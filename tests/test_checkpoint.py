@@ -538,6 +538,10 @@ def test_a_state_that_is_not_data(tmp_path):
     Odd.get_state = lambda self: {"counts": np.arange(3)}
     with pytest.raises(ValueError, match="callbacks/0/counts is int64, expected float32 or float64"):
         train(callbacks=[Odd(), Checkpoint(tmp_path)])
+    Odd.get_state = lambda self: {"lists": json.loads("[" * 40 + "]" * 40)}
+    with pytest.raises(ValueError, match="more than 32 objects or lists inside each other"):
+        train(callbacks=[Odd(), Checkpoint(tmp_path)])
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("arguments, error, text", [

@@ -313,6 +313,19 @@ def test_models_that_cannot_be_saved(make, text, path):
     assert path.read_bytes() == b"precious" and os.listdir(path.parent) == [path.name]
 
 
+def test_metadata_no_deeper_than_is_read(path):
+    def deep(n):
+        return {"a": deep(n - 1)} if n > 1 else {"a": 1}
+
+    model = compiled()
+    for depth in (31, 60, 300):
+        with pytest.raises(ValueError, match="metadata: .*more than 32 objects or lists inside each other"):
+            model.metadata = deep(depth)
+    model.metadata = deep(30)
+    model.save(path)
+    assert nf.load(path).metadata == nf.from_json(model.to_json()).metadata == deep(30)
+
+
 @pytest.mark.parametrize("make", [lambda: compiled([MyLayer(2)]), lambda: compiled(cls=MyModel), lambda: "model"])
 def test_classes_of_your_own_cannot_be_saved(make, path):
     with pytest.raises((TypeError, ValueError), match="MyLayer|MyModel|str"):
