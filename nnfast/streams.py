@@ -14,6 +14,7 @@ so the weights are the same, bit for bit (dropout aside, whose masks are keyed b
 
 import contextlib
 import itertools
+import re
 import threading
 import time
 
@@ -224,7 +225,9 @@ class ArrayRows(Rows):
         return rows
 
     def read(self, index):
-        xs, _ = self.model._inputs(self.take(index))
+        rows = self.take(index)
+        with naming_rows(index):
+            xs, _ = self.model._inputs(rows)
         weight = None if self.weight is None else self.weight[index]
         return xs, [y[index] for y in self.targets], weight
 
@@ -248,7 +251,9 @@ class Samples(Rows):
 
     def read(self, index):
         try:
-            return self.check(*self.collect(index))
+            samples = self.collect(index)
+            with naming_rows(index):
+                return self.check(*samples)
         except (TypeError, ValueError) as error:
             error.add_note(f"in a batch of samples {index[0]}, ... of {type(self.data).__name__}")
             raise
@@ -302,6 +307,16 @@ def check_stream(stream, batch_size, shuffle, validation_split, solver):
         if shuffle:
             raise ValueError("fit: the batches come in the order in which the data gives them; leave shuffle out, and "
                              "shuffle where they are made")
+
+
+@contextlib.contextmanager
+def naming_rows(index):
+    """An error about a row of a block that holds the rows `index` of the data names the row of the data."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.args = (re.sub(r"\brow (\d+)", lambda row: f"row {index[int(row[1])]}", str(error)),)
+        raise
 
 
 def parts(item, call, what):

@@ -349,6 +349,21 @@ def test_errors_say_what_to_do(data, given, error, text):
         network().fit(**{"verbose": 0, **given(*data)})
 
 
+@pytest.mark.parametrize("kind", ["memmap", "csr", "samples"])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_errors_name_the_row_of_the_data(data, tmp_path, kind, shuffle):
+    x, y = data
+    x[177, 3] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    given = {"memmap": (np.load(tmp_path / "x.npy", mmap_mode="r"), y), "csr": (scipy.sparse.csr_array(x), y),
+             "samples": (Samples(x, y),)}[kind]
+    for split in (0.0, 0.2):
+        with pytest.raises(ValueError, match="nan at row 177, column 3; data must be finite"):
+            network().fit(*given, shuffle=shuffle, validation_split=split, batch_size=10, verbose=0)
+    with pytest.raises(ValueError, match="nan at row 177"):
+        network().evaluate(*given)
+
+
 def test_errors_name_the_batch(data):
     x, y = data[0].copy(), data[1]
     x[70] = np.nan
