@@ -632,13 +632,13 @@ class Training:
         >>> model.predict([[1, 2, 3]])
         array([[6., 6.]], dtype=float32)
         """
+        if batch_size is not None:
+            batch_size = integer("predict", "batch_size", batch_size, at_least=1)
         plan = self._plan
         if plan is not None:
             out = plan.predict_fast(x)
             if out is not None:
                 return out
-        if batch_size is not None:
-            batch_size = integer("predict", "batch_size", batch_size, at_least=1)
         if is_stream(x):
             return streams.predict(self, x, batch_size or INFERENCE_BATCH)
         with Unbuild(self):

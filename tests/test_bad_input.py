@@ -309,8 +309,8 @@ def test_class_weights_need_classes():
 @pytest.mark.parametrize("call", ["evaluate", "predict"])
 def test_bad_batch_sizes(call):
     x, y = x_and()
-    arguments = (x, y) if call == "evaluate" else (x.astype(np.int64),)
-    for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError)):
+    arguments = (x, y) if call == "evaluate" else (x.astype(np.float32),)
+    for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("a", TypeError)):
         refuses(model_with(), lambda model, bad=bad: getattr(model, call)(*arguments, batch_size=bad), error,
                 "batch_size")
 
