@@ -107,7 +107,7 @@ def export_c(model: Model, path: PathLike, name: str | None = None,
     separate = weights == "file" or (weights == "auto" and source.weight_bytes > LARGE)
     header = f"{os.path.basename(base)}.h"
     files = {base + ".h": source.header(separate, os.path.basename(base)), path: source.text(separate, header)}
-    files = {file: [text.encode("ascii")] for file, text in files.items()}
+    files = {file: [text.encode("utf-8", "surrogateescape")] for file, text in files.items()}
     if separate:
         files = {base + ".bin": [array.astype(array.dtype.newbyteorder("<")) for array in source.arrays]} | files
     for file, pieces in files.items():

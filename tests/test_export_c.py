@@ -215,7 +215,8 @@ def test_large_weights_go_into_a_file(tmp_path, rng):
     assert [os.path.basename(file) for file in small] == ["small.c", "small.h"]
 
 
-@pytest.mark.parametrize("file, name", [("my net-2.c", "my_net_2"), ("2.c", "net_2"), ("_x.c", "net__x")])
+@pytest.mark.parametrize("file, name", [("my net-2.c", "my_net_2"), ("2.c", "net_2"), ("_x.c", "net__x"),
+                                        ("ü.c", "net__")])
 def test_names(file, name, tmp_path):
     nf.export_c(mlp(), tmp_path / file)
     assert f"void {name}_predict(" in (tmp_path / file).read_text()
