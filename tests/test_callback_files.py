@@ -121,6 +121,17 @@ def test_table_goes_on(data, tmp_path):
     assert path.read_text().startswith("epoch,loss,mae\n0,")
 
 
+def test_table_whose_last_line_has_no_end(data, tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss,mae\n0,1.5,2.5")
+    network().fit(*data, epochs=2, initial_epoch=1, callbacks=CSVLogger(path, append=True), verbose=0)
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["epoch,loss,mae", "0,1.5,2.5"] and lines[2].startswith("1,") and len(lines) == 3
+    path.write_text("")
+    network().fit(*data, epochs=2, callbacks=CSVLogger(path, append=True), verbose=0)
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["epoch", "0", "1"]
+
+
 def test_table_is_closed_whatever_happens(data, tmp_path):
     logger = CSVLogger(tmp_path / "log.csv")
 

@@ -46,12 +46,15 @@ class CSVLogger(Callback):
         self._columns: list[str] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._columns = None
+        lines = []
         if self.append and os.path.exists(self.path):
             with open(self.path, newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file, delimiter=self.separator), None)
+                lines = file.readlines()
+        self._columns = next(csv.reader(lines, delimiter=self.separator), None)
         # Opened before the first epoch, so that a path that cannot be written to is known before hours of training.
         self._file = open(self.path, "a" if self.append else "w", newline="", encoding="utf-8")
+        if lines and not lines[-1].endswith("\n"):
+            self._file.write("\n")
         self._rows = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
