@@ -775,7 +775,7 @@ def model_seed(who, seed):
 def model_dtype(owner, dtype):
     """The NumPy dtype for "float32" or "float64"."""
     try:
-        return DTYPES[dtype if isinstance(dtype, str) else np.dtype(dtype).name]
+        return DTYPES[dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name]
     except (KeyError, TypeError):
         raise ValueError(f"{owner}: dtype must be 'float32' or 'float64', got {dtype!r}") from None
 

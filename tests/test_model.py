@@ -366,6 +366,12 @@ def test_functions_cannot_be_written_down():
         model.get_compile_config()
 
 
+@pytest.mark.parametrize("dtype", [None, "float16", np.int32, "f4"])
+def test_a_dtype_that_is_none_of_ours(dtype):
+    with pytest.raises(ValueError, match="Sequential: dtype must be 'float32' or 'float64', got"):
+        nf.Sequential([nf.Dense(2)], input_shape=(3,), dtype=dtype)
+
+
 def test_the_optimizer_state_goes_out_and_in(rng):
     x, y = data(rng)
     one, two = small(), small()
