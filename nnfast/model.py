@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ from .summary import plan_text, summary_text
 from .training import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import DTypeLike
 
@@ -220,7 +221,7 @@ class Model(Training, Derivatives):
 
     @class_names.setter
     def class_names(self, names: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
-        if isinstance(names, dict):
+        if isinstance(names, Mapping):
             names = {output: text_list(own) for output, own in names.items()}
         elif names is not None:
             names = text_list(names)
@@ -345,7 +346,7 @@ class Model(Training, Derivatives):
         array([[3.5, 4.5]], dtype=float32)
         """
         graph = self._built()
-        if isinstance(weights, (str, bytes, dict)) or not hasattr(weights, "__len__"):
+        if isinstance(weights, (str, bytes, Mapping)) or not hasattr(weights, "__len__"):
             raise TypeError(f"set_weights: expected a list of arrays, got {type(weights).__name__}; a dict goes to "
                             "set_parameters")
         if len(weights) != len(graph.parameters):
@@ -391,7 +392,7 @@ class Model(Training, Derivatives):
     def _checked(self, arrays, what):
         """Arrays by parameter name as fresh arrays of the model's dtype."""
         graph = self._built()
-        if not isinstance(arrays, dict):
+        if not isinstance(arrays, Mapping):
             raise TypeError(f"{what}: expected a dict of parameter name to array, got {type(arrays).__name__}")
         new = {}
         for name, array in arrays.items():
@@ -514,7 +515,7 @@ class Model(Training, Derivatives):
         if steps >= 2**62:
             raise ValueError(f"set_optimizer_state: iterations must be below 2**62, got {steps}")
         plan = self._require_plan()
-        if not isinstance(state, dict):
+        if not isinstance(state, Mapping):
             raise TypeError(f"set_optimizer_state: expected a dict, got {type(state).__name__}")
         graph, slots = self._graph, plan.optimizer_slots()
         names = [parameter.name for parameter in graph.parameters if parameter.spec.kind != "state"]

@@ -17,6 +17,7 @@ import itertools
 import re
 import threading
 import time
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def is_stream(x):
     """Whether `x` is read while training, and not an array, a frame, or a list or dict of them."""
     if isinstance(x, np.memmap) or hasattr(x, "tocsr"):
         return True
-    if isinstance(x, (np.ndarray, list, tuple, dict, str, bytes, set)) or hasattr(x, "__array__"):
+    if isinstance(x, (np.ndarray, list, tuple, Mapping, str, bytes, set)) or hasattr(x, "__array__"):
         return False
     if hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "__array_interface__"):
         return False
@@ -334,7 +335,7 @@ def stack(values, n):
         return None
     if n > 1 and isinstance(first, (tuple, list)) and len(first) == n:
         return [stack([value[i] for value in values], 1) for i in range(n)]
-    if isinstance(first, dict):
+    if isinstance(first, Mapping):
         return {name: stack([value[name] for value in values], 1) for name in first}
     arrays = [np.asarray(value) for value in values]
     for i, a in enumerate(arrays):
@@ -359,7 +360,7 @@ def predict(model, x, batch_size):
         inputs = (only_x(batch) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))
     with contextlib.closing(Ahead(inputs)) as blocks:
         for block in blocks:
-            outputs = model.predict(as_numbers(block, "x") if not isinstance(block, (list, dict)) else block,
+            outputs = model.predict(as_numbers(block, "x") if not isinstance(block, (list, Mapping)) else block,
                                     batch_size)
             results.append(outputs if isinstance(outputs, list) else [outputs])
     if not results:

@@ -58,9 +58,9 @@ ArrayLike: TypeAlias = _HasArray | Sequence[Any]
 #: the same, or a SciPy sparse matrix
 MatrixLike: TypeAlias = ArrayLike | _Sparse
 #: arrays for the inputs or outputs of a model: one, a list, or a dict by name
-Data: TypeAlias = MatrixLike | Mapping[str, Any]
-#: `Data`, or what is read while training: data sets, batches, functions that return batches
-Source: TypeAlias = Data | _Samples | Iterable[Any] | Callable[[], Iterable[Any]]
+Data: TypeAlias = ArrayLike | Mapping[str, Any]
+#: `Data`, a SciPy sparse matrix, or what else is read while training: data sets, batches, functions that return batches
+Source: TypeAlias = Data | _Sparse | _Samples | Iterable[Any] | Callable[[], Iterable[Any]]
 
 #: the shape of one sample, without the batch axis
 Shape: TypeAlias = tuple[int, ...]

@@ -4,6 +4,7 @@ import gc
 import json
 import pickle
 import weakref
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -406,6 +407,24 @@ def test_a_bad_optimizer_state_changes_nothing(rng):
     assert model.iterations == steps
     for name, value in model.optimizer_state().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_any_mapping_will_do(rng):
+    x, y = data(rng)
+    one, two = small(), small()
+    for model, kind in ((one, dict), (two, MappingProxyType)):
+        model.compile("adam", "cross_entropy")
+        model.set_parameters(kind({name: value + 1 for name, value in model.parameters.items()}))
+        model.apply_gradients(kind(model.gradients(x, y)[1]))
+        model.set_optimizer_state(kind({name: value + 1 for name, value in model.optimizer_state().items()}), 3)
+        model.train_on_batch(x, y)
+        names = [str(i) for i in range(model.output_shape[0])]
+        model.class_names = kind({model.output_names[0]: names})
+        assert model.class_names == {model.output_names[0]: names}
+        with pytest.raises(TypeError, match="a dict goes to set_parameters"):
+            model.set_weights(kind(model.parameters))
+    for a, b in zip(one.get_weights(), two.get_weights()):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("optimizer, slot", [

@@ -2,6 +2,7 @@
 
 import pickle
 import warnings
+from types import MappingProxyType
 
 import joblib
 import numpy as np
@@ -251,7 +252,7 @@ def test_labels_that_do_not_exclude_each_other(digits):
 def test_class_weight_is_sample_weight(names):
     x, y = names
     weights = np.where(y == "one", 3.0, 1.0)
-    a = NNClassifier((8,), class_weight={"one": 3.0}, **SHORT).fit(x, y)
+    a = NNClassifier((8,), class_weight=MappingProxyType({"one": 3.0}), **SHORT).fit(x, y)
     b = NNClassifier((8,), **SHORT).fit(x, y, weights)
     np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(x))
     balanced = NNClassifier((8,), class_weight="balanced", **SHORT).fit(x, y)

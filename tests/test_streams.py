@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -152,7 +153,7 @@ def test_samples_of_nested_lists(rng):
         np.testing.assert_array_equal(other.predict(given, batch_size=size), model.predict(x))
 
 
-@pytest.mark.parametrize("kind", ["scalars", "scalar and array", "lists", "dict"])
+@pytest.mark.parametrize("kind", ["scalars", "scalar and array", "lists", "dict", "mapping"])
 def test_samples_of_several_inputs_and_outputs(kind, rng):
     a, b = rng.standard_normal((20, 2)), rng.standard_normal((20, 2))
     labels, values = rng.integers(0, 3, 20), rng.standard_normal(20)
@@ -170,6 +171,8 @@ def test_samples_of_several_inputs_and_outputs(kind, rng):
         "scalar and array": [((a[i], b[i]), (labels[i], values[i:i + 1])) for i in range(20)],
         "lists": [[[a[i].tolist(), b[i].tolist()], [int(labels[i]), [values[i]]]] for i in range(20)],
         "dict": [({"a": a[i], "b": b[i]}, {"policy": labels[i], "value": values[i]}) for i in range(20)],
+        "mapping": [(MappingProxyType({"a": a[i], "b": b[i]}), MappingProxyType({"policy": labels[i], "value": v}))
+                    for i, v in enumerate(values)],
     }[kind]
     given = Samples([x for x, _ in samples], [y for _, y in samples])
     model, other = made(), made()
@@ -373,6 +376,9 @@ def test_errors_name_the_batch(data):
         network().fit(Samples(x, y), batch_size=32, shuffle=False, verbose=0)
 
 
-def test_what_is_a_stream(data, mapped):
+def test_what_is_a_stream(data, mapped, tmp_path):
+    np.savez(tmp_path / "x.npz", x=data[0])
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert not is_stream(arrays) and not is_stream(MappingProxyType({"a": data[0]}))
     assert not any(map(is_stream, (data[0], [1, 2], {"a": data[0]}, "text", 3, None, np.ma.array([1.0]))))
     assert all(map(is_stream, (mapped, Samples(*data), Loader(*data), batches(*data), lambda: None)))

@@ -38,6 +38,12 @@ class Halving(nf.schedules.Schedule):
         return np.asarray(self.initial * 0.5 ** (t // self.steps))
 
 
+class Matrix:
+    """As a sparse one of SciPy's."""
+
+    def tocsr(self) -> Any: ...
+
+
 def log_cosh(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
     d = y_pred - y_true
     return np.log(np.cosh(d)).sum(axis=1), np.tanh(d)
@@ -179,6 +185,9 @@ def mistakes(model: nf.Model, x: Array, y: Array) -> None:
     model.fit(x, y, verbose=3)  # error: arg-type
     model.fit(x, y, callbacks=[print])  # error: list-item
     model.fit(x, y, augment=nf.Dropout(0.1))  # error: arg-type
+    model.fit(Matrix(), y)
+    model.train_on_batch(Matrix(), y)  # error: arg-type
+    model.gradients(Matrix(), y)  # error: arg-type
     model.predit(x)  # error: attr-defined
     model.evaluate(x, y)["loss"].upper()  # error: attr-defined
     model.predict(x).argmx()  # error: union-attr

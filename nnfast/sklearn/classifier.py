@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -222,7 +223,8 @@ class NNClassifier(ClassifierMixin, Network):
         if self.class_weight is None:
             return weight
         names = y if y.ndim == 2 else self.classes_[y]
-        factors = compute_sample_weight(self.class_weight, names)
+        given = dict(self.class_weight) if isinstance(self.class_weight, Mapping) else self.class_weight
+        factors = compute_sample_weight(given, names)
         if not (np.isfinite(factors) & (factors >= 0)).all():
             raise ValueError(f"NNClassifier: class_weight must be finite and not negative, got {self.class_weight}")
         return factors if weight is None else weight * factors
