@@ -113,6 +113,7 @@ class Stream:
         if sums is None:
             raise ValueError("fit: the data gave no batch in this epoch; a generator is used up after one pass: give a "
                              "function that returns a new one, fit(lambda: batches(), epochs=...)")
+        check_total(sums, "fit")
         run.params["steps"] = step
         return sums
 
@@ -126,6 +127,7 @@ class Stream:
                 sums = add_totals(sums, plan.evaluate(xs, ys, weight, min(batch_size, len(xs[0]))))
         if sums is None:
             raise ValueError("evaluate: the data gave no batch; a generator is used up after one pass")
+        check_total(sums, "evaluate")
         return sums
 
     def block_rows(self, batch_size):
@@ -318,6 +320,12 @@ def naming_rows(index):
     except (TypeError, ValueError) as error:
         error.args = (re.sub(r"\brow (\d+)", lambda row: f"row {index[int(row[1])]}", str(error)),)
         raise
+
+
+def check_total(sums, call):
+    """Data in which no sample counts have no mean; not all weights are known before they are read."""
+    if sums["weight"] == 0:
+        raise ValueError(f"{call}: sample_weight: all weights are zero")
 
 
 def parts(item, call, what):

@@ -98,7 +98,11 @@ def test_weights_that_are_all_zero(data, mapped):
     zeros = np.zeros(203)
     for call in (lambda model: model.fit(mapped, y, validation_data=(mapped, y, zeros), verbose=0),
                  lambda model: model.fit(mapped, y, class_weight={0: 0.0, 1: 0.0, 2: 0.0}, verbose=0),
-                 lambda model: model.evaluate(mapped, y, sample_weight=zeros)):
+                 lambda model: model.evaluate(mapped, y, sample_weight=zeros),
+                 lambda model: model.fit(Samples(*data, zeros), verbose=0),
+                 lambda model: model.evaluate(Samples(*data, zeros)),
+                 lambda model: model.fit(batches(*data, zeros), verbose=0),
+                 lambda model: model.fit(*data, validation_data=Samples(*data, zeros), verbose=0)):
         with pytest.raises(ValueError, match="all weights are zero"):
             call(network())
 
