@@ -8,6 +8,7 @@ Every error names the array, what came and what was expected.
 """
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def as_numbers(data, what):
             if np.ma.is_masked(data):
                 raise TypeError(f"{what}: masked arrays are not supported, fill the masked entries first")
             data = data.data
-        if data is None or isinstance(data, (str, bytes, dict, set)) or hasattr(data, "tocsr") or is_read(data):
+        if data is None or isinstance(data, (str, bytes, Mapping, set)) or hasattr(data, "tocsr") or is_read(data):
             hint = "; call .toarray() on sparse matrices" if hasattr(data, "tocsr") else ""
             if isinstance(data, str):
                 hint = "; nf.data.csv and nf.data.image_folder read files"
@@ -142,7 +143,7 @@ def locate(place):
 
 def per_name(data, names, what):
     """Split what the user gave into one array per name: the array itself for one, else a list, tuple or dict."""
-    if isinstance(data, dict):
+    if isinstance(data, Mapping):
         if set(data) != set(names):
             raise ValueError(f"{what}: expected a dict with {', '.join(names)}, got {', '.join(map(str, data))}")
         return [data[name] for name in names]
@@ -337,7 +338,7 @@ def apply_class_weight(class_weight, sample_weight, ys, shapes, losses):
         counts = np.bincount(ids, minlength=n_classes)
         present = counts > 0
         factors[present] = len(ids) / (present.sum() * counts[present])
-    elif isinstance(class_weight, dict):
+    elif isinstance(class_weight, Mapping):
         for label, factor in class_weight.items():
             if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < n_classes:
                 raise ValueError(f"class_weight: classes are 0..{n_classes - 1}, got {label!r}")

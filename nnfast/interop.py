@@ -21,6 +21,7 @@ import math
 import os
 import re
 import zipfile
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from .layers import Activation, BatchNorm, Conv1D, Conv2D, Dense, DepthwiseConv2
 from .tensor_file import FileFormatError, Problem, naming, read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from .model import Model
     from .typing import Array, PathLike
@@ -83,7 +84,7 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     """
     if isinstance(state, (str, os.PathLike)):
         state = _tensors(os.fspath(state))
-    elif not isinstance(state, dict):
+    elif not isinstance(state, Mapping):
         raise TypeError(f"from_torch_state_dict: expected a dict of arrays or a path, got {type(state).__name__}")
     modules: dict[str, dict[str, Array]] = {}
     for name, array in state.items():
@@ -243,7 +244,7 @@ def _match(model, modules, mapping, who):
 def _names(nodes, mapping, who):
     """The other library's name for each node."""
     layers = [node.layer.name for node in nodes]
-    if isinstance(mapping, dict):
+    if isinstance(mapping, Mapping):
         if set(mapping) != set(layers):
             raise ValueError(f"{who}: the mapping must name each layer with parameters ({', '.join(layers)}), got "
                              f"{', '.join(map(str, mapping)) or 'none'}")

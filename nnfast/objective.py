@@ -1,7 +1,7 @@
 """What a model is trained for: the loss, weight and metrics of each output, and how totals become figures."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import losses, metrics
 from .configurable import number
@@ -106,7 +106,7 @@ def n_values(shape):
 def per_output(given, names, what):
     """One entry per output from a single entry, a list or a dict."""
     n = 1 if names is None else len(names)
-    if isinstance(given, dict) and not ({"class", "config"} == set(given)):
+    if isinstance(given, Mapping) and not ({"class", "config"} == set(given)):
         if names is None:
             raise ValueError(f"compile: {what} by output name needs a model whose outputs are known; pass one {what}")
         if set(given) != set(names):
@@ -128,7 +128,7 @@ def split_metrics(given, names):
     n = 1 if names is None else len(names)
     if given is None or (isinstance(given, Sequence) and not given):
         return [()] * n
-    if isinstance(given, dict) and set(given) != {"class", "config"}:
+    if isinstance(given, Mapping) and set(given) != {"class", "config"}:
         unknown = [name for name in given if name not in (names or ())]
         if unknown:
             raise ValueError(f"compile: metrics for an unknown output {unknown[0]!r}; outputs: "

@@ -4,6 +4,7 @@ import pickle
 import sys
 import zipfile
 from pathlib import Path
+from types import MappingProxyType
 
 import h5py
 import numpy as np
@@ -69,7 +70,7 @@ def check(model, x, logits):
 def test_logits_of_pytorch(net, dtype):
     state, x, logits = oracle(net)
     model = NETS[net](dtype=dtype)
-    from_torch_state_dict(model, state)
+    from_torch_state_dict(model, MappingProxyType(state))
     check(model, x, logits)
 
 

@@ -427,6 +427,20 @@ def test_any_mapping_will_do(rng):
         np.testing.assert_array_equal(a, b)
 
 
+def test_data_and_settings_in_any_mapping(rng, tmp_path):
+    x, y = data(rng)
+    one, two = small(), small()
+    np.savez(tmp_path / "x.npz", input=x)
+    for model, kind in ((one, dict), (two, MappingProxyType)):
+        output = model.output_names[0]
+        model.compile("adam", kind({output: "cross_entropy"}), metrics=kind({output: ["accuracy"]}),
+                      loss_weights=kind({output: 0.5}))
+        model.fit(kind({"input": x}), kind({output: y}), class_weight=kind({0: 2.0}), verbose=0)
+        np.testing.assert_array_equal(model.predict(kind({"input": x})), model.predict(x))
+    with np.load(tmp_path / "x.npz") as arrays:
+        np.testing.assert_array_equal(two.predict(arrays), one.predict(x))
+
+
 @pytest.mark.parametrize("optimizer, slot", [
     ("adam", "v"), ("adamw", "v"), ("rmsprop", "square_average"), ("adagrad", "sum"),
 ])
