@@ -34,6 +34,7 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ._core.augment import Recipe
@@ -271,7 +272,7 @@ def get(identifier: str | Augmentation | type[Augmentation] | Config) -> Augment
 
 def lists(augment, names):
     """What `fit` was given as a list of augmentations for each of the inputs called `names`."""
-    if isinstance(augment, dict) and set(augment) != {"class", "config"}:
+    if isinstance(augment, Mapping) and set(augment) != {"class", "config"}:
         unknown = [name for name in augment if name not in names]
         if unknown:
             raise ValueError(f"fit: augment names an unknown input {unknown[0]!r}; inputs: {', '.join(names)}")

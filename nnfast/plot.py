@@ -10,6 +10,7 @@ matplotlib is imported when the first picture is drawn.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .configurable import boolean, integer
 from .layout import channels_last
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from .model import Model
     from .optimize import Descent
@@ -61,7 +62,7 @@ def history(record: History | Model | Mapping[str, Sequence[float]], keys: str |
     """
     if isinstance(record, History):
         epochs, figures = record.epoch, record.history
-    elif isinstance(record, dict):
+    elif isinstance(record, Mapping):
         epochs, figures = None, record
     elif isinstance(own := getattr(record, "history", None), History):
         epochs, figures = own.epoch, own.history

@@ -1,6 +1,7 @@
 """Augmentation: each operation against a few lines of NumPy fed with the same random numbers, and training with it."""
 import math
 import pickle
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -539,7 +540,8 @@ def test_several_inputs(rng):
     assert_same_bits(seen[0].take(), images)
     np.testing.assert_allclose(seen[1].take(), vectors, atol=1e-6)
 
-    model.fit(x, y, batch_size=9, shuffle=False, verbose=0, augment={"vector": Mixup(1.0)})
+    model.fit(x, y, batch_size=9, shuffle=False, verbose=0,
+              augment=MappingProxyType({"vector": Mixup(1.0)}))
     parts = [mixing(1.0, 9, 1, b) for b in range(9)]
     for rows, given in zip(seen, x):
         expected = [share * given[b] + (1 - share) * given[other] for b, (other, share) in enumerate(parts)]

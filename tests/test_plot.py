@@ -1,6 +1,7 @@
 """Pictures: what is drawn is what was given, on the axes asked for, without a display."""
 import os
 import sys
+from types import MappingProxyType
 
 import matplotlib
 import numpy as np
@@ -111,7 +112,7 @@ def test_without_matplotlib_the_error_says_what_to_install(monkeypatch):
 
 def test_history(cnn):
     model, _, _, history, _ = cnn
-    for record in (history, model, history.history):
+    for record in (history, model, history.history, MappingProxyType(history.history)):
         ax = nf.plot.history(record, keys=["loss", "accuracy"])
         assert [line.get_label() for line in ax.lines] == ["loss", "val_loss", "accuracy", "val_accuracy"]
         for line in ax.lines:
