@@ -55,7 +55,7 @@ STATUS = ("ok", "loss", "gradient")
 
 cdef enum:
     AHEAD = 2048            # bytes of the rows after the one that is read
-    SCANNED = 8             # numbers whose maximum is found in the time that one of a gradient takes to be measured
+    SCANNED = 16            # numbers whose maximum is found in the time that one of a gradient takes to be measured
 
 
 cdef inline bint shared_among(const Node *node, Py_ssize_t batch, int team) noexcept nogil:
