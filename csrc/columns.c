@@ -4,6 +4,7 @@
  * the one before, and rows are read from end to end. The rows that are left are added one by one. So a column's bits do
  * not depend on the columns beside it.
  */
+
 /* n lanes at p, mostly all of them. */
 #undef AT
 #undef PUT

@@ -65,14 +65,19 @@ def test_predict_needs_no_targets(animals, trained, tmp_path, capsys):
     assert answers[7]["row"] == 12 and isinstance(answers[7]["p(cat)"], float)
 
 
-def test_ctrl_c_saves_what_was_reached(animals, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Ctrl-C at the end of every `fit`."""
     fit = nf.Model.fit
 
-    def interrupted(model, *arguments, **settings):
+    def fit_and_interrupt(model, *arguments, **settings):
         fit(model, *arguments, **settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nf.Model, "fit", interrupted)
+    monkeypatch.setattr(nf.Model, "fit", fit_and_interrupt)
+
+
+def test_ctrl_c_saves_what_was_reached(interrupted, animals, tmp_path, capsys):
     out = tmp_path / "a.safetensors"
     code, text, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--out",
                           out, "--epochs", "2", "--quiet")
@@ -151,14 +156,7 @@ def test_train_several_numbers_of_different_size(tmp_path, capsys, rng):
     assert 0.5 < report["figures"]["mae"] / figures["mae"] < 2
 
 
-def test_ctrl_c_saves_numbers_in_their_units(tmp_path, capsys, monkeypatch, rng):
-    fit = nf.Model.fit
-
-    def interrupted(model, *arguments, **settings):
-        fit(model, *arguments, **settings)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(nf.Model, "fit", interrupted)
+def test_ctrl_c_saves_numbers_in_their_units(interrupted, tmp_path, capsys, rng):
     x, out = rng.standard_normal((90, 2)), tmp_path / "m.safetensors"
     np.savez(tmp_path / "d.npz", x=x, y=1e6 + x[:, 0])
     assert run(capsys, "train", tmp_path / "d.npz", "--out", out, "--epochs", "3", "--quiet")[0] == 130
