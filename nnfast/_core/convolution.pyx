@@ -24,7 +24,7 @@ from nnfast._core.kernel_gradient cimport (
 from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
 from nnfast._core.memory cimport Borrowed, address, aligned, borrow, give_back, nn_allocate, nn_release
-from nnfast._core.node cimport Context, Node, Tile, Value
+from nnfast._core.node cimport CHUNK_BYTES, Context, Node, Tile, Value
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_flush_subnormals, nn_restore_subnormals, nn_team_size,
 )
@@ -245,6 +245,13 @@ cdef void free_kernels(Convolution *c) noexcept:
         nn_release(c.transformed, transformed_bytes(c))
     if c.transformed_flipped != NULL:
         nn_release(c.transformed_flipped, transformed_bytes(c))
+
+
+cdef bint takes_few(const Node *node) noexcept:
+    """Whether a few samples at a time take no longer than all at once: not if each time a large kernel is read again, nor
+    by Winograd's blocks of tiles, which go through the samples."""
+    cdef const Convolution *c = <const Convolution *>node.extra
+    return not c.winograd and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
 
 
 cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part, int team) noexcept nogil:

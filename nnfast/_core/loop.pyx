@@ -5,7 +5,9 @@ Design:
 1. Samples do not see each other forward and backward, so every thread runs the program on its own rows of the batch and
    no thread waits, except around what concerns the whole batch: statistics of a normalization, layers whose weights
    are so many that the threads share them, and Python layers, which thread 0 runs. Where samples do not divide well among
-   the threads (3 on 2, or fewer than there are threads), they share the pixels of convolutions.
+   the threads (3 on 2, or fewer than there are threads), they share the pixels of convolutions. Operations on images take
+   a few samples at a time through all of them up to the next barrier or dense layer: what one writes the next reads from
+   L2. Large kernels, dense layers and Winograd's convolutions take all rows at once.
 2. One barrier later the parameters' gradients are computed, tile by tile. A tile belongs to one thread, which updates
    its parameters at once, while tile and weights are in L1. A second barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
@@ -27,8 +29,9 @@ from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_prefetch, table
 from nnfast._core.network cimport (
-    BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, FORWARD, LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD,
-    Instruction, Job, Network, Report, Slice, Source, Status,
+    AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, LEAVE, LOSS,
+    OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Network, Report,
+    Slice, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
@@ -65,6 +68,10 @@ cdef inline bint shared_among(const Node *node, Py_ssize_t batch, int team) noex
     return 5 * batch < 4 * team * most and node.work * batch >= team * WORK_TO_SHARE
 
 
+cdef inline const Pass *pass_of(const Node *nodes, const Instruction *instruction) noexcept nogil:
+    return &nodes[instruction.at].forward if instruction.action < BACKWARD else &nodes[instruction.at].backward
+
+
 cdef inline void gather_input(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i,
                               Py_ssize_t b, char *to) noexcept nogil:
     """Row b of input i, as it is trained with but for mixup."""
@@ -89,21 +96,20 @@ cdef class Loop(Network):
         cdef const double *weight = NULL
         cdef Node *node
         cdef Head *head
-        cdef double bound
         if self.job.weight != NULL:
             weight = self.sample_weight
         while instruction.at >= 0:
-            if instruction.action == FORWARD:
+            if instruction.count > 0:
+                self._walk(instruction, ctx, lo, hi, tid, team)
+                instruction += instruction.count
+                continue
+            if instruction.action == TEAM_FORWARD:
                 node = &self.nodes[instruction.at]
-                self._pass(node, &node.forward, ctx, lo, hi, tid, team)
-            elif instruction.action == BACKWARD:
+                node.forward.team(node, ctx, tid, team)
+            elif instruction.action == TEAM_BACKWARD:
                 node = &self.nodes[instruction.at]
                 if node.output.dy != NULL:
-                    self._pass(node, &node.backward, ctx, lo, hi, tid, team)
-                    if self.bounded and self.job.update and node.gradient != NULL and lo < hi:
-                        bound = node.bound(node, ctx, lo, hi)
-                        # nan, of inf * 0, must not be forgotten at the next comparison.
-                        self.reports[tid].bound = max(self.reports[tid].bound, bound if bound < INFINITY else INFINITY)
+                    node.backward.team(node, ctx, tid, team)
             elif instruction.action == LOSS:
                 head = &self.heads[instruction.at]
                 if head.loss != CUSTOM_LOSS:
@@ -126,19 +132,53 @@ cdef class Loop(Network):
                 nn_flush_subnormals()
             instruction += 1
 
-    cdef void _pass(self, const Node *node, const Pass *p, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid,
+    cdef void _walk(self, const Instruction *first, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid,
                     int team) noexcept nogil:
-        """A node's part of the program: on rows lo..hi, or together with the other threads."""
-        if p.team == NULL or (p.rows != NULL and not shared_among(node, ctx.batch, team)):
-            p.rows(node, ctx, lo, hi)
+        """Passes one behind the other on rows lo..hi; where that is worth while, a few samples at a time."""
+        cdef Py_ssize_t n = hi - lo, parts = 1, part, i
+        if first.samples > 0 and not self._is_shared(first, ctx.batch, team):
+            parts = max(1, (n + first.samples - 1) // first.samples)
+        for part in range(parts):
+            for i in range(first.count):
+                self._pass(first + i, ctx, lo + n * part // parts, lo + n * (part + 1) // parts, tid, team)
+
+    cdef bint _is_shared(self, const Instruction *first, Py_ssize_t batch, int team) noexcept nogil:
+        """Whether the threads are to wait for each other within one of some passes."""
+        cdef Py_ssize_t i
+        for i in range(first.count):
+            if pass_of(self.nodes, first + i).team != NULL and shared_among(&self.nodes[first[i].at], batch, team):
+                return True
+        return False
+
+    cdef void _pass(self, const Instruction *instruction, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid,
+                    int team) noexcept nogil:
+        """A node's pass, or what comes before or after all threads' parts in it, on rows lo..hi. Where the threads share
+        the pixels of few samples: together with the others."""
+        cdef const Node *node = &self.nodes[instruction.at]
+        cdef const Pass *p = pass_of(self.nodes, instruction)
+        cdef Action action = instruction.action
+        cdef double bound
+        if action >= BACKWARD and node.output.dy == NULL:
             return
-        if p.before != NULL:
+        if action == BEFORE_FORWARD or action == BEFORE_BACKWARD:
             p.before(node, ctx, lo, hi)
-        nn_barrier_wait(&self.barrier, team)
-        p.team(node, ctx, tid, team)
-        nn_barrier_wait(&self.barrier, team)
-        if p.after != NULL:
+            return
+        if action == AFTER_FORWARD or action == AFTER_BACKWARD:
             p.after(node, ctx, lo, hi)
+        elif p.team == NULL or not shared_among(node, ctx.batch, team):
+            p.rows(node, ctx, lo, hi)
+        else:
+            if p.before != NULL:
+                p.before(node, ctx, lo, hi)
+            nn_barrier_wait(&self.barrier, team)
+            p.team(node, ctx, tid, team)
+            nn_barrier_wait(&self.barrier, team)
+            if p.after != NULL:
+                p.after(node, ctx, lo, hi)
+        if action >= BACKWARD and self.bounded and self.job.update and node.gradient != NULL and lo < hi:
+            bound = node.bound(node, ctx, lo, hi)
+            # nan, of inf * 0, must not be forgotten at the next comparison.
+            self.reports[tid].bound = max(self.reports[tid].bound, bound if bound < INFINITY else INFINITY)
 
     cdef void _worker(self, int tid, int team) noexcept nogil:
         cdef Job *job = &self.job

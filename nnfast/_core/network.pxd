@@ -15,9 +15,15 @@ cdef enum:
 
 cdef enum Action:
     PREPARE
-    FORWARD
+    FORWARD                 # on rows
+    BEFORE_FORWARD          # where all threads have parts in a pass: on rows; between two barriers; on rows
+    TEAM_FORWARD
+    AFTER_FORWARD
     LOSS
     BACKWARD
+    BEFORE_BACKWARD
+    TEAM_BACKWARD
+    AFTER_BACKWARD
     PYTHON_FORWARD
     PYTHON_BACKWARD
     PYTHON_LOSS
@@ -27,6 +33,9 @@ cdef enum Action:
 cdef struct Instruction:
     Action action
     Py_ssize_t at           # node or head; -1: the end
+    # Of the first of some passes on rows, one behind the other: how many they are, and how many samples they take
+    # together before the first goes on to the next (0: all).
+    Py_ssize_t count, samples
 
 cdef struct Slice:          # what is summed together, of a shape that does not depend on the number of threads
     Parameter *parameter
@@ -78,7 +87,7 @@ cdef class Network:
     cdef readonly object dtype
     cdef object n_threads_wanted, lock, owner, error, progress, progress_seen
     cdef list value_shapes, node_specs, parameter_specs, functions, _slots
-    cdef dict actions                   # of each program, as (action, node or head)
+    cdef dict actions                   # of each program, as (action, node or head, samples at a time or 0)
     # The values of training, then those of inference: n_values of each, by the numbers of the graph. The nodes of
     # training, n_nodes, then those of inference, n_all_nodes together.
     cdef Value *values
@@ -146,6 +155,9 @@ cdef class Network:
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
+    cdef list _pass_actions(self, Py_ssize_t i, bint forward)
+    cdef bint _is_few(self, object action)
+    cdef Py_ssize_t _bytes_of_sample(self, int action, Py_ssize_t i) noexcept
     cdef int _write_program(self, Instruction **program, object name, list actions) except -1
     cdef int _reserve(self, Py_ssize_t batch, bint inference, bint all_gradients) except -1
     cdef Arena _lay_out_training(self)

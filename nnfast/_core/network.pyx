@@ -25,7 +25,7 @@ from nnfast._core.loss cimport (
     ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, R2, SQUARED, TOP_K, Head, Metric,
 )
 from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
-from nnfast._core.node cimport SOFTMAX, Node, Parameter, Tile, Value, piece_start, pieces
+from nnfast._core.node cimport CHUNK_BYTES, SOFTMAX, Node, Parameter, Pass, Tile, Value, piece_start, pieces
 from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
 from nnfast._core.threads cimport forks, resolve_threads
@@ -42,6 +42,7 @@ cdef enum:
     CACHE_LINE = 64
 
 LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
+ON_ROWS = (FORWARD, BEFORE_FORWARD, AFTER_FORWARD, BACKWARD, BEFORE_BACKWARD, AFTER_BACKWARD)
 METRICS = {"accuracy": ACCURACY, "top_k_accuracy": TOP_K, "binary_accuracy": BINARY_ACCURACY, "mse": SQUARED,
            "mae": ABSOLUTE, "r2": R2}
 
@@ -378,8 +379,17 @@ cdef class Network:
             if self.node_specs[i]["op"] == "python":
                 actions += self._python_actions(PYTHON_FORWARD, i)
             else:
-                actions.append((FORWARD, i))
+                actions += self._pass_actions(i, True)
         return actions
+
+    cdef list _pass_actions(self, Py_ssize_t i, bint forward):
+        cdef const Pass *p = &self.nodes[i].forward if forward else &self.nodes[i].backward
+        whole, before, between, after = (FORWARD, BEFORE_FORWARD, TEAM_FORWARD, AFTER_FORWARD) if forward else (
+            BACKWARD, BEFORE_BACKWARD, TEAM_BACKWARD, AFTER_BACKWARD)
+        if p.rows != NULL:
+            return [(whole, i)]
+        return ([(before, i)] * (p.before != NULL) + [(BARRIER, 0), (between, i), (BARRIER, 0)]
+                + [(after, i)] * (p.after != NULL))
 
     def _python_actions(self, action, at):
         """Thread 0 calls a Python function. Whether it has raised is read behind the second barrier only: behind the first
@@ -401,18 +411,48 @@ cdef class Network:
             if self.node_specs[i]["op"] == "python":
                 actions += self._python_actions(PYTHON_BACKWARD, i)
             else:
-                actions.append((BACKWARD, i))
+                actions += self._pass_actions(i, False)
         return actions
 
     cdef int _write_program(self, Instruction **program, object name, list actions) except -1:
-        self.actions[name] = actions
+        cdef Py_ssize_t first = 0, end, i, size
+        cdef Instruction *to
+        samples = [0] * len(actions)
         free(program[0])
-        program[0] = <Instruction *>table(len(actions) + 1, sizeof(Instruction))
+        program[0] = to = <Instruction *>table(len(actions) + 1, sizeof(Instruction))
         for i, (action, at) in enumerate(actions):
-            program[0][i].action = action
-            program[0][i].at = at
-        program[0][len(actions)].at = -1        # the end
+            to[i].action = action
+            to[i].at = at
+        to[len(actions)].at = -1        # the end
+        while first < len(actions):
+            end, size = first, 0
+            while (end < len(actions) and actions[end][0] in ON_ROWS
+                   and self._is_few(actions[end]) == self._is_few(actions[first])):
+                size += self._bytes_of_sample(to[end].action, to[end].at)
+                end += 1
+            to[first].count = end - first
+            if end - first > 1 and self._is_few(actions[first]):
+                to[first].samples = max(1, CHUNK_BYTES // max(size, 1))
+            for i in range(first, end):
+                samples[i] = to[first].samples
+            first = max(end, first + 1)
+        self.actions[name] = [(*action, number) for action, number in zip(actions, samples)]
         return 0
+
+    cdef bint _is_few(self, object action):
+        return self.nodes[<Py_ssize_t>action[1]].few
+
+    cdef Py_ssize_t _bytes_of_sample(self, int action, Py_ssize_t i) noexcept:
+        """What a pass on rows reads and writes, but for what the one before it has just written."""
+        cdef const Node *node = &self.nodes[i]
+        cdef Py_ssize_t numbers = 0, j
+        if action in (FORWARD, AFTER_FORWARD):
+            numbers = node.output.ld
+        elif action != BEFORE_FORWARD:
+            numbers = node.output.ld if node.rereads_output else 0
+            for j in range(node.n_inputs):
+                numbers += node.inputs[j].ld * ((action != BEFORE_BACKWARD) + node.rereads_input)
+        return numbers * self.k.real_size
 
     # ---------------------------------------------------------------- the memory of a batch
 

@@ -115,10 +115,12 @@ cdef struct Node:
     int activation          # index in csrc/nnfast.h, or SOFTMAX
     double alpha
     double work             # multiply-adds of a sample, forward
+    bint few                # a few samples at a time take no longer than all at once
     bint fused              # the loss computes the activation and its derivative
     Py_ssize_t outer        # rows in a sample: dense and softmax work on the last axis, concatenate on blocks
     double rate             # dropout
     uint64_t layer          # dropout: the layer's own random numbers
 
 cdef enum:
+    CHUNK_BYTES = 262144    # what passes read and write of some samples before they go on to others: half of a small L2
     SOFTMAX = 100           # an activation over the row, not elementwise

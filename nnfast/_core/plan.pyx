@@ -16,10 +16,9 @@ from nnfast._core.loop cimport Loop
 from nnfast._core.loss cimport Head
 from nnfast._core.memory cimport address
 from nnfast._core.network cimport (
-    BACKWARD, BARRIER, FORWARD, LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, Instruction, Job,
-    Source, Status,
+    AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, FORWARD, LEAVE, LOSS, OK, PREPARE,
+    PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Source, Status,
 )
-from nnfast._core.node cimport Pass
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, resolve_threads
 
@@ -36,16 +35,19 @@ SOURCES = {"f": 0, "d": 1, "B": 2}      # by dtype.char, in the order of csrc/nn
 # What the threads take shares of, and what they do.
 ACTIONS = {
     PREPARE: ("panels of kernels", "prepare"),
-    FORWARD: ("samples", "forward"), LOSS: ("samples", "loss"), BACKWARD: ("samples", "backward"),
+    FORWARD: ("samples", "forward"), AFTER_FORWARD: ("samples", "forward"), LOSS: ("samples", "loss"),
+    BACKWARD: ("samples", "backward"), AFTER_BACKWARD: ("samples", "backward"),
     PYTHON_FORWARD: ("one thread", "forward"), PYTHON_BACKWARD: ("one thread", "backward"),
     PYTHON_LOSS: ("one thread", "loss"),
 }
-# The same of nodes that all threads run together: before, between and after two barriers.
-TEAM_ACTIONS = {
-    ("batch_norm", FORWARD): (("samples", "sums"), ("channels", "statistics"), ("samples", "forward")),
-    ("batch_norm", BACKWARD): (("samples", "sums of gradients"), ("channels", "gradients"), ("samples", "backward")),
-    ("dense", FORWARD): (None, ("blocks of outputs", "forward"), ("samples", "softmax")),
-    ("dense", BACKWARD): (("samples", "activation's gradient"), ("blocks of inputs", "backward"), None),
+# The same of what belongs to one operation.
+OPERATIONS = {
+    ("batch_norm", BEFORE_FORWARD): ("samples", "sums"), ("batch_norm", TEAM_FORWARD): ("channels", "statistics"),
+    ("batch_norm", BEFORE_BACKWARD): ("samples", "sums of gradients"),
+    ("batch_norm", TEAM_BACKWARD): ("channels", "gradients"),
+    ("dense", TEAM_FORWARD): ("blocks of outputs", "forward"), ("dense", AFTER_FORWARD): ("samples", "softmax"),
+    ("dense", BEFORE_BACKWARD): ("samples", "activation's gradient"),
+    ("dense", TEAM_BACKWARD): ("blocks of inputs", "backward"),
 }
 
 
@@ -408,15 +410,16 @@ cdef class Plan(Loop):
         return rows
 
     def stages(self, program):
-        """What threads do between two barriers, in order: whose shares they take, and a list of (what, node or output)."""
-        stages, stage = [], []
+        """What threads do, in order: whose shares they take, and a list of (what, node or output). "samples": each walks
+        through the list with all of its own; "4 samples": with four at a time. Between other stages is a barrier."""
+        stages = []
+        barrier = True
         for by, what, name in self._steps(program):
+            if by is not None and (barrier or stages[len(stages) - 1][0] != by):
+                stages.append((by, []))
             if by is not None:
-                stage.append((what, name))
-                shared = by
-            elif stage:
-                stages.append((shared, stage))
-                stage = []
+                stages[len(stages) - 1][1].append((what, name))
+            barrier = by is None
         if program == "training" and self.n_tiles:
             trained = [("gradient and update", spec["name"]) for spec in self.parameter_specs if spec["trainable"]]
             stages.append(("tiles of parameters", trained))
@@ -424,24 +427,18 @@ cdef class Plan(Loop):
 
     def _steps(self, program):
         """(by, what, name of a node or an output) one after another; by is None for a barrier."""
-        cdef Py_ssize_t i
-        cdef Pass *p
         nodes = [spec["name"] for spec in self.node_specs]
         barrier = (None, None, None)
         steps = []
-        for action, at in self.actions[program]:
-            i = at
-            p = &self.nodes[i].forward if action == FORWARD else &self.nodes[i].backward
+        for action, at, samples in self.actions[program]:
             if action in (BARRIER, LEAVE):
                 steps.append(barrier)
             elif action in (LOSS, PYTHON_LOSS):
-                steps.append((*ACTIONS[action], self.output_names[i]))
-            elif action in (FORWARD, BACKWARD) and p.rows == NULL:
-                before, between, after = TEAM_ACTIONS[self.node_specs[i]["op"], action]
-                left_out = self.nodes[i].fused and program in ("training", "evaluation")    # the loss's part
-                steps += [(*before, nodes[i])] if p.before != NULL and not left_out else []
-                steps += [barrier, (*between, nodes[i]), barrier]
-                steps += [(*after, nodes[i])] if p.after != NULL and not left_out else []
-            else:
-                steps.append((*ACTIONS[action], nodes[i]))
+                steps.append((*ACTIONS[action], self.output_names[at]))
+            elif not (action in (AFTER_FORWARD, BEFORE_BACKWARD) and program in ("training", "evaluation")
+                      and self.nodes[<Py_ssize_t>at].fused):        # the loss's part
+                by, what = OPERATIONS.get((self.node_specs[at]["op"], action)) or ACTIONS[action]
+                if samples:
+                    by = "single samples" if samples == 1 else f"{samples} samples"
+                steps.append((by, what, nodes[at]))
         return [*steps, barrier]
