@@ -44,6 +44,13 @@ cdef Py_ssize_t largest(const char *row, Py_ssize_t n, int size) noexcept nogil:
     return best
 
 
+cdef inline double wanted(const Head *head, Py_ssize_t b, Py_ssize_t j) noexcept nogil:
+    """Number j of sample b's target; of a label as of its one-hot vector."""
+    if head.labels:
+        return head.label[b] == j
+    return number(head.target + b * head.output.ld * head.k.real_size, j, head.k.real_size)
+
+
 cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Value *y = head.output
     cdef int size = head.k.real_size
@@ -73,11 +80,11 @@ cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept n
             elif metric.kind == BINARY_ACCURACY:
                 total = 0
                 for j in range(n):
-                    total += (number(row, j, size) > metric.threshold) == (number(target, j, size) > 0.5)
+                    total += (number(row, j, size) > metric.threshold) == (wanted(head, b, j) > 0.5)
                 to[0] = total / n
             elif metric.kind == R2:
                 for j in range(n):
-                    t = number(target, j, size)
+                    t = wanted(head, b, j)
                     e = number(row, j, size) - t
                     to[j] = e * e
                     to[n + j] = t
@@ -85,10 +92,6 @@ cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept n
             else:
                 total = 0
                 for j in range(n):
-                    if head.labels:
-                        t = 1 if head.label[b] == j else 0
-                    else:
-                        t = number(target, j, size)
-                    e = number(row, j, size) - t
+                    e = number(row, j, size) - wanted(head, b, j)
                     total += e * e if metric.kind == SQUARED else fabs(e)
                 to[0] = total
