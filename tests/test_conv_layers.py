@@ -334,6 +334,20 @@ def test_derivatives_of_a_residual_graph_by_differences():
     assert (dx * direction).sum() == pytest.approx(slope, rel=1e-5)
 
 
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(1, 2, 1), ((1, 3), (2, 1), 2), (2, 3, 1)])
+def test_a_depthwise_multiplier_adds_to_a_gradient(kernel, stride, dilation):
+    """Pixels that no tap reaches get nothing of it, in every sample."""
+    x = nf.Input((5, 6, 2))
+    h = nf.Dense(2)(x)
+    d = nf.DepthwiseConv2D(kernel, stride, dilation=dilation, depth_multiplier=2)(h)
+    model = nf.Model(x, [d, nf.Flatten()(h)], dtype="float64")
+    model.compile("sgd", ["squared_error"] * 2)
+    rng = np.random.default_rng(0)
+    targets = [rng.standard_normal((3, *shape)) for shape in model.output_shapes]
+    errors = model.check_gradients(rng.standard_normal((3, 5, 6, 2)), targets)
+    assert max(errors.values()) < 1e-8
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_graph_trains_to_the_same_bits_on_any_number_of_threads(dtype):
     results = []

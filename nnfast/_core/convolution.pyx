@@ -473,9 +473,9 @@ cdef void multiplied_gradient(const Node *node, const Context *ctx, Py_ssize_t l
     cdef char *wide
     gradient_before_pool(node, &dz, &ld)
     wide = ctx.scratch + c.scratch - w.H * w.W * c.K * size
-    if leaves_pixels_out(c):
-        memset(wide, 0, w.H * w.W * c.K * size)
     for b in range(lo, hi):
+        if leaves_pixels_out(c):    # and the last sample's sums are where these begin
+            memset(wide, 0, w.H * w.W * c.K * size)
         input_gradient(c, dz + b * ld * size, ld, c.flipped, wide, 0, 1, False, 0, 1, ctx.scratch)
         add_neighbours(c.k, wide, w.H * w.W * c.C, c.K // c.C, node.adds[0], in_.dy + b * in_.ld * size)
 
