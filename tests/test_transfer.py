@@ -76,3 +76,13 @@ def test_rescaling_has_no_value_of_its_own(dtype):
     assert_same_bits(fused.predict(images), fused.predict(images.astype(dtype)))
     np.testing.assert_allclose(apart.predict(images).reshape(images.shape), images * (1 + 1 / 255) - 0.25,
                                rtol=1e-5)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("source", [np.uint8, np.float32, np.float64])
+def test_nothing_but_a_rescaling(data_format, source):
+    """A plan without operations: whatever is done is done while the samples are gathered."""
+    model = nf.Sequential([nf.Rescale(1 / 255)], input_shape=(3, 40, 50), data_format=data_format)
+    x = np.random.default_rng(0).integers(0, 256, (8, 3, 40, 50)).astype(source)
+    for _ in range(5):
+        np.testing.assert_allclose(model.predict(x), x / 255, rtol=1e-6)

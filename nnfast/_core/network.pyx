@@ -16,7 +16,7 @@ from libc.stdlib cimport free
 from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport Convolution, forward as conv_forward
-from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, unpack
+from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
@@ -63,6 +63,7 @@ cdef class Network:
         self.functions = []
         self._slots = []
         self.actions = {}
+        self.scratch_size = aligned(scratch_bytes(self.k))      # samples are converted there, even if nothing else is done
         self._build_parameters(spec["parameters"], spec["training"])
         self._build_values(spec)
         self._build_tiles()
