@@ -135,6 +135,14 @@ def test_what_is_no_weight_comes_back_as_none(tmp_path, rng):
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
+def test_an_output_that_is_a_reshape(data_format, tmp_path, rng):
+    x = nf.Input((5, 4, 3))
+    flat = nf.Flatten()(nf.Conv2D(2, 3, activation="tanh")(x))
+    for outputs in (flat, [flat, nf.Dense(3)(flat)], [nf.Reshape((2, 6))(flat), nf.Reshape((4, 3))(flat)]):
+        equal(nf.Model(x, outputs).clone(), tmp_path / "a.onnx", rng, data_format)
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
 def test_softmax_alone_says_where_the_channels_are(data_format, tmp_path, rng):
     model = nf.Sequential([nf.Activation("softmax")], input_shape=(4, 3, 2))
     equal(model, tmp_path / "a.onnx", rng, data_format)
