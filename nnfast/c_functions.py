@@ -181,12 +181,13 @@ static void NET_{name}(const REAL *x, REAL *y, ptrdiff_t n{parameter})
 ACTIVATIONS = {
     "sigmoid": _elementwise("sigmoid", "1 / (1 + exp@(-x[i]))"),
     "tanh": _elementwise("tanh", "tanh@(x[i])"),
-    "relu": _elementwise("relu", "x[i] > 0 ? x[i] : 0"),
+    # The comparisons let NaN through, and keep an infinity from meeting a zero.
+    "relu": _elementwise("relu", "x[i] <= 0 ? 0 : x[i]"),
     "leaky_relu": _elementwise("leaky_relu", "x[i] > 0 ? x[i] : alpha * x[i]", alpha=True),
     "elu": _elementwise("elu", "x[i] > 0 ? x[i] : alpha * expm1@(x[i])", alpha=True),
     # erfc, because 1 + erf loses all digits far below zero.
-    "gelu": _elementwise("gelu", "(REAL)0.5 * x[i] * erfc@(x[i] * (REAL)-0.70710678118654752)"),
-    "silu": _elementwise("silu", "x[i] / (1 + exp@(-x[i]))"),
+    "gelu": _elementwise("gelu", "x[i] < -1e30f ? 0 : (REAL)0.5 * x[i] * erfc@(x[i] * (REAL)-0.70710678118654752)"),
+    "silu": _elementwise("silu", "x[i] < -1e30f ? 0 : x[i] / (1 + exp@(-x[i]))"),
     "softplus": _elementwise("softplus", "x[i] > 0 ? x[i] + log1p@(exp@(-x[i])) : log1p@(exp@(x[i]))"),
     "softmax": """
 static void NET_softmax(const REAL *x, REAL *y, ptrdiff_t rows, ptrdiff_t n)

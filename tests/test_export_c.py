@@ -55,7 +55,7 @@ def call(library, name, model, xs, weights=None):
              *(pointer(inner) for _, inner in outputs), pointer(scratch[1]))
     for whole, _ in (*outputs, scratch):
         assert np.isnan(whole[:64]).all() and np.isnan(whole[-64:]).all(), "wrote outside of an array"
-    assert all((x == y).all() for x, y in zip(xs, before, strict=True))
+    assert all(np.array_equal(x, y, equal_nan=True) for x, y in zip(xs, before, strict=True))
     return [inner.reshape(shape) for (_, inner), shape in zip(outputs, model.output_shapes, strict=True)]
 
 
@@ -99,6 +99,15 @@ def test_every_activation(activation, dtype, tmp_path, rng):
     alpha = 0.3 if ACTIVATIONS[activation].alpha is not None else None
     layers = [nf.Rescale(30.0), nf.Activation(activation, alpha), nf.Dense(3, activation=activation)]
     equal(nf.Sequential(layers, input_shape=(5, 4), dtype=dtype), tmp_path, rng)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "silu", "softplus", "elu", "leaky_relu", "sigmoid", "tanh"])
+def test_what_is_no_number_is_not_hidden(activation, tmp_path):
+    model = nf.Sequential([nf.Activation(activation)], input_shape=(6,))
+    x = np.array([[np.nan, np.inf, -np.inf, 0, -3e38, 3e38]], np.float32)
+    nf.export_c(model, tmp_path / "net.c")
+    got, = call(build(tmp_path / "net.c"), "net", model, [x[0]])
+    np.testing.assert_allclose(got, model.predict(x)[0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
