@@ -16,6 +16,8 @@ from .layout import data_shape
 
 #: types of input the gather reads without a conversion here
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
+#: of a sample or class, which is far from where sums or their inverse would overflow
+LARGEST_WEIGHT = 1e100
 
 
 class NotNumbersError(TypeError, ValueError):
@@ -300,6 +302,10 @@ def as_sample_weight(sample_weight, n):
     if a.min() < 0:
         row = int(np.argmax(a < 0))
         raise ValueError(f"sample_weight: weights must not be negative, got {a[row]} at row {row}")
+    if a.max() > LARGEST_WEIGHT or ((a > 0) & (a < 1 / LARGEST_WEIGHT)).any():
+        row = int(np.argmax((a > LARGEST_WEIGHT) | ((a > 0) & (a < 1 / LARGEST_WEIGHT))))
+        raise ValueError(f"sample_weight: weights must be 0 or from {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, got "
+                         f"{a[row]} at row {row}; only their ratios count")
     return a
 
 
@@ -344,8 +350,9 @@ def apply_class_weight(class_weight, sample_weight, ys, shapes, losses):
                 raise ValueError(f"class_weight: classes are 0..{n_classes - 1}, got {label!r}")
             if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)):
                 raise TypeError(f"class_weight: the weight of class {label} must be a number, got {factor!r}")
-            if not (np.isfinite(factor) and factor >= 0):
-                raise ValueError(f"class_weight: the weight of class {label} must be finite and >= 0, got {factor}")
+            if not (factor == 0 or 1 / LARGEST_WEIGHT <= factor <= LARGEST_WEIGHT):
+                raise ValueError(f"class_weight: the weight of class {label} must be 0 or from {1 / LARGEST_WEIGHT:g} to "
+                                 f"{LARGEST_WEIGHT:g}, got {factor}")
             factors[label] = factor
     else:
         raise TypeError(f'class_weight: expected a dict or "balanced", got {type(class_weight).__name__}')

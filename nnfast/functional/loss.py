@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..typing import Array, ArrayLike
 
 _INT32_MAX = np.iinfo(np.int32).max
+_SMALLEST_NORMAL = np.finfo(np.float64).tiny
 
 
 def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
@@ -145,7 +146,7 @@ def _loss(op, prediction, y, labels, sample_weight, delta, out, n_threads):
         if weight.shape != (rows,):
             raise ValueError(f"{op}: sample_weight has shape {weight.shape}, expected ({rows},)")
         total = float(weight.sum())
-        if not (weight.min() >= 0 and 0 < total < math.inf):
+        if not (weight.min() >= 0 and _SMALLEST_NORMAL <= total < math.inf):
             raise ValueError(f"{op}: sample_weight must be finite, not negative and of positive sum")
     gradient = result_array(op, out, prediction.shape, prediction.dtype, (prediction, y, labels, weight))
     loss = _elementwise.loss(op, prediction, y, labels, weight, 1.0 / total, delta, gradient, rows, _threads(n_threads))
