@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -54,6 +54,8 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     ------
     Exception
         What the first failing model raised, when all have ended.
+    KeyboardInterrupt
+        After Ctrl-C; the models that were being trained keep the weights reached, the others are as they were.
 
     Examples
     --------
@@ -72,12 +74,14 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
         if name in arguments:
             raise TypeError(f"fit_many: {name} belongs to one model; train that one with model.fit")
     workers = min(resolve_threads(n_threads), max(1, len(entries)))
+    running: set[Model] = set()
 
     def fit(entry):
         # A copy is made here, by the thread that trains it: Python's part of one runs while others compute.
         new = entry if model is None else model.clone(seed=entry)
         threads = new._settings.n_threads
         new._use_threads(1)
+        running.add(new)
         try:
             history = new.fit(x, y, verbose=0, **arguments)
             return history if model is None else new
@@ -86,10 +90,20 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
                 error.add_note(f"fit_many: seed {entry}")
             raise
         finally:
+            running.discard(new)
             new._use_threads(threads)
 
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(fit, entry) for entry in entries]
+        try:
+            wait(futures)
+        except BaseException:       # Ctrl-C, of which only this thread hears
+            for future in futures:
+                future.cancel()
+            while wait(futures, 0.01).not_done:     # again: a fit may have been about to begin
+                for one in list(running):
+                    one._interrupt()
+            raise
     return [future.result() for future in futures]
 
 

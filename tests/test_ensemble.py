@@ -1,5 +1,9 @@
 """fit_many and predict_many: what one model after the other would have given, and errors that reach the caller."""
 
+import signal
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -100,6 +104,22 @@ def exploding():
     model = nf.Sequential([nf.Dense(3)])
     model.compile(nf.SGD(1e38), "squared_error")
     return model
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
+def test_ctrl_c_ends_all(data):
+    models = [build(seed) for seed in range(4)]
+    timer = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        nf.fit_many(models, *data, n_threads=2, epochs=10**8)
+    timer.join()
+    steps = [model.iterations for model in models]
+    assert min(steps[:2]) > 0 == max(steps[2:])     # nobody has begun with these
+    time.sleep(0.1)
+    assert [model.iterations for model in models] == steps
+    assert models[0].history.history["loss"] and models[0]._settings.n_threads is None
+    nf.fit_many(models, *data)
 
 
 def test_refuses(data):

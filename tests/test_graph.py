@@ -179,6 +179,21 @@ def test_a_lambda_layer_computes_and_differentiates(rng):
     check_derivatives(model, x, rng.standard_normal((5, 3)))
 
 
+@pytest.mark.parametrize("shape", [(3, 2), (6,)])
+def test_a_lambda_layer_sees_the_shape_behind_a_reshape(shape, rng):
+    shapes = set()
+
+    def forward(x):
+        shapes.add(x.shape[1:])
+        return x * x
+
+    model = nf.Sequential([nf.Dense(3, activation="tanh"), nf.Reshape(shape), nf.Lambda(forward, lambda dy, x, y: 2 * x * dy), nf.Flatten(), nf.Dense(2)], input_shape=(2, 3), dtype="float64")
+    model.compile("sgd", "squared_error")
+    x = rng.standard_normal((4, 2, 3))
+    check_derivatives(model, x, rng.standard_normal((4, 2)))
+    assert shapes == {shape}
+
+
 def test_training_through_a_lambda_layer_equals_the_built_in_layer(rng):
     def model(layer):
         m = nf.Sequential([nf.Dense(6), layer, nf.Dense(2)], input_shape=(4,), dtype="float64", seed=4)

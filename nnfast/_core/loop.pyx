@@ -185,7 +185,8 @@ cdef class Loop(Network):
         cdef Context ctx
         cdef Py_ssize_t s, first, lo, hi, tile_lo, tile_hi
         cdef double scale
-        cdef long long iteration = self.iterations      # counted by each thread for itself
+        # Counted by each thread for itself. A batch whose weights are all zero is no step, and has no rate.
+        cdef long long begun = self.iterations, iteration = begun
         cdef Status status
         cdef uint64_t mode = nn_flush_subnormals()
         cdef nn_update update = self.update
@@ -222,7 +223,7 @@ cdef class Loop(Network):
                 break
             if job.gradient:
                 if job.update:
-                    begin_step(&update, iteration, job.lr[s])
+                    begin_step(&update, iteration, job.lr[iteration - begun])
                     status = self._update(&ctx, &update, scale, tile_lo, tile_hi, tid, team)
                     if status != OK:
                         if tid == 0:
@@ -508,6 +509,9 @@ cdef class Loop(Network):
     cdef void _watch(self) noexcept nogil:
         """Thread 0, between two steps: signals and progress."""
         cdef double now
+        if self.interrupted:
+            self.stop = True
+            return
         # Small steps look at the clock only now and then: reading it costs as much as a good part of such a step.
         self.unseen_steps += 1
         if self.unseen_steps < self.clock_every:
@@ -534,6 +538,11 @@ cdef class Loop(Network):
                 self.stop = True
         nn_flush_subnormals()
 
+    def interrupt(self, error):
+        """From another thread: end the job that runs, if one does, between two steps; `error` is raised there."""
+        self.error = error
+        self.interrupted = True
+
     # Python layers and losses: thread 0 calls them for the whole batch
 
     def _call_python(self, int action, Py_ssize_t at, Py_ssize_t batch, double scale):
@@ -550,7 +559,7 @@ cdef class Loop(Network):
 
     def _python_forward(self, Py_ssize_t at, Py_ssize_t batch):
         spec = self.node_specs[at]
-        xs = [self._rows(i, batch) for i in spec["inputs"]]
+        xs = self._inputs_of(spec, batch)
         y = self._checked(spec["forward"](*xs), batch, spec["shape"], f"{spec['name']}: forward")
         self._put(self.nodes[at].output.y, self.nodes[at].output.ld, y, False)
 
@@ -560,7 +569,7 @@ cdef class Loop(Network):
         if node.output.dy == NULL:
             return
         spec = self.node_specs[at]
-        xs = [self._rows(i, batch) for i in spec["inputs"]]
+        xs = self._inputs_of(spec, batch)
         dxs = spec["backward"](self._rows(spec["output"], batch, True), *xs, self._rows(spec["output"], batch))
         if not isinstance(dxs, (tuple, list)):
             dxs = (dxs,)
@@ -596,6 +605,11 @@ cdef class Loop(Network):
         if array.shape != (batch,) + tuple(shape):
             raise ValueError(f"{what} gave shape {array.shape}, expected {(batch,) + tuple(shape)}")
         return array
+
+    def _inputs_of(self, spec, Py_ssize_t batch):
+        """What a layer is called on: a value may be known by another shape where it was made."""
+        return [self._rows(i, batch).reshape((batch,) + tuple(shape))
+                for i, shape in zip(spec["inputs"], spec["input_shapes"])]
 
     def _rows(self, Py_ssize_t i, Py_ssize_t batch, bint gradient=False):
         """A value's rows (or its gradient's) as a new array."""
@@ -661,7 +675,7 @@ cdef class Loop(Network):
             p = &self.parameters[i]
             if (p.l1 or p.l2) and not (self.job.update and p.trainable):
                 self.fixed_penalty += self.k.penalty(p.size, p.w, NULL, p.l1, p.l2)
-        self.stop = self.failed = False
+        self.stop = self.failed = self.interrupted = False
         self.error = None
         self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()
         self.clock_every = 1

@@ -133,7 +133,7 @@ cdef class Network:
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function
     cdef bint bounded                   # gradients are bounded before they are known; else they are measured
-    cdef volatile int stop, failed
+    cdef volatile int stop, failed, interrupted
     cdef uint64_t mode                  # of floating point, in the calling thread
     cdef int forks                      # of this process, when the plan was last used
     cdef double seen_signals, seen_progress, seen_clock
