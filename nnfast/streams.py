@@ -198,13 +198,20 @@ class ArrayRows(Rows):
             raise ValueError(f"{call}: y is missing")
         graph, losses = model._graph, model._objective.losses
         self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, self.n)
-        plain = as_sample_weight(sample_weight, self.n)
-        self.plain = plain
-        self.weight = apply_class_weight(class_weight, plain, self.targets, graph.output_shapes, losses)
+        self.plain = as_sample_weight(sample_weight, self.n)
+        self._weigh()
+
+    def _weigh(self):
+        """Weights with those of the classes."""
+        model, rows = self.model, slice(self.first + self.n)
+        self.weight = apply_class_weight(self.class_weight, None if self.plain is None else self.plain[rows],
+                                         [target[rows] for target in self.targets], model._graph.output_shapes,
+                                         model._objective.losses)
 
     def split(self, rows):
         parts = super().split(rows)
-        parts[1].weight = self.plain
+        for part in parts:      # of the rows that are trained with, if they are to be balanced
+            part._weigh()
         return parts
 
     def own_weight(self):

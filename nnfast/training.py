@@ -169,6 +169,13 @@ class Training:
             self._drop_plan()
             self._settings = self._settings._replace(n_threads=n_threads)
 
+    def _interrupt(self):
+        """From another thread: end a call of `fit` that runs, with KeyboardInterrupt."""
+        self.stop_training = True
+        plan = self._plan
+        if plan is not None:
+            plan.interrupt(KeyboardInterrupt())
+
     def _compiled(self):
         if self._settings is None:
             raise ValueError(f"{self.name} is not compiled; call model.compile(optimizer, loss) first")
@@ -220,7 +227,8 @@ class Training:
         return as_inputs(x, graph.input_names, graph.input_data_shapes, self._dtype, finite, graph.data_format)
 
     def _open(self, x, y, sample_weight, class_weight, call):
-        """What `_data` returns, for a compiled model; or (stream, None, its weights, its number of rows or None)."""
+        """What `_data` returns, for a compiled model; or (stream, None, its weights, its number of rows or None). Class
+        weights are a stream's own; for arrays they come when it is known which rows are trained with."""
         if is_stream(x):
             if self._compiled().objective is None:
                 raise ValueError(f"{self.name} was compiled without a loss; call model.compile(optimizer, loss)")
@@ -228,15 +236,17 @@ class Training:
             self._require_plan()
             return stream, None, stream.own_weight(), stream.n
         self._with_loss(x)
-        return self._data(x, y, sample_weight, class_weight)
+        return self._data(x, y, sample_weight)
 
-    def _data(self, x, y, sample_weight=None, class_weight=None):
+    def _data(self, x, y, sample_weight=None):
         """Checked arrays: inputs, targets, weights, number of samples."""
         graph, losses = self._graph, self._objective.losses
         xs, n = self._inputs(x)
         ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n)
-        weight = as_sample_weight(sample_weight, n)
-        return xs, ys, apply_class_weight(class_weight, weight, ys, graph.output_shapes, losses), n
+        return xs, ys, as_sample_weight(sample_weight, n), n
+
+    def _weigh_classes(self, class_weight, weight, ys):
+        return apply_class_weight(class_weight, weight, ys, self._graph.output_shapes, self._objective.losses)
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
@@ -270,9 +280,11 @@ class Training:
         validation_data : tuple (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch; the figures are called ``val_...``.
         sample_weight : array (N,), optional
-            The loss of a batch is ``sum(w * loss) / sum(w)``; a batch whose weights are all zero is skipped.
+            The loss of a batch is ``sum(w * loss) / sum(w)``; a batch whose weights are all zero is skipped. Each is 0
+            or from 1e-100 to 1e100.
         class_weight : dict of int to float, or "balanced", optional
-            Multiplied into the sample weights. "balanced": n / (classes * samples of the class).
+            Multiplied into the sample weights. "balanced": n / (classes * samples of the class), of the samples that are
+            trained with.
         callbacks : Callback or sequence of Callback, optional
         verbose : {0, 1, 2}
             0: silent, 1: a progress bar, 2: a line per epoch.
@@ -356,10 +368,10 @@ class Training:
                 n, weight = xs.n, xs.own_weight()
             elif isinstance(validation, int):
                 n -= validation
-                # Class weights say what to learn, not how good it is: validation does without them.
-                plain = as_sample_weight(sample_weight, n + validation)
-                validation = [a[n:] for a in xs], [a[n:] for a in ys], None if plain is None else plain[n:]
+                validation = [a[n:] for a in xs], [a[n:] for a in ys], None if weight is None else weight[n:]
                 xs, ys, weight = [a[:n] for a in xs], [a[:n] for a in ys], None if weight is None else weight[:n]
+            if not stream:      # class weights say what to learn, not how good it is: validation does without them
+                weight = self._weigh_classes(class_weight, weight, ys)
             check_weight(weight, "fit: sample_weight")
             if validation is not None:
                 check_weight(validation.own_weight() if isinstance(validation, Stream) else validation[2],
@@ -559,7 +571,8 @@ class Training:
                     return {"loss": loss}
         with Unbuild(self):
             plan, objective = self._with_loss(x)
-            xs, ys, weight, n = self._data(x, y, sample_weight, class_weight)
+            xs, ys, weight, n = self._data(x, y, sample_weight)
+            weight = self._weigh_classes(class_weight, weight, ys)
         rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
         totals = plan.train_epoch(xs, ys, weight, None, n, rates, self.seed, 0, 1, None)
         if totals["status"] != "ok":

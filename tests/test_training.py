@@ -221,6 +221,16 @@ def test_balanced_class_weights_are_scikit_learns(rng):
     assert same_weights(one, two)
 
 
+def test_balanced_class_weights_do_not_count_the_rows_kept_for_validation(rng):
+    x, y = classes(rng, 60)
+    y[45:] = 0
+    one, two = classifier(), classifier()
+    a = one.fit(x, y, class_weight="balanced", validation_split=0.25, verbose=0)
+    b = two.fit(x[:45], y[:45], class_weight="balanced", validation_data=(x[45:], y[45:]), verbose=0)
+    assert a.history == b.history
+    assert same_weights(one, two)
+
+
 def test_class_weights_of_a_yes_no_output(rng):
     x, y = rng.standard_normal((20, 4)), rng.integers(0, 2, 20)
     model = nf.Sequential([nf.Dense(1, activation="sigmoid")], input_shape=(4,), dtype="float64")
@@ -250,6 +260,29 @@ def test_a_batch_of_weight_zero_is_skipped(rng):
 
 
 # --- single batches and derivatives ----------------------------------------------------------------------------------
+
+def test_a_batch_that_is_skipped_has_no_learning_rate():
+    """The rate belongs to the step, however the steps are called for."""
+    x, w = np.arange(1.0, 7.0)[:, None], np.array([1.0, 0, 1, 0, 1, 1])
+
+    class Each(nf.Callback):
+        def on_batch_end(self, batch, logs=None):
+            pass
+
+    def trained(train):
+        model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,), dtype="float64")
+        model.compile(nf.SGD(nf.schedules.Exponential(0.01, 0.5)), "squared_error")
+        train(model)
+        assert model.iterations == 4
+        return [array.tobytes() for array in model.get_weights()]
+
+    def fit(model, **options):
+        model.fit(x, 2 * x, batch_size=1, shuffle=False, sample_weight=w, verbose=0, **options)
+
+    expected = trained(lambda model: [model.train_on_batch(x[i:i + 1], 2 * x[i:i + 1]) for i in (0, 2, 4, 5)])
+    assert trained(fit) == expected
+    assert trained(lambda model: fit(model, callbacks=[Each()])) == expected
+
 
 @pytest.mark.parametrize("metrics", [[], ["mse", "mae"]])
 def test_train_on_batch_is_a_step_of_fit(metrics, rng):
@@ -449,6 +482,17 @@ def test_yes_no_metrics(from_logits, rng):
     p = model.predict(x)
     expected = ((p > (0 if from_logits else 0.5)) == y).mean()
     np.testing.assert_allclose(model.evaluate(x, y)["accuracy"], expected, rtol=1e-6)
+
+
+def test_metrics_of_labels_are_those_of_one_hot_vectors(rng):
+    x, y = classes(rng, 50)
+    model = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(4,))
+    model.compile("sgd", "cross_entropy", metrics=["accuracy", "binary_accuracy", "r2", "mse", "mae"])
+    expected = model.evaluate(x, np.eye(3)[y])
+    p, t = model.predict(x), np.eye(3)[y]
+    assert expected["binary_accuracy"] == pytest.approx(((p > 0.5) == t).mean())
+    model.evaluate(x, np.eye(3)[::-1][y])       # leaves other targets behind
+    assert model.evaluate(x, y) == expected
 
 
 def test_top_k(rng):
