@@ -351,8 +351,8 @@ def apply_class_weight(class_weight, sample_weight, ys, shapes, losses):
             if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)):
                 raise TypeError(f"class_weight: the weight of class {label} must be a number, got {factor!r}")
             if not (factor == 0 or 1 / LARGEST_WEIGHT <= factor <= LARGEST_WEIGHT):
-                raise ValueError(f"class_weight: the weight of class {label} must be 0 or from {1 / LARGEST_WEIGHT:g} to "
-                                 f"{LARGEST_WEIGHT:g}, got {factor}")
+                raise ValueError(f"class_weight: the weight of class {label} must be 0 or from {1 / LARGEST_WEIGHT:g} "
+                                 f"to {LARGEST_WEIGHT:g}, got {factor}")
             factors[label] = factor
     else:
         raise TypeError(f'class_weight: expected a dict or "balanced", got {type(class_weight).__name__}')

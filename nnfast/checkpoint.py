@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .callbacks.base import Callback, Position, more_is_better
+from .callbacks.base import Callback, Position, check_monitor, expect_monitor, more_is_better
 from .configurable import check_known, choose, integer
 from .files import (
     CALLBACKS,
@@ -133,6 +133,8 @@ class Checkpoint(Callback):
         self.best, self.best_epoch = state["best"], state["best_epoch"]
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self.monitor is not None:
+            expect_monitor("Checkpoint", self.monitor, self.params)
         os.makedirs(self.folder, exist_ok=True)
         self.best = self.best_epoch = None
         self._saved = self._run.position if self._run.resumed == os.path.realpath(self.folder) else None
@@ -155,11 +157,8 @@ class Checkpoint(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         improved = False
         if self.monitor is not None:
-            value = (logs or {}).get(self.monitor)
-            if value is None:
-                validated = any(name.startswith("val_") for name in logs or ())
-                hint = "; give fit validation data" if self.monitor.startswith("val_") and not validated else ""
-                raise ValueError(f"Checkpoint: no {self.monitor!r} among {', '.join(logs or ()) or 'no figures'}{hint}")
+            check_monitor("Checkpoint", self.monitor, logs or {})
+            value = (logs or {})[self.monitor]
             more = more_is_better(self.monitor, self.mode)
             improved = value == value and (self.best is None or (value > self.best if more else value < self.best))
         if improved:
@@ -202,7 +201,6 @@ def fit_state(model, run):
     totals = position.totals
     if totals is not None:
         totals = plain_numbers({name: value for name, value in totals.items() if name != "status"})
-    optimizer = model.optimizer.get_config() if not _has_code(model.optimizer) else {"learning_rate": None}
     states, arrays = [], {}
     for callback in run.callbacks:
         state = callback.get_state()
@@ -218,7 +216,7 @@ def fit_state(model, run):
             raise ValueError(f"Checkpoint: the state of {type(callback).__name__} must be numbers, texts and arrays: "
                              f"{error}") from error
     return {"epoch": position.epoch, "step": position.step, "totals": totals, "stopped": model.stop_training,
-            "learning_rate": optimizer["learning_rate"], "data": run.signature, "callbacks": states}, arrays
+            "learning_rate": rate_config(model.optimizer), "data": run.signature, "callbacks": states}, arrays
 
 
 def pack_state(value):
@@ -241,13 +239,13 @@ def unpack_state(value):
     return {name: unpack_state(entry) for name, entry in value.items()}
 
 
-def _has_code(optimizer):
+def rate_config(optimizer):
+    """The learning rate as JSON holds it; None for what it cannot hold."""
     try:
-        optimizer.get_config()
         check_known(optimizer.learning_rate)
+        return optimizer.get_config()["learning_rate"]
     except ValueError:
-        return True
-    return False
+        return None
 
 
 def signature(xs, ys, weight, batch_size, shuffle):
@@ -308,6 +306,12 @@ def resume(model, folder, run, history):
         for layer, entry in zip(model.layers, description["model"]["layers"], strict=True):
             layer.trainable = entry["config"]["trainable"]
     if fit["learning_rate"] is not None:
+        given = rate_config(model.optimizer)
+        # A rate that callbacks have changed since is nobody's wish for another one.
+        if given not in (fit["learning_rate"], fit["data"].get("learning_rate")):
+            warnings.warn(f"{path}: going on with its learning rate, {short(fit['learning_rate'])}, not with "
+                          f"{short(given)}, which the model was compiled with; to change it, nf.load the checkpoint, "
+                          "compile and call fit without resume", RuntimeWarning, stacklevel=3)
         model.optimizer.learning_rate = fit["learning_rate"]
     model.set_optimizer_state(state, training["iterations"])
     model.set_parameters(weights)
@@ -342,12 +346,14 @@ def check_fit(fit):
 
 def _check_same(model, description, data, path):
     """The model and the data are those that the checkpoint was made with."""
-    here = {"data": data}
-    there = {"data": description["fit"]["data"]}
+    here, there = ({"data": {name: value for name, value in entries.items() if name != "learning_rate"}}
+                   for entries in (data, description["fit"]["data"]))
     if description["model"] is not None:
         here |= {"model": _comparable_model(model.get_config()), "compile": _comparable(model.get_compile_config())}
         there |= {"model": _comparable_model(description["model"]), "compile": _comparable(description["compile"])}
     found = first_difference(there, here)
+    if found and found.startswith("data: rows:"):
+        found = "data: rows with other numbers, targets or weights (of samples or classes), or split otherwise"
     if found:
         raise ValueError(f"fit: {path} is of another run: {found}; give the same model, settings and data, or begin "
                          "anew without resume")

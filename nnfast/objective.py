@@ -73,6 +73,11 @@ class Objective:
             for loss, weight, own in zip(self.losses, self.weights, self.metrics)
         ]
 
+    def figure_names(self, validated=False):
+        """What `figures` gives, with those of validation data or without."""
+        names = ["loss", *self.output_keys, *self.keys]
+        return names + [f"val_{name}" for name in names] if validated else names
+
     def figures(self, totals, prefix=""):
         """The figures of the totals a plan returned: {"loss": ..., "accuracy": ...}."""
         weight = totals["weight"]

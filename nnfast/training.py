@@ -25,6 +25,7 @@ from .arrays import (
     as_targets,
 )
 from .callbacks import CallbackList, History, Position, ProgressBar
+from .callbacks.base import may_add_figures
 from .configurable import boolean, integer, number
 from .objective import Objective
 from .streams import Stream, check_stream, is_stream, open_stream
@@ -283,8 +284,7 @@ class Training:
             The loss of a batch is ``sum(w * loss) / sum(w)``; a batch whose weights are all zero is skipped. Each is 0
             or from 1e-100 to 1e100.
         class_weight : dict of int to float, or "balanced", optional
-            Multiplied into the sample weights. "balanced": n / (classes * samples of the class), of the samples that are
-            trained with.
+            Multiplied into the sample weights. "balanced": n / (classes * samples of the class), of those trained with.
         callbacks : Callback or sequence of Callback, optional
         verbose : {0, 1, 2}
             0: silent, 1: a progress bar, 2: a line per epoch.
@@ -293,7 +293,8 @@ class Training:
         resume : str or os.PathLike, optional
             A folder of `nf.callbacks.Checkpoint`: go on from its newest whole checkpoint, to the same bits as without
             the interruption; from the beginning if it holds none. Model, settings and data must be the same, `epochs`
-            may be larger. A damaged newest checkpoint is passed over with a RuntimeWarning.
+            may be larger. The learning rate is the checkpoint's, with a RuntimeWarning if the model was compiled with
+            another. A damaged newest checkpoint is passed over with a RuntimeWarning.
         solver : None, "lbfgs" or nf.solvers.LBFGS
             "lbfgs" looks for the minimum over all samples at once and stops where the gradient vanishes: for
             regressions and other small problems without dropout; needs SciPy. Kernels with an L1 penalty get exact
@@ -383,11 +384,13 @@ class Training:
                 epochs = 1 if epochs is None else epochs
                 batch_size = None if n is None else min(batch_size or 32, n)
                 steps = xs.steps if n is None else -(-n // batch_size)
-                params = {"epochs": epochs, "steps": steps, "initial_epoch": initial_epoch}
+                params: Config = {"epochs": epochs, "steps": steps, "initial_epoch": initial_epoch}
             else:
                 solvers.check_options(self.layers, every, batch_size, shuffle, initial_epoch, n)
                 params = {"epochs": solvers.MOST_ITERATIONS if epochs is None else epochs, "steps": 1,
                           "initial_epoch": 0}
+            params["figures"] = None if any(map(may_add_figures, every)) else self._objective.figure_names(
+                validation is not None)
             run = CallbackList(every, self, params)
             if resume is not None or any(callback.comes_last for callback in run.callbacks):
                 from . import checkpoint
@@ -399,6 +402,7 @@ class Training:
                     run.signature = xs.signature(batch_size, shuffle is not False)
                 else:
                     run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
+                run.signature["learning_rate"] = checkpoint.rate_config(self.optimizer)
                 if recipe is not None:
                     run.signature["augment"] = recipe.config
                 if resume is not None:

@@ -114,6 +114,33 @@ def test_history():
     assert history.history == {"val_loss": [3.0, 2.0]} and history.epoch == [0, 1]
 
 
+def test_figures_that_callbacks_add(tmp_path):
+    class Score(nf.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["score"], logs["note"] = np.float32(epoch), "a text"
+
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    model.compile("sgd", "squared_error")
+    stop = nf.EarlyStopping("score", patience=2, mode="max")
+    folder = tmp_path / "checkpoints"
+    callbacks = [Score(), stop, nf.callbacks.Checkpoint(folder)]
+    history = model.fit([[1.0]], [[2.0]], epochs=3, callbacks=callbacks, verbose=0)
+    assert history.history["score"] == [0.0, 1.0, 2.0] and set(history.history) == {"loss", "score"}
+    saved = nf.load(max(folder.iterdir()))
+    assert saved.history.history == history.history
+
+
+@pytest.mark.parametrize("callback", [EarlyStopping("val_acc"), nf.callbacks.ReduceLROnPlateau("val_acc"),
+                                      nf.callbacks.Checkpoint("never made", monitor="val_acc")])
+def test_a_misspelt_figure_is_found_before_training(callback, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    model.compile("sgd", "squared_error", metrics=["mae"])
+    with pytest.raises(ValueError, match="no 'val_acc' among loss, mae, val_loss, val_mae$"):
+        model.fit([[1.0], [2.0]], [[2.0], [1.0]], callbacks=callback, validation_split=0.5, verbose=0)
+    assert model.iterations == 0 and not list(tmp_path.iterdir())
+
+
 def test_order_of_calls():
     seen = []
     names = ["on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end"]

@@ -165,7 +165,9 @@ def test_early_stopping_goes_on_where_it_was(tmp_path):
         again = train(make("sgd"), epochs=30, callbacks=callbacks(folder), resume=folder)
         same(again, (model, history))
         # The run is over, and a further call finds it so.
-        same(train(make("sgd"), epochs=30, callbacks=callbacks(folder), resume=folder), (model, history))
+        checkpoint, stop = callbacks(folder)
+        same(train(make("sgd"), epochs=30, callbacks=[checkpoint, stop], resume=folder), (model, history))
+        assert stop.stopped_epoch == epochs - 1
 
 
 class EndOfEpoch(nf.Callback):
@@ -520,6 +522,22 @@ def test_another_model_or_other_data(other, text, tmp_path):
     with pytest.raises(ValueError, match=f"checkpoint-000001.safetensors is of another run: ({text})"):
         train(model, resume=tmp_path, **settings)
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True)) and model.iterations == 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_another_learning_rate(tmp_path):
+    """It is the checkpoint's; only a rate that nobody has seen before is worth a warning."""
+    def callbacks(*others):
+        return [nf.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=1, min_delta=10.0), *others]
+
+    train(make(nf.Adam(0.01)), 3, callbacks(Checkpoint(tmp_path)))
+    model, _ = train(make(nf.Adam(0.01)), 3, callbacks(), resume=tmp_path)
+    assert model.optimizer.learning_rate == 0.0025
+    train(model, 4, callbacks(), resume=tmp_path)
+    other = make(nf.Adam(0.1))
+    with pytest.warns(RuntimeWarning, match="going on with its learning rate, 0.0025, not with 0.1, which the model"):
+        train(other, 3, callbacks(), resume=tmp_path)
+    assert other.optimizer.learning_rate == 0.0025
 
 
 def test_callbacks_that_are_gone(tmp_path):

@@ -187,7 +187,9 @@ def test_a_lambda_layer_sees_the_shape_behind_a_reshape(shape, rng):
         shapes.add(x.shape[1:])
         return x * x
 
-    model = nf.Sequential([nf.Dense(3, activation="tanh"), nf.Reshape(shape), nf.Lambda(forward, lambda dy, x, y: 2 * x * dy), nf.Flatten(), nf.Dense(2)], input_shape=(2, 3), dtype="float64")
+    square = nf.Lambda(forward, lambda dy, x, y: 2 * x * dy)
+    model = nf.Sequential([nf.Dense(3, activation="tanh"), nf.Reshape(shape), square, nf.Flatten(), nf.Dense(2)],
+                          input_shape=(2, 3), dtype="float64")
     model.compile("sgd", "squared_error")
     x = rng.standard_normal((4, 2, 3))
     check_derivatives(model, x, rng.standard_normal((4, 2)))

@@ -43,7 +43,8 @@ class Callback:
     model : Model
         The model being trained; setting ``model.stop_training = True`` ends training after the epoch.
     params : dict
-        "epochs", the number of the last epoch; "steps", the batches of an epoch; "initial_epoch".
+        "epochs", the number of the last epoch; "steps", the batches of an epoch; "initial_epoch"; "figures", the names
+        of all figures there will be, or None if callbacks may add some.
 
     Examples
     --------
@@ -216,7 +217,16 @@ class CallbackList:
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """`Callback.on_epoch_end` of each."""
         for callback in self.callbacks:
+            if callback.comes_last:
+                self._record_added(logs)
             callback.on_epoch_end(epoch, logs)
+        self._record_added(logs)
+
+    def _record_added(self, logs):
+        """What callbacks have added to the figures belongs to the history, too."""
+        for callback in self.callbacks:
+            if isinstance(callback, History):
+                callback.add(logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         """`Callback.on_train_end` of each."""
@@ -269,11 +279,20 @@ class History(Callback):
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
+        self._recorded: set[str] = set()        # of the last epoch
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
+        self._recorded = set(logs or {})
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+    def add(self, logs: Logs | None) -> None:
+        """Numbers of the last epoch that are not in the history yet, as floats."""
+        for name, value in (logs or {}).items():
+            if name not in self._recorded and isinstance(value, (int, float, np.number)):
+                self.history.setdefault(name, []).append(float(value))
+                self._recorded.add(name)
 
     def __repr__(self) -> str:
         last = _figures({name: values[-1] for name, values in self.history.items() if values})
@@ -376,17 +395,20 @@ class EarlyStopping(Callback):
         self._weights: list[Array] | None = None
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        expect_monitor("EarlyStopping", self.monitor, self.params)
         self._forget()
 
     def get_state(self) -> Config | None:
         best = None if self.best_epoch is None else self.best
         weights = {f"weights/{i}": array for i, array in enumerate(self._weights or [])}
-        return {"best": best, "best_epoch": self.best_epoch, "waited": self._waited, **weights}
+        return {"best": best, "best_epoch": self.best_epoch, "waited": self._waited,
+                "stopped_epoch": self.stopped_epoch, **weights}
 
     def set_state(self, state: Config) -> None:
-        weights = [state[f"weights/{i}"] for i in range(len(state) - 3)]
+        weights = [state[f"weights/{i}"] for i in range(sum(name.startswith("weights/") for name in state))]
         self.best = math.nan if state["best"] is None else state["best"]
         self.best_epoch, self._waited, self._weights = state["best_epoch"], state["waited"], weights or None
+        self.stopped_epoch = state["stopped_epoch"]
 
     def _improved(self, value):
         if self.best_epoch is None:
@@ -397,13 +419,10 @@ class EarlyStopping(Callback):
     def improves(self, who: str, epoch: int, logs: Logs | None) -> bool:
         """Whether the epoch's figure is the best so far, which it then is remembered as."""
         logs = logs or {}
-        if self.monitor not in logs:
-            validated = any(name.startswith("val_") for name in logs)
-            hint = "; give fit validation data" if self.monitor.startswith("val_") and not validated else ""
-            raise ValueError(f"{who}: no {self.monitor!r} among {', '.join(logs) or 'no figures'}{hint}")
+        check_monitor(who, self.monitor, logs)
         improved = self._improved(logs[self.monitor])
         if improved:
-            self.best, self.best_epoch = logs[self.monitor], epoch
+            self.best, self.best_epoch = float(logs[self.monitor]), epoch
         return improved
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -421,6 +440,25 @@ class EarlyStopping(Callback):
         if self._weights is not None:
             self.model.set_weights(self._weights)
             self._weights = None
+
+
+def may_add_figures(callback):
+    """Whether there may be figures in the logs that only this callback knows of."""
+    return isinstance(callback, LambdaCallback) or not type(callback).__module__.startswith("nnfast.")
+
+
+def check_monitor(who, monitor, figures):
+    """A figure that a callback looks at must be among those that there are."""
+    if monitor not in figures:
+        validated = any(name.startswith("val_") for name in figures)
+        hint = "; give fit validation data" if monitor.startswith("val_") and not validated else ""
+        raise ValueError(f"{who}: no {monitor!r} among {', '.join(figures) or 'no figures'}{hint}")
+
+
+def expect_monitor(who, monitor, params):
+    """The same before training, if it is known by then which figures there will be."""
+    if (params or {}).get("figures") is not None:
+        check_monitor(who, monitor, params["figures"])
 
 
 def more_is_better(monitor, mode):

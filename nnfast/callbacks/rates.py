@@ -9,7 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from ..configurable import integer, number
-from .base import Callback, EarlyStopping
+from .base import Callback, EarlyStopping, expect_monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +123,7 @@ class ReduceLROnPlateau(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         fixed_rate("ReduceLROnPlateau", self.model)
+        expect_monitor("ReduceLROnPlateau", self.monitor, self.params)
         self._best.on_train_begin()
         self.reductions = []
         self._waited = self._cooling = 0

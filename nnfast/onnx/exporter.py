@@ -199,7 +199,8 @@ class Exporter:
         return x, first
 
     def _activation(self, node, name):
-        if self.shapes[node["inputs"][0]] != tuple(node["shape"]):      # an output that is a reshape, see Graph.plan_spec
+        # An output that is a reshape, see Graph.plan_spec.
+        if self.shapes[node["inputs"][0]] != tuple(node["shape"]):
             return self._reshape(node, name)
         return self._activate(self.values[node["inputs"][0]], node, len(node["shape"]))
 
