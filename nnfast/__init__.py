@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from . import callbacks, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
+from .configurable import hint as _hint
 from .layers import (
     Activation,
     Add,
@@ -141,7 +142,8 @@ _LATER = {"FileFormatError": "files", "augment": None, "data": None, "datasets":
 if not TYPE_CHECKING:   # which would take it that there is any name
     def __getattr__(name):
         if name not in _LATER:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            known = [] if name.startswith("_") else __all__
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_hint(name, known)}")
         module = importlib.import_module(f"{__name__}.{_LATER[name] or name}")
         return getattr(module, name) if _LATER[name] else module
 

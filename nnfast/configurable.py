@@ -149,19 +149,33 @@ ELSEWHERE = {
     "categoricalcrossentropy": "cross_entropy", "sparsecategoricalcrossentropy": "cross_entropy",
     "logloss": "cross_entropy", "nll": "cross_entropy", "nllloss": "cross_entropy",
     "bce": "binary_cross_entropy", "bceloss": "binary_cross_entropy", "acc": "accuracy", "swish": "silu",
+    "linear": "Dense", "batchnormalization": "BatchNorm", "batchnorm1d": "BatchNorm", "batchnorm2d": "BatchNorm",
+    "maxpooling1d": "MaxPool1D", "maxpooling2d": "MaxPool2D", "averagepooling1d": "AvgPool1D",
+    "averagepooling2d": "AvgPool2D", "globalaveragepooling1d": "GlobalAvgPool",
+    "globalaveragepooling2d": "GlobalAvgPool", "adaptiveavgpool2d": "GlobalAvgPool",
+    "globalmaxpooling1d": "GlobalMaxPool", "globalmaxpooling2d": "GlobalMaxPool",
+    "rescaling": "Rescale", "modelcheckpoint": "Checkpoint",
 }
 
 
-def _did_you_mean(name, known):
+def hint(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown name: what it is called here, or what may have been meant.
+
+    >>> hint("BatchNormalization", ["BatchNorm", "Dense"]), hint("Dens", ["BatchNorm", "Dense"]), hint("x", ["Dense"])
+    ("; here it is called 'BatchNorm'", "; did you mean 'Dense'?", '')
+    """
     import difflib
 
     elsewhere = ELSEWHERE.get(_normalised(name))
     if elsewhere in known:
-        return f"; here it is called {elsewhere!r} (known: {', '.join(known)})"
+        return f"; here it is called {elsewhere!r}"
     by_normal = {_normalised(entry): entry for entry in known}
     close = difflib.get_close_matches(_normalised(name), list(by_normal), n=1)
-    hint = f"; did you mean {by_normal[close[0]]!r}?" if close else ""
-    return f"{hint} (known: {', '.join(known)})"
+    return f"; did you mean {by_normal[close[0]]!r}?" if close else ""
+
+
+def _did_you_mean(name, known):
+    return f"{hint(name, known)} (known: {', '.join(known)})"
 
 
 def choose(what: str, name: str, known: Collection[str]) -> str:

@@ -26,7 +26,7 @@ from .configurable import Configurable, Registry, boolean, number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .typing import Array, ArrayLike, LossLike, Shape
+    from .typing import Array, ArrayLike, Config, LossLike, Shape
 
 __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "CustomLoss", "Huber", "Loss", "SquaredError", "get"]
 
@@ -225,14 +225,21 @@ class CustomLoss(Loss):
         ``function(y_true, y_pred) -> (values, gradient)``: arrays (B, ...) come in; `values` has shape (B,), the
         loss of each sample; `gradient` has y_pred's shape, row i the derivative of values[i], not divided by B.
 
+    Targets have the output's shape: class labels as one-hot vectors. ``model.compile(loss=function)`` makes one, too.
+    Files cannot hold a function: to save the model, compile it with one of nnfast's losses; to train it again after
+    loading, with this one.
+
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> def log_cosh(y_true, y_pred):
     ...     d = y_pred - y_true
     ...     return np.log(np.cosh(d)).sum(axis=1), np.tanh(d)
-    >>> get(log_cosh).name
-    'custom'
+    >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="zeros")], input_shape=(1,))
+    >>> model.compile("sgd", nf.losses.CustomLoss(log_cosh))
+    >>> round(model.evaluate([[1.0]], [[2.0]])["loss"], 3)
+    1.325
     """
 
     name = "custom"
@@ -242,6 +249,10 @@ class CustomLoss(Loss):
         if not callable(function):
             raise TypeError(f"CustomLoss: function must be callable, got {type(function).__name__}: {function!r}")
         self.function = function
+
+    def get_config(self) -> Config:
+        raise ValueError(f"CustomLoss: {self.function!r} is a Python function, which cannot be written as JSON; "
+                         "compile the model with one of nnfast's losses before it is saved")
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"function": self._values_and_gradient}

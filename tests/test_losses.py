@@ -160,7 +160,7 @@ def test_function_is_a_loss():
 
     loss = losses.get(zero)
     assert loss == CustomLoss(zero) and loss.function is zero
-    with pytest.raises(ValueError, match="CustomLoss: function is .* cannot be written"):
+    with pytest.raises(ValueError, match="CustomLoss: .* cannot be written"):
         loss.get_config()
 
 

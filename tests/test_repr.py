@@ -85,3 +85,15 @@ def test_repr_of_histories():
     assert repr(history) == "<History: 0 epochs>"
     history.on_epoch_end(0, {"loss": 0.123456, "accuracy": 1.0})
     assert repr(history) == "<History: 1 epoch, last loss=0.1235, accuracy=1>"
+
+
+@pytest.mark.parametrize("module, name, text", [
+    (nf, "BatchNormalization", "module 'nnfast' has no attribute 'BatchNormalization'; here it is called 'BatchNorm'"),
+    (nf, "Linear", "here it is called 'Dense'"), (nf, "MaxPooling2D", "here it is called 'MaxPool2D'"),
+    (nf, "Conv2d", "did you mean 'Conv2D'"), (nf, "qwertz", "attribute 'qwertz'$"),
+    (nf, "__path_to__", "'__path_to__'$"),
+    (nf.callbacks, "ModelCheckpoint", "here it is called 'Checkpoint'"),
+])
+def test_names_of_other_libraries(module, name, text):
+    with pytest.raises(AttributeError, match=text):
+        getattr(module, name)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from ..configurable import hint as _hint
 from .base import Callback, CallbackList, EarlyStopping, GradientNorms, History, LambdaCallback, Position, ProgressBar
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ _LATER = {"CSVLogger": ".loggers", "Checkpoint": "..checkpoint", "LearningRateSc
 if not TYPE_CHECKING:   # which would take it that there is any name
     def __getattr__(name):
         if name not in _LATER:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            known = [] if name.startswith("_") else __all__
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_hint(name, known)}")
         return getattr(importlib.import_module(_LATER[name], __name__), name)
 
 
