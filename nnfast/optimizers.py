@@ -105,7 +105,9 @@ class Optimizer(Configurable):
         """
         rate = self._learning_rate
         if isinstance(rate, float):
-            return np.full(count, rate)
+            rates = np.empty(count)
+            rates.fill(rate)        # np.full takes several times as long, once an epoch
+            return rates
         rates = schedules.get(rate).values(start, count)
         if rates.shape != (count,):
             raise ValueError(f"{type(self).__name__}: {rate!r} gave rates of shape {rates.shape} for {count} steps")
