@@ -96,7 +96,9 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(fit, entry) for entry in entries]
         try:
-            wait(futures)
+            # Again and again: a signal that comes when a wait is about to begin does not end it.
+            while wait(futures, 0.1).not_done:
+                pass
         except BaseException:       # Ctrl-C, of which only this thread hears
             for future in futures:
                 future.cancel()
