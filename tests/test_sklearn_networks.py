@@ -97,6 +97,17 @@ def test_steps_are_scikit_learns(digits, arguments, ours, theirs):
         np.testing.assert_allclose(a, b, atol=1e-12 if exact else 1e-3)
 
 
+@pytest.mark.parametrize("ours, theirs", [(NNClassifier, MLPClassifier), (NNRegressor, MLPRegressor)])
+def test_the_minimum_is_scikit_learns(digits, ours, theirs):
+    """Without hidden layers there is one; the penalty of "lbfgs" is divided by all samples."""
+    x, _, y, _ = digits
+    y = y == 3 if ours is NNClassifier else y / 10
+    settings = {"hidden_layer_sizes": (), "solver": "lbfgs", "alpha": 5.0, "tol": 1e-9, "max_iter": 2000}
+    mine, other = ours(**settings).fit(x, y), theirs(**settings).fit(x, y)
+    np.testing.assert_allclose(mine.coefs_[0], other.coefs_[0], atol=5e-3)
+    assert mine.loss_ == pytest.approx(other.loss_, rel=1e-5)      # theirs stops a little earlier
+
+
 def test_stops_where_scikit_learn_stops(digits):
     x, _, y, _ = digits
     net = NNClassifier((30,), tol=0.01, n_iter_no_change=3, random_state=0).fit(x, y)

@@ -232,6 +232,8 @@ class Network(BaseEstimator):
         return X[train], y[train], weight[train], (X[held], y[held], weight[held])
 
     def _batch_size(self, n):
+        if self.solver == "lbfgs":
+            return n
         if isinstance(self.batch_size, str):
             return min(200, n)
         if self.batch_size > n:
