@@ -129,6 +129,24 @@ def test_says_that_it_has_not_ended(digits):
         NNClassifier(max_iter=2).fit(digits[0], digits[2])
 
 
+@pytest.mark.parametrize("make", [NNClassifier, NNRegressor])
+@pytest.mark.parametrize("solver, others", [
+    ("adam", {"learning_rate": "adaptive", "power_t": 0.1, "momentum": 0.5, "nesterovs_momentum": False}),
+    ("sgd", {"beta_1": 0.5, "beta_2": 0.5, "epsilon": 0.1, "power_t": 0.1}),
+    ("lbfgs", {"learning_rate": "invscaling", "momentum": 0.5, "beta_1": 0.5, "batch_size": 7, "shuffle": False,
+               "learning_rate_init": 0.5, "early_stopping": True, "n_iter_no_change": 1}),
+])
+def test_arguments_of_other_solvers_have_no_effect(digits, make, solver, others):
+    x, _, y, _ = digits
+    # A large tolerance, for what happens where training stops.
+    settings = {"solver": solver, "max_iter": 10, "tol": 0.5, "n_iter_no_change": 1, "random_state": 0}
+    plain = make((4,), **settings).fit(x, y)
+    net = make((4,), **settings | others).fit(x, y)
+    assert net.loss_curve_ == plain.loss_curve_ and net.best_loss_ == plain.best_loss_
+    assert not hasattr(net, "validation_scores_")
+    np.testing.assert_array_equal(net.predict(x), plain.predict(x))
+
+
 # --- scikit-learn's machinery ----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
@@ -141,6 +159,13 @@ def test_grid_search_in_parallel(names, backend):
         search.fit(*names)
     assert search.best_score_ > 0.2
     assert set(search.predict(names[0])) <= set(names[1])
+
+
+def test_a_search_over_solvers_has_all_scores(names):
+    search = GridSearchCV(NNClassifier((4,), **SHORT), {
+        "solver": ["sgd", "adam", "lbfgs"], "learning_rate": ["constant", "adaptive"], "early_stopping": [False, True],
+    }, cv=2)
+    assert np.isfinite(search.fit(*names).cv_results_["mean_test_score"]).all()
 
 
 def test_cross_validation_calibration_and_clone(names):
@@ -353,10 +378,12 @@ def test_string_classes_in_frames():
     ({"activation": "rellu"}, "did you mean 'relu'"),
     ({"solver": "newton"}, "unknown NNClassifier solver 'newton'"),
     ({"optimizer": "adam", "learning_rate_init": 0.1}, "learning_rate_init would have no effect: optimizer="),
-    ({"learning_rate": "adaptive"}, 'learning_rate would have no effect: it belongs to solver="sgd"'),
-    ({"solver": "sgd", "beta_1": 0.5}, "beta_1 would have no effect"),
-    ({"solver": "sgd", "power_t": 0.1}, "power_t would have no effect"),
-    ({"solver": "lbfgs", "batch_size": 10}, "batch_size would have no effect"),
+    ({"optimizer": "adam", "solver": "lbfgs"}, "solver would have no effect: optimizer="),
+    ({"solver": "lbfgs", "augment": nf.augment.Noise(0.1)}, "augment would have no effect"),
+    ({"momentum": 1.5}, "momentum must be a finite number at least 0 and at most 1"),
+    ({"solver": "sgd", "beta_2": 1.0}, "beta_2 must be a finite number at least 0 and below 1"),
+    ({"solver": "lbfgs", "epsilon": 0.0}, "epsilon must be a finite number above 0"),
+    ({"solver": "lbfgs", "batch_size": 0}, "batch_size must be at least 1"),
     ({"model": lambda n, m: None, "dropout": 0.1}, "dropout would have no effect: model="),
     ({"max_iter": 0}, "max_iter must be at least 1"),
     ({"dropout": 1.0}, "dropout must be a finite number at least 0 and below 1"),

@@ -36,14 +36,18 @@ class NNClassifier(ClassifierMixin, Network):
     alpha : float, default=0.0001
         The penalty alpha / 2 * sum w^2, divided by the samples in a batch.
     batch_size : int or "auto", default="auto"
-        "auto" is min(200, n_samples).
+        "auto" is min(200, n_samples). Only for "adam" and "sgd"; "lbfgs" takes all samples in every step.
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        For "sgd". "invscaling": learning_rate_init / t^power_t; "adaptive": divided by 5 where training would stop.
+        Only for "sgd". "invscaling": learning_rate_init / t^power_t; "adaptive": divided by 5 where training would
+        stop.
     learning_rate_init : float, default=0.001
+        Only for "adam" and "sgd".
     power_t : float, default=0.5
+        Only for "sgd" with learning_rate="invscaling".
     max_iter : int, default=200
         Most epochs, or most iterations of "lbfgs".
     shuffle : bool, default=True
+        Only for "adam" and "sgd".
     random_state : int, RandomState instance or None, default=None
         Of the weights, the order of the samples, the validation split and dropout.
     tol : float, default=1e-4
@@ -54,16 +58,16 @@ class NNClassifier(ClassifierMixin, Network):
     warm_start : bool, default=False
         `fit` goes on with the weights of the last call.
     momentum, nesterovs_momentum : float, bool, default=0.9, True
-        For "sgd". Where the rate changes, what has been gathered counts at the new rate, as in PyTorch; scikit-learn's
-        counts at the old one.
+        Only for "sgd". Where the rate changes, what has been gathered counts at the new rate, as in PyTorch;
+        scikit-learn's counts at the old one.
     early_stopping : bool, default=False
-        Stop by the score on validation data, and keep the best weights.
+        Stop by the score on validation data, and keep the best weights. Only for "adam" and "sgd".
     validation_fraction : float, default=0.1
         Share of the samples kept for that where `fit` gets no `validation_data`.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        For "adam".
+        Only for "adam".
     n_iter_no_change : int, default=10
-        For "adam" and "sgd".
+        Only for "adam" and "sgd".
     model : nnfast model, or function (n_features, n_outputs) -> model, default=None
         Any network with one input and one output, convolutional ones too: rows of X are reshaped to its input. A
         function gets the number of classes (or labels); X of more than two axes makes n_features its shape. A model
@@ -77,7 +81,8 @@ class NNClassifier(ClassifierMixin, Network):
     dropout : float, default=0.0
         Rate after each hidden layer.
     augment : nf.augment.Augmentation or list, default=None
-        Random changes of the samples in training, see `nnfast.augment`. Images need a `model=` that takes images.
+        Random changes of the samples in training, see `nnfast.augment`. Images need a `model=` that takes images. Not
+        for "lbfgs".
     callbacks : nf.Callback or list, default=None
     n_threads : int, default=None
         Most threads. By default nnfast decides by the work in a step, within what joblib grants.

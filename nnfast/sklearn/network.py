@@ -5,7 +5,8 @@ Design:
 2. `model_` is an nnfast model; whatever has been learnt is in it, so pickling an estimator pickles a model.
 3. Rows of weight zero are left out, and the penalty is divided by the batch's total weight: weights then mean
    repetitions, and a weight of zero means absence.
-4. An argument that the others leave without effect raises an error.
+4. Arguments of another solver have no effect, as in scikit-learn, so that searches go over solvers. What contradicts
+   an argument that scikit-learn does not have (`model=`, `optimizer=`, `augment=`) raises an error.
 """
 
 from __future__ import annotations
@@ -44,9 +45,6 @@ ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}
 LAYER_ARGUMENTS = ("hidden_layer_sizes", "activation", "dropout")
 SOLVER_ARGUMENTS = ("solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum",
                     "beta_1", "beta_2", "epsilon")
-ADAM_ARGUMENTS = ("beta_1", "beta_2", "epsilon")
-SGD_ARGUMENTS = ("learning_rate", "power_t", "momentum", "nesterovs_momentum")
-STEP_ARGUMENTS = ("batch_size", "shuffle", "learning_rate_init", "early_stopping", "augment")
 
 SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in scikit-learn
 
@@ -134,7 +132,7 @@ class Network(BaseEstimator):
             validation = None
             if validation_data is not None:
                 validation = self._validation_data(validation_data)
-            elif self.early_stopping:
+            elif self._stops_early():
                 X, y, weight, validation = self._split(X, y, weight, rng)
             batch = self._batch_size(len(X))
             if first:
@@ -157,7 +155,7 @@ class Network(BaseEstimator):
         model = self.model_
         if validation is not None:
             validation = (self._shaped(validation[0]), *validation[1:])
-        lbfgs = self.solver == "lbfgs" and self.optimizer is None
+        lbfgs = self.solver == "lbfgs"
         watch = Watch(self, validation, len(X), incremental, lbfgs)
         callbacks = self.callbacks
         if not isinstance(callbacks, (list, tuple)):
@@ -176,7 +174,7 @@ class Network(BaseEstimator):
         self.n_iter_ = max(self.n_iter_, 1)
         if self.loss_curve_:
             self.loss_ = self.loss_curve_[-1]
-        if self.early_stopping and watch.best_weights is not None:
+        if watch.best_weights is not None:
             model.set_weights(watch.best_weights)
         ended = model.history.converged if lbfgs else watch.stopped or model.stop_training
         if not ended and not incremental and self.n_iter_ >= self.max_iter:
@@ -231,6 +229,10 @@ class Network(BaseEstimator):
             return X[train], y[train], None, (X[held], y[held], None)
         return X[train], y[train], weight[train], (X[held], y[held], weight[held])
 
+    def _stops_early(self):
+        """Whether a validation score ends training."""
+        return self.early_stopping and self.solver != "lbfgs"
+
     def _batch_size(self, n):
         if self.solver == "lbfgs":
             return n
@@ -276,21 +278,18 @@ class Network(BaseEstimator):
         number(who, "learning_rate_init", self.learning_rate_init, above=0)
         number(who, "power_t", self.power_t, at_least=0)
         number(who, "validation_fraction", self.validation_fraction, above=0, below=1)
+        number(who, "momentum", self.momentum, at_least=0, at_most=1)
+        number(who, "beta_1", self.beta_1, at_least=0, below=1)
+        number(who, "beta_2", self.beta_2, at_least=0, below=1)
+        number(who, "epsilon", self.epsilon, above=0)
         for name in ("shuffle", "warm_start", "early_stopping", "nesterovs_momentum"):
             boolean(who, name, getattr(self, name))
         if incremental and self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.optimizer is not None:
             self._refuse(SOLVER_ARGUMENTS, "optimizer= says how to train")
-        elif self.solver == "adam":
-            self._refuse(SGD_ARGUMENTS, 'it belongs to solver="sgd"')
-        elif self.solver == "sgd":
-            self._refuse(ADAM_ARGUMENTS, 'it belongs to solver="adam"')
-            if self.learning_rate != "invscaling":
-                self._refuse(("power_t",), 'it belongs to learning_rate="invscaling"')
-        else:
-            self._refuse(SGD_ARGUMENTS + ADAM_ARGUMENTS + STEP_ARGUMENTS, 'solver="lbfgs" takes all samples in every '
-                         "step and stops where the gradient vanishes")
+        elif self.solver == "lbfgs":
+            self._refuse(("augment",), 'solver="lbfgs" takes the same samples in every step')
         if isinstance(self.model, Model) and self.model.compiled:
             if self.model._settings.objective is None:
                 raise ValueError(f"{who}: model {self.model.name} was compiled without a loss; compile it with one, or "
@@ -458,6 +457,7 @@ class Watch(Callback):
     def __init__(self, estimator, validation, n, incremental, lbfgs):
         self.estimator, self.validation, self.n = estimator, validation, n
         self.incremental, self.lbfgs = incremental, lbfgs
+        self.early_stopping = estimator._stops_early()
         self.stopped = False
         self.best_weights = None
         self.waited = estimator._no_improvement if incremental else 0
@@ -471,7 +471,7 @@ class Watch(Callback):
             print(f"Iteration {net.n_iter_}, loss = {logs['loss']:.8f}")
         if self.validation is not None:
             self._validate()
-        if not net.early_stopping:
+        if not self.early_stopping:
             self.waited = self.waited + 1 if logs["loss"] > net.best_loss_ - net.tol else 0
             net.best_loss_ = min(net.best_loss_, logs["loss"])
         if self.lbfgs:
@@ -479,13 +479,14 @@ class Watch(Callback):
         if net.solver == "sgd" and net.learning_rate == "invscaling":
             model.optimizer.learning_rate = net.learning_rate_init / (net.t_ + 1) ** net.power_t
         if self.waited > net.n_iter_no_change:
-            if net.learning_rate == "adaptive" and model.optimizer.learning_rate > SMALLEST_RATE:
+            adaptive = net.solver == "sgd" and net.learning_rate == "adaptive"
+            if adaptive and model.optimizer.learning_rate > SMALLEST_RATE:
                 model.optimizer.learning_rate = model.optimizer.learning_rate / 5
                 self.waited = 0
             else:
                 self.stopped = model.stop_training = True
                 if net.verbose:
-                    print(f"{'Validation score' if net.early_stopping else 'Training loss'} did not improve more than "
+                    print(f"{'Validation score' if self.early_stopping else 'Training loss'} did not improve more than "
                           f"tol={net.tol:f} for {net.n_iter_no_change} consecutive epochs. Stopping.")
         net._no_improvement = self.waited
 
@@ -496,7 +497,7 @@ class Watch(Callback):
         net.validation_scores_.append(score)
         if net.verbose:
             print(f"Validation score: {score:f}")
-        if net.early_stopping:
+        if self.early_stopping:
             self.waited = self.waited + 1 if score < net.best_validation_score_ + net.tol else 0
             if score > net.best_validation_score_ or self.best_weights is None:
                 self.best_weights = self.model.get_weights()
