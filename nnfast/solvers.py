@@ -72,6 +72,8 @@ class LBFGS(Solver):
         Largest entry of the gradient at which the search ends.
     memory : int
         Past steps from which the curvature is estimated.
+    max_evaluations : int, optional
+        The search ends after the iteration in which loss and gradient have been computed more often than this.
 
     Examples
     --------
@@ -82,9 +84,12 @@ class LBFGS(Solver):
     (True, array([[5.]]))
     """
 
-    def __init__(self, tolerance: float = 1e-9, memory: int = 20) -> None:
+    def __init__(self, tolerance: float = 1e-9, memory: int = 20, max_evaluations: int | None = None) -> None:
         self.tolerance = number("LBFGS", "tolerance", tolerance, above=0)
         self.memory = integer("LBFGS", "memory", memory, at_least=1)
+        if max_evaluations is not None:
+            max_evaluations = integer("LBFGS", "max_evaluations", max_evaluations, at_least=1)
+        self.max_evaluations = max_evaluations
 
     def minimize(self, function: Callable[[Array], tuple[float, Array]], x0: Array, low: Array, max_iterations: int,
                  after_iteration: Callable[[Array], bool]) -> tuple[bool, str]:
@@ -100,8 +105,8 @@ class LBFGS(Solver):
         result = minimize(
             function, x0, jac=True, method="L-BFGS-B", callback=callback,
             bounds=np.stack([low, np.full_like(low, np.inf)], axis=1) if np.isfinite(low).any() else None,
-            options={"maxiter": max_iterations, "maxfun": 10**9, "gtol": self.tolerance, "ftol": 0.0,
-                     "maxcor": self.memory},
+            options={"maxiter": max_iterations, "maxfun": self.max_evaluations or 10**9, "gtol": self.tolerance,
+                     "ftol": 0.0, "maxcor": self.memory},
         )
         gradient = np.abs(result.x - np.maximum(result.x - result.jac, low)).max(initial=0.0)
         stalled = not result.success and "ABNORMAL" in str(result.message)

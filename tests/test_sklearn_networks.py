@@ -147,6 +147,15 @@ def test_arguments_of_other_solvers_have_no_effect(digits, make, solver, others)
     np.testing.assert_array_equal(net.predict(x), plain.predict(x))
 
 
+def test_evaluations_of_the_loss_are_limited(digits):
+    x, _, y, _ = digits
+    with pytest.warns(ConvergenceWarning, match="lbfgs ended .*EVALUATIONS EXCEEDS.* raise max_iter or max_fun"):
+        net = NNRegressor((4,), solver="lbfgs", max_fun=5, random_state=0).fit(x, y)
+    assert 1 <= net.n_iter_ <= 5
+    with pytest.raises(ValueError, match="max_fun must be at least 1"):
+        NNRegressor(max_fun=0).fit(x, y)
+
+
 # --- scikit-learn's machinery ----------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])

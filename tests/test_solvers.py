@@ -216,6 +216,24 @@ def test_solver_objects(rng):
     assert nf.solvers.get({"class": "LBFGS", "config": {"tolerance": 0.5, "memory": 3}}) == nf.solvers.LBFGS(0.5, 3)
 
 
+@pytest.mark.parametrize("most", [1, 5, 20])
+def test_evaluations_are_limited(rng, most):
+    model, x, y = problem(rng)
+    before, counts = [], [0]
+
+    def loss(y_true, y_pred):
+        counts[0] += 1
+        return ((y_true - y_pred) ** 2).sum(axis=1), 2 * (y_pred - y_true)
+
+    model.compile(loss=loss)
+    note = nf.LambdaCallback(on_epoch_begin=lambda epoch, logs: before.append(counts[0] - epoch))
+    history = model.fit(x, np.eye(3)[y], solver=nf.solvers.LBFGS(max_evaluations=most), callbacks=note, epochs=100,
+                        verbose=0)
+    # Without the iterations' figures, which are computed once each.
+    assert before[-1] <= most < counts[0] - len(before)
+    assert not history.converged and "EXCEEDS LIMIT" in history.message
+
+
 def frozen(model):
     for layer in model.layers:
         layer.trainable = False

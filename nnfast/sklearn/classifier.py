@@ -68,6 +68,8 @@ class NNClassifier(ClassifierMixin, Network):
         Only for "adam".
     n_iter_no_change : int, default=10
         Only for "adam" and "sgd".
+    max_fun : int, default=15000
+        Only for "lbfgs": training ends after the iteration in which the loss has been computed more often than this.
     model : nnfast model, or function (n_features, n_outputs) -> model, default=None
         Any network with one input and one output, convolutional ones too: rows of X are reshaped to its input. A
         function gets the number of classes (or labels); X of more than two axes makes n_features its shape. A model
@@ -128,7 +130,8 @@ class NNClassifier(ClassifierMixin, Network):
                  random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
                  momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
                  validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-                 n_iter_no_change: float = 10, model: Model | Callable[[Any, int], Model] | None = None,
+                 n_iter_no_change: float = 10, max_fun: int = 15000,
+                 model: Model | Callable[[Any, int], Model] | None = None,
                  loss: LossLike | None = None, optimizer: OptimizerLike | None = None,
                  class_weight: ClassWeight | None = None, dropout: float = 0.0, augment: Augment | None = None,
                  callbacks: Callbacks | None = None, n_threads: int | None = None) -> None:
@@ -138,8 +141,8 @@ class NNClassifier(ClassifierMixin, Network):
             shuffle=shuffle, random_state=random_state, tol=tol, verbose=verbose, warm_start=warm_start,
             momentum=momentum, nesterovs_momentum=nesterovs_momentum, early_stopping=early_stopping,
             validation_fraction=validation_fraction, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change, model=model, loss=loss, optimizer=optimizer, dropout=dropout,
-            augment=augment, callbacks=callbacks, n_threads=n_threads,
+            n_iter_no_change=n_iter_no_change, max_fun=max_fun, model=model, loss=loss, optimizer=optimizer,
+            dropout=dropout, augment=augment, callbacks=callbacks, n_threads=n_threads,
         )
         self.class_weight = class_weight
 

@@ -44,7 +44,7 @@ ACTIVATIONS = {"identity": "linear", "logistic": "sigmoid"}
 # Arguments that say how the network looks, or how it is trained, and so mean nothing beside one that says it already.
 LAYER_ARGUMENTS = ("hidden_layer_sizes", "activation", "dropout")
 SOLVER_ARGUMENTS = ("solver", "learning_rate", "learning_rate_init", "power_t", "momentum", "nesterovs_momentum",
-                    "beta_1", "beta_2", "epsilon")
+                    "beta_1", "beta_2", "epsilon", "max_fun")
 
 SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in scikit-learn
 
@@ -69,7 +69,8 @@ class Network(BaseEstimator):
                  random_state: Any = None, tol: float = 1e-4, verbose: bool = False, warm_start: bool = False,
                  momentum: float = 0.9, nesterovs_momentum: bool = True, early_stopping: bool = False,
                  validation_fraction: float = 0.1, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-8,
-                 n_iter_no_change: float = 10, model: Model | Callable[[Any, int], Model] | None = None,
+                 n_iter_no_change: float = 10, max_fun: int = 15000,
+                 model: Model | Callable[[Any, int], Model] | None = None,
                  loss: LossLike | None = None, optimizer: OptimizerLike | None = None, dropout: float = 0.0,
                  augment: Augment | None = None, callbacks: Callbacks | None = None,
                  n_threads: int | None = None) -> None:
@@ -95,6 +96,7 @@ class Network(BaseEstimator):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
         self.model = model
         self.loss = loss
         self.optimizer = optimizer
@@ -160,7 +162,7 @@ class Network(BaseEstimator):
         callbacks = self.callbacks
         if not isinstance(callbacks, (list, tuple)):
             callbacks = [] if callbacks is None else [callbacks]
-        options = {"solver": LBFGS(tolerance=self.tol or 1e-12)} if lbfgs else {
+        options = {"solver": LBFGS(self.tol or 1e-12, max_evaluations=self.max_fun)} if lbfgs else {
             "batch_size": batch, "shuffle": self.shuffle, "augment": self.augment}
         self.n_iter_ = 0
         try:
@@ -169,19 +171,24 @@ class Network(BaseEstimator):
                 warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
                 model.fit(X, y, epochs=1 if incremental else self.max_iter, sample_weight=weight, verbose=0,
                           callbacks=[*callbacks, watch], **options)
+            # SciPy's words for max_iter and max_fun; a search that rounding ends has got as far as it can.
+            settled = "LIMIT" not in model.history.message if lbfgs else watch.stopped
+            ended = settled or model.stop_training
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=3)
+            ended = True
         self.n_iter_ = max(self.n_iter_, 1)
         if self.loss_curve_:
             self.loss_ = self.loss_curve_[-1]
         if watch.best_weights is not None:
             model.set_weights(watch.best_weights)
-        ended = model.history.converged if lbfgs else watch.stopped or model.stop_training
-        if not ended and not incremental and self.n_iter_ >= self.max_iter:
+        if not ended and not incremental:
+            how, other = f"max_iter={self.max_iter} iterations reached", "learning_rate_init"
+            if lbfgs:
+                how, other = f"lbfgs ended after {self.n_iter_} iterations ({model.history.message})", "max_fun"
             warnings.warn(
-                f"{type(self).__name__}: max_iter={self.max_iter} iterations reached before the loss settled; raise "
-                "max_iter or learning_rate_init, or bring the columns of X to one scale (StandardScaler)",
-                ConvergenceWarning, stacklevel=4,
+                f"{type(self).__name__}: {how} before the loss settled; raise max_iter or {other}, or bring the "
+                "columns of X to one scale (StandardScaler)", ConvergenceWarning, stacklevel=4,
             )
 
     def _read(self, X, y, weight, first):
@@ -269,10 +276,10 @@ class Network(BaseEstimator):
         choose(f"{who} learning_rate", self.learning_rate, ("constant", "invscaling", "adaptive"))
         if self.batch_size != "auto":
             integer(who, "batch_size", self.batch_size, at_least=1)
-        for name, least in (("max_iter", 1), ("n_iter_no_change", 1)):
-            value = getattr(self, name)
-            if value != math.inf or name == "max_iter":
-                integer(who, name, value, at_least=least)
+        integer(who, "max_iter", self.max_iter, at_least=1)
+        integer(who, "max_fun", self.max_fun, at_least=1)
+        if self.n_iter_no_change != math.inf:
+            integer(who, "n_iter_no_change", self.n_iter_no_change, at_least=1)
         number(who, "alpha", self.alpha, at_least=0)
         number(who, "tol", self.tol, at_least=0)
         number(who, "learning_rate_init", self.learning_rate_init, above=0)
