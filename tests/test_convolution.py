@@ -415,6 +415,14 @@ def test_an_image_flipped(rng):
     np.testing.assert_allclose((matrix @ image.ravel()).reshape(5, 7), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8])
+def test_a_kernel_of_integers_is_float64(kind, rng):
+    w = rng.integers(0, 9, (3, 3)).astype(kind)
+    matrix = F.conv_toeplitz(w, (4, 5), "full", flip=True)
+    assert matrix.dtype == np.float64
+    np.testing.assert_array_equal(matrix, F.conv_toeplitz(w.astype(np.float64), (4, 5), "full", flip=True))
+
+
 @pytest.mark.parametrize("w_shape, shape", [((3, 2, 4), (9, 2)), ((3, 2, 2, 4), (5, 6, 2)), ((3,), (4,))], ids=str)
 def test_the_sparse_matrix_is_the_dense_one(w_shape, shape, rng, dtype):
     sparse = pytest.importorskip("scipy.sparse")
@@ -436,7 +444,8 @@ def test_the_sparse_matrix_is_the_dense_one(w_shape, shape, rng, dtype):
     (lambda: F.conv_toeplitz(W, (5, 0, 4)), ValueError, "a size must be at least 1"),
     (lambda: F.conv_toeplitz(W, (5, 5, 3)), ValueError, "input_shape has 3 channels, w of shape .* expects 4"),
     (lambda: F.conv_toeplitz(W, (2, 5, 4)), ValueError, "kernel 3 x 3 is larger than the input 2 x 5"),
-    (lambda: F.conv_toeplitz(W, (5, 5, 4), "all"), ValueError, "padding must be"),
+    (lambda: F.conv_toeplitz(W, (5, 5, 4), "ful"), ValueError, "padding 'ful'; did you mean 'full'"),
+    (lambda: F.conv_toeplitz(np.array([1, 2j]), (3,)), TypeError, "w must be float32 or float64, got complex128"),
     (lambda: F.conv_toeplitz(W, (5, 5, 4), flip=1), TypeError, "flip must be True or False"),
     (lambda: F.conv_toeplitz(W, (5, 5, 4), groups=3), ValueError, "4 channels cannot be divided"),
     (lambda: F.conv_toeplitz(np.ones(1), (2**22,)), MemoryError, "allocate"),

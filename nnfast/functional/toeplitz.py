@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..configurable import boolean, integer
+from ..configurable import boolean, choose, integer
 from ..geometry import check_groups, check_sizes, window
 from .arguments import as_array
 
@@ -27,7 +27,8 @@ def conv_toeplitz(w: Array, input_shape: Sequence[int], padding: Padding | Liter
     Parameters
     ----------
     w : array
-        (S, C / groups, K) for signals, (R, S, C / groups, K) for images; (S,) or (R, S) for a single channel.
+        (S, C / groups, K) for signals, (R, S, C / groups, K) for images; (S,) or (R, S) for a single channel. Integers
+        are taken as float64.
     input_shape : tuple of int
         (L, C) or (H, W, C); (L,) or (H, W) for a kernel of a single channel.
     padding : "valid", "same", "full", int or pairs
@@ -55,7 +56,7 @@ def conv_toeplitz(w: Array, input_shape: Sequence[int], padding: Padding | Liter
 
     Examples
     --------
-    >>> conv_toeplitz(np.array([1.0, 2.0, 3.0]), (4,))
+    >>> conv_toeplitz(np.array([1, 2, 3]), (4,))
     array([[1., 2., 3., 0.],
            [0., 1., 2., 3.]])
     >>> x = np.array([4.0, 5.0])
@@ -65,6 +66,8 @@ def conv_toeplitz(w: Array, input_shape: Sequence[int], padding: Padding | Liter
     op = "conv_toeplitz"
     boolean(op, "flip", flip)
     boolean(op, "sparse", sparse)
+    if isinstance(w, np.ndarray) and w.dtype.kind in "iu":
+        w = w.astype(np.float64)
     w = as_array(op, "w", w)
     if w.ndim not in (1, 2, 3, 4) or 0 in w.shape:
         raise ValueError(f"{op}: w must have shape (S,), (R, S), (S, C / groups, K) or (R, S, C / groups, K), none of "
@@ -83,6 +86,8 @@ def conv_toeplitz(w: Array, input_shape: Sequence[int], padding: Padding | Liter
         raise ValueError(f"{op}: input_shape has {channels} channels, w of shape {w.shape} with {groups} groups "
                          f"expects {w.shape[-2] * groups}")
     kernel = w.shape[0] if axes == 1 else w.shape[:2]
+    if isinstance(padding, str):
+        choose(f"{op} padding", padding, ("valid", "same", "full"))
     if padding == "full":
         spread = check_sizes(op, "dilation", dilation, axes)
         padding = (w.shape[0] - 1) * spread if axes == 1 else [
