@@ -294,6 +294,19 @@ def test_labels_that_do_not_exclude_each_other(digits):
     np.testing.assert_array_equal(p > 0.5, net.predict(x) == 1)
 
 
+@pytest.mark.parametrize("form", [scipy.sparse.csr_array, scipy.sparse.csc_matrix, scipy.sparse.coo_matrix])
+def test_sparse_labels_are_dense_ones(digits, form):
+    x, xv, y, yv = digits
+    labels, held = (np.stack([y < 5, y % 2 == 0, y == 3], axis=1).astype(int) for y in (y, yv))
+    net = NNClassifier((8,), **SHORT).fit(x, form(labels), validation_data=(xv, form(held)))
+    dense = NNClassifier((8,), **SHORT).fit(x, labels, validation_data=(xv, held))
+    assert net.loss_curve_ == dense.loss_curve_ and net.validation_scores_ == dense.validation_scores_
+    assert isinstance(net.predict(x), np.ndarray) and net.score(x, form(labels)) == dense.score(x, labels)
+    net.partial_fit(x, form(labels))
+    dense.partial_fit(x, labels)
+    np.testing.assert_array_equal(net.predict_proba(x), dense.predict_proba(x))
+
+
 def test_class_weight_is_sample_weight(names):
     x, y = names
     weights = np.where(y == "one", 3.0, 1.0)

@@ -146,7 +146,7 @@ class NNClassifier(ClassifierMixin, Network):
         )
         self.class_weight = class_weight
 
-    def fit(self, X: MatrixLike, y: ArrayLike, sample_weight: ArrayLike | None = None,
+    def fit(self, X: MatrixLike, y: MatrixLike, sample_weight: ArrayLike | None = None,
             validation_data: Sequence[Any] | None = None) -> Self:
         """Train the network.
 
@@ -154,8 +154,9 @@ class NNClassifier(ClassifierMixin, Network):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             A sparse matrix is made dense.
-        y : array-like of shape (n_samples,), or (n_samples, n_labels) of 0 and 1
-            Classes of any kind, strings too; several columns are labels that do not exclude each other.
+        y : array-like of shape (n_samples,), or {array-like, sparse matrix} (n_samples, n_labels) of 0 and 1
+            Classes of any kind, strings too; several columns are labels that do not exclude each other, which `predict`
+            returns as a dense array.
         sample_weight : array-like of shape (n_samples,), default=None
             How often each sample counts.
         validation_data : tuple (X, y) or (X, y, sample_weight), default=None
@@ -168,7 +169,7 @@ class NNClassifier(ClassifierMixin, Network):
         return self._fit(X, y, sample_weight, validation_data)
 
     @available_if(lambda self: self.solver != "lbfgs" or self.optimizer is not None)
-    def partial_fit(self, X: MatrixLike, y: ArrayLike, classes: ArrayLike | None = None,
+    def partial_fit(self, X: MatrixLike, y: MatrixLike, classes: ArrayLike | None = None,
                     sample_weight: ArrayLike | None = None) -> Self:
         """Train for one pass over some samples.
 
@@ -199,6 +200,7 @@ class NNClassifier(ClassifierMixin, Network):
 
     def _read_targets(self, y, first):
         check_classification_targets(y)
+        y = y.toarray() if hasattr(y, "toarray") else y
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.ndim == 2:
