@@ -1,5 +1,6 @@
 """NNClassifier and NNRegressor beside scikit-learn's networks, and in scikit-learn's machinery."""
 
+import csv
 import pickle
 import warnings
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import nnfast as nf
+from nnfast.__main__ import main
 from nnfast.sklearn import LinearRegression, LogisticRegression, NNClassifier, NNRegressor, SoftmaxRegression
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -305,6 +307,34 @@ def test_sparse_labels_are_dense_ones(digits, form):
     net.partial_fit(x, form(labels))
     dense.partial_fit(x, labels)
     np.testing.assert_array_equal(net.predict_proba(x), dense.predict_proba(x))
+
+
+@pytest.mark.parametrize("classes, texts", [
+    (["pos", "neg"], ["neg", "pos"]), ([7, 3, 5], ["3", "5", "7"]), ([True, False], ["False", "True"]),
+    (["", "a"], None),
+], ids=str)
+@pytest.mark.parametrize("loss", [None, nf.CrossEntropy(from_logits=True)], ids=["none", "logits"])
+def test_the_model_has_the_names_of_the_classes(names, classes, texts, loss, tmp_path, capsys):
+    x, digits = names
+    y = np.array(classes)[np.unique(digits, return_inverse=True)[1] % len(classes)]
+    net = NNClassifier((8,), loss=loss, **SHORT).fit(x, y)
+    assert net.model_.class_names == texts and pickle.loads(pickle.dumps(net)).model_.class_names == texts
+    if texts:
+        net.model_.save(tmp_path / "m.safetensors")
+        np.savez(tmp_path / "d.npz", x=x)
+        assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "d.npz")]) == 0
+        rows = list(csv.reader(capsys.readouterr().out.splitlines()))
+        assert rows[0] == ["prediction", *(f"p({text})" for text in texts)]
+        assert [row[0] for row in rows[1:]] == [str(value) for value in net.predict(x).tolist()]
+
+
+def test_names_of_a_given_model_stay_and_labels_have_none(names):
+    x, y = names
+    model = nf.Sequential([nf.Dense(10, "softmax")], input_shape=(64,))
+    assert NNClassifier(model=model, **SHORT).fit(x, y).model_.class_names == sorted(set(y)) and not model.class_names
+    model.class_names = list("abcdefghij")
+    assert NNClassifier(model=model, **SHORT).fit(x, y).model_.class_names == list("abcdefghij")
+    assert NNClassifier((8,), **SHORT).fit(x, np.eye(4, dtype=int)[[0, 1, 2, 3] * 50]).model_.class_names is None
 
 
 def test_class_weight_is_sample_weight(names):

@@ -92,7 +92,8 @@ class NNClassifier(ClassifierMixin, Network):
     Attributes
     ----------
     model_ : nnfast model
-        The network. ``model_.save(path)`` writes it to a file.
+        The network. ``model_.save(path)`` writes it to a file, with the classes' texts as its `class_names` (unless
+        `model=` has names of its own, or y was labels that do not exclude each other).
     classes_ : ndarray
     loss_, best_loss_ : float
         The last epoch's and the least loss.
@@ -248,6 +249,13 @@ class NNClassifier(ClassifierMixin, Network):
 
     def _n_outputs(self):
         return 1 if not self._multilabel and len(self.classes_) == 2 and self.loss is None else len(self.classes_)
+
+    def _new_model(self, X, seed):
+        model = super()._new_model(X, seed)
+        names = [str(value) for value in self.classes_.tolist()]
+        if model.class_names is None and not self._multilabel and all(names):
+            model.class_names = names
+        return model
 
     def _width(self):
         return len(self.classes_)
