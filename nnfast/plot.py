@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import activations, functional
-from .arrays import as_numbers
+from .arrays import NotNumbersError, as_numbers, check_finite
 from .callbacks import GradientNorms, History
 from .configurable import boolean, integer
+from .data import encode_labels
 from .layout import channels_last
+from .model import Model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .model import Model
     from .optimize import Descent
+    from .sklearn import LogisticRegression, NNClassifier, SoftmaxRegression
     from .typing import Array, ArrayLike, PathLike
 
 __all__ = [
@@ -196,8 +198,8 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
 
     Parameters
     ----------
-    y_true : integer array (N,)
-    y_pred : integer array (N,), or array (N, classes) of a network's outputs, whose largest counts
+    y_true : integer array (N,), or texts among `class_names`
+    y_pred : the same, or array (N, classes) of a network's outputs, whose largest counts
     class_names : sequence of str, optional
         By default 0, 1, ...
     normalize : bool
@@ -211,7 +213,7 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     [((0, 0), '1'), ((1, 0), '1'), ((1, 1), '2')]
     """
     boolean("plot.confusion_matrix", "normalize", normalize)
-    y_true, y_pred = (as_numbers(y, f"plot.confusion_matrix: {name}") for name, y in
+    y_true, y_pred = (_numbered(f"plot.confusion_matrix: {name}", y, class_names) for name, y in
                       (("y_true", y_true), ("y_pred", y_pred)))
     if y_pred.ndim == 2:
         y_pred = (y_pred[:, 0] > 0.5).astype(int) if y_pred.shape[1] == 1 else y_pred.argmax(axis=1)
@@ -219,8 +221,7 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
         raise ValueError(f"plot.confusion_matrix: y_true and y_pred must be labels (N,), got {y_true.shape} and "
                          f"{y_pred.shape}")
     for y in (y_true, y_pred):
-        if (y < 0).any() or (y != np.floor(y)).any():
-            raise ValueError("plot.confusion_matrix: labels must be integers, 0 or more")
+        _check_labels("plot.confusion_matrix", y)
     n = int(max(y_true.max(), y_pred.max())) + 1
     names = [str(i) for i in range(n)] if class_names is None else list(class_names)
     if len(names) < n:
@@ -242,18 +243,20 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     return _done(ax, save)
 
 
-def decision_boundary(model: Model, x: ArrayLike, y: ArrayLike | None = None, margin: float = 0.1, *, ax: Any = None,
+def decision_boundary(model: Model | NNClassifier | LogisticRegression | SoftmaxRegression, x: ArrayLike,
+                      y: ArrayLike | None = None, margin: float = 0.1, *, ax: Any = None,
                       save: PathLike | None = None) -> Any:
     """What a network with two inputs says over the plane: p = 0.5 of a yes/no output, the classes of a softmax.
 
     Parameters
     ----------
-    model : Model
+    model : Model, or classifier of nnfast.sklearn
         With input shape (2,) and one output of shape (n,).
     x : array (N, 2)
         Drawn as points; the plane is drawn as far as they go.
     y : array (N,) or (N, 1), optional
-        Their labels, shown as colours.
+        Their labels, shown as colours: integers, or texts among the model's `class_names`; for a classifier its
+        classes.
     margin : float
         How far to draw around the points, as a part of their extent.
 
@@ -266,19 +269,40 @@ def decision_boundary(model: Model, x: ArrayLike, y: ArrayLike | None = None, ma
     >>> nf.plot.decision_boundary(model, x, y).get_xlabel()
     '$x_1$'
     """
+    given, model = model, getattr(model, "model_", model)
+    if not isinstance(model, Model):
+        raise TypeError("plot.decision_boundary: expected a model, or a classifier of nnfast.sklearn that has been "
+                        f"fitted, got {type(given).__name__}")
     x = as_numbers(x, "plot.decision_boundary: x")
     if model.input_shapes != [(2,)] or len(model.output_shapes) != 1 or len(model.output_shape) != 1:
         raise ValueError(f"plot.decision_boundary: needs a model with input shape (2,) and one output, this one has "
                          f"{model.input_shapes} and {model.output_shapes}")
     if x.ndim != 2 or x.shape[1] != 2 or len(x) == 0:
         raise ValueError(f"plot.decision_boundary: x must have shape (N, 2), got {x.shape}")
+    check_finite(x, np.dtype(np.float64), "plot.decision_boundary: x")
+    n = model.output_shape[0]
+    names = model.class_names
+    if isinstance(names, dict):
+        names = names.get(model.output_names[0])
+    classes = getattr(given, "classes_", None)
+    if classes is not None and names is None:
+        names = [str(value) for value in classes.tolist()]
+    if y is not None:
+        if classes is None:
+            y = np.ravel(_numbered("plot.decision_boundary: y", y, names))
+        else:
+            y, _ = encode_labels(np.ravel(y), classes)
+        if len(y) != len(x):
+            raise ValueError(f"plot.decision_boundary: {len(x)} points, but {len(y)} labels")
+        _check_labels("plot.decision_boundary", y)
+        if y.max() >= max(n, 2):
+            raise ValueError(f"plot.decision_boundary: label {y.max():g}, but the model has {max(n, 2)} classes")
     low, high = x.min(axis=0), x.max(axis=0)
     low, high = low - margin * (high - low), high + margin * (high - low)
     a, b = (np.linspace(low[i], high[i], PLANE) for i in (0, 1))
     grid = np.stack(np.meshgrid(a, b), axis=-1).reshape(-1, 2)
     output = model.predict(grid.astype(model.dtype))
     ax = _axes(ax)
-    n = output.shape[1]
     if n == 1:
         # Half-way: between the classes for a probability, at 0 for logits.
         half = 0.5 if output.min() >= 0 and output.max() <= 1 else 0.0
@@ -297,12 +321,9 @@ def decision_boundary(model: Model, x: ArrayLike, y: ArrayLike | None = None, ma
     if y is None:
         ax.plot(*x.T, "k.", markersize=4)
     else:
-        y = np.ravel(as_numbers(y, "plot.decision_boundary: y")).astype(int)
-        if len(y) != len(x):
-            raise ValueError(f"plot.decision_boundary: {len(x)} points, but {len(y)} labels")
-        for label in np.unique(y):
-            ax.scatter(*x[y == label].T, s=18, color=colours[label % len(colours)], edgecolor="black", linewidth=0.5,
-                       label=f"class {label}")
+        for label in np.unique(y).astype(int):
+            ax.scatter(*x[y == label].T, s=18, color=colours[label], edgecolor="black", linewidth=0.5,
+                       label=names[label] if names is not None and len(names) > 1 else f"class {label}")
         ax.legend(fontsize="small")
     ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     return _done(ax, save)
@@ -522,7 +543,13 @@ def _pyplot():
 
 
 def _axes(ax):
-    return _pyplot().subplots(layout="constrained")[1] if ax is None else ax
+    pyplot = _pyplot()
+    if ax is None:
+        return pyplot.subplots(layout="constrained")[1]
+    if not isinstance(ax, pyplot.Axes):
+        hint = "; take one of its elements" if isinstance(ax, np.ndarray) else ""
+        raise TypeError(f"plot: ax must be an Axes of matplotlib, got {type(ax).__name__}{hint}")
+    return ax
 
 
 def _done(ax, save):
@@ -538,6 +565,21 @@ def _colours(n):
 
 def _class_colours(n):
     return _pyplot().get_cmap("tab10" if n <= 10 else "tab20")(np.arange(n) % 20)[:, :3]
+
+
+def _numbered(what, y, names):
+    """An array of numbers, or of texts as their positions in `names`."""
+    try:
+        return as_numbers(y, what)
+    except NotNumbersError as error:
+        if names is None:
+            raise NotNumbersError(f"{error}; texts need class_names") from None
+        return encode_labels(np.ravel(y), names)[0]
+
+
+def _check_labels(op, y):
+    if not (np.isfinite(y) & (y >= 0) & (y == np.floor(y))).all():
+        raise ValueError(f"{op}: labels must be integers, 0 or more")
 
 
 def _kernel(model, layer):

@@ -86,6 +86,15 @@ def test_axes_and_files(cnn, plane, name, tmp_path):
         assert ax.get_xlabel() and ax.get_ylabel()
 
 
+@pytest.mark.parametrize("name", nf.plot.__all__)
+def test_what_is_no_axes_is_refused(cnn, plane, name):
+    draw = calls(cnn, plane)[name]
+    figure, several = plt.subplots(1, 2)
+    for ax, got in ((several, "ndarray; take one of its elements"), (figure, "Figure"), (3, "int")):
+        with pytest.raises(TypeError, match=f"plot: ax must be an Axes of matplotlib, got {got}"):
+            draw(ax=ax)
+
+
 def test_works_without_a_display(tmp_path):
     code = f"""
 import nnfast as nf
@@ -177,6 +186,50 @@ def test_confusion_matrix():
             nf.plot.confusion_matrix(*bad)
 
 
+def test_confusion_matrix_of_texts():
+    true, predicted = ["b", "a", "b"], np.array(["b", "b", "a"])
+    counts = [[0, 1], [1, 1]]
+    for pair in ((true, predicted), (true, [1, 1, 0]), (true, np.eye(2)[[1, 1, 0]])):
+        assert nf.plot.confusion_matrix(*pair, ["a", "b"]).images[0].get_array().tolist() == counts
+    with pytest.raises(TypeError, match="y_true: expected real numbers, got strings .*; texts need class_names"):
+        nf.plot.confusion_matrix(true, predicted)
+    with pytest.raises(ValueError, match="b is not among the classes a, c"):
+        nf.plot.confusion_matrix(true, predicted, ["a", "c"])
+
+
+def legend(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_decision_boundary_names_the_classes(plane):
+    x, y = plane
+    model = half_plane()
+    for names in (["left", "right"], {model.output_names[0]: ["left", "right"]}):
+        model.class_names = names
+        for labels in (y, np.array(["left", "right"])[y], [["left", "right"][i] for i in y]):
+            ax = nf.plot.decision_boundary(model, x, labels)
+            assert legend(ax) == ["left", "right"]
+            assert len(ax.collections[-1].get_offsets()) == y.sum()
+    with pytest.raises(ValueError, match="up is not among the classes left, right"):
+        nf.plot.decision_boundary(model, x, ["up"] * 40)
+    model.class_names = ["right"]       # one name for one output leaves class 0 without
+    assert legend(nf.plot.decision_boundary(model, x, y)) == ["class 0", "class 1"]
+
+
+@pytest.mark.parametrize("classes", [["left", "right"], [7, 3], [True, False], ["a", "b", "c"]], ids=str)
+def test_decision_boundary_of_a_classifier(plane, classes):
+    x = plane[0]
+    y = np.array(classes)[np.arange(40) % len(classes)]
+    for net in (nf.sklearn.NNClassifier((), solver="lbfgs", alpha=1.0), nf.sklearn.SoftmaxRegression(l2=0.1)):
+        net.fit(x, y)
+        assert legend(nf.plot.decision_boundary(net, x, y)) == [str(value) for value in sorted(classes)]
+    with pytest.raises(ValueError, match="9 is not among the classes"):
+        nf.plot.decision_boundary(net, x, [9] * 40)
+    for bad in (nf.sklearn.NNClassifier(), "model"):
+        with pytest.raises(TypeError, match=f"nnfast.sklearn that has been fitted, got {type(bad).__name__}"):
+            nf.plot.decision_boundary(bad, x, y)
+
+
 def test_decision_boundary_lies_where_the_model_changes_its_mind(plane):
     x, y = plane
     for activation in ("sigmoid", "linear"):
@@ -193,6 +246,10 @@ def test_decision_boundary_lies_where_the_model_changes_its_mind(plane):
     np.testing.assert_allclose(low + (edges + 1) / len(columns) * (high - low), [-0.5, 0.5], atol=0.04)
     for bad, text in ((lambda: nf.plot.decision_boundary(three, x[:, :1]), r"x must have shape \(N, 2\), got"),
                       (lambda: nf.plot.decision_boundary(three, x, y[:3]), "40 points, but 3 labels"),
+                      (lambda: nf.plot.decision_boundary(three, x, y + 2), "label 3, but the model has 3 classes"),
+                      (lambda: nf.plot.decision_boundary(three, x, y - 1), "labels must be integers, 0 or more"),
+                      (lambda: nf.plot.decision_boundary(three, x, y * np.nan), "labels must be integers"),
+                      (lambda: nf.plot.decision_boundary(three, np.where(x < -2, np.nan, x)), "x: nan at row"),
                       (lambda: nf.plot.decision_boundary(nf.Sequential([nf.Dense(1)], input_shape=(3,)), x),
                        r"needs a model with input shape \(2,\)")):
         with pytest.raises(ValueError, match=text):
