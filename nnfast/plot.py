@@ -39,6 +39,11 @@ __all__ = [
 CURVE = 401
 PLANE = 200
 
+# Of a confusion matrix: inches of a cell and of the longest side of a new figure, points of the smallest digits.
+CELL = 0.3
+LONGEST = 12.0
+SMALLEST = 5.0
+
 
 # --- training --------------------------------------------------------------------------------------------------------
 
@@ -196,6 +201,9 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
                      normalize: bool = False, *, ax: Any = None, save: PathLike | None = None) -> Any:
     """How often samples of each true class (rows) were taken for each class (columns).
 
+    A new figure grows with the classes, to 12 inches; where the cells are too small for them, the numbers and some of
+    the class names are left out.
+
     Parameters
     ----------
     y_true : integer array (N,), or texts among `class_names`
@@ -229,16 +237,21 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     n = len(names)
     counts = np.bincount(y_true.astype(int) * n + y_pred.astype(int), minlength=n * n).reshape(n, n)
     shown = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
-    ax = _axes(ax)
+    ax = _axes(ax, min(CELL * n + 1.5, LONGEST))
     ax.imshow(shown, cmap="Blues", vmin=0)
-    for i, j in np.ndindex(n, n):
-        if counts[i, j]:
-            text = f"{shown[i, j]:.2f}" if normalize else str(counts[i, j])
-            ax.text(j, i, text, ha="center", va="center", fontsize="small" if n <= 10 else "x-small",
-                    color="white" if shown[i, j] > 0.6 * shown.max() else "black")
-    turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if max(map(len, names)) > 3 else {}
-    ax.set_xticks(range(n), names, **turned)
-    ax.set_yticks(range(n), names)
+    cell = 72 * min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi / n      # in points
+    # A digit is 0.64 of the font's size wide. Numbers lie within the image, so the layout need not measure them all.
+    size = min(8.0, 0.8 * cell / (0.64 * (4 if normalize else len(str(counts.max())))))
+    for i, j in np.argwhere(counts).tolist() if size >= SMALLEST else []:
+        ax.text(j, i, f"{shown[i, j]:.2f}" if normalize else str(counts[i, j]), ha="center", va="center", fontsize=size,
+                color="white" if shown[i, j] > 0.6 * shown.max() else "black", in_layout=False)
+    size = 10.0 if cell > 15 else 7.0
+    every = int(np.ceil(1.5 * size / cell))
+    labels = names[::every]
+    fits = 0.64 * size * max(map(len, labels)) < 0.8 * every * cell
+    turned = {} if fits else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(range(0, n, every), labels, fontsize=size, **turned)
+    ax.set_yticks(range(0, n, every), labels, fontsize=size)
     ax.set(xlabel="predicted class", ylabel="true class")
     return _done(ax, save)
 
@@ -542,10 +555,12 @@ def _pyplot():
     return matplotlib.pyplot
 
 
-def _axes(ax):
+def _axes(ax, least=0.0):
+    """The Axes given, or those of a new figure whose sides have at least so many inches."""
     pyplot = _pyplot()
     if ax is None:
-        return pyplot.subplots(layout="constrained")[1]
+        sides = [max(side, least) for side in pyplot.rcParams["figure.figsize"]]
+        return pyplot.subplots(figsize=sides, layout="constrained")[1]
     if not isinstance(ax, pyplot.Axes):
         hint = "; take one of its elements" if isinstance(ax, np.ndarray) else ""
         raise TypeError(f"plot: ax must be an Axes of matplotlib, got {type(ax).__name__}{hint}")

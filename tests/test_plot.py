@@ -186,6 +186,29 @@ def test_confusion_matrix():
             nf.plot.confusion_matrix(*bad)
 
 
+@pytest.mark.parametrize(("n", "normalize", "own", "numbers", "inches"), [
+    (3, True, False, True, 4.8), (10, False, False, True, 4.8), (25, True, False, True, 9),
+    (60, False, False, True, 12), (60, True, False, False, 12), (150, False, False, False, 12),
+    (30, False, True, False, 4.8),
+])
+def test_confusion_matrix_of_many_classes_is_readable(n, normalize, own, numbers, inches):
+    y = np.arange(20 * n) % n
+    given = plt.subplots(1, 2)[1][0] if own else None
+    ax = nf.plot.confusion_matrix(y, np.where(y % 7, y, 0), normalize=normalize, ax=given)
+    figure = ax.figure
+    figure.draw_without_rendering()
+    assert figure.get_size_inches()[1] == pytest.approx(inches) and bool(ax.texts) == numbers
+    cell = ax.get_window_extent().width / n
+    assert all(text.get_window_extent().width < cell for text in ax.texts)
+    labels = ax.get_yticklabels()
+    assert len(labels) >= min(n, 15) and [label.get_text() for label in labels[:2]] == ["0", str(ax.get_yticks()[1])]
+    for a, b in zip(labels, labels[1:]):
+        assert not a.get_window_extent().overlaps(b.get_window_extent())
+    across = ax.get_xticklabels()
+    if not across[0].get_rotation():
+        assert not any(a.get_window_extent().overlaps(b.get_window_extent()) for a, b in zip(across, across[1:]))
+
+
 def test_confusion_matrix_of_texts():
     true, predicted = ["b", "a", "b"], np.array(["b", "b", "a"])
     counts = [[0, 1], [1, 1]]
