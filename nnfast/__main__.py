@@ -77,7 +77,8 @@ def add_model_commands(commands):
             command.add_argument("--labels", metavar="FILE", help="idx file of the labels, for an idx file of images")
             command.add_argument("--missing", choices=("error", "mean", "drop"), default="error",
                                  help="where a table lacks values: stop, fill, or leave the row out (default: error)")
-        command.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        command.add_argument("--quiet", action="store_true",
+                             help="print nothing but errors; JSON and predictions are printed all the same")
         command.add_argument("--json", action="store_true", help="print one line of JSON")
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         return command

@@ -21,6 +21,7 @@ import nnfast as nf
 
 from .arrays import as_numbers, check_finite
 from .configurable import number
+from .summary import counted
 
 #: the metadata's entry
 KEY = "data"
@@ -202,10 +203,12 @@ def train(args):
     if data.classes:
         model.class_names = data.classes
     silent = args.quiet or args.json
-    what = f"{len(data.classes)} classes" if data.classes else "a number" if y.ndim == 1 else f"{y.shape[1]} numbers"
+    what = (counted(len(data.classes), "class") if data.classes else
+            "a number" if y.ndim == 1 else counted(y.shape[1], "number"))
     if not silent:
-        print(f"{len(x)} samples to train, {len(xv)} to validate; predicting {what} from "
-              f"{' x '.join(map(str, x.shape[1:]))} values; {model.count_params():,} parameters")
+        values = counted(x.shape[1], "value") if x.ndim == 2 else f"{' x '.join(map(str, x.shape[1:]))} values"
+        print(f"{counted(len(x), 'sample')} to train, {len(xv)} to validate; predicting {what} from {values}; "
+              f"{model.count_params():,} parameters")
         if not data.classes:
             print("the errors of the epochs are in units of the targets' standard deviations")
     callbacks = []
@@ -232,8 +235,7 @@ def train(args):
     if args.json:
         print(json.dumps(report))
     elif not args.quiet:
-        epochs = f"{len(history.epoch)} epoch{'s' if len(history.epoch) != 1 else ''}"
-        print(f"{epochs} in {sum(history.seconds):.2f} s; on the validation samples: "
+        print(f"{counted(len(history.epoch), 'epoch')} in {sum(history.seconds):.2f} s; on the validation samples: "
               f"{words(figures)}")
         show_confusion(table, data.classes)
         if args.out:
@@ -252,7 +254,7 @@ def evaluate(args):
         print(json.dumps({"figures": figures, "samples": len(data.x), "classes": data.classes,
                           "confusion": None if table is None else table.tolist()}))
     elif not args.quiet:
-        print(f"{len(data.x)} samples: {words(figures)}")
+        print(f"{counted(len(data.x), 'sample')}: {words(figures)}")
         show_confusion(table, data.classes)
     return 0
 
@@ -282,7 +284,7 @@ def predict(args):
             writer.writerow(header)
             writer.writerows(rows)
     if args.out and not (args.quiet or args.json):
-        print(f"{len(rows)} predictions in {args.out}")
+        print(f"{counted(len(rows), 'prediction')} in {args.out}")
     return 0
 
 
@@ -357,7 +359,7 @@ def bench(args):
     elif not args.quiet:
         for what, seconds in report.items():
             rows = int(what.split()[-1])
-            name = f"{what.rsplit(' ', 1)[0]}, {rows} sample{'s' if rows != 1 else ''}"
+            name = f"{what.rsplit(' ', 1)[0]}, {counted(rows, 'sample')}"
             print(f"{name:28} {seconds * 1e6:12,.1f} us {rows / seconds:14,.0f} samples/s")
     return 0
 

@@ -235,7 +235,7 @@ class Registry:
                 raise ValueError(f'{self.what}: expected {{"class": name, "config": dict}}, got {identifier!r}')
             return self.find(name).from_config(identifier["config"])
         raise TypeError(
-            f"{self.what} must be a name, a {self.base.__name__} or a class of it, "
+            f"{self.what} must be a name, an instance or a subclass of {self.base.__name__}, "
             f"got {type(identifier).__name__}: {identifier!r}"
         )
 

@@ -1,4 +1,4 @@
-"""Tables about a model, as text."""
+"""What is said about models and data, as text."""
 
 import math
 
@@ -75,6 +75,12 @@ def size_text(size):
         if size >= scale:
             return f"{size / scale:,.1f} {unit}"
     return f"{size} bytes"
+
+
+def counted(number, noun):
+    """How many there are of something: 1 class, 2 classes."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{'' if number == 1 else plural}"
 
 
 def table(rows, right=()):

@@ -592,7 +592,7 @@ def test_bad_arguments(make, error, message):
     ((8, 8, 1), Shift(8), ValueError, "Shift: pixels=8 can leave nothing of the image"),
     ((8, 4, 4), [Shift((2, 5))], ValueError, r"Shift: pixels=\(2, 5\) can leave nothing .*shape \(8, 4, 4\)"),
     ((4, 8, 1), [Cutout(5)], ValueError, "Cutout: size=5 is larger than the image"),
-    ((8, 8, 1), 4, TypeError, "augmentation must be a name, a Augmentation or a class of it, got int"),
+    ((8, 8, 1), 4, TypeError, "augmentation must be a name, an instance or a subclass of Augmentation, got int"),
     ((8, 8, 1), [Flip(), nf.Dropout(0.5)], TypeError, "got Dropout"),
     ((8, 8, 1), [None], TypeError, "got NoneType"),
     ((8, 8, 1), ["mirror"], ValueError, "unknown augmentation 'mirror'"),

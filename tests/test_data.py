@@ -323,11 +323,15 @@ def folder(tmp_path):
 
 def test_images(folder):
     images = image_folder(folder)
+    assert repr(images) == "<Images: 6 of 4 x 6 x 3, 2 classes>"
     assert images.x.shape == (6, 4, 6, 3) and images.x.dtype == np.uint8 and images.classes == ["cat", "dog"]
     np.testing.assert_array_equal(images.y, [0, 0, 0, 1, 1, 1])
     np.testing.assert_array_equal(images.x[4, 2, 2], [200, 1, 7])
     assert images.paths[0].endswith("0.png")
     assert image_folder(folder, mode="gray", size=(5, 3)).x.shape == (6, 5, 3, 1)
+    (folder / "dog").rename(folder / ".dog")
+    assert repr(image_folder(folder)) == "<Images: 3 of 4 x 6 x 3, 1 class>"
+    (folder / ".dog").rename(folder / "dog")
     np.testing.assert_array_equal(image_folder(folder, classes=["dog", "cow", "cat"]).y, [0, 0, 0, 2, 2, 2])
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..configurable import choose, integer
+from ..summary import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Images:
 
     def __repr__(self) -> str:
         n, h, w, c = self.x.shape
-        what = "no labels" if self.classes is None else f"{len(self.classes)} classes"
+        what = "no labels" if self.classes is None else counted(len(self.classes), "class")
         return f"<Images: {n} of {h} x {w} x {c}, {what}>"
 
 

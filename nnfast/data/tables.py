@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..configurable import choose
+from ..summary import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class TableEncoding:
     >>> model = nf.models.softmax_regression(1, 2)
     >>> model.metadata = {"encoding": table.encoding.to_dict()}
     >>> nf.data.frame(pd.DataFrame({"legs": [2, 2, 4]}), encoding=model.metadata["encoding"])
-    <Table: 3 rows, 1 features, no target>
+    <Table: 3 rows, 1 feature, no target>
     """
 
     columns: list[Config]
@@ -81,7 +82,8 @@ class TableEncoding:
         return None if self.target is None or self.target["kind"] != "classes" else list(self.target["classes"])
 
     def __repr__(self) -> str:
-        return f"<TableEncoding: {len(self.columns)} columns, {len(self.feature_names)} features>"
+        return (f"<TableEncoding: {counted(len(self.columns), 'column')}, "
+                f"{counted(len(self.feature_names), 'feature')}>")
 
 
 @dataclass(frozen=True, repr=False)
@@ -134,7 +136,7 @@ class Table:
             what = f"{len(target['classes'])} classes of {target['names'][0]!r}"
         else:
             what = f"target {', '.join(map(repr, target['names']))}"
-        return f"<Table: {self.x.shape[0]} rows, {self.x.shape[1]} features, {what}>"
+        return f"<Table: {counted(self.x.shape[0], 'row')}, {counted(self.x.shape[1], 'feature')}, {what}>"
 
 
 def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
