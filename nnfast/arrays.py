@@ -134,6 +134,18 @@ def check_finite(x, dtype, what, columns=None):
         raise ValueError(f"{what}: {value} at {where}; {reason}")
 
 
+def varies_finely(x, limit):
+    """Which columns of finite numbers (N, C) float32 would spoil: it moves one by over `limit` standard deviations."""
+    with np.errstate(all="ignore"):
+        largest, deviation = np.abs(x).max(axis=0), x.std(axis=0, dtype=np.float64)
+        # Numbers that are equal but for the rounding of float64 have nothing to lose.
+        spoilt = (deviation > 1e-12 * largest) & (2.0**-24 * largest > limit * deviation)
+        for column in np.flatnonzero(spoilt):
+            values = x[:, column]
+            spoilt[column] = np.abs(values - values.astype(np.float32)).max() > limit * deviation[column]
+    return spoilt & (largest <= np.finfo(np.float32).max)
+
+
 def locate(place):
     """An index in words: row, column, further axes."""
     if len(place) == 1:

@@ -19,8 +19,9 @@ import numpy as np
 
 import nnfast as nf
 
-from .arrays import as_numbers, check_finite
+from .arrays import as_numbers, check_finite, varies_finely
 from .configurable import number
+from .data.preparation import COARSEST
 from .summary import counted
 
 #: the metadata's entry
@@ -194,7 +195,12 @@ def train(args):
     if data.classes and len(data.classes) < 2:
         raise ValueError(f"{args.data}: has samples of one class only, {data.classes[0]!r}; there is nothing to learn")
     if not data.classes:
-        check_finite(as_numbers(data.y, f"{args.data}: y"), np.dtype(np.float32), f"{args.data}: y")
+        y = as_numbers(data.y, f"{args.data}: y")
+        check_finite(y, np.dtype(np.float32), f"{args.data}: y")
+        # Tables count such numbers from their smallest.
+        if varies_finely(y.reshape(len(y), -1), COARSEST).any():
+            raise ValueError(f"{args.data}: y: its numbers lie so close together, far from 0, that float32 would make "
+                             "many of them equal; subtract their mean")
     share = number("--validation", "SHARE", args.validation, above=0, below=1)
     x, xv, y, yv = nf.data.train_test_split(data.x, data.y, test_size=share, seed=args.seed,
                                             stratify=data.y if data.classes else None)
@@ -297,7 +303,7 @@ def columns_of(model, output, values):
     classes = model.class_names
     if isinstance(classes, dict):
         classes = classes.get(name)
-    columns = []
+    columns, offsets = [], {}
     if classes and len(classes) > 1 and values.ndim == 2:
         values = probabilities(model, values, output)
         columns.append((prefix + "prediction", [classes[i] for i in values.argmax(axis=1)]))
@@ -306,7 +312,9 @@ def columns_of(model, output, values):
         values = values.reshape(len(values), -1)
         target = (model.metadata.get(KEY, {}).get("encoding") or {}).get("target") or {}
         names = target.get("names") or [f"output{i}" for i in range(values.shape[1])]
-    return columns + [(prefix + name, [float(str(value)) for value in column]) for name, column in zip(names, values.T)]
+        offsets = dict(zip(names, target.get("offsets", ())))
+    return columns + [(prefix + name, [float(str(value)) + offsets.get(name, 0.0) for value in column])
+                      for name, column in zip(names, values.T)]
 
 
 def summary(args):

@@ -157,6 +157,48 @@ def test_train_several_numbers_of_different_size(tmp_path, capsys, rng):
     assert 0.5 < report["figures"]["mae"] / figures["mae"] < 2
 
 
+@pytest.fixture
+def times(tmp_path):
+    """A table of seconds since 1970, within two minutes, and what follows from them."""
+    path = tmp_path / "times.csv"
+    rows = np.random.default_rng(0).integers(0, 100, 300)
+    path.write_text("time,late,end\n" + "".join(
+        f"{1_700_000_000 + i},{'yes' if i > 50 else 'no'},{1_700_000_000 + 30 * i}\n" for i in rows))
+    return path
+
+
+def test_train_on_numbers_far_from_0(times, tmp_path, capsys):
+    out = tmp_path / "t.safetensors"
+    report = run(capsys, "train", times, "--target", "late", "--drop", "end", "--out", out, "--json", *EPOCHS)[1]
+    assert json.loads(report)["figures"]["accuracy"] == 1
+    new = tmp_path / "new.csv"
+    new.write_text("time\n1700000090\n1700000010\n")
+    answers = json.loads(run(capsys, "predict", out, new, "--json")[1])
+    assert [row["prediction"] for row in answers] == ["yes", "no"]
+
+
+def test_train_towards_numbers_far_from_0(times, tmp_path, capsys):
+    out = tmp_path / "t.safetensors"
+    report = json.loads(run(capsys, "train", times, "--target", "end", "--drop", "late", "--out", out, "--json",
+                            *EPOCHS)[1])
+    assert report["figures"]["r2"] > 0.99
+    figures = json.loads(run(capsys, "evaluate", out, times, "--json")[1])["figures"]
+    assert figures["r2"] > 0.99 and figures["mae"] < 60
+    rows = list(csv.reader(times.read_text().splitlines()))[1:]
+    predictions = list(csv.reader(run(capsys, "predict", out, times)[1].splitlines()))
+    assert predictions[0] == ["end"]
+    errors = np.float64(predictions[1:])[:, 0] - np.float64([row[2] for row in rows])
+    assert np.abs(errors).mean() == pytest.approx(figures["mae"], rel=1e-3)
+
+
+def test_arrays_of_numbers_far_from_0(tmp_path, capsys):
+    x = 1.7e9 + np.arange(99.0)[:, None]
+    np.savez(tmp_path / "x.npz", x=x, y=x[:, 0] - 1.7e9 + 0.5)
+    assert "normalization: the numbers of column 0 (mean 17000000" in run(capsys, "train", tmp_path / "x.npz")[2]
+    np.savez(tmp_path / "y.npz", x=x - 1.7e9, y=x[:, 0])
+    assert "y.npz: y: its numbers lie so close together" in run(capsys, "train", tmp_path / "y.npz")[2]
+
+
 def test_ctrl_c_saves_numbers_in_their_units(interrupted, tmp_path, capsys, rng):
     x, out = rng.standard_normal((90, 2)), tmp_path / "m.safetensors"
     np.savez(tmp_path / "d.npz", x=x, y=1e6 + x[:, 0])

@@ -228,6 +228,46 @@ def test_numbers_beyond_float32(write):
         normalization(np.array([[1.0, 1e30], [2.0, 3e30]]))
 
 
+SINCE_1970 = 1_700_000_000
+
+
+@pytest.mark.parametrize("numbers", [
+    SINCE_1970 + np.arange(99), [16777216, 16777217], -SINCE_1970 - np.arange(9), SINCE_1970 + 900 * np.arange(96),
+    48.137 + 1e-6 * np.arange(9), 1.5e18 + 1e9 * np.arange(50),
+], ids=["seconds", "ids", "below 0", "a day", "degrees", "nanoseconds"])
+def test_numbers_far_from_0_stay_apart(write, numbers):
+    data = pd.DataFrame({"a": numbers, "b": np.arange(len(numbers)), "y": numbers})
+    offset = float(min(numbers))
+    for table in (frame(data, "y"), csv(write(data.to_csv(index=False)), "y", kind="numbers")):
+        expected = np.float32(np.float64(numbers) - offset)
+        np.testing.assert_array_equal(table.x[:, 0], expected)
+        np.testing.assert_array_equal(table.y, expected)
+        assert table.encoding.columns[0]["offset"] == offset and table.encoding.target["offsets"] == [offset]
+        assert "offset" not in table.encoding.columns[1] and table.feature_names[1] == "b"
+        again = frame(data[::-1], encoding=table.encoding.to_dict())
+        np.testing.assert_array_equal(again.x, table.x[::-1])
+        np.testing.assert_array_equal(again.y, table.y[::-1])
+
+
+def test_names_say_what_was_subtracted():
+    data = pd.DataFrame({"a": [SINCE_1970 + 7, None, SINCE_1970 + 9], "b": [-SINCE_1970 - 1.5, -SINCE_1970, 0.5],
+                         "c": [-SINCE_1970 - 1.5, -SINCE_1970, -SINCE_1970], "y": [1e9, 1e9 + 1, 1e9], "z": [1, 2, 4]})
+    table = frame(data, ["y", "z"], missing="mean")
+    assert table.feature_names == ["a-1700000007", "b", "c+1700000001.5"] and table.x[:, 0].tolist() == [0, 1, 2]
+    assert repr(table) == "<Table: 3 rows, 3 features, target 'y-1000000000', 'z'>"
+    np.testing.assert_array_equal(table.y, [[0, 1], [1, 2], [0, 4]])
+
+
+@pytest.mark.parametrize("numbers", [
+    [0.1] * 9, [0.1 + 0.2, 0.3], np.arange(2000, 2025), 2**24 - np.arange(9), [1e-30, 2e-30], [1e30, 2e30],
+    np.random.default_rng(0).uniform(0, 1, 9999), 290 + np.random.default_rng(0).standard_normal(9999),
+], ids=["equal", "rounded", "years", "whole", "small", "large", "random", "degrees"])
+def test_numbers_that_float32_keeps_apart_stay_as_they_are(numbers):
+    table = frame(pd.DataFrame({"a": numbers}))
+    np.testing.assert_array_equal(table.x[:, 0], np.float32(numbers))
+    assert table.feature_names == ["a"]
+
+
 def test_rows_are_counted_as_spreadsheets_do(write):
     text = 'a,b,y\n\n\n1,"two\nlines",0\n,x,1\n2,x,1\n'
     table = csv(write(text), missing="drop")
@@ -442,6 +482,18 @@ def test_normalization_is_saved(rng, tmp_path, shape, dtype):
     assert loaded.metadata == {"scale": [1, 2.5, None]}
     with pytest.raises(ValueError, match="statistics are of 3 columns or channels, the data have 4"):
         nf.Sequential([normalization(x)], input_shape=(4,))
+
+
+@pytest.mark.parametrize("numbers", [SINCE_1970 + np.arange(99), 1e5 + 1e-3 * np.arange(9)])
+def test_normalization_of_numbers_that_float32_cannot_hold(numbers):
+    x = np.stack([np.arange(len(numbers)), numbers], axis=1)
+    with pytest.raises(ValueError, match=r"normalization: the numbers of column 1 \(mean .*, standard deviation .*\) "
+                                         r"lie so close together.*subtract the mean first, or .* dtype='float64'"):
+        nf.Sequential([normalization(x), nf.Dense(1)], input_shape=(2,))
+    z = nf.Sequential([normalization(x)], input_shape=(2,), dtype="float64").predict(x)
+    np.testing.assert_allclose(z[:, 1], z[:, 0], atol=1e-5)
+    nf.Sequential([normalization(x - [0, numbers[0]]), nf.Dense(1)], input_shape=(2,))
+    nf.Sequential([normalization(np.float32(x)), nf.Dense(1)], input_shape=(2,))       # nothing more to lose
 
 
 def test_metadata_is_a_copy_and_json(tmp_path):

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import as_numbers, check_finite
+from ..arrays import as_numbers, check_finite, varies_finely
 from ..configurable import integer, number
 from ..layers import BatchNorm
 
 if TYPE_CHECKING:
     from ..typing import Array, ArrayLike
+
+
+#: of a column's standard deviation: where float32 moves numbers by more, there is little left to learn from
+COARSEST = 0.1
 
 
 def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
@@ -131,6 +135,9 @@ def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:
     Its statistics are parameters of the model: `save` writes them, and `predict` takes data in their own units. It is a
     `BatchNorm` that is frozen, with the variance of x (divided by N); constant columns become 0.
 
+    A model of float32 refuses the layer if it could not tell most of a column's numbers apart, as seconds since 1970:
+    x becomes float32 before anything is subtracted.
+
     Parameters
     ----------
     x : array (N, ..., C)
@@ -159,9 +166,15 @@ def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:
     if variance.max() > np.finfo(np.float32).max:
         raise ValueError(f"normalization: the numbers of column {variance.argmax()} are so large (mean "
                          f"{mean[variance.argmax()]:g}) that their squares do not fit into float32; divide them first")
-    # Of equal numbers rounding leaves a trace of a variance.
-    variance[variance <= 1e-12 * np.square(mean)] = 1.0
-    variance[variance == 0] = 1.0
     layer = BatchNorm(epsilon=1e-12, center=False, scale=False, name=name, trainable=False)
+    if (spoilt := varies_finely(rows, COARSEST)).any():
+        column = spoilt.argmax()
+        layer.float64_only = (f"normalization: the numbers of column {column} (mean {mean[column]:.10g}, standard "
+                              f"deviation {variance[column]**0.5:.3g}) lie so close together, far from 0, that float32 "
+                              "would make many of them equal; subtract the mean first, or make the model with "
+                              "dtype='float64'")
+    # Of equal numbers rounding leaves a trace of a variance.
+    variance[variance <= 1e-24 * np.square(mean)] = 1.0
+    variance[variance == 0] = 1.0
     layer.statistics = mean, variance
     return layer

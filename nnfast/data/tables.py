@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from ..arrays import varies_finely
 from ..configurable import choose
 from ..summary import counted
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"})
 #: a target of whole numbers with more different values than this is a number to predict, not a class
 MOST_CLASSES = 20
+#: of a column's standard deviation: where float32 would move numbers by more, an offset is subtracted from them
+FINEST = 1e-4
 #: a text column with more different texts than this, and hardly a row like another, tells rows apart
 MOST_TEXTS = 50
 #: what is meant as a number, though float() may not take it: 1,234.5  1.234,5  12 %  $3.20  inf
@@ -45,9 +48,12 @@ class TableEncoding:
     Attributes
     ----------
     columns : list of dict
-        {"name", "kind": "number", "fill"} or {"name", "kind": "text", "values"}.
+        {"name", "kind": "number", "fill"} or {"name", "kind": "text", "values"}. Numbers that lie so close together,
+        far from 0, that float32 would spoil them (seconds since 1970, long IDs) also have an "offset", their smallest,
+        which is subtracted from them.
     target : dict or None
-        {"names", "kind": "classes", "classes"} or {"names", "kind": "numbers"}.
+        {"names", "kind": "classes", "classes"} or {"names", "kind": "numbers"}, for such numbers with "offsets", one
+        for each name: predictions plus the offset are in the target's own units.
 
     Examples
     --------
@@ -58,6 +64,11 @@ class TableEncoding:
     >>> model.metadata = {"encoding": table.encoding.to_dict()}
     >>> nf.data.frame(pd.DataFrame({"legs": [2, 2, 4]}), encoding=model.metadata["encoding"])
     <Table: 3 rows, 1 feature, no target>
+
+    >>> start = 1_700_000_000       # seconds since 1970
+    >>> table = nf.data.frame(pd.DataFrame({"size": [1.5, 2.5], "time": [start, start + 30]}), target="time")
+    >>> table, table.y, table.encoding.target["offsets"]
+    (<Table: 2 rows, 1 feature, target 'time-1700000000'>, array([ 0., 30.], dtype=float32), [1700000000.0])
     """
 
     columns: list[Config]
@@ -73,7 +84,8 @@ class TableEncoding:
         names = []
         for column in self.columns:
             own = column["name"]
-            names += [own] if column["kind"] == "number" else [f"{own}={value}" for value in column["values"]]
+            names += ([less(own, column.get("offset", 0.0))] if column["kind"] == "number" else
+                      [f"{own}={value}" for value in column["values"]])
         return names
 
     @property
@@ -95,7 +107,8 @@ class Table:
     x : float32 array (N, features)
     y : int32 array (N,) of classes, float32 array (N,) or (N, targets) of numbers, or None without a target
     encoding : TableEncoding
-        Its `classes` and `feature_names` are also here.
+        Its `classes` and `feature_names` are also here. It says which offsets were subtracted from numbers of x and y
+        that float32 would not tell apart; the names of the features and `repr` show them, too.
     rows : int array (N,)
         Which rows of the data these are, counted from 0: all, unless missing="drop" left some out.
     lines : int array (N,)
@@ -135,7 +148,7 @@ class Table:
         elif target["kind"] == "classes":
             what = f"{len(target['classes'])} classes of {target['names'][0]!r}"
         else:
-            what = f"target {', '.join(map(repr, target['names']))}"
+            what = f"target {', '.join(repr(less(*pair)) for pair in zip(target['names'], offsets_of(target)))}"
         return f"<Table: {counted(self.x.shape[0], 'row')}, {counted(self.x.shape[1], 'feature')}, {what}>"
 
 
@@ -168,6 +181,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     Returns
     -------
     Table
+        Numbers that float32 would not tell apart (seconds since 1970, long IDs) are counted from the smallest of their
+        column, also in y; see `TableEncoding`.
 
     Raises
     ------
@@ -326,6 +341,22 @@ def text_of(value):
     return str(int(value)) if value.is_integer() else repr(value)
 
 
+def less(name, offset):
+    """The name of a column from which an offset was subtracted."""
+    return f"{name}{'-' if offset > 0 else '+'}{text_of(abs(offset))}" if offset else name
+
+
+def offset_of(values):
+    """The smallest number where float32 would spoil the numbers as they are, else 0."""
+    values = np.array(values)
+    return float(values.min()) if varies_finely(values[:, None], FINEST)[0] else 0.0
+
+
+def offsets_of(target):
+    """What was subtracted from each target of numbers."""
+    return target.get("offsets") or [0.0] * len(target["names"])
+
+
 def encode(columns, lines, source, target, missing, kind, drop, encoding):
     """The Table of columns."""
     missing = choose("missing", missing, ("error", "mean", "drop"))
@@ -448,7 +479,9 @@ def describe(name, values, source):
     if not present:
         raise ValueError(f"{source}: column {name!r} is empty; leave it out with drop=[{name!r}]")
     if not is_text(present):
-        return {"name": name, "kind": "number", "fill": math.fsum(present) / len(present)}
+        offset = offset_of(present)
+        return {"name": name, "kind": "number", "fill": math.fsum(present) / len(present),
+                **({"offset": offset} if offset else {})}
     texts = sorted(set(present)) + ([""] if len(present) < len(values) else [])
     if len(texts) > MOST_TEXTS and len(texts) > len(values) / 4:
         raise ValueError(f"{source}: column {name!r} has {len(texts)} different texts in {len(values)} rows, so it "
@@ -463,7 +496,8 @@ def encode_column(column, values, lines, source):
             if isinstance(value, str) and number_of(value, comma=False) is None:
                 raise ValueError(f"{source}: column {column['name']!r} has {value!r} in row {lines[i]}, where "
                                  "the data before had numbers")
-        return np.array([[column["fill"] if value is None else float(value)] for value in values])
+        numbers = np.array([[column["fill"] if value is None else float(value)] for value in values])
+        return numbers - column.get("offset", 0.0)
     places = {text: i for i, text in enumerate(column["values"])}
     encoded = np.zeros((len(values), len(places)))
     for i, value in enumerate(values):
@@ -484,7 +518,7 @@ def describe_target(names, columns, kind, source):
         if text or kind == "classes":
             raise ValueError(f"{source}: several targets must be numbers"
                              + (f", but {text[0]!r} holds text" if text else "; leave kind out"))
-        return {"names": names, "kind": "numbers"}
+        return describe_numbers(names, columns)
     values = columns[names[0]]
     if is_text(values):
         if kind == "numbers":
@@ -498,18 +532,25 @@ def describe_target(names, columns, kind, source):
         distinct = sorted(set(values))
         repeated = len(distinct) <= MOST_CLASSES and len(values) >= 3 * len(distinct)
         if kind == "numbers" or (kind == "auto" and not (repeated and all(value.is_integer() for value in distinct))):
-            return {"names": names, "kind": "numbers"}
+            return describe_numbers(names, columns)
         classes = [text_of(value) for value in distinct]
     if len(classes) < 2:
         raise ValueError(f"{source}: the target {names[0]!r} is {classes[0]!r} in every row; there is nothing to learn")
     return {"names": names, "kind": "classes", "classes": classes}
 
 
+def describe_numbers(names, columns):
+    """The encoding of targets that are numbers."""
+    offsets = [offset_of(columns[name]) for name in names]
+    return {"names": names, "kind": "numbers", **({"offsets": offsets} if any(offsets) else {})}
+
+
 def encode_target(target, columns, lines, source):
     if target["kind"] == "numbers":
         if any(is_text(column) for column in columns):
             raise ValueError(f"{source}: the target {target['names'][0]!r} holds text, in the data before numbers")
-        y = as_float32(np.array(columns, np.float64).T, target["names"], lines, source)
+        numbers = np.array(columns, np.float64).T - offsets_of(target)
+        y = as_float32(numbers, target["names"], lines, source)
         return y[:, 0] if len(columns) == 1 else y
     values, numbers = columns[0], numbers_of(target["classes"])
     if numbers:
