@@ -200,6 +200,23 @@ def test_spoilt_numbers_are_not_text(write, values, shown):
         csv(path, target="y")
 
 
+@pytest.mark.parametrize(("typo", "rows"), [("1O", 1000), ("inf", 1000), ("1O", 12)])
+def test_a_typo_among_few_whole_numbers(write, typo, rows):
+    values = [str(1 + i % 4) for i in range(rows - 1)]
+    for name in ("rooms", "y"):                 # also in the target
+        path = write("rooms,y\n" + "".join(f"{value},{value}\n" for value in values) +
+                     (f"{typo},1\n" if name == "rooms" else f"1,{typo}\n"))
+        with pytest.raises(ValueError, match=f"column '{name}' has '{typo}' in row {rows + 1}, but most of its values"):
+            csv(path, target="y")
+
+
+@pytest.mark.parametrize("codes", ["123A", "0123456789X", "0E"])
+def test_codes_that_come_as_often_as_others_stay_text(write, codes):
+    table = csv(write("code,y\n" + "".join(f"{code},{i}.5\n" for i, code in enumerate(50 * codes))), target="y")
+    assert table.feature_names == [f"code={code}" for code in codes]
+    assert frame(pd.DataFrame({"code": list("121")})).feature_names == ["code=1", "code=2"]
+
+
 def test_thousands_beside_decimal_commas(write):
     path = write("amount;y\n999,5;1,5\n1.234;2,5\n")       # twelve hundred, or a little more than one?
     with pytest.raises(ValueError, match="column 'amount' has '1.234' in row 3"):

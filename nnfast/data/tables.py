@@ -450,13 +450,18 @@ def refuse_spoilt_numbers(name, values, lines, source):
     if all(map(DATE_LIKE.fullmatch, texts)):
         raise ValueError(f"{source}: column {name!r} {DATES.format(name)}")
     likely = [text for text in texts if NUMBER_LIKE.fullmatch(text)]
-    fractions = any("." in text or "," in text for text in likely)
-    if 2 * len(likely) <= len(texts) or not (fractions or len(likely) > MOST_CLASSES):
+    if 2 * len(likely) <= len(texts):
         return
     comma = 2 * sum("," in text and "." not in text for text in likely) >= len(likely)
     present = [(line, value) for line, value in zip(lines, values) if value is not None]
-    line, value = next(((line, value) for line, value in present if number_of(value, comma) is None or
-                        (comma and "." in value)), present[0])
+    spoilt = [(line, value) for line, value in present if number_of(value, comma) is None or (comma and "." in value)]
+    # Few whole numbers may be codes as the texts beside them, unless such a text is rare: in a tenth of the rows at
+    # most, and half as often as a number.
+    others, kinds = len(present) - len(spoilt), len({value for _, value in spoilt})
+    rare = 0 < 9 * len(spoilt) <= others and 2 * len(spoilt) * (len(texts) - kinds) <= others * kinds
+    if not (rare or len(likely) > MOST_CLASSES or any("." in text or "," in text for text in likely)):
+        return
+    line, value = (spoilt or present)[0]
     raise ValueError(f"{source}: column {name!r} has {value!r} in row {line}, but most of its values look like "
                      "numbers; write them all alike, as 1234.5, without signs or thousands separators, and missing "
                      f"ones as NA, or leave the column out with drop=[{name!r}]")
