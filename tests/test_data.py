@@ -411,6 +411,26 @@ def test_grey_values_of_16_bits(tmp_path):
     np.testing.assert_array_equal(image_folder(tmp_path, mode="gray", labels=False).x[0, :, :, 0], values >> 8)
 
 
+    Image.fromarray(values).save(tmp_path / "scan.pgm")
+    np.testing.assert_array_equal(*image_folder(tmp_path, mode="gray", labels=False).x)
+
+
+@pytest.mark.parametrize(("values", "kind"), [(np.float32([[0, 0.5], [1, 2]]), "floats"),
+                                              (np.int32([[0, 70_000]]), "integers of 32 bits")])
+def test_grey_values_without_a_range(tmp_path, values, kind):
+    Image.fromarray(values).save(tmp_path / "heights.tif")
+    with pytest.raises(ValueError, match=f"heights.tif' cannot be read as an image: its grey values are {kind}, and "):
+        image_folder(tmp_path, labels=False)
+
+
+def test_a_palette_with_transparent_colours(tmp_path):
+    image = Image.new("P", (2, 1))
+    image.putpalette([200, 10, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    image.save(tmp_path / "icon.png", transparency=b"\x00\x80")
+    assert image_folder(tmp_path, labels=False).x.tolist() == [[[[200, 10, 30], [40, 50, 60]]]]
+
+
 def test_image_folders_that_are_none(folder):
     with pytest.raises(FileNotFoundError, match="is not a folder"):
         image_folder(folder / "nothing")

@@ -156,9 +156,14 @@ def read_images(paths, size, mode, Image):
     for file in paths:
         try:
             with Image.open(file) as image:
-                if image.mode.startswith("I;16"):
+                if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
                     # Pillow would cut grey values of 16 bits off at 255.
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+                elif image.mode in ("I", "F"):
+                    raise ValueError(f"its grey values are {'floats' if image.mode == 'F' else 'integers of 32 bits'}, "
+                                     "and nothing says which are black and white; bring them to 8 or 16 bits")
+                elif image.mode == "P" and "transparency" in image.info:
+                    image = image.convert("RGBA")       # Pillow would warn
                 image = ImageOps.exif_transpose(image).convert(MODES[mode])     # upright, as the camera was held
                 if size is not None and image.size != size[::-1]:
                     image = image.resize(size[::-1], Image.Resampling.BILINEAR)  # type: ignore[arg-type]
