@@ -152,12 +152,16 @@ def run_examples(args):
 
 
 def check_outputs(args):
-    """Before hours of work: whether there is a folder for the files asked for."""
+    """Before hours of work: whether the files asked for can be written."""
     for option in ("out", "plot"):
         path = getattr(args, option, None)
         if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
             problem = "is a folder" if os.path.isdir(path) else f"there is no folder {os.path.dirname(path)!r}"
             raise ValueError(f"--{option} {path}: {problem}")
+    if args.command == "train" and args.out is not None:
+        from .files import check_ending  # only now, as the commands
+
+        check_ending(args.out)
 
 
 def as_options(error):

@@ -64,6 +64,12 @@ CALLBACKS = "callbacks/"
 REAL = ("float32", "float64")
 ENTRIES = {"format", "version", "model", "compile", "class_names", "training", "fit"}
 
+#: Endings that other programs would take a file by.
+FOREIGN = {".c", ".csv", ".h5", ".hdf5", ".joblib", ".json", ".keras", ".npy", ".npz", ".onnx", ".pb", ".pickle",
+           ".pkl", ".pt", ".pth", ".tflite", ".tsv", ".xlsx", ".zip"}
+#: what writes such files
+EXPORTS = {".c": "nnfast export or nf.export_c", ".onnx": "nnfast export or nf.onnx.export"}
+
 #: Layers or nodes of a model.
 MAX_LAYERS = 10_000
 
@@ -85,8 +91,8 @@ def save(model: Model, path: PathLike, include_optimizer: bool = True) -> None:
     ------
     ValueError
         If the model is not built, holds Python functions (a Lambda layer, a custom loss, a learning rate that is a
-        function) or objects of your own classes (a schedule, an initialiser), or has weights that are not finite.
-        Nothing is written then.
+        function) or objects of your own classes (a schedule, an initialiser), or has weights that are not finite, or
+        the path has the ending of another format (.onnx, .h5, .pt). Nothing is written then.
     OSError
         If the file cannot be written.
 
@@ -101,6 +107,7 @@ def save(model: Model, path: PathLike, include_optimizer: bool = True) -> None:
     <Sequential 'sequential': 8 parameters, float32>
     """
     path = os.fspath(path)
+    check_ending(path)
     check_portable(model)
     replace(path, pack(*describe(model, include_optimizer)))
 
@@ -188,6 +195,14 @@ def from_json(text: str | bytes) -> Model:
 
 
 # --- from the model to the file --------------------------------------------------------------------------------------
+
+def check_ending(path):
+    """Raise ValueError if the name of a file to save a model in says that it is of another format."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending in FOREIGN:
+        hint = f"; {EXPORTS[ending]} writes {ending}" if ending in EXPORTS else ""
+        raise ValueError(f"save: {path}: models are saved as .safetensors, not as {ending}{hint}")
+
 
 def check_portable(model, needs_weights=True):
     """Raise unless the model is all data, of classes that a file can name."""

@@ -387,6 +387,7 @@ def test_export_onnx(trained, tmp_path, capsys):
     (["train", "ANIMALS", "--target", "animal", "--size", "8", "8"], "--size is for images, "),
     (["train", "ANIMALS", "--target", "animal", "--labels", "FILE"], "--labels goes with an idx file of images"),
     (["train", "ANIMALS", "--target", "animal", "--out", "nowhere/a"], "--out nowhere/a: there is no folder 'nowhere'"),
+    (["train", "nothing.csv", "--out", "m.onnx"], "m.onnx: models are saved as .safetensors, not as .onnx; nnfast exp"),
     (["summary", "nothing"], "nnfast summary: nothing: no such file or directory"),
     (["summary", "ANIMALS"], "animals.csv: "),
 ])

@@ -463,6 +463,24 @@ def test_folder_as_path(tmp_path, saved):
     assert os.listdir(tmp_path) == [saved.name]
 
 
+@pytest.mark.parametrize(("name", "hint"), [
+    ("m.onnx", "; nnfast export or nf.onnx.export writes .onnx"), ("m.c", "; nnfast export or nf.export_c writes .c"),
+    ("m.H5", ""), ("m.keras", ""), ("m.pth", ""), ("m.pkl", ""), ("data.csv", ""),
+])
+def test_endings_of_other_formats(saved, tmp_path, name, hint):
+    path = tmp_path / name
+    ending = path.suffix.lower()
+    with pytest.raises(ValueError, match=f"{name}: models are saved as .safetensors, not as {ending}{hint}$"):
+        nf.load(saved).save(path)
+    assert os.listdir(tmp_path) == [saved.name]
+
+
+@pytest.mark.parametrize("name", ["model", "model.v2"])
+def test_other_endings_and_none(saved, tmp_path, name):
+    nf.load(saved).save(tmp_path / name)
+    same_state(nf.load(tmp_path / name), nf.load(saved))
+
+
 def test_no_permission(saved, monkeypatch):
     def refuse(*arguments, **more):
         raise PermissionError(13, "Permission denied")
