@@ -151,13 +151,20 @@ def run_examples(args):
     return 0
 
 
+def same_file(a, b):
+    return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)
+
+
 def check_outputs(args):
-    """Before hours of work: whether the files asked for can be written."""
+    """Before hours of work: whether the files asked for can be written, and are none of those to be read."""
     for option in ("out", "plot"):
         path = getattr(args, option, None)
         if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
             problem = "is a folder" if os.path.isdir(path) else f"there is no folder {os.path.dirname(path)!r}"
             raise ValueError(f"--{option} {path}: {problem}")
+        for read in (getattr(args, name, None) for name in ("data", "labels", "model_file")):
+            if path is not None and read is not None and same_file(path, read):
+                raise ValueError(f"--{option} {path}: would overwrite {read}, which is read; give it another name")
     if args.command == "train" and args.out is not None:
         from .files import check_ending  # only now, as the commands
 

@@ -397,6 +397,31 @@ def test_errors_are_one_line_that_says_what_to_do(animals, capsys, arguments, me
     assert message in err
 
 
+@pytest.mark.parametrize("arguments", [
+    ["train", "ANIMALS", "--target", "animal", "--out", "LINK"],
+    ["train", "ANIMALS", "--target", "animal", "--plot", "ANIMALS"],
+    ["train", "images-ubyte", "--labels", "ANIMALS", "--out", "ANIMALS"],
+    ["predict", "MODEL", "ANIMALS", "--missing", "mean", "--out", "ANIMALS"],
+    ["predict", "MODEL", "ANIMALS", "--missing", "mean", "--out", "MODEL"],
+    ["export", "MODEL", "--out", "MODEL"],
+])
+def test_no_output_overwrites_what_is_read(animals, trained, tmp_path, capsys, arguments):
+    link = tmp_path / "link"
+    link.symlink_to(animals)
+    names = {"ANIMALS": animals, "MODEL": trained, "LINK": link}
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    code, out, err = run(capsys, *[names.get(word, word) for word in arguments])
+    assert code == 1 and out == "" and err.startswith(f"nnfast {arguments[0]}: --{arguments[-2][2:]} ")
+    assert "which is read; give it another name" in err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_train_replaces_an_older_model(trained, animals, capsys):
+    assert run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--epochs", 1,
+               "--out", trained)[0] == 0
+    assert nf.load(trained).epochs_trained == 1
+
+
 def test_too_little_memory(animals, capsys):
     code, _, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--model",
                        "dense:100000000000")
