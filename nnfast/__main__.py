@@ -169,6 +169,10 @@ def check_outputs(args):
         from .files import check_ending  # only now, as the commands
 
         check_ending(args.out)
+    if getattr(args, "plot", None) is not None:
+        from . import plot
+
+        plot.check_ending(args.plot)
 
 
 def as_options(error):

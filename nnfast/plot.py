@@ -10,6 +10,7 @@ matplotlib is imported when the first picture is drawn.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -565,6 +566,15 @@ def _axes(ax, least=0.0):
         hint = "; take one of its elements" if isinstance(ax, np.ndarray) else ""
         raise TypeError(f"plot: ax must be an Axes of matplotlib, got {type(ax).__name__}{hint}")
     return ax
+
+
+def check_ending(path):
+    """Raise ValueError if matplotlib cannot write files with the path's ending; to none it adds its own."""
+    ending = os.path.splitext(path)[1].lower()
+    known = _pyplot().FigureCanvasBase.get_supported_filetypes()
+    if ending[1:] and ending[1:] not in known:
+        raise ValueError(f"{path}: pictures are not written as {ending}; expected one of "
+                         f"{', '.join('.' + name for name in sorted(known))}")
 
 
 def _done(ax, save):

@@ -111,7 +111,7 @@ def test_from_a_shell():
     (["nothing"], "no example 'nothing'; there are gradient_descent, "),
     (["_data"], "no example '_data'"),
     (["cross_entropy", "--plot", "/no/such/folder/x.png"], "there is no folder '/no/such/folder'"),
-    (["cross_entropy", "--plot", "picture.what"], "Format 'what' is not supported"),
+    (["cross_entropy", "--plot", "picture.what"], "picture.what: pictures are not written as .what"),
     (["--plot", "x.png"], "--plot goes with the name of an example"),
 ])
 def test_errors_are_one_line(arguments, message, capsys):
