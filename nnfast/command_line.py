@@ -46,8 +46,6 @@ class Data:
 
 def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None, targets=True):
     """The data in a file or folder. `how`: as earlier ones were read, from a model's metadata; `targets`: if wanted."""
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"there is no file or folder {path!r}")
     form = form_of(path)
     if how is not None and how["form"] != form:
         raise ValueError(f"{path}: holds {form}, the model was trained on {how['form']}")
@@ -87,10 +85,18 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
 
 
 def form_of(path):
-    if os.path.isdir(path) or path.lower().endswith(nf.data.images.ENDINGS):
+    """What a file or folder holds, by its name."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"there is no file or folder {path!r}")
+    name = path.lower()
+    if os.path.isdir(path) or name.endswith(nf.data.images.ENDINGS):
         return "images"
-    ending = os.path.splitext(path.removesuffix(".gz"))[1].lower()
-    return "a table" if ending in (".csv", ".tsv", ".txt") else "arrays"
+    if name.removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
+        return "a table"
+    if name.endswith(".npz") or name.removesuffix(".gz").endswith((".idx", "ubyte")):
+        return "arrays"
+    raise ValueError(f"{path}: unknown kind of file; expected a table (.csv, .tsv, .txt), .npz, idx (.idx, -ubyte, "
+                     "plain or .gz), or a folder of image folders")
 
 
 def read_arrays(path, labels):
@@ -105,11 +111,8 @@ def read_arrays(path, labels):
                              "y=y) writes one") from None
         if x is None:
             raise ValueError(f"{path}: has the arrays {', '.join(names)}; expected x, and y to train")
-    elif path.lower().removesuffix(".gz").endswith((".idx", "ubyte")):
-        x, y = nf.datasets.read_idx(path), None if labels is None else nf.datasets.read_idx(labels)
     else:
-        raise ValueError(f"{path}: unknown kind of file; expected a table (.csv, .tsv, .txt), .npz, idx (.idx, -ubyte, "
-                         "plain or .gz), or a folder of image folders")
+        x, y = nf.datasets.read_idx(path), None if labels is None else nf.datasets.read_idx(labels)
     if y is not None and len(x) != len(y):
         raise ValueError(f"{path}: {len(x)} samples, but {len(y)} targets")
     if x.ndim < 2 or len(x) == 0:

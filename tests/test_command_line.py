@@ -367,6 +367,15 @@ def test_export_onnx(trained, tmp_path, capsys):
     np.testing.assert_allclose(nf.onnx.load(tmp_path / "m.onnx").predict(x), nf.load(trained).predict(x), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["data.xlsx", "data.json", "data", "data.csv.zip"])
+def test_unknown_kinds_of_files_are_named_first(trained, tmp_path, capsys, name):
+    path = tmp_path / name
+    path.write_bytes(b"PK")
+    for arguments in (["train", path, "--target", "bought"], ["train", path, "--size", 8, 8],
+                      ["train", path, "--labels", path], ["predict", trained, path]):
+        assert f"{name}: unknown kind of file; expected a table (.csv" in run(capsys, *arguments)[2]
+
+
 @pytest.mark.parametrize("arguments, message", [
     (["train", "nothing.csv"], "there is no file or folder 'nothing.csv'"),
     (["train", "ANIMALS"], "which column is to be predicted? --target COLUMN (columns: id, legs, cover, weight, "
@@ -388,6 +397,7 @@ def test_export_onnx(trained, tmp_path, capsys):
     (["train", "ANIMALS", "--target", "animal", "--labels", "FILE"], "--labels goes with an idx file of images"),
     (["train", "ANIMALS", "--target", "animal", "--out", "nowhere/a"], "--out nowhere/a: there is no folder 'nowhere'"),
     (["train", "nothing.csv", "--out", "m.onnx"], "m.onnx: models are saved as .safetensors, not as .onnx; nnfast exp"),
+    (["train", "nothing.csv", "--plot", "x.xyz"], "x.xyz: pictures are not written as .xyz; expected one of "),
     (["summary", "nothing"], "nnfast summary: nothing: no such file or directory"),
     (["summary", "ANIMALS"], "animals.csv: "),
 ])
