@@ -22,7 +22,7 @@ import nnfast as nf
 from .arrays import as_numbers, check_finite, varies_finely
 from .configurable import number
 from .data.preparation import COARSEST
-from .summary import counted
+from .summary import counted, described_layers
 
 #: the metadata's entry
 KEY = "data"
@@ -324,7 +324,8 @@ def summary(args):
     model = nf.load(args.model_file)
     if args.json:
         print(json.dumps({"name": model.name, "parameters": model.count_params(), "input_shapes": model.input_shapes,
-                          "output_shapes": model.output_shapes, "classes": model.class_names, "dtype": model.dtype}))
+                          "output_shapes": model.output_shapes, "classes": model.class_names, "dtype": model.dtype,
+                          "layers": described_layers(model)}))
     elif not args.quiet:
         model.summary()
         if model.class_names:

@@ -3,8 +3,8 @@
 import math
 
 
-def summary_text(model):
-    """Layers of a model: output shape, parameters, FLOPs of one sample, what the plan fuses."""
+def described_layers(model):
+    """A dict for each input and layer: output shape, parameters, FLOPs of one sample, what the plan fuses."""
     plan = model._require_plan()
     graph = model._graph
     sizes = {}
@@ -15,18 +15,27 @@ def summary_text(model):
         described[entry["members"][0]] = entry
         for name in entry["members"][1:]:
             described[name] = {"fused": f"in {entry['members'][0]}"}
-    rows = [("layer", "kind", "output shape", "parameters", "FLOPs", "fused")]
-    for name, shape in zip(graph.input_names, graph.input_data_shapes):
-        rows.append((name, "Input", str(shape), "", "", ""))
+    layers = [{"name": name, "kind": "Input", "output_shape": shape, "parameters": 0, "frozen": False, "flops": 0,
+               "fused": ""} for name, shape in zip(graph.input_names, graph.input_data_shapes)]
     seen = set()
     for node in graph.nodes:
         layer = node.layer
         entry = described.get(graph.names[layer], {})
         size = 0 if layer in seen else sizes.get(layer, 0)
         seen.add(layer)
-        frozen = " (frozen)" if size and not layer.trainable else ""
-        rows.append((graph.names[layer], type(layer).__name__, str(node.shape), f"{size:,}{frozen}",
-                     f"{entry.get('flops', 0):,}", entry.get("fused", "")))
+        layers.append({"name": graph.names[layer], "kind": type(layer).__name__, "output_shape": node.shape,
+                       "parameters": size, "frozen": bool(size) and not layer.trainable,
+                       "flops": entry.get("flops", 0), "fused": entry.get("fused", "")})
+    return layers
+
+
+def summary_text(model):
+    """The layers of a model as a table."""
+    rows = [("layer", "kind", "output shape", "parameters", "FLOPs", "fused")]
+    for layer in described_layers(model):
+        numbers = ("", "") if layer["kind"] == "Input" else (
+            f"{layer['parameters']:,}{' (frozen)' if layer['frozen'] else ''}", f"{layer['flops']:,}")
+        rows.append((layer["name"], layer["kind"], str(layer["output_shape"]), *numbers, layer["fused"]))
     return f"{model.name}: {model.count_params():,} parameters, {model.dtype}\n{table(rows, right=(3, 4))}"
 
 

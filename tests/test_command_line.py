@@ -337,7 +337,15 @@ def test_idx(tmp_path, capsys):
 
 def test_summary_export_bench(trained, tmp_path, capsys):
     assert "classes: cat, dog, hen" in run(capsys, "summary", trained)[1]
-    assert json.loads(run(capsys, "summary", trained, "--json")[1])["classes"] == ["cat", "dog", "hen"]
+    report = json.loads(run(capsys, "summary", trained, "--json")[1])
+    assert report["classes"] == ["cat", "dog", "hen"]
+    assert [layer["kind"] for layer in report["layers"]] == ["Input", "BatchNorm", "Dense", "Activation", "Dense",
+                                                             "Activation", "Dense"]
+    assert sum(layer["parameters"] for layer in report["layers"]) == report["parameters"]
+    normal, dense = report["layers"][1:3]
+    assert dense == {"name": "dense", "kind": "Dense", "output_shape": [64], "parameters": 4 * 64 + 64,
+                     "frozen": False, "flops": 2 * 4 * 64, "fused": dense["fused"]}
+    assert normal["frozen"] and normal["output_shape"] == [4]
     assert run(capsys, "export", trained, "--out", tmp_path / "m.c")[0] == 0
     assert (tmp_path / "m.c").exists() and (tmp_path / "m.h").exists()
     assert ".onnx or .c" in run(capsys, "export", trained, "--out", tmp_path / "m.txt")[2]
