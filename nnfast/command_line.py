@@ -85,9 +85,17 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
 
 
 def form_of(path):
-    """What a file or folder holds, by its name."""
+    """What a file or folder that is there holds, by its name."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"there is no file or folder {path!r}")
+    form = form_by_name(path)
+    if form is None:
+        raise ValueError(f"{path}: unknown kind of file; expected a table (.csv, .tsv, .txt), .npz, idx (.idx, -ubyte, "
+                         "plain or .gz), or a folder of image folders")
+    return form
+
+
+def form_by_name(path):
     name = path.lower()
     if os.path.isdir(path) or name.endswith(nf.data.images.ENDINGS):
         return "images"
@@ -95,8 +103,7 @@ def form_of(path):
         return "a table"
     if name.endswith(".npz") or name.removesuffix(".gz").endswith((".idx", "ubyte")):
         return "arrays"
-    raise ValueError(f"{path}: unknown kind of file; expected a table (.csv, .tsv, .txt), .npz, idx (.idx, -ubyte, "
-                     "plain or .gz), or a folder of image folders")
+    return None
 
 
 def read_arrays(path, labels):
@@ -390,7 +397,12 @@ COMMANDS = {"train": train, "evaluate": evaluate, "predict": predict, "summary":
 # --- what the commands share -----------------------------------------------------------------------------------------
 
 def model_and_data(args, targets=True):
-    model = nf.load(args.model_file)
+    try:
+        model = nf.load(args.model_file)
+    except (nf.FileFormatError, IsADirectoryError):
+        if form := form_by_name(args.model_file):
+            raise ValueError(f"{args.model_file}: holds {form}, not a model; the order is MODEL DATA") from None
+        raise
     how = model.metadata.get(KEY)
     if how is not None:
         return model, read(args.data, how, missing=args.missing, labels=args.labels, targets=targets)

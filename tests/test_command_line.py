@@ -440,6 +440,15 @@ def test_train_replaces_an_older_model(trained, animals, capsys):
     assert nf.load(trained).epochs_trained == 1
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_model_and_data_the_wrong_way_round(trained, animals, tmp_path, capsys, command):
+    for data, form in ((animals, "a table"), (tmp_path, "images")):
+        assert run(capsys, command, data, trained) == (
+            1, "", f"nnfast {command}: {data}: holds {form}, not a model; the order is MODEL DATA\n")
+    (tmp_path / "model").write_bytes(b"PK")
+    assert "model: is damaged, or not a safetensors file" in run(capsys, command, tmp_path / "model", animals)[2]
+
+
 def test_too_little_memory(animals, capsys):
     code, _, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "mean", "--model",
                        "dense:100000000000")
