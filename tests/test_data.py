@@ -224,6 +224,20 @@ def test_thousands_beside_decimal_commas(write):
     np.testing.assert_array_equal(csv(write("a;y\n9,5;1\n12;2\n1,25;3\n"), target="y").x[:, 0], [9.5, 12, 1.25])
 
 
+@pytest.mark.parametrize("values", [["999", "1,000"], ["0", "12", "-250,000"]])
+def test_commas_of_thousands_or_decimals(write, values):
+    path = write("amount;y\n" + "".join(f"{value};{i},5\n" for i, value in enumerate(values)))
+    with pytest.raises(ValueError, match=f"'amount' has '{values[-1]}' in row {len(values) + 1}: does its comma mark "
+                                         f"thou.* Write {values[-1].replace(',', '')} or {values[-1]}0"):
+        csv(path, target="y")
+
+
+@pytest.mark.parametrize("values", [["1,859", "2,000"], ["2", "0,125"], ["2", "1,25", "1,125"], ["1,125", "1500"]])
+def test_commas_of_decimals_before_three_digits(write, values):
+    path = write("litre;y\n" + "".join(f"{value};{i},5\n" for i, value in enumerate(values)))
+    np.testing.assert_array_equal(csv(path, "y").x[:, 0], np.float32([value.replace(",", ".") for value in values]))
+
+
 def test_codes_of_text_and_numbers_stay_text(write):
     table = csv(write("stars,y\n" + "".join(f"{stars},{i}.5\n" for i, stars in enumerate("12345x"))), target="y")
     assert table.feature_names == [f"stars={code}" for code in "12345x"]

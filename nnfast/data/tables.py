@@ -36,6 +36,8 @@ FINEST = 1e-4
 MOST_TEXTS = 50
 #: what is meant as a number, though float() may not take it: 1,234.5  1.234,5  12 %  $3.20  inf
 NUMBER_LIKE = re.compile(r"[^\w\s]?\s?\d[\d.,' \u00a0\u202f]*(e[+-]?\d+)?\s?[^\w\s]?|[+-]?inf(inity)?", re.IGNORECASE)
+#: a whole number below a thousand, or with a comma where thousands end, which can also be that of decimals
+GROUPED = re.compile(r"[+-]?(?!0,)\d{1,3}(,\d{3})?")
 DATE_LIKE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?([./])\d\d?\2\d{2,4}( .*)?")
 DATES = ("holds dates or times; turn it into numbers (days since a date, hour of the day), or leave it out with "
          "drop=['{}']")
@@ -161,7 +163,7 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     ----------
     path : str or os.PathLike
         UTF-8; may end in .gz. With the separator ";" numbers may have a decimal comma, as spreadsheets of many
-        countries write them.
+        countries write them; an error asks where it may also be one of thousands, as in 1,250 beside 999.
     target : str or list of str, optional
         The column, or columns, to predict.
     missing : {"error", "mean", "drop"}
@@ -317,10 +319,21 @@ def read_csv(path, separator=None, texts=()):
             continue
         # With decimal commas a point is a thousands separator, or a slip: 1.234 is then not known to be a number.
         comma = separator == ";" and any("," in value for value in values if value is not None)
+        if comma:
+            refuse_grouped_numbers(name, values, lines, path)
         numbers = [None if value is None or (comma and "." in value) else number_of(value, comma) for value in values]
         if all(number is not None for number, value in zip(numbers, values) if value is not None):
             columns[name] = numbers
     return columns, lines
+
+
+def refuse_grouped_numbers(name, values, lines, source):
+    """Raise ValueError for 1,250 beside 999, where the comma may mark thousands."""
+    present = [value for value in values if value is not None]
+    if all(map(GROUPED.fullmatch, present)) and not all("," in value for value in present):
+        line, value = next((line, value) for line, value in zip(lines, values) if value is not None and "," in value)
+        raise ValueError(f"{source}: column {name!r} has {value!r} in row {line}: does its comma mark thousands, or "
+                         f"decimals? Write {value.replace(',', '')} or {value}0")
 
 
 def number_of(text, comma):
