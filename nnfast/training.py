@@ -449,8 +449,7 @@ class Training:
             if order is not None and shuffle == "block":
                 order[:] = stream.block_order(natural, batch_size, self.seed, self._epochs)
             elif order is not None:
-                order[:] = natural
-                permute(order, self.seed, self._epochs)
+                permute(order, self.seed, self._epochs, True)
             self._epochs += 1
             if stream:
                 totals = stream.train_epoch(plan, order, batch_size, progress, run, recipe)

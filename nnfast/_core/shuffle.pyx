@@ -8,6 +8,10 @@ from libc.stdint cimport uint32_t, uint64_t
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 
+cdef enum:
+    LONG = 16384            # numbers, to permute which takes longer than other threads may wait for the GIL
+
+
 cdef inline uint64_t mix(uint64_t x) noexcept nogil:
     x = (x ^ (x >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
     x = (x ^ (x >> 27)) * <uint64_t>0x94D049BB133111EB
@@ -37,11 +41,25 @@ cdef void permute(Py_ssize_t *order, Py_ssize_t n, uint64_t state) noexcept nogi
         order[j] = held
 
 
-def shuffle(order, seed, epoch):
-    """Permute an intp array in place. The same (seed, epoch, length) gives the same permutation everywhere."""
+cdef void fill(Py_ssize_t *order, Py_ssize_t n, bint natural, uint64_t state) noexcept nogil:
+    cdef Py_ssize_t i
+    if natural:
+        for i in range(n):
+            order[i] = i
+    permute(order, n, state)
+
+
+def shuffle(order, seed, epoch, bint natural=False):
+    """Permute an intp array in place, or with `natural` the numbers from 0 on, which it then is filled with. The same
+    (seed, epoch, length) gives the same permutation everywhere."""
     cdef Py_buffer buffer
+    cdef Py_ssize_t n
     cdef uint64_t state = mix(mix(<uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)) + <uint64_t>(epoch & 0xFFFFFFFFFFFFFFFF))
     PyObject_GetBuffer(order, &buffer, PyBUF_WRITABLE)
-    with nogil:
-        permute(<Py_ssize_t *>buffer.buf, buffer.len // <Py_ssize_t>sizeof(Py_ssize_t), state)
+    n = buffer.len // <Py_ssize_t>sizeof(Py_ssize_t)
+    if n < LONG:
+        fill(<Py_ssize_t *>buffer.buf, n, natural, state)
+    else:
+        with nogil:
+            fill(<Py_ssize_t *>buffer.buf, n, natural, state)
     PyBuffer_Release(&buffer)
