@@ -1,7 +1,9 @@
 """What can be done with a model once it is compiled: train, evaluate, predict.
 
 Python prepares an epoch (order of the samples, learning rates) and reads its totals; the epoch itself is one call of
-the plan with the GIL released. Only a callback that wants every batch makes it one call per batch.
+the plan with the GIL released. Only a callback that wants every batch makes it one call per batch. Where nobody looks at
+the epochs in between, short ones share a call: Python's part would take as long, and threads that train side by side
+would wait for each other's.
 
 Random streams are counter-based: shuffling is keyed by the model's seed and the number of the epoch over the model's
 life, dropout by seed, number of the step, sample and layer, augmentation by seed, step and place in the batch.
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
         Verbose,
     )
 
+#: steps whose learning rates are prepared for one call of the plan, where epochs are shorter
+STEPS_AT_ONCE = 4096
 #: samples in a pass where the user names no batch size; fewer if they would take much memory
 INFERENCE_BATCH = 256
 
@@ -439,6 +443,10 @@ class Training:
         if shuffle is not False and n is not None:
             natural = np.arange(n, dtype=np.intp)
             order = np.empty_like(natural)
+        if (stream is None and validation is None and recipe is None and not run.position.step
+                and run.callbacks == [history] and isinstance(self._settings.optimizer.learning_rate, float)):
+            self._train_epochs(run, history, xs, ys, weight, order, batch_size)
+            return
         validation_batch = max(batch_size or 0, self._require_plan().default_batch(INFERENCE_BATCH))
         for epoch in range(run.position.epoch, run.params["epochs"]):
             if self.stop_training:
@@ -465,6 +473,30 @@ class Training:
             history.seconds.append(time.perf_counter() - begun)
             run.position = Position(epoch + 1)
             run.on_epoch_end(epoch, logs)
+
+    def _train_epochs(self, run, history, xs, ys, weight, order, batch_size):
+        """Epochs that nobody looks at in between: as many in one call of the plan as take little time together."""
+        objective, steps = self._objective, run.params["steps"]
+        epoch = run.position.epoch
+        while epoch < run.params["epochs"] and not self.stop_training:
+            plan, ended = self._plan_for(objective), []
+            count = min(run.params["epochs"] - epoch, max(1, STEPS_AT_ONCE // steps))
+            rates = self._settings.optimizer.learning_rates(plan.iterations, count * steps)
+            try:
+                plan.train_epochs(xs, ys, weight, order, batch_size, rates, self.seed, self._epochs, count, ended)
+            except BaseException:
+                self._epochs += 1       # the one that was begun
+                raise
+            finally:
+                for totals, seconds in ended:
+                    self._epochs += 1
+                    if totals["status"] == "ok":
+                        history.seconds.append(seconds)
+                        run.position = Position(epoch + 1)
+                        run.on_epoch_end(epoch, objective.figures(totals))
+                        epoch += 1
+            if totals["status"] != "ok":
+                raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {steps}")
 
     def _evaluate(self, data, batch_size):
         """Totals over checked data: a tuple (xs, ys, weight) or a stream."""

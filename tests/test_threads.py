@@ -412,8 +412,9 @@ def test_no_python_call_per_batch_with_several_epochs():
     def fit(n, epochs):
         return count_python_events(lambda: model.fit(x[:n], y[:n], batch_size=16, epochs=epochs, verbose=0))
 
-    per_epoch = fit(160, 6) - fit(160, 5)
-    assert fit(16000, 3) - fit(16000, 2) == per_epoch
+    # How many epochs share a call of the plan depends on the time that they take.
+    assert 0 < fit(160, 6) - fit(160, 5) < 100
+    assert 0 < fit(16000, 3) - fit(16000, 2) < 100
 
 
 # --- Ctrl-C ----------------------------------------------------------------------------------------------------------

@@ -139,6 +139,51 @@ def test_without_shuffle_the_order_is_that_of_the_data():
     assert sum(orders(shuffle=False), []) == [*range(10), *range(10)]
 
 
+class Watching(nf.Callback):
+    """Asks for nothing, but to be called after each epoch."""
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"batch_size": 7}, {"sample_weight": True}], ids=str)
+def test_epochs_in_one_call_are_those_of_a_call_each(options, n_threads, rng):
+    x, y = classes(rng, 60)
+    if "sample_weight" in options:
+        options = {"sample_weight": np.where(np.arange(60) < 32, 0.0, rng.random(60)), "shuffle": False}
+    one, two = classifier(), classifier()
+    for model in (one, two):
+        model.compile(nf.Adam(0.01), "cross_entropy", metrics=["accuracy"], n_threads=n_threads)
+    together = one.fit(x, y, epochs=30, verbose=0, **options)
+    apart = two.fit(x, y, epochs=30, verbose=0, callbacks=[Watching()], **options)
+    assert together.history == apart.history and together.epoch == apart.epoch == list(range(30))
+    assert len(together.seconds) == 30 and min(together.seconds) > 0
+    assert same_weights(one, two)
+    assert (one.iterations, one.epochs_trained) == (two.iterations, two.epochs_trained)
+    assert one.train_on_batch(x, y) == two.train_on_batch(x, y)
+
+
+def test_epochs_in_one_call_that_end_with_an_error(rng):
+    x, y = rng.standard_normal((64, 3)), rng.standard_normal((64, 2))
+    histories, messages = [], []
+    for callbacks in ([], [Watching()]):
+        model = nf.Sequential([nf.Dense(8), nf.Dense(2)], input_shape=(3,), dtype="float64")
+        model.compile(nf.SGD(10.0), "squared_error")
+        with pytest.raises(nf.TrainingError) as caught:
+            model.fit(x, y, epochs=1000, batch_size=16, callbacks=callbacks, verbose=0)
+        histories.append(model.history.history)
+        messages.append((str(caught.value), model.epochs_trained, model.iterations))
+    assert histories[0] == histories[1] and messages[0] == messages[1]
+
+
+def test_stop_training_from_another_thread(rng):
+    x, y = classes(rng, 60)
+    model = classifier()
+    timer = threading.Timer(0.2, setattr, (model, "stop_training", True))
+    timer.start()
+    history = model.fit(x, y, epochs=10**9, verbose=0)
+    timer.join()
+    assert len(history.epoch) == model.epochs_trained > 0
+
+
 def test_batches_larger_than_the_data():
     assert orders(batch_size=1000, shuffle=False) == [list(range(10))] * 2
 

@@ -32,3 +32,6 @@ cdef class Loop(Network):
     cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1
     cdef int _threads(self) except -1
     cdef int _launch(self) except -1
+    cdef int _ready(self) except -1
+    cdef void _work(self, int team) noexcept nogil
+    cdef int _end(self) except -1

@@ -15,7 +15,7 @@ Design:
    bound batch * max|x| * max|dz| nearly always proves that. Where it does not, for clipping by global norm, and where
    there are so many more numbers in x and dz (convolutions) that to read them takes longer, the gradient is completed and
    measured before any parameter changes.
-5. One call runs an epoch with the GIL released. Thread 0 looks at the clock after each step and takes the GIL every few
+5. One call runs an epoch, or some short ones, with the GIL released. Thread 0 looks at the clock after each step and takes the GIL every few
    milliseconds to see about Ctrl-C, and to report progress.
 """
 from cpython.exc cimport PyErr_CheckSignals
@@ -645,7 +645,14 @@ cdef class Loop(Network):
 
     cdef int _launch(self) except -1:
         """Run the job."""
-        cdef Py_ssize_t i, j
+        cdef int team = self._ready()
+        with nogil:
+            self._work(team)
+        return self._end()
+
+    cdef int _ready(self) except -1:
+        """What a job needs before it runs; the number of threads that it takes."""
+        cdef Py_ssize_t i
         cdef bint all_gradients = self.job.input_gradients != NULL
         cdef int team = self._threads()
         cdef double scanned = 0
@@ -667,9 +674,6 @@ cdef class Loop(Network):
         self.bounded = self.clip_norm == 0 and self.job.batch_size * scanned <= SCANNED * self.flat_size
         for i in range(self.n_heads):
             self.heads[i].output = &self.job.values[self.outputs[i].value]
-            self.heads[i].loss_total = 0
-            for j in range(self.heads[i].n_metrics):
-                memset(self.heads[i].metrics[j].totals, 0, self.heads[i].metrics[j].width * sizeof(double))
         self.fixed_penalty = 0
         for i in range(self.n_parameters if self.penalized and self.job.loss else 0):
             p = &self.parameters[i]
@@ -680,15 +684,28 @@ cdef class Loop(Network):
         self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()
         self.clock_every = 1
         self.unseen_steps = 0
-        memset(&self.barrier, 0, sizeof(nn_barrier))
         if self.progress is not None or self.functions or self.has_python:
             self.owner = threading.get_ident()
-        with nogil:
-            if team == 1:
-                self._worker(0, 1)
-            else:
-                with parallel(num_threads=team):
-                    self._worker(threadid(), nn_team_size())
+        return team
+
+    cdef void _work(self, int team) noexcept nogil:
+        """All steps of the job, from clean totals on."""
+        cdef Py_ssize_t i, j
+        memset(&self.barrier, 0, sizeof(nn_barrier))
+        self.job.loss_total = self.job.weight_total = 0
+        self.job.steps_done = self.job.samples_done = 0
+        for i in range(self.n_heads):
+            self.heads[i].loss_total = 0
+            for j in range(self.heads[i].n_metrics):
+                memset(self.heads[i].metrics[j].totals, 0, self.heads[i].metrics[j].width * sizeof(double))
+        if team == 1:
+            self._worker(0, 1)
+        else:
+            with parallel(num_threads=team):
+                self._worker(threadid(), nn_team_size())
+
+    cdef int _end(self) except -1:
+        """After a job: the error that ended it, if one did."""
         self.prepared = self.job.inference and not self.failed
         self.progress = None
         if self.error is not None:

@@ -4,7 +4,7 @@ from cpython.buffer cimport (
 )
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from nnfast._core.arena cimport Arena
 from nnfast._core.augment cimport Recipe
@@ -20,11 +20,14 @@ from nnfast._core.network cimport (
     PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Source, Status,
 )
 from nnfast._core.optimizer cimport begin_step
-from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, resolve_threads
+from nnfast._core.shuffle cimport draw_order
+from nnfast._core.threads cimport nn_clock, nn_flush_subnormals, nn_restore_subnormals, resolve_threads
 
 from numpy import empty, ndarray
 
 from nnfast._core.shuffle import shuffle
+
+cdef double TIME_AT_ONCE = 0.02     # seconds, after which Python sees about what others ask for
 
 cdef enum:
     MOST_PLAIN_ROWS = 1024      # predict_fast and train_fast: larger arrays gain nothing there
@@ -131,6 +134,92 @@ cdef class Plan(Loop):
             return self._totals()
         finally:
             self._leave()
+
+    def train_epochs(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed, Py_ssize_t first_epoch,
+                     Py_ssize_t n_epochs, list ended):
+        """Whole epochs in one call, until time is up that others may want: Python's part of a short epoch takes as long as
+        the epoch. lr holds a rate for each step of all; `order` is drawn anew for each epoch, or None. `ended` gets
+        (totals, seconds) of each epoch that has come to its end, also if there is an error."""
+        cdef Py_ssize_t epoch = 0, n = len(xs[0])
+        cdef uint64_t key = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
+        cdef Py_ssize_t *places = NULL
+        cdef const double *rates = <const double *>address(lr)
+        cdef double *kept
+        cdef double start, begun
+        cdef long long iterations
+        cdef int team
+        self._enter()
+        try:
+            self._start(self.training_program, n, batch_size, True)
+            self.job.update = self.job.training = True
+            sources, targets = self._sources(xs), self._labels(ys)
+            self.job.inputs = <Source *>address(sources, True)
+            self.job.targets = <Source *>address(targets, True)
+            if sample_weight is not None:
+                self.job.weight = <const double *>address(sample_weight)
+            if order is not None:
+                self.job.order = places = <Py_ssize_t *>address(order, True)
+            self.job.seed = key
+            figures = bytearray(n_epochs * (self._count_totals() + 1) * sizeof(double))
+            kept = <double *>address(figures, True)
+            team = self._ready()
+            iterations = self.iterations
+            with nogil:
+                start = nn_clock()
+                while epoch < n_epochs:
+                    begun = nn_clock()
+                    if places != NULL:
+                        draw_order(places, n, True, key, <uint64_t>(first_epoch + epoch))
+                    self.job.lr = rates + (self.iterations - iterations)
+                    self._work(team)
+                    if self.stop or self.failed:
+                        break
+                    kept = self._move_totals(kept, True)
+                    kept[0] = nn_clock() - begun
+                    kept += 1
+                    epoch += 1
+                    if self.job.status != OK or not 0 <= nn_clock() - start < TIME_AT_ONCE:
+                        break
+            kept = <double *>address(figures, True)
+            for _ in range(epoch):
+                kept = self._move_totals(kept, False)
+                ended.append((self._totals(), kept[0]))
+                kept += 1
+            self._end()
+        finally:
+            self._leave()
+
+    cdef Py_ssize_t _count_totals(self) noexcept nogil:
+        cdef Py_ssize_t i, j, count = 5 + self.n_heads
+        for i in range(self.n_heads):
+            for j in range(self.heads[i].n_metrics):
+                count += self.heads[i].metrics[j].width
+        return count
+
+    cdef double *_move_totals(self, double *kept, bint out) noexcept nogil:
+        """What `_totals` reads, to memory or back; the end of it there."""
+        cdef Py_ssize_t i, j, width
+        if out:
+            kept[0], kept[1], kept[2] = self.job.loss_total, self.job.weight_total, <double>self.job.status
+            kept[3], kept[4] = <double>self.job.steps_done, <double>self.job.samples_done
+        else:
+            self.job.loss_total, self.job.weight_total, self.job.status = kept[0], kept[1], <Status>kept[2]
+            self.job.steps_done, self.job.samples_done = <Py_ssize_t>kept[3], <Py_ssize_t>kept[4]
+        kept += 5
+        for i in range(self.n_heads):
+            if out:
+                kept[0] = self.heads[i].loss_total
+            else:
+                self.heads[i].loss_total = kept[0]
+            kept += 1
+            for j in range(self.heads[i].n_metrics):
+                width = self.heads[i].metrics[j].width
+                if out:
+                    memcpy(kept, self.heads[i].metrics[j].totals, width * sizeof(double))
+                else:
+                    memcpy(self.heads[i].metrics[j].totals, kept, width * sizeof(double))
+                kept += width
+        return kept
 
     def _labels(self, ys):
         """Sources of the targets; a head learns whether they are labels."""

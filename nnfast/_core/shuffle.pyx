@@ -41,12 +41,12 @@ cdef void permute(Py_ssize_t *order, Py_ssize_t n, uint64_t state) noexcept nogi
         order[j] = held
 
 
-cdef void fill(Py_ssize_t *order, Py_ssize_t n, bint natural, uint64_t state) noexcept nogil:
+cdef void draw_order(Py_ssize_t *order, Py_ssize_t n, bint natural, uint64_t seed, uint64_t epoch) noexcept nogil:
     cdef Py_ssize_t i
     if natural:
         for i in range(n):
             order[i] = i
-    permute(order, n, state)
+    permute(order, n, mix(mix(seed) + epoch))
 
 
 def shuffle(order, seed, epoch, bint natural=False):
@@ -54,12 +54,12 @@ def shuffle(order, seed, epoch, bint natural=False):
     (seed, epoch, length) gives the same permutation everywhere."""
     cdef Py_buffer buffer
     cdef Py_ssize_t n
-    cdef uint64_t state = mix(mix(<uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)) + <uint64_t>(epoch & 0xFFFFFFFFFFFFFFFF))
+    cdef uint64_t key = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF), number = <uint64_t>(epoch & 0xFFFFFFFFFFFFFFFF)
     PyObject_GetBuffer(order, &buffer, PyBUF_WRITABLE)
     n = buffer.len // <Py_ssize_t>sizeof(Py_ssize_t)
     if n < LONG:
-        fill(<Py_ssize_t *>buffer.buf, n, natural, state)
+        draw_order(<Py_ssize_t *>buffer.buf, n, natural, key, number)
     else:
         with nogil:
-            fill(<Py_ssize_t *>buffer.buf, n, natural, state)
+            draw_order(<Py_ssize_t *>buffer.buf, n, natural, key, number)
     PyBuffer_Release(&buffer)
