@@ -174,6 +174,18 @@ def test_epochs_in_one_call_that_end_with_an_error(rng):
     assert histories[0] == histories[1] and messages[0] == messages[1]
 
 
+def test_stop_training_from_a_loss(rng):
+    x = rng.standard_normal((8, 3))
+    model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+
+    def loss(t, y):
+        model.stop_training = len(model.history.epoch) == 3
+        return ((y - t) ** 2).sum(axis=1), 2 * (y - t)
+
+    model.compile("sgd", loss)
+    assert len(model.fit(x, x[:, :2], epochs=100, verbose=0).epoch) == 4
+
+
 def test_stop_training_from_another_thread(rng):
     x, y = classes(rng, 60)
     model = classifier()

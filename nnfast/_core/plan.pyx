@@ -148,6 +148,8 @@ cdef class Plan(Loop):
         cdef double start, begun
         cdef long long iterations
         cdef int team
+        if self.has_python or any([function is not None for function in self.functions]):
+            n_epochs = 1        # who may ask for the end of training after this epoch
         self._enter()
         try:
             self._start(self.training_program, n, batch_size, True)
