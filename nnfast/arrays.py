@@ -55,7 +55,12 @@ def as_numbers(data, what):
         try:
             data = np.asarray(data)
         except ValueError as error:
-            raise ValueError(f"{what}: the rows have different lengths or depths (ragged list): {error}") from error
+            batches = isinstance(data, (list, tuple)) and len(data) > 0 and isinstance(data[0], tuple)
+            hint = "; batches (x, y) may come from an iterator, or from a function that returns one" if batches else ""
+            raise ValueError(f"{what}: the rows have different lengths or depths (ragged list): {error}"
+                             f"{hint}") from error
+        except (TypeError, RuntimeError) as error:      # a tensor that has a gradient, or of a type that NumPy lacks
+            raise NotNumbersError(f"{what}: {type(data).__name__} cannot be read as an array: {error}") from error
         if data.dtype.kind == "O":
             raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, given)}")
     kind = data.dtype.kind

@@ -536,3 +536,20 @@ def test_an_initializer_of_the_wrong_shape():
 
     with pytest.raises(ValueError, match="dense/kernel: .*made shape"):
         nf.Sequential([nf.Dense(2, kernel_initializer=Broken())], input_shape=(4,))
+
+
+def test_things_that_do_not_become_arrays():
+    class Tensor:
+        def __init__(self, error):
+            self.error = error
+
+        def __array__(self, dtype=None, copy=None):
+            raise self.error
+
+    model = model_with()
+    for error in (RuntimeError("requires grad. Use tensor.detach()"), TypeError("unsupported type BFloat16")):
+        with pytest.raises(nf.arrays.NotNumbersError, match=f"Tensor cannot be read as an array: {error}"):
+            model.predict(Tensor(error))
+    batches = [(np.zeros((2, 4)), np.zeros(2)), (np.zeros((2, 4)), np.zeros(2))]
+    with pytest.raises(ValueError, match=r"batches \(x, y\) may come from an iterator"):
+        model.fit(batches, verbose=0)
