@@ -1,9 +1,9 @@
 """What can be done with a model once it is compiled: train, evaluate, predict.
 
 Python prepares an epoch (order of the samples, learning rates) and reads its totals; the epoch itself is one call of
-the plan with the GIL released. Only a callback that wants every batch makes it one call per batch. Where nobody looks at
-the epochs in between, short ones share a call: Python's part would take as long, and threads that train side by side
-would wait for each other's.
+the plan with the GIL released. Only a callback that wants every batch makes it one call per batch. Where nobody looks
+at the epochs in between, short ones share a call: Python's part would take as long, and threads that train side by
+side would wait for each other's.
 
 Random streams are counter-based: shuffling is keyed by the model's seed and the number of the epoch over the model's
 life, dropout by seed, number of the step, sample and layer, augmentation by seed, step and place in the batch.
