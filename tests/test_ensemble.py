@@ -109,13 +109,19 @@ def exploding():
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no pthread_kill")
 def test_ctrl_c_ends_all(data):
     models = [build(seed) for seed in range(4)]
-    timer = threading.Timer(0.3, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
-    timer.start()
+
+    def interrupt():
+        while models[0].iterations < 100:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.raises(KeyboardInterrupt):
         nf.fit_many(models, *data, n_threads=2, epochs=10**8)
-    timer.join()
+    thread.join()
     steps = [model.iterations for model in models]
-    assert min(steps[:2]) > 0 == max(steps[2:])     # nobody has begun with these
+    assert steps[0] >= 100 and steps[2:] == [0, 0]      # nobody has begun with these
     time.sleep(0.1)
     assert [model.iterations for model in models] == steps
     assert models[0].history.history["loss"] and models[0]._settings.n_threads is None
