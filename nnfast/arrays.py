@@ -140,7 +140,7 @@ def check_finite(x, dtype, what, columns=None):
 
 
 def varies_finely(x, limit):
-    """Which columns of finite numbers (N, C) float32 would spoil: it moves one by over `limit` standard deviations."""
+    """Of each column of numbers (N, C) whether float32 rounds one of them by over `limit` standard deviations."""
     with np.errstate(all="ignore"):
         largest, deviation = np.abs(x).max(axis=0), x.std(axis=0, dtype=np.float64)
         # Numbers that are equal but for the rounding of float64 have nothing to lose.

@@ -313,6 +313,7 @@ def resume(model, folder, run, history):
                           f"{short(given)}, which the model was compiled with; to change it, nf.load the checkpoint, "
                           "compile and call fit without resume", RuntimeWarning, stacklevel=3)
         model.optimizer.learning_rate = fit["learning_rate"]
+        run.signature["learning_rate"] = fit["data"].get("learning_rate")
     model.set_optimizer_state(state, training["iterations"])
     model.set_parameters(weights)
     # The number of the epoch in progress keys its order; `fit` counts it anew.

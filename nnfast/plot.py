@@ -269,8 +269,8 @@ def decision_boundary(model: Model | NNClassifier | LogisticRegression | Softmax
     x : array (N, 2)
         Drawn as points; the plane is drawn as far as they go.
     y : array (N,) or (N, 1), optional
-        Their labels, shown as colours: integers, or texts among the model's `class_names`; for a classifier its
-        classes.
+        Their labels, shown as colours: integers from 0, or -1 and 1 of a single output, or texts among the model's
+        `class_names`; for a classifier its classes.
     margin : float
         How far to draw around the points, as a part of their extent.
 
@@ -306,6 +306,8 @@ def decision_boundary(model: Model | NNClassifier | LogisticRegression | Softmax
             y = np.ravel(_numbered("plot.decision_boundary: y", y, names))
         else:
             y, _ = encode_labels(np.ravel(y), classes)
+        if n == 1 and names is None and np.isin(y, (-1, 1)).all() and (y == -1).any():      # of a tanh, say
+            names, y = ["class -1", "class 1"], (y > 0).astype(int)
         if len(y) != len(x):
             raise ValueError(f"plot.decision_boundary: {len(x)} points, but {len(y)} labels")
         _check_labels("plot.decision_boundary", y)

@@ -377,7 +377,7 @@ class Training:
                 xs, ys, weight = [a[:n] for a in xs], [a[:n] for a in ys], None if weight is None else weight[:n]
             if not stream:      # class weights say what to learn, not how good it is: validation does without them
                 weight = self._weigh_classes(class_weight, weight, ys)
-            check_weight(weight, "fit: sample_weight")
+            check_weight(weight, "fit: sample_weight" if class_weight is None else "fit: sample_weight, class_weight")
             if validation is not None:
                 check_weight(validation.own_weight() if isinstance(validation, Stream) else validation[2],
                              "fit: sample_weight of the validation data")
@@ -476,27 +476,31 @@ class Training:
 
     def _train_epochs(self, run, history, xs, ys, weight, order, batch_size):
         """Epochs that nobody looks at in between: as many in one call of the plan as take little time together."""
-        objective, steps = self._objective, run.params["steps"]
-        epoch = run.position.epoch
-        while epoch < run.params["epochs"] and not self.stop_training:
+        objective, steps, epochs = self._objective, run.params["steps"], run.params["epochs"]
+        while run.position.epoch < epochs and not self.stop_training:
             plan, ended = self._plan_for(objective), []
-            count = min(run.params["epochs"] - epoch, max(1, STEPS_AT_ONCE // steps))
+            count = min(epochs - run.position.epoch, max(1, STEPS_AT_ONCE // steps))
             rates = self._settings.optimizer.learning_rates(plan.iterations, count * steps)
             try:
                 plan.train_epochs(xs, ys, weight, order, batch_size, rates, self.seed, self._epochs, count, ended)
             except BaseException:
+                self._record_epochs(run, history, ended)
                 self._epochs += 1       # the one that was begun
                 raise
-            finally:
-                for totals, seconds in ended:
-                    self._epochs += 1
-                    if totals["status"] == "ok":
-                        history.seconds.append(seconds)
-                        run.position = Position(epoch + 1)
-                        run.on_epoch_end(epoch, objective.figures(totals))
-                        epoch += 1
+            self._record_epochs(run, history, ended)
+            totals, _ = ended[-1]
             if totals["status"] != "ok":
-                raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1} of {steps}")
+                raise training_error(totals, f"epoch {run.position.epoch + 1}, batch {totals['step'] + 1} of {steps}")
+
+    def _record_epochs(self, run, history, ended):
+        """What `fit` keeps of epochs that have ended."""
+        for totals, seconds in ended:
+            self._epochs += 1
+            if totals["status"] == "ok":
+                history.seconds.append(seconds)
+                epoch = run.position.epoch
+                run.position = Position(epoch + 1)
+                run.on_epoch_end(epoch, self._objective.figures(totals))
 
     def _evaluate(self, data, batch_size):
         """Totals over checked data: a tuple (xs, ys, weight) or a stream."""

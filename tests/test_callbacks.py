@@ -130,6 +130,18 @@ def test_figures_that_callbacks_add(tmp_path):
     assert saved.history.history == history.history
 
 
+def test_figures_that_callbacks_add_now_and_then():
+    class Score(nf.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch % 3 == 1:
+                logs["score"] = np.array(epoch)
+
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    model.compile("sgd", "squared_error")
+    history = model.fit([[1.0]], [[2.0]], epochs=6, callbacks=Score(), verbose=0)
+    np.testing.assert_array_equal(history.history["score"], [math.nan, 1, math.nan, math.nan, 4, math.nan])
+
+
 @pytest.mark.parametrize("callback", [EarlyStopping("val_acc"), nf.callbacks.ReduceLROnPlateau("val_acc"),
                                       nf.callbacks.Checkpoint("never made", monitor="val_acc")])
 def test_a_misspelt_figure_is_found_before_training(callback, tmp_path, monkeypatch):

@@ -253,6 +253,12 @@ def test_decision_boundary_of_a_classifier(plane, classes):
             nf.plot.decision_boundary(bad, x, y)
 
 
+def test_decision_boundary_of_minus_one_and_one(plane):
+    model = nf.Sequential([nf.Dense(1, activation="tanh")], input_shape=(2,))
+    x, y = plane
+    assert legend(nf.plot.decision_boundary(model, x, 2 * np.asarray(y) - 1)) == ["class -1", "class 1"]
+
+
 def test_decision_boundary_lies_where_the_model_changes_its_mind(plane):
     x, y = plane
     for activation in ("sigmoid", "linear"):

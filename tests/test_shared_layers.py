@@ -84,6 +84,19 @@ def test_a_gradient_is_added_to_another():
     assert np.isclose((losses[0] - losses[1]) / (2 * step), gradients["hidden/kernel"][4, 5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("n_threads", [1, 2, 3])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_gradient_that_overflows_is_not_applied(optimizer, n_threads):
+    """Here, too, it is known from x and dz, which are far from overflow themselves."""
+    model = nf.Sequential([nf.Dense(64, kernel_initializer="zeros")], input_shape=(4096,))
+    model.compile(optimizer, "squared_error", n_threads=n_threads)
+    assert ("blocks of outputs", [("forward", "dense")]) in plan_of(model).stages("training")
+    x, y = np.full((8, 4096), 1e25, np.float32), np.full((8, 64), 1e18, np.float32)
+    with pytest.raises(nf.TrainingError):
+        model.fit(x, y, verbose=0)
+    assert not model.get_weights()[0].any() and model.iterations == 0
+
+
 def test_stages():
     model = network("tanh", between=[nf.Dropout(0.5)])
     model.compile("sgd", "cross_entropy")

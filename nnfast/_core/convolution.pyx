@@ -247,7 +247,7 @@ cdef void free_kernels(Convolution *c) noexcept:
         nn_release(c.transformed_flipped, transformed_bytes(c))
 
 
-cdef bint takes_few(const Node *node) noexcept:
+cdef bint takes_chunks(const Node *node) noexcept:
     """Whether a few samples at a time take no longer than all at once: not if each time a large kernel is read again, nor
     by Winograd's blocks of tiles, which go through the samples."""
     cdef const Convolution *c = <const Convolution *>node.extra

@@ -2,13 +2,14 @@
 from nnfast._core.kernels cimport nn_update
 from nnfast._core.loss cimport Head
 from nnfast._core.network cimport Instruction, Network, Report, Status
-from nnfast._core.node cimport Context, Tile
+from nnfast._core.node cimport Context, Node, Tile
 
 
 cdef class Loop(Network):
     cdef void _walk(self, const Instruction *first, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil
     cdef bint _is_shared(self, const Instruction *first, Py_ssize_t batch, int team) noexcept nogil
     cdef void _pass(self, const Instruction *instruction, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil
+    cdef void _see_bound(self, const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil
     cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team, bint prepare) noexcept nogil
     cdef void _worker(self, int tid, int team) noexcept nogil
     cdef void _commit(self, const Context *ctx, int tid, int team) noexcept nogil

@@ -15,8 +15,8 @@ Design:
    bound batch * max|x| * max|dz| nearly always proves that. Where it does not, for clipping by global norm, and where
    there are so many more numbers in x and dz (convolutions) that to read them takes longer, the gradient is completed and
    measured before any parameter changes.
-5. One call runs an epoch, or some short ones, with the GIL released. Thread 0 looks at the clock after each step and takes the GIL every few
-   milliseconds to see about Ctrl-C, and to report progress.
+5. One call runs an epoch, or some short ones, with the GIL released. Thread 0 looks at the clock after each step and
+   takes the GIL every few milliseconds to see about Ctrl-C, and to report progress.
 """
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
@@ -110,6 +110,8 @@ cdef class Loop(Network):
                 node = &self.nodes[instruction.at]
                 if node.output.dy != NULL:
                     node.backward.team(node, ctx, tid, team)
+                    if node.backward.after == NULL:     # else behind that, which sees what the other threads have made
+                        self._see_bound(node, ctx, lo, hi, tid)
             elif instruction.action == LOSS:
                 head = &self.heads[instruction.at]
                 if head.loss != CUSTOM_LOSS:
@@ -157,13 +159,11 @@ cdef class Loop(Network):
         cdef const Node *node = &self.nodes[instruction.at]
         cdef const Pass *p = pass_of(self.nodes, instruction)
         cdef Action action = instruction.action
-        cdef double bound
         if action >= BACKWARD and node.output.dy == NULL:
             return
         if action == BEFORE_FORWARD or action == BEFORE_BACKWARD:
             p.before(node, ctx, lo, hi)
-            return
-        if action == AFTER_FORWARD or action == AFTER_BACKWARD:
+        elif action == AFTER_FORWARD or action == AFTER_BACKWARD:
             p.after(node, ctx, lo, hi)
         elif p.team == NULL or not shared_among(node, ctx.batch, team):
             p.rows(node, ctx, lo, hi)
@@ -175,7 +175,13 @@ cdef class Loop(Network):
             nn_barrier_wait(&self.barrier, team)
             if p.after != NULL:
                 p.after(node, ctx, lo, hi)
-        if action >= BACKWARD and self.bounded and self.job.update and node.gradient != NULL and lo < hi:
+        if action == BACKWARD or action == AFTER_BACKWARD:
+            self._see_bound(node, ctx, lo, hi, tid)
+
+    cdef void _see_bound(self, const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil:
+        """After a node's backward pass: how large the gradient of its parameters may be by these rows."""
+        cdef double bound
+        if self.bounded and self.job.update and node.gradient != NULL and lo < hi:
             bound = node.bound(node, ctx, lo, hi)
             # nan, of inf * 0, must not be forgotten at the next comparison.
             self.reports[tid].bound = max(self.reports[tid].bound, bound if bound < INFINITY else INFINITY)

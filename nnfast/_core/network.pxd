@@ -156,7 +156,7 @@ cdef class Network:
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef list _pass_actions(self, Py_ssize_t i, bint forward)
-    cdef bint _is_few(self, object action)
+    cdef bint _takes_chunks(self, object action)
     cdef Py_ssize_t _bytes_of_sample(self, int action, Py_ssize_t i) noexcept
     cdef int _write_program(self, Instruction **program, object name, list actions) except -1
     cdef int _reserve(self, Py_ssize_t batch, bint inference, bint all_gradients) except -1

@@ -428,11 +428,11 @@ cdef class Network:
         while first < len(actions):
             end, size = first, 0
             while (end < len(actions) and actions[end][0] in ON_ROWS
-                   and self._is_few(actions[end]) == self._is_few(actions[first])):
+                   and self._takes_chunks(actions[end]) == self._takes_chunks(actions[first])):
                 size += self._bytes_of_sample(to[end].action, to[end].at)
                 end += 1
             to[first].count = end - first
-            if end - first > 1 and self._is_few(actions[first]):
+            if end - first > 1 and self._takes_chunks(actions[first]):
                 to[first].samples = max(1, CHUNK_BYTES // max(size, 1))
             for i in range(first, end):
                 samples[i] = to[first].samples
@@ -440,8 +440,8 @@ cdef class Network:
         self.actions[name] = [(*action, number) for action, number in zip(actions, samples)]
         return 0
 
-    cdef bint _is_few(self, object action):
-        return self.nodes[<Py_ssize_t>action[1]].few
+    cdef bint _takes_chunks(self, object action):
+        return self.nodes[<Py_ssize_t>action[1]].in_chunks
 
     cdef Py_ssize_t _bytes_of_sample(self, int action, Py_ssize_t i) noexcept:
         """What a pass on rows reads and writes, but for what the one before it has just written."""

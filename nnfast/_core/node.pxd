@@ -3,8 +3,8 @@
 A value is a matrix [batch][ld] of which row b holds sample b's `size` numbers (row-major over the value's shape). `ld` is
 padded to whole vectors; the padding of a gradient is always zero, so products may run over it.
 An operation has a pass forward and one backward (Pass): on rows [lo, hi) of the batch, or with all threads between two
-barriers; on the calling thread, no GIL, no allocation, no parallel region. Operations with parameters also have a function for one tile of a parameter's gradient,
-which sees the whole batch and writes tile.size contiguous numbers.
+barriers; on the calling thread, no GIL, no allocation, no parallel region. Operations with parameters also have a
+function for one tile of a parameter's gradient, which sees the whole batch and writes tile.size contiguous numbers.
 """
 from libc.stdint cimport int32_t, uint64_t
 from nnfast._core.kernels cimport nn_kernels
@@ -81,7 +81,7 @@ ctypedef bint (*test_function)(const Node *node) noexcept nogil
 ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 
 cdef struct Pass:               # what a thread does for a node, forward or backward
-    row_function rows       # its own rows; NULL: only what follows will do
+    row_function rows       # its own rows; NULL: only what follows will do, in instructions of their own (network.pxd)
     # Its own rows, if there is something to do; barrier; its part of what concerns the whole batch (sums, a layer whose
     # weights the threads share, pixels of few samples); barrier; its own rows. `team` NULL: `rows` always does.
     row_function before
@@ -115,7 +115,7 @@ cdef struct Node:
     int activation          # index in csrc/nnfast.h, or SOFTMAX
     double alpha
     double work             # multiply-adds of a sample, forward
-    bint few                # a few samples at a time take no longer than all at once
+    bint in_chunks          # a few samples at a time take no longer than all at once
     bint fused              # the loss computes the activation and its derivative
     Py_ssize_t outer        # rows in a sample: dense and softmax work on the last axis, concatenate on blocks
     double rate             # dropout

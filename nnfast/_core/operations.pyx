@@ -10,7 +10,7 @@ from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport (
     Convolution, after_team_forward, allocate_kernels, backward as conv_backward, before_input_gradient, describe,
     forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies, prepare_kernel,
-    takes_few, team_backward as conv_team_backward, team_forward as conv_team_forward,
+    takes_chunks, team_backward as conv_team_backward, team_forward as conv_team_forward,
 )
 from nnfast._core.dense cimport (
     backward as dense_backward, forward as dense_forward, gradient as dense_gradient,
@@ -113,8 +113,8 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     spec.setdefault("flops", 0)
     node.work = spec["work"]
     # Vectors are short, and dense layers want many rows for each reading of their weights.
-    node.few = (op not in ("dense", "python") and len(spec["input_shapes"][0]) > 1
-                and (op != "conv" or takes_few(node)))
+    node.in_chunks = (op not in ("dense", "python") and len(spec["input_shapes"][0]) > 1
+                and (op != "conv" or takes_chunks(node)))
     return 0
 
 

@@ -30,6 +30,7 @@ from nnfast._core.shuffle import shuffle
 cdef double TIME_AT_ONCE = 0.02     # seconds, after which Python sees about what others ask for
 
 cdef enum:
+    MOST_TOTALS = 65536         # numbers that the epochs of one call may add up to
     MOST_PLAIN_ROWS = 1024      # predict_fast and train_fast: larger arrays gain nothing there
     MUCH_MEMORY = 134217728     # for a batch whose size nobody named
 
@@ -108,32 +109,36 @@ cdef class Plan(Loop):
                     Py_ssize_t first_step=0, n_steps=None, progress=None, Recipe recipe=None):
         """Steps first_step, first_step + 1, ... of an epoch in one call; lr holds a rate for each. recipe: how samples
         are augmented."""
-        cdef object sources, targets
         self._enter()
         try:
-            self._start(self.training_program, len(xs[0]), batch_size, True)
-            self.job.update = self.job.training = True
-            if recipe is not None:
-                self.job.operations, self.job.n_operations = recipe.operations, recipe.n_operations
-                self.job.alpha = recipe.alpha
-                if recipe.alpha > 0:
-                    self._want_row()
-            sources, targets = self._sources(xs), self._labels(ys)
-            self.job.inputs = <Source *>address(sources, True)
-            self.job.targets = <Source *>address(targets, True)
-            if sample_weight is not None:
-                self.job.weight = <const double *>address(sample_weight)
-            if order is not None:
-                self.job.order = <const Py_ssize_t *>address(order)
+            held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, recipe)
             self.job.lr = <const double *>address(lr)
             self.job.first_step = first_step
             self.job.n_steps = min(self.job.n_steps - first_step, len(lr) if n_steps is None else <Py_ssize_t>n_steps)
-            self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
             self.progress = progress
             self._launch()
             return self._totals()
         finally:
             self._leave()
+
+    def _start_training(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, seed, Recipe recipe):
+        """A clean job of steps over the rows of the data; what the caller keeps while it runs."""
+        self._start(self.training_program, len(xs[0]), batch_size, True)
+        self.job.update = self.job.training = True
+        if recipe is not None:
+            self.job.operations, self.job.n_operations = recipe.operations, recipe.n_operations
+            self.job.alpha = recipe.alpha
+            if recipe.alpha > 0:
+                self._want_row()
+        sources, targets = self._sources(xs), self._labels(ys)
+        self.job.inputs = <Source *>address(sources, True)
+        self.job.targets = <Source *>address(targets, True)
+        if sample_weight is not None:
+            self.job.weight = <const double *>address(sample_weight)
+        if order is not None:
+            self.job.order = <const Py_ssize_t *>address(order)
+        self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
+        return sources, targets
 
     def train_epochs(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed, Py_ssize_t first_epoch,
                      Py_ssize_t n_epochs, list ended):
@@ -141,7 +146,6 @@ cdef class Plan(Loop):
         the epoch. lr holds a rate for each step of all; `order` is drawn anew for each epoch, or None. `ended` gets
         (totals, seconds) of each epoch that has come to its end, also if there is an error."""
         cdef Py_ssize_t epoch = 0, n = len(xs[0])
-        cdef uint64_t key = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
         cdef Py_ssize_t *places = NULL
         cdef const double *rates = <const double *>address(lr)
         cdef double *kept
@@ -150,18 +154,12 @@ cdef class Plan(Loop):
         cdef int team
         if self.has_python or any([function is not None for function in self.functions]):
             n_epochs = 1        # who may ask for the end of training after this epoch
+        n_epochs = min(n_epochs, max(1, MOST_TOTALS // self._count_totals()))
         self._enter()
         try:
-            self._start(self.training_program, n, batch_size, True)
-            self.job.update = self.job.training = True
-            sources, targets = self._sources(xs), self._labels(ys)
-            self.job.inputs = <Source *>address(sources, True)
-            self.job.targets = <Source *>address(targets, True)
-            if sample_weight is not None:
-                self.job.weight = <const double *>address(sample_weight)
+            held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, None)
             if order is not None:
-                self.job.order = places = <Py_ssize_t *>address(order, True)
-            self.job.seed = key
+                places = <Py_ssize_t *>address(order, True)
             figures = bytearray(n_epochs * (self._count_totals() + 1) * sizeof(double))
             kept = <double *>address(figures, True)
             team = self._ready()
@@ -171,7 +169,7 @@ cdef class Plan(Loop):
                 while epoch < n_epochs:
                     begun = nn_clock()
                     if places != NULL:
-                        draw_order(places, n, True, key, <uint64_t>(first_epoch + epoch))
+                        draw_order(places, n, True, self.job.seed, <uint64_t>(first_epoch + epoch))
                     self.job.lr = rates + (self.iterations - iterations)
                     self._work(team)
                     if self.stop or self.failed:

@@ -9,7 +9,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 
 cdef enum:
-    LONG = 16384            # numbers, to permute which takes longer than other threads may wait for the GIL
+    LONG = 16384            # numbers; fewer are permuted in less time than it takes to give up the GIL and get it back
 
 
 cdef inline uint64_t mix(uint64_t x) noexcept nogil:

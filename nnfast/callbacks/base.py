@@ -288,11 +288,15 @@ class History(Callback):
             self.history.setdefault(name, []).append(value)
 
     def add(self, logs: Logs | None) -> None:
-        """Numbers of the last epoch that are not in the history yet, as floats."""
+        """Numbers of the last epoch that are not in the history yet, as floats; nan for epochs without them."""
         for name, value in (logs or {}).items():
-            if name not in self._recorded and isinstance(value, (int, float, np.number)):
-                self.history.setdefault(name, []).append(float(value))
+            number = np.asarray(value)
+            if name not in self._recorded and number.ndim == 0 and number.dtype.kind in "biuf":
+                values = self.history.setdefault(name, [])
+                values += [math.nan] * (len(self.epoch) - 1 - len(values)) + [float(number)]
                 self._recorded.add(name)
+        for values in self.history.values():
+            values += [math.nan] * (len(self.epoch) - len(values))
 
     def __repr__(self) -> str:
         last = _figures({name: values[-1] for name, values in self.history.items() if values})
@@ -408,7 +412,7 @@ class EarlyStopping(Callback):
         weights = [state[f"weights/{i}"] for i in range(sum(name.startswith("weights/") for name in state))]
         self.best = math.nan if state["best"] is None else state["best"]
         self.best_epoch, self._waited, self._weights = state["best_epoch"], state["waited"], weights or None
-        self.stopped_epoch = state["stopped_epoch"]
+        self.stopped_epoch = state.get("stopped_epoch")
 
     def _improved(self, value):
         if self.best_epoch is None:

@@ -169,7 +169,7 @@ def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:
     layer = BatchNorm(epsilon=1e-12, center=False, scale=False, name=name, trainable=False)
     if (spoilt := varies_finely(rows, COARSEST)).any():
         column = spoilt.argmax()
-        layer.float64_only = (f"normalization: the numbers of column {column} (mean {mean[column]:.10g}, standard "
+        layer.float32_error = (f"normalization: the numbers of column {column} (mean {mean[column]:.10g}, standard "
                               f"deviation {variance[column]**0.5:.3g}) lie so close together, far from 0, that float32 "
                               "would make many of them equal; subtract the mean first, or make the model with "
                               "dtype='float64'")

@@ -58,7 +58,7 @@ class BatchNorm(Layer):
     #: (mean, variance) arrays that the running statistics begin with (`nnfast.data.normalization`); None: 0 and 1
     statistics: tuple[Array, Array] | None = None
     #: why they are none for a model of float32
-    float64_only: str | None = None
+    float32_error: str | None = None
     fields = ("momentum", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
 
     def __init__(self, momentum: float = 0.1, epsilon: float = 1e-5, center: bool = True, scale: bool = True,
@@ -86,7 +86,7 @@ class BatchNorm(Layer):
             specs.append(spec("beta", "bias", self.beta_initializer))
         mean, variance = initializers.Zeros(), initializers.Ones()
         if self.statistics is not None:
-            mean, variance = (Given(self.label, values, self.float64_only) for values in self.statistics)
+            mean, variance = (Given(self.label, values, self.float32_error) for values in self.statistics)
         specs.append(spec("running_mean", "state", mean))
         specs.append(spec("running_variance", "state", variance, minimum=0.0))
         return shape, specs
@@ -101,15 +101,15 @@ class BatchNorm(Layer):
 class Given(initializers.Initializer):
     """Values that are known."""
 
-    def __init__(self, label: str, values: Array, float64_only: str | None) -> None:
+    def __init__(self, label: str, values: Array, float32_error: str | None) -> None:
         self.label = label
         self.values = values
-        self.float64_only = float64_only
+        self.float32_error = float32_error
 
     def __call__(self, shape: Sequence[int], fan_in: int, fan_out: int, rng: np.random.Generator,
                  dtype: DTypeLike = np.float32) -> Array:
-        if self.float64_only and dtype != np.float64:
-            raise ValueError(self.float64_only)
+        if self.float32_error and dtype != np.float64:
+            raise ValueError(self.float32_error)
         return super().__call__(shape, fan_in, fan_out, rng, dtype)
 
     def draw(self, shape: Shape, fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
