@@ -158,9 +158,9 @@ class Rows(Stream):
                 index = order[start:start + rows]
             yield self.read(index + self.first)
 
-    def block_order(self, natural, batch_size, seed, epoch):
+    def block_order(self, batch_size, seed, epoch):
         """An order in which rows side by side are read together: runs of them at random, mixed within a block."""
-        rows = self.block_rows(batch_size)
+        natural, rows = np.arange(self.n), self.block_rows(batch_size)
         run = max(1, rows // 64)
         starts = np.arange(0, len(natural), run)
         permute(starts, seed, epoch)

@@ -55,8 +55,6 @@ if TYPE_CHECKING:
         Verbose,
     )
 
-#: steps whose learning rates are prepared for one call of the plan, where epochs are shorter
-STEPS_AT_ONCE = 4096
 #: samples in a pass where the user names no batch size; fewer if they would take much memory
 INFERENCE_BATCH = 256
 
@@ -439,10 +437,9 @@ class Training:
             def progress(step, totals):
                 run.on_progress(step, objective.figures(totals))
 
-        natural = order = None
+        order = None
         if shuffle is not False and n is not None:
-            natural = np.arange(n, dtype=np.intp)
-            order = np.empty_like(natural)
+            order = np.empty(n, np.intp)
         if (stream is None and validation is None and recipe is None and not run.position.step
                 and run.callbacks == [history] and isinstance(self._settings.optimizer.learning_rate, float)):
             self._train_epochs(run, history, xs, ys, weight, order, batch_size)
@@ -455,7 +452,7 @@ class Training:
             run.on_epoch_begin(epoch)
             plan = self._plan_for(objective)
             if order is not None and shuffle == "block":
-                order[:] = stream.block_order(natural, batch_size, self.seed, self._epochs)
+                order[:] = stream.block_order(batch_size, self.seed, self._epochs)
             elif order is not None:
                 permute(order, self.seed, self._epochs, True)
             self._epochs += 1
@@ -479,10 +476,10 @@ class Training:
         objective, steps, epochs = self._objective, run.params["steps"], run.params["epochs"]
         while run.position.epoch < epochs and not self.stop_training:
             plan, ended = self._plan_for(objective), []
-            count = min(epochs - run.position.epoch, max(1, STEPS_AT_ONCE // steps))
-            rates = self._settings.optimizer.learning_rates(plan.iterations, count * steps)
+            rates = self._settings.optimizer.learning_rates(plan.iterations, steps)     # one constant: of any epoch
             try:
-                plan.train_epochs(xs, ys, weight, order, batch_size, rates, self.seed, self._epochs, count, ended)
+                plan.train_epochs(xs, ys, weight, order, batch_size, rates, self.seed, self._epochs,
+                                  epochs - run.position.epoch, ended)
             except BaseException:
                 self._record_epochs(run, history, ended)
                 self._epochs += 1       # the one that was begun

@@ -114,7 +114,7 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     node.work = spec["work"]
     # Vectors are short, and dense layers want many rows for each reading of their weights.
     node.in_chunks = (op not in ("dense", "python") and len(spec["input_shapes"][0]) > 1
-                and (op != "conv" or takes_chunks(node)))
+                      and (op != "conv" or takes_chunks(node)))
     return 0
 
 

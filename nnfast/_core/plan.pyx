@@ -143,14 +143,12 @@ cdef class Plan(Loop):
     def train_epochs(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed, Py_ssize_t first_epoch,
                      Py_ssize_t n_epochs, list ended):
         """Whole epochs in one call, until time is up that others may want: Python's part of a short epoch takes as long as
-        the epoch. lr holds a rate for each step of all; `order` is drawn anew for each epoch, or None. `ended` gets
+        the epoch. lr holds a rate for each step of an epoch; `order` is drawn anew for each epoch, or None. `ended` gets
         (totals, seconds) of each epoch that has come to its end, also if there is an error."""
         cdef Py_ssize_t epoch = 0, n = len(xs[0])
         cdef Py_ssize_t *places = NULL
-        cdef const double *rates = <const double *>address(lr)
         cdef double *kept
         cdef double start, begun
-        cdef long long iterations
         cdef int team
         if self.has_python or any([function is not None for function in self.functions]):
             n_epochs = 1        # who may ask for the end of training after this epoch
@@ -158,19 +156,18 @@ cdef class Plan(Loop):
         self._enter()
         try:
             held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, None)
+            self.job.lr = <const double *>address(lr)
             if order is not None:
                 places = <Py_ssize_t *>address(order, True)
             figures = bytearray(n_epochs * (self._count_totals() + 1) * sizeof(double))
             kept = <double *>address(figures, True)
             team = self._ready()
-            iterations = self.iterations
             with nogil:
                 start = nn_clock()
                 while epoch < n_epochs:
                     begun = nn_clock()
                     if places != NULL:
                         draw_order(places, n, True, self.job.seed, <uint64_t>(first_epoch + epoch))
-                    self.job.lr = rates + (self.iterations - iterations)
                     self._work(team)
                     if self.stop or self.failed:
                         break
