@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -73,8 +75,14 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     for name in ("callbacks", "verbose"):
         if name in arguments:
             raise TypeError(f"fit_many: {name} belongs to one model; train that one with model.fit")
-    workers = min(resolve_threads(n_threads), max(1, len(entries)))
+    workers = min(resolve_threads(n_threads), len(entries))
+    waiting: SimpleQueue[int | None] = SimpleQueue()
+    for i in (*range(len(entries)), *[None] * workers):
+        waiting.put(i)
+    results: list[Any] = [None] * len(entries)
+    errors: dict[int, BaseException] = {}
     running: set[Model] = set()
+    stopped = False
 
     def fit(entry):
         # A copy is made here, by the thread that trains it: Python's part of one runs while others compute.
@@ -83,30 +91,48 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
         new._use_threads(1)
         running.add(new)
         try:
-            history = new.fit(x, y, verbose=0, **arguments)
-            return history if model is None else new
+            # Asked after `add`: who stops all looks there after saying so.
+            if not stopped:
+                history = new.fit(x, y, verbose=0, **arguments)
+                return history if model is None else new
         except Exception as error:
             if model is not None:
                 error.add_note(f"fit_many: seed {entry}")
             raise
         finally:
-            running.discard(new)
             new._use_threads(threads)
+            running.discard(new)
 
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(fit, entry) for entry in entries]
-        try:
+    def work():
+        for i in iter(waiting.get, None):
+            try:
+                results[i] = None if stopped else fit(entries[i])
+            except BaseException as error:
+                errors[i] = error
+
+    threads = [threading.Thread(target=work, name=f"fit_many {i}") for i in range(workers)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
             # Again and again: a signal that comes when a wait is about to begin does not end it.
-            while wait(futures, 0.1).not_done:
+            while thread.is_alive():
+                thread.join(0.1)
+    except BaseException:       # Ctrl-C, of which only this thread hears: anywhere above, and perhaps again below
+        stopped = True
+        while True:
+            try:
+                while running:
+                    for one in list(running):
+                        one._interrupt()
+                    time.sleep(0.01)        # and again: a fit may have been about to begin
+                break
+            except KeyboardInterrupt:
                 pass
-        except BaseException:       # Ctrl-C, of which only this thread hears
-            for future in futures:
-                future.cancel()
-            while wait(futures, 0.01).not_done:     # again: a fit may have been about to begin
-                for one in list(running):
-                    one._interrupt()
-            raise
-    return [future.result() for future in futures]
+        raise
+    if errors:
+        raise errors[min(errors)]
+    return results
 
 
 def predict_many(models: Iterable[Model], x: Array | Iterable[ArrayLike]) -> Array | list[Any]:

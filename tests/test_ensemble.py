@@ -1,6 +1,9 @@
 """fit_many and predict_many: what one model after the other would have given, and errors that reach the caller."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -126,6 +129,74 @@ def test_ctrl_c_ends_all(data):
     assert [model.iterations for model in models] == steps
     assert models[0].history.history["loss"] and models[0]._settings.n_threads is None
     nf.fit_many(models, *data)
+
+
+def test_ctrl_c_while_threads_begin(data, monkeypatch):
+    models, start = [build(seed) for seed in range(4)], threading.Thread.start
+
+    def interrupted_start(thread):
+        start(thread)
+        while models[0].iterations < 100:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted_start)
+        with pytest.raises(KeyboardInterrupt):
+            nf.fit_many(models, *data, n_threads=2, epochs=10**8)
+    steps = [model.iterations for model in models]
+    assert steps[0] >= 100 and steps[1:] == [0, 0, 0]
+    time.sleep(0.1)
+    assert models[0].iterations == steps[0]
+    nf.fit_many(models, *data)
+
+
+IMPATIENT = """
+import signal, threading, time
+import numpy as np
+import nnfast as nf
+
+models = [nf.Sequential([nf.Dense(3, activation="softmax")]) for _ in range(4)]
+for model in models:
+    model.compile("sgd", "cross_entropy")
+inside = True
+
+def interrupt(signum, frame):
+    if inside:
+        raise KeyboardInterrupt
+
+def ready():
+    while not models[1].iterations:
+        time.sleep(0.001)
+    print("ready", flush=True)
+
+signal.signal(signal.SIGINT, interrupt)
+threading.Thread(target=ready).start()
+try:
+    nf.fit_many(models, np.zeros((150, 6)), np.zeros(150, int), n_threads=2, epochs=10**8)
+except KeyboardInterrupt:
+    inside = False
+steps = [model.iterations for model in models]
+time.sleep(0.1)
+assert [model.iterations for model in models] == steps
+print([step > 0 for step in steps])
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a console's Ctrl-C reaches the parent, too")
+def test_ctrl_c_again_and_again():
+    """Also while all fits are being ended."""
+    child = subprocess.Popen([sys.executable, "-c", IMPATIENT], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             text=True)
+    assert child.stdout.readline() == "ready\n"
+    for _ in range(3):
+        child.send_signal(signal.SIGINT)
+        time.sleep(0.004)
+    try:
+        output, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert output == "[True, True, False, False]\n", errors
 
 
 def test_refuses(data):
