@@ -173,6 +173,29 @@ def test_schedules_cost_no_python_per_batch(rng):
     assert model.iterations == 100
 
 
+def test_steps_do_not_wait_for_the_gil(rng):
+    """A thread that runs Python gives it away once in a switch interval: a step that asked would take 50 ms."""
+    x, y = classes(rng, 4000)
+    model, ended, interval = classifier(), False, sys.getswitchinterval()
+
+    def run_python():
+        while not ended:
+            pass
+
+    thread = threading.Thread(target=run_python)
+    sys.setswitchinterval(0.05)
+    try:
+        thread.start()
+        begun = time.perf_counter()
+        model.fit(x, y, batch_size=4, verbose=0)
+        assert time.perf_counter() - begun < 20
+    finally:
+        ended = True
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert model.iterations == 1000
+
+
 # --- epochs that share a call ----------------------------------------------------------------------------------------
 
 class Watching(nf.Callback):

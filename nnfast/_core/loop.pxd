@@ -29,6 +29,7 @@ cdef class Loop(Network):
     cdef double _batch_weight(self, const Context *ctx) noexcept nogil
     cdef void _total(self, const Context *ctx) noexcept nogil
     cdef void _watch(self) noexcept nogil
+    cdef void _tell(self, double now) noexcept with gil
     cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1
     cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1
     cdef int _threads(self) except -1

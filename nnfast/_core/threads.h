@@ -98,7 +98,7 @@ static inline void nn_barrier_wait(nn_barrier *barrier, int n_threads)
     nn_fetch_add(&barrier->sleepers, -1);
 }
 
-/* Seconds of a clock, for "every 5 ms" and the like. */
+/* Seconds of a clock, for "every 50 ms" and the like. */
 static inline double nn_clock(void)
 {
     struct timespec now;

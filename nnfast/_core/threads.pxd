@@ -10,4 +10,5 @@ cdef extern from "threads.h" nogil:
     void nn_restore_subnormals(uint64_t old) noexcept
 
 cdef int forks      # that have led to this process
+cdef unsigned long main_thread      # the one that Python handles signals in
 cdef int resolve_threads(object n_threads) except -1

@@ -5,6 +5,7 @@ is read at each call, so that OMP_NUM_THREADS and threadpoolctl work; the other 
 A forked child stays on one thread: GNU OpenMP's pool does not survive fork, and a parallel region would wait for ever.
 """
 import os
+import threading
 
 cdef extern from "threads.h" nogil:
     enum:
@@ -13,6 +14,7 @@ cdef extern from "threads.h" nogil:
 
 cdef int machine_limit = 1
 forks = 0
+main_thread = 0
 
 
 def _cgroup_quota():
@@ -44,7 +46,8 @@ def _affinity():
 
 
 def _read_machine():
-    global machine_limit
+    global machine_limit, main_thread
+    main_thread = threading.main_thread().ident
     limit = _affinity()
     quota = _cgroup_quota()
     if quota is not None:
