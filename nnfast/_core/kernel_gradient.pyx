@@ -22,10 +22,12 @@ from nnfast._core.window cimport Window, clip, clip_run, first_output, last_outp
 from nnfast._core cimport winograd
 
 cdef enum:
-    PIXELS = 192            # of one tap
+    PIXELS = 192            # most at once
+    TAP_BYTES = 1024        # of a row and of a column of one tap's tiles, for which little is copied
+    TAP_ROOM = 214016       # bytes of x and dz for one, beside it in L2
     BAND = 128              # of rows of an image, or of a part of one row
     SHORT_PIXEL = 128       # bytes of dz: a band stays in L1 as it is
-    ROWS = 128              # most rows of a tile
+    ROWS = 128              # most rows of other tiles
     PANELS = 8              # most panels
     DEPTHWISE_PANELS = 4
     FEW_CHANNELS = 64
@@ -52,6 +54,20 @@ cdef inline bint few_columns(const Convolution *c) noexcept nogil:
     """Tiles of all taps: a tile of one tap would do little with what it reads of x."""
     return (not c.winograd and not c.depthwise and not whole_rows(c)
             and panels(c.k, c.K // c.groups) <= FEW_PANELS)
+
+
+cdef inline Py_ssize_t tap_rows(const Convolution *c) noexcept nogil:
+    return TAP_BYTES // c.k.real_size
+
+
+cdef inline Py_ssize_t tap_panels(const Convolution *c) noexcept nogil:
+    return TAP_BYTES // (c.k.nr * c.k.real_size)
+
+
+cdef inline Py_ssize_t tap_pixels(const Convolution *c) noexcept nogil:
+    """The same however tiles are cut for the threads: sums end where they end in one thread's."""
+    cdef Py_ssize_t rows = min(c.C // c.groups, tap_rows(c)), columns = min(c.K // c.groups, tap_panels(c) * c.k.nr)
+    return min(<Py_ssize_t>PIXELS, TAP_ROOM // (c.k.real_size * (padded(rows) + padded(columns))))
 
 
 cdef inline Py_ssize_t few_pixels(const Convolution *c) noexcept nogil:
@@ -101,8 +117,12 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         while shape.rows > LEAST_ROWS and tile_count(c, &shape) < c.team:
             shape.rows = max(<Py_ssize_t>LEAST_ROWS, (shape.rows + 1) // 2)
     else:
-        shape.rows = parts(Cg, ROWS)
+        shape.rows, shape.panels = parts(Cg, tap_rows(c)), tap_panels(c)
         shape.within = Cg
+        while shape.panels > PANELS and tile_count(c, &shape) < c.team:
+            shape.panels //= 2
+        while shape.rows > ROWS and tile_count(c, &shape) < c.team:
+            shape.rows = (shape.rows + 1) // 2
     return shape
 
 
@@ -133,7 +153,9 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
         return 2 * c.rows * sizeof(ptrdiff_t) + (image * DEPTHWISE_PANELS * c.k.nr * size if c.K != c.C else 0)
     if whole_rows(c):
         return (BAND * padded(PANELS * c.k.nr) + image_size(c)) * size
-    return LONG_ROW * (padded(PANELS * c.k.nr) + padded(ROWS)) * size
+    if few_columns(c):
+        return PIXELS * padded(FEW_PANELS * c.k.nr) * size
+    return TAP_ROOM
 
 
 cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -148,24 +170,24 @@ cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, 
     if c.winograd:
         winograd.gradient(c, x, x_ld, dz, dz_ld, batch, panel, n_panels, lo, hi, to, scratch)
         return
-    memset(to, 0, tile_shape(c).taps * (hi - lo) * round_up(columns, k.vl) * size)
     dz += (g * Kg + k0) * size
+    if not c.depthwise and not whole_rows(c) and not few_columns(c):
+        tap_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
+        return
+    memset(to, 0, tile_shape(c).taps * (hi - lo) * round_up(columns, k.vl) * size)
     if c.depthwise:
         depthwise_gradient(c, x, x_ld, dz, dz_ld, batch, k0, columns, to, scratch)
     elif whole_rows(c):
         rows_gradient(c, x, x_ld, dz, dz_ld, batch, columns, lo, hi, to, scratch, dz_end)
-    elif few_columns(c):
-        few_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
     else:
-        tap_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
+        few_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
 
 
 cdef void multiply(const nn_kernels *k, nn_brgemm *op, Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t rows, Py_ssize_t columns,
                    const char *x, const char *dz, char *to) noexcept nogil:
-    """Rows lo..hi of a tile += x' dz over pixels; op says where these lie."""
+    """Rows lo..hi of a tile = x' dz over pixels, or += if op accumulates; op says where these lie."""
     cdef Py_ssize_t size = k.real_size, j = 0
     op.a_row = 1
-    op.accumulate = True
     op.relu = False
     while j < columns:
         op.ldc = min(k.nr, round_up(columns - j, k.vl))
@@ -175,9 +197,10 @@ cdef void multiply(const nn_kernels *k, nn_brgemm *op, Py_ssize_t lo, Py_ssize_t
 
 
 cdef void multiply_copies(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t rows, Py_ssize_t columns, const char *x,
-                          const char *dz, char *to) noexcept nogil:
-    """The whole tile += x' dz over pixels in scratch."""
+                          const char *dz, bint accumulate, char *to) noexcept nogil:
+    """The whole tile = x' dz over pixels in scratch, or +=."""
     cdef nn_brgemm op
+    op.accumulate = accumulate
     op.k = pixels
     op.count = 1
     op.a_offset = NULL
@@ -210,11 +233,13 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Py_ssize_t j0 = first_output(w.pad_left, s * w.dilation_w, w.stride_w)
     cdef Py_ssize_t j1 = min(w.OW, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
     cdef Py_ssize_t rows = hi - lo, x_pitch = padded(rows), dz_pitch = padded(columns), n = 0, b, i, j, m, at
-    cdef char *dz_copy = scratch + LONG_ROW * x_pitch * size
+    cdef char *dz_copy
     cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
     cdef Py_ssize_t most
+    cdef bint begun = False
     c0 += lo - tap * Cg
-    most = parts(batch * (i1 - i0) * (j1 - j0), PIXELS)
+    most = parts(batch * max(<Py_ssize_t>0, i1 - i0) * max(<Py_ssize_t>0, j1 - j0), tap_pixels(c))
+    dz_copy = scratch + most * x_pitch * size
     for b in range(batch):
         for i in range(i0, i1):
             j = j0
@@ -229,10 +254,13 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                 n += m
                 j += m
                 if n == most:
-                    multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
+                    multiply_copies(k, n, rows, columns, scratch, dz_copy, begun, to)
+                    begun = True
                     n = 0
     if n > 0:
-        multiply_copies(k, n, rows, columns, scratch, dz_copy, to)
+        multiply_copies(k, n, rows, columns, scratch, dz_copy, begun, to)
+    elif not begun:     # the tap never lies inside
+        memset(to, 0, rows * round_up(columns, k.vl) * size)
 
 
 cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -247,6 +275,7 @@ cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Py_ssize_t b, i, j, m, n, q, r, s, r_lo, r_hi, s_lo, s_hi, at
     cdef ptrdiff_t offset[PIXELS]
     cdef nn_brgemm op
+    op.accumulate = True
     op.a_offset = offset
     op.a_col = w.stride_w * c.C
     op.ldb = dz_pitch
@@ -297,6 +326,7 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
     cdef char *dz_copy = scratch
     cdef char *image = scratch + BAND * padded(PANELS * k.nr) * size
     cdef const char *source
+    op.accumulate = True
     op.a_col = w.stride_w * c.C
     for b in range(batch):
         i = 0
