@@ -36,6 +36,7 @@ from nnfast._core.elementwise import activation_forward, softmax_forward
 cdef enum:
     POOL_BYTES = 131072     # of rows that wait for their pooling, in L2
     SAMPLE_BYTES = 262144
+    ROWS_TOGETHER = 16      # of a kernel while it is packed
 
 cdef double WORK_PER_THREAD = 4e5
 
@@ -254,8 +255,9 @@ cdef bint takes_chunks(const Node *node) noexcept:
     return not c.winograd and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
 
 
-cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part, int team) noexcept nogil:
-    """The kernel with taps reversed and channels exchanged, phase after phase; every team-th panel of it."""
+cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flipped, int part, int team) noexcept nogil:
+    """The kernel, packed or as the user's, with taps reversed and channels exchanged, phase after phase; every team-th
+    panel of it."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, Cg = c.C // c.groups, Kg = c.K // c.groups
@@ -271,18 +273,22 @@ cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part
                 if (panel + j) % team != part:
                     continue
                 width = panel_width(k, K, j)
+                columns = width if packed else min(K - j * k.nr, width)
                 to = flipped + j * k.nr * down.count * across.count * size
+                if columns < width:
+                    memset(to, 0, down.count * across.count * width * size)
                 for r in range(down.count):
                     for s in range(across.count):
                         tap = (down.first - r * down.step) * w.S + across.first - s * across.step
-                        memcpy(to, kernel + (j * k.nr * c.rows + tap * width) * size, width * size)
+                        source = kernel + (j * k.nr * c.rows + tap * width if packed else tap * K + j * k.nr) * size
+                        memcpy(to, source, columns * size)
                         to += width * size
             flipped += packed_size(k, down.count * across.count, K) * size
             panel += panels(k, K)
             continue
         rows = down.count * across.count * Kg
         for g in range(c.groups):
-            source = kernel + g * packed_size(k, c.rows, Kg) * size
+            source = kernel + g * (packed_size(k, c.rows, Kg) if packed else Kg) * size
             for j in range(panels(k, Cg)):
                 if (panel + j) % team != part:
                     continue
@@ -295,6 +301,9 @@ cdef void flip(const Convolution *c, const char *kernel, char *flipped, int part
                     for s in range(across.count):
                         tap = (down.first - r * down.step) * w.S + across.first - s * across.step
                         kk = 0
+                        if not packed:
+                            kk = Kg
+                            k.transpose(columns, Kg, source + (tap * Cg + j * k.nr) * K * size, K, to, width)
                         while kk < Kg:
                             inner = panel_width(k, Kg, kk // k.nr)
                             k.transpose(columns, min(inner, Kg - kk),
@@ -311,7 +320,7 @@ cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, in
     if c.winograd:
         winograd.transform_kernel(c.k, c.C, c.K, node.kernel.w, c.transformed, part, team)
     if gradient and node.inputs[0].dy != NULL:
-        flip(c, node.kernel.w, c.flipped, part, team)
+        flip(c, node.kernel.w, True, c.flipped, part, team)
         if c.winograd:
             winograd.transform_kernel(c.k, c.K, c.C, c.flipped, c.transformed_flipped, part, team)
 
@@ -566,21 +575,27 @@ cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char 
 # x [N][H][W][C], w [R][S][C / groups][K], y [N][OH][OW][K].
 
 cdef void pack_kernel(const Convolution *c, const char *w, char *packed, int part, int team) noexcept nogil:
-    """[R][S][C / groups][K] as a packed matrix for each group; every team-th panel of it."""
+    """[R][S][C / groups][K] as a packed matrix for each group; every team-th panel of it. Some rows at a time, each from
+    end to end: down a panel every line would come from another page."""
     cdef const nn_kernels *k = c.k
-    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), panel = part, j, g
+    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), panel, j, g, lo = 0, hi
     cdef Product x
     x.k = k
     x.K = c.rows
     x.N = Kg
     x.storage = ROWS
     x.ldb = c.K
-    while panel < c.matrices * in_group:
-        g = panel // in_group
-        j = panel % in_group
-        x.b = w + g * Kg * size
-        pack_panel(&x, j, 0, c.rows, packed + (g * packed_size(k, c.rows, Kg) + j * k.nr * c.rows) * size)
-        panel += team
+    while lo < c.rows:
+        hi = min(lo + ROWS_TOGETHER, c.rows)
+        panel = part
+        while panel < c.matrices * in_group:
+            g = panel // in_group
+            j = panel % in_group
+            x.b = w + g * Kg * size
+            pack_panel(&x, j, lo, hi, packed + (g * packed_size(k, c.rows, Kg) + j * k.nr * c.rows
+                                                + lo * panel_width(k, Kg, j)) * size)
+            panel += team
+        lo = hi
 
 
 cdef int team_for(double work, int n_threads) noexcept:
@@ -665,7 +680,6 @@ cdef struct Backward:       # what the threads of conv_backward share
     const char *dy
     char *dx
     char *dw
-    char *packed            # w
     char *sums              # [N][K padded]
     Py_ssize_t samples, x_sample, y_sample
     nn_barrier barrier
@@ -686,9 +700,7 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
             lo = job.samples * part // team
             hi = job.samples * (part + 1) // team
             memset(job.dx + lo * dx_sample * size, 0, (hi - lo) * dx_sample * size)
-        pack_kernel(c, job.w, job.packed, part, team)
-        nn_barrier_wait(&job.barrier, team)
-        flip(c, job.packed, c.flipped, part, team)
+        flip(c, job.w, False, c.flipped, part, team)
         if c.winograd:
             winograd.transform_kernel(k, c.K, c.C, c.flipped, c.transformed_flipped, part, team)
         nn_barrier_wait(&job.barrier, team)
@@ -729,7 +741,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef Convolution c
     cdef Window geometry
     cdef const nn_kernels *k = kernels_of(x.itemsize)
-    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], packed, flipped, each, sums, wide = 0
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], flipped, each, sums, wide = 0
     cdef Py_ssize_t transformed = 0
     cdef Borrowed memory
     cdef char *after
@@ -741,7 +753,6 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     read_window(&geometry, window)
     describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
     n_threads = team_for(2.0 * samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
-    packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size) if dx is not None else 0
     flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
     sums = aligned(samples * round_up(c.K, k.vl) * size) if db is not None else 0
     # A depthwise multiplier's dx, before its neighbours are added.
@@ -750,19 +761,18 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     each = aligned(c.scratch) + aligned(tile_room(&c) * size)
     if dx is not None and c.winograd:
         transformed = aligned(transformed_bytes(&c))
-    borrow(&memory, packed + flipped + transformed + sums + wide + n_threads * each)
+    borrow(&memory, flipped + transformed + sums + wide + n_threads * each)
     memset(&job, 0, sizeof(Backward))
     job.c = &c
     job.samples = samples
-    job.packed = memory.at
     job.x, job.dy = address(x), address(dy)
     job.x_sample = geometry.H * geometry.W * c.C
     job.y_sample = geometry.OH * geometry.OW * c.K
-    c.transformed_flipped = memory.at + packed + flipped
+    c.transformed_flipped = memory.at + flipped
     after = c.transformed_flipped + transformed     # what the kernels need not
     scratch = after + sums + wide
     if dx is not None:
-        c.flipped = memory.at + packed
+        c.flipped = memory.at
         job.w = address(w)
         dx_at = address(dx, True)
         job.dx = after + sums if wide else dx_at
