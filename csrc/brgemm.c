@@ -6,6 +6,8 @@
  * two vectors. The m x n sums stay in registers, so every height m is compiled by itself with its loops unrolled.
  * All heights sum in the same order: the bits of C do not depend on how the rows were cut into tiles.
  *
+ * Rows of A and C that are not evenly spaced (pixels of several rows of an image) are given by a list of places.
+ *
  * Tile sizes leave registers for one row of B and a broadcast of A: 16 registers carry 6 x 2 sums, 32 carry 14 x 2
  * (AVX-512) or 12 x 2 (NEON, whose fused multiply-adds take two cycles' worth of independent sums less).
  */
@@ -59,18 +61,23 @@
 
 #define NR (2 * VL)
 
-/* rows and vectors are constants wherever this is inlined. */
-nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op, ptrdiff_t n, const real *a,
-                          const real *b, const real *bias, real *c)
+/* rows and vectors are constants wherever this is inlined, and whether a_rows and c_rows are NULL. */
+nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op, const ptrdiff_t *a_rows,
+                          const ptrdiff_t *c_rows, ptrdiff_t n, const real *a, const real *b, const real *bias, real *c)
 {
+#define A_ROW(i) (a_rows ? from[i] : (i) * a_row)
+#define C_ROW(i) (c_rows ? c_rows[i] : (i) * ldc)
     const ptrdiff_t k = op->k, a_row = op->a_row, a_col = op->a_col, ldb = op->ldb, ldc = op->ldc;
     const ptrdiff_t last = n - (vectors - 1) * VL;      /* columns of the last vector */
     vec acc[NN_MAX_ROWS][2];
+    ptrdiff_t from[NN_MAX_ROWS];    /* in registers */
 
+    NN_UNROLL
+    for (int i = 0; i < rows; i++) from[i] = a_rows ? a_rows[i] : 0;
     /* C is needed only at the end; asking for it now hides its latency behind the sums. */
     NN_UNROLL
     for (int i = 0; i < rows; i++) {
-        NN_PREFETCH(c + i * ldc);
+        NN_PREFETCH(c + C_ROW(i));
     }
     NN_UNROLL
     for (int i = 0; i < rows; i++) {
@@ -87,7 +94,7 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
             for (int j = 0; j < vectors; j++) row[j] = v_load(bp + j * VL);
             NN_UNROLL
             for (int i = 0; i < rows; i++) {
-                const vec x = v_set1(ap[i * a_row]);
+                const vec x = v_set1(ap[A_ROW(i)]);
                 NN_UNROLL
                 for (int j = 0; j < vectors; j++) acc[i][j] = v_fma(x, row[j], acc[i][j]);
             }
@@ -101,7 +108,7 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
         for (int i = 0; i < rows; i++) {
             NN_UNROLL
             for (int j = 0; j < vectors; j++) {
-                const real *at = c + i * ldc + j * VL;
+                const real *at = c + C_ROW(i) + j * VL;
                 acc[i][j] = v_add(acc[i][j], j + 1 < vectors || last == VL ? v_load(at) : v_load_n(at, last));
             }
         }
@@ -123,26 +130,36 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
     }
     /* Where rows follow one another the next ones write over what is too much of a vector: but for the last rows whole
      * vectors may be stored, which takes a fraction of the time. */
-    const ptrdiff_t whole = last == VL ? rows : ldc == n ? rows - (vectors * VL + n - 1) / n + 1 : 0;
+    const ptrdiff_t whole = last == VL ? rows : !c_rows && ldc == n ? rows - (vectors * VL + n - 1) / n + 1 : 0;
     NN_UNROLL
     for (int i = 0; i < rows; i++) {
         NN_UNROLL
         for (int j = 0; j < vectors; j++) {
-            real *at = c + i * ldc + j * VL;
+            real *at = c + C_ROW(i) + j * VL;
             if (j + 1 < vectors || i < whole) v_store(at, acc[i][j]);
             else v_store_n(at, acc[i][j], last);
         }
     }
+#undef A_ROW
+#undef C_ROW
 }
 
 #define TILE(M, V) \
     static void NAME(tile_##M##x##V)(const nn_brgemm *op, ptrdiff_t n, const real *a, const real *b, \
                                      const real *bias, real *c) \
     { \
-        NAME(tile)(M, V, op, n, a, b, bias, c); \
+        NAME(tile)(M, V, op, NULL, NULL, n, a, b, bias, c); \
     }
 NN_WIDE_TILES(TILE)
 NN_NARROW_TILES(TILE)
+#undef TILE
+#define TILE(M, V) \
+    static void NAME(scattered_##M##x##V)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, \
+                                          ptrdiff_t n, const real *a, const real *b, const real *bias, real *c) \
+    { \
+        NAME(tile)(M, V, op, a_rows, c_rows, n, a, b, bias, c); \
+    }
+NN_WIDE_TILES(TILE)
 #undef TILE
 
 static void NAME(brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
@@ -154,4 +171,15 @@ static void NAME(brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const vo
     static const tile_fn narrow[] = {NN_NARROW_TILES(TILE)};
 #undef TILE
     (n > VL ? wide[m - 1] : narrow[m - 1])(op, n, a, b, bias, c);
+}
+
+static void NAME(brgemm_scattered)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, ptrdiff_t m,
+                                   ptrdiff_t n, const void *a, const void *b, const void *bias, void *c)
+{
+    typedef void (*tile_fn)(const nn_brgemm *, const ptrdiff_t *, const ptrdiff_t *, ptrdiff_t, const real *, const real *,
+                            const real *, real *);
+#define TILE(M, V) NAME(scattered_##M##x##V),
+    static const tile_fn wide[] = {NN_WIDE_TILES(TILE)};
+#undef TILE
+    wide[m - 1](op, a_rows, c_rows, n, a, b, bias, c);
 }

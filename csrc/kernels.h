@@ -27,6 +27,7 @@ static const nn_kernels NAME(table) = {
     .mr_narrow = MR_NARROW,
 
     .brgemm = NAME(brgemm),
+    .brgemm_scattered = NAME(brgemm_scattered),
     .transpose = NAME(transpose),
     .copy = NAME(copy),
     .column_sum = NAME(column_sum),

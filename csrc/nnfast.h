@@ -109,6 +109,9 @@ typedef struct nn_kernels {
     /* c: m x n, m <= mr (mr_narrow if n <= vl), n <= nr. bias: n values padded to vl, or NULL. */
     void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                    void *c);
+    /* The same for n > vl, with row i of A at a + a_rows[i] and of C at c + c_rows[i] instead of a_row and ldc. */
+    void (*brgemm_scattered)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, ptrdiff_t m,
+                             ptrdiff_t n, const void *a, const void *b, const void *bias, void *c);
     /* dst[j, i] = src[i, j] for src: rows x cols. */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* dst[i, j] = src[i, j]. */

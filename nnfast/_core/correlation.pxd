@@ -23,6 +23,7 @@ cdef struct Correlation:
     bint copied                         # x is copied to scratch, with its zeros around it
     bint by_columns                     # y is summed in memory, taps of one column after another, without zeros of x
     bint merged                         # the taps of a row are one run of numbers
+    bint short_rows                     # tiles go through the pixels of several rows
     Py_ssize_t segments                 # pieces of an output row
     Py_ssize_t per_sample               # units of work in a sample: pieces of rows, or rows of tiles
     Py_ssize_t units                    # of them that are worked on together

@@ -9,7 +9,8 @@ A convolution is one such sum; its input gradient is one for every phase of the 
             for a panel (NR channels of y):     the panel's block of w stays in L1
                 for a row, for a tile (MR pixels):   y's tile stays in registers
 
-With NHWC a tile's pixels are rows of A in place. The taps of one kernel row are one run of numbers where they are next
+With NHWC a tile's pixels are rows of A in place, of one row of y, or, where rows are so short that they would make low
+tiles, of all rows of the band for which the same taps lie inside. The taps of one kernel row are one run of numbers where they are next
 to each other, so A_i is a kernel row and not a tap. Where much of a row would be zeros, as in the input gradient of a
 small image's large kernel, a tile is the pixels for which one tap of a kernel row lies inside, and A_i is that tap in one
 kernel row. The cuts along taps and channels depend on the shape alone: the bits do not depend on how the rows were shared
@@ -18,7 +19,7 @@ out.
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset
 
-from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts
+from nnfast._core.gemm cimport multiply_rows, multiply_scattered, packed_size, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
 from nnfast._core.winograd cimport sum_scratch, sum_tiles, tiles
@@ -32,6 +33,16 @@ cdef enum:
     FEW_TERMS = 64          # of a column of taps: not worth another visit to y
     MOST_UNITS = 64
     LINE = 64
+
+
+cdef struct Unit:           # of work: pixels of one output row, or of all for which the same taps lie inside
+    const char *at          # where the first one reads x
+    char *to                # and is stored
+    Py_ssize_t pixels
+    Py_ssize_t column       # of the first, in a row
+    Py_ssize_t lo, hi       # taps_h that lie in the image
+    const ptrdiff_t *a_rows # where each pixel lies from the first on, in x and in y; NULL: one beside the other
+    const ptrdiff_t *c_rows
 
 
 cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
@@ -53,6 +64,18 @@ cdef bint much_padding(const Correlation *x) noexcept nogil:
     for s in range(x.taps_w):
         inside += max(0, last_column(x, s) - first_column(x, s))
     return 5 * inside <= 4 * x.OW * x.taps_w
+
+
+cdef bint low_tiles(const Correlation *x) noexcept nogil:
+    """Cut into tiles, rows leave a sixth of the registers or more without work."""
+    cdef Py_ssize_t count = (x.OW + x.k.mr - 1) // x.k.mr
+    return 6 * x.OW < 5 * x.k.mr * count
+
+
+cdef inline Py_ssize_t table_bytes(const Correlation *x) noexcept nogil:
+    """The lists of taps, and of pixels, at the beginning of scratch."""
+    return round_up(3 * x.taps_h * x.taps_w * sizeof(ptrdiff_t)
+                    + (2 * x.units * x.OW * sizeof(ptrdiff_t) if x.short_rows else 0), LINE)
 
 
 cdef inline Py_ssize_t first_column(const Correlation *x, Py_ssize_t s) noexcept nogil:
@@ -88,6 +111,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
     if x.by_columns:
         x.copied = False
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
+    x.short_rows = (not x.depthwise and not x.by_columns and x.OW <= LONG_ROW and x.K // x.groups > k.vl
+                    and low_tiles(x))
     x.segments = 1 if x.OW <= LONG_ROW else (x.OW + SEGMENT - 1) // SEGMENT
     x.per_sample = x.OH * x.segments
     width = x.OW if x.segments == 1 else SEGMENT
@@ -96,7 +121,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
     kernel = x.taps_h * x.taps_w * x.C * (1 if x.depthwise else x.K // x.groups) * k.real_size
     x.units = max(1, min(<Py_ssize_t>MOST_UNITS, max(<Py_ssize_t>BAND_BYTES, kernel // 8) // (width * (run + x.K) * k.real_size)))
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, MOST_UNITS if kernel > LARGE_KERNEL else 4))
-    x.scratch = 2 * LINE + 3 * x.taps_h * x.taps_w * sizeof(ptrdiff_t)
+    x.scratch = LINE + table_bytes(x)
     if x.copied:
         # Units share rows if they belong to the same sample: at best as many as it has, at worst none.
         fewest = (x.units + x.OH - 1) // x.OH
@@ -141,12 +166,8 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
 
     scratch: x.scratch bytes of this thread's own.
     """
-    cdef const char *at[MOST_UNITS]
-    cdef char *to[MOST_UNITS]
-    cdef Py_ssize_t pixels[MOST_UNITS]
-    cdef Py_ssize_t column[MOST_UNITS]          # of its first pixel
-    cdef Py_ssize_t inside[MOST_UNITS]          # taps_h of each unit that lie in the image: from
-    cdef Py_ssize_t outside[MOST_UNITS]         # to
+    cdef Unit units[MOST_UNITS]
+    cdef Unit *one
     cdef Py_ssize_t size = x.k.real_size, pixel = x.C * x.repeat
     cdef ptrdiff_t *offset = <ptrdiff_t *>scratch
     cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
@@ -156,7 +177,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         sum_tiles(x, lo, hi, scratch)
         return
     taps = x.taps_w if not x.merged else 1
-    band = scratch + (3 * x.taps_h * x.taps_w * sizeof(ptrdiff_t) + LINE - 1) // LINE * LINE
+    band = scratch + table_bytes(x)
     row_pitch = x.W * x.C
     if x.copied:
         row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * pixel
@@ -187,25 +208,27 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                             row * x.step_h + x.first_h, rows, start * x.step_w + x.first_w, row_pitch // pixel, 0, pixel,
                             copy)
             for j in range(run):
+                one = &units[i + j]
                 if x.copied:
-                    at[i + j] = copy + j * x.step_h * row_pitch * size
+                    one.at = copy + j * x.step_h * row_pitch * size
                 else:
-                    at[i + j] = x.x + (sample * x.x_sample + ((row + j) * x.step_h + x.first_h) * row_pitch
-                                       + (start * x.step_w + x.first_w) * x.C) * size
-                to[i + j] = x.y + (sample * x.y_sample + (row + j) * x.y_row + start * x.y_pixel) * size
-                pixels[i + j] = columns
-                column[i + j] = start
-                rows_inside(x, row + j, &inside[i + j], &outside[i + j])
+                    one.at = x.x + (sample * x.x_sample + ((row + j) * x.step_h + x.first_h) * row_pitch
+                                    + (start * x.step_w + x.first_w) * x.C) * size
+                one.to = x.y + (sample * x.y_sample + (row + j) * x.y_row + start * x.y_pixel) * size
+                one.pixels = columns
+                one.column = start
+                one.a_rows = one.c_rows = NULL
+                rows_inside(x, row + j, &one.lo, &one.hi)
             if x.copied:
                 copy += rows * row_pitch * size
             i += run
         if x.depthwise:
             for i in range(n):
-                depthwise_row(x, at[i], to[i], pixels[i], column[i], inside[i], outside[i], offset)
+                depthwise_row(x, &units[i], offset)
         elif x.by_columns:
-            band_by_columns(x, n, at, to, inside, outside, offset)
+            band_by_columns(x, n, units, offset)
         else:
-            band_of_tiles(x, n, at, to, pixels, inside, outside, offset)
+            band_of_tiles(x, n, units, offset)
         unit += n
 
 
@@ -217,24 +240,58 @@ cdef void rows_inside(const Correlation *x, Py_ssize_t row, Py_ssize_t *lo, Py_s
         hi[0] = x.taps_h
 
 
-cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *pixels,
-                        const Py_ssize_t *inside, const Py_ssize_t *outside, const ptrdiff_t *offset) noexcept nogil:
-    """y of n units, by blocks of taps and channels, panels, rows and tiles. Rows of taps outside the image are left out."""
+cdef Py_ssize_t join(const Correlation *x, Py_ssize_t n, const Unit *rows, Unit *units, ptrdiff_t *places) noexcept nogil:
+    """Rows for which the same taps lie inside as one unit; how many of these there are. places: room for two of every
+    pixel."""
+    cdef Py_ssize_t size = x.k.real_size, count = 0, u, i, j
+    cdef ptrdiff_t *c_places = places + n * x.OW
+    cdef Unit *unit
+    for i in range(n):
+        u = 0
+        while u < count and (units[u].lo != rows[i].lo or units[u].hi != rows[i].hi):
+            u += 1
+        if u < count:
+            continue
+        unit = &units[count]
+        count += 1
+        unit[0] = rows[i]
+        unit.pixels = 0
+        unit.a_rows, unit.c_rows = places, c_places
+        for u in range(i, n):
+            if rows[u].lo == unit.lo and rows[u].hi == unit.hi:
+                for j in range(rows[u].pixels):
+                    places[j] = (rows[u].at - unit.at) // size + j * x.step_w * x.C
+                    c_places[j] = (rows[u].to - unit.to) // size + j * x.y_pixel
+                places += rows[u].pixels
+                c_places += rows[u].pixels
+                unit.pixels += rows[u].pixels
+    return count
+
+
+cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, ptrdiff_t *offset) noexcept nogil:
+    """y of n rows, by blocks of taps and channels, panels, units and tiles. Rows of taps outside the image are left out.
+    Behind `offset` there is room for two lists of taps more, and for those of pixels."""
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size, Cg = x.C // x.groups, Kg = x.K // x.groups
     cdef Py_ssize_t run = Cg * (x.taps_w if x.merged else 1), runs = x.taps_h * (1 if x.merged else x.taps_w)
     cdef Py_ssize_t block = packed_size(k, runs * run, Kg), most_depth = depth(k), count
     cdef Py_ssize_t piece = run if run <= most_depth else parts(run, most_depth)
     cdef Py_ssize_t together = parts(runs, most_depth // run) if run <= most_depth else 1
-    cdef Py_ssize_t q = 0, p, g, j, width, columns, i
+    cdef Py_ssize_t q = 0, p, g, j, width, columns, i, n_units, n_joined = 0
+    cdef Unit joined[MOST_UNITS]
+    cdef const Unit *units
+    cdef const Unit *unit
     cdef Py_ssize_t runs_in_row = runs // x.taps_h, q0, q1
     cdef const char *a
     cdef const char *b
     cdef const char *bias
+    cdef char *c
     cdef nn_brgemm op
     op.a_row = x.step_w * x.C
     op.a_col = 1
     op.ldc = x.y_pixel
+    if x.short_rows:
+        n_joined = join(x, n, rows, joined, offset + 3 * x.taps_h * x.taps_w)
     while q < runs:
         count = min(together, runs - q)
         p = 0
@@ -246,37 +303,44 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const char **at, cha
                     columns = min(Kg - j * k.nr, width)
                     op.ldb = width
                     op.b_step = run * width
-                    for i in range(n):
-                        q0 = max(q, inside[i] * runs_in_row)
-                        q1 = min(q + count, outside[i] * runs_in_row)
+                    units, n_units = rows, n
+                    if x.short_rows and columns > k.vl:
+                        units, n_units = &joined[0], n_joined
+                    for i in range(n_units):
+                        unit = &units[i]
+                        q0 = max(q, unit.lo * runs_in_row)
+                        q1 = min(q + count, unit.hi * runs_in_row)
                         if q0 >= q1:
                             continue
                         op.count = q1 - q0
                         op.a_offset = offset + q0 if op.count > 1 else NULL
-                        op.accumulate = x.accumulate or q0 > inside[i] * runs_in_row or p > 0
+                        op.accumulate = x.accumulate or q0 > unit.lo * runs_in_row or p > 0
                         bias = NULL
                         op.relu = False
-                        if q1 == outside[i] * runs_in_row and p + op.k == run:      # the last of this unit
+                        if q1 == unit.hi * runs_in_row and p + op.k == run:      # the last of this unit
                             op.relu = x.relu
                             if x.bias != NULL:
                                 bias = x.bias + (g * Kg + j * k.nr) * size
-                        a = at[i] + ((0 if op.count > 1 else offset[q0]) + g * Cg + p) * size
+                        a = unit.at + ((0 if op.count > 1 else offset[q0]) + g * Cg + p) * size
                         b = x.w + (g * block + j * k.nr * runs * run + (q0 * run + p) * width) * size
-                        multiply_rows(k, &op, pixels[i], columns, a, b, bias, to[i] + (g * Kg + j * k.nr) * size)
+                        c = unit.to + (g * Kg + j * k.nr) * size
+                        if unit.a_rows == NULL:
+                            multiply_rows(k, &op, unit.pixels, columns, a, b, bias, c)
+                        else:
+                            multiply_scattered(k, &op, unit.a_rows, unit.c_rows, unit.pixels, columns, a, b, bias, c)
             p += op.k
         q += count
 
 
-cdef void band_by_columns(const Correlation *x, Py_ssize_t n, const char **at, char **to, const Py_ssize_t *inside,
-                          const Py_ssize_t *outside, const ptrdiff_t *offset) noexcept nogil:
-    """y of n units. `offset` has one column of taps after another."""
+cdef void band_by_columns(const Correlation *x, Py_ssize_t n, const Unit *rows, const ptrdiff_t *offset) noexcept nogil:
+    """y of n rows. `offset` has one column of taps after another."""
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size, Cg = x.C // x.groups, Kg = x.K // x.groups
     cdef Py_ssize_t block = packed_size(k, x.taps_h * x.taps_w * Cg, Kg), g, j, s, i, lo, hi, width, columns, first
     cdef nn_brgemm op
     for i in range(n if not x.accumulate else 0):
         for j in range(x.OW):
-            memset(to[i] + j * x.y_pixel * size, 0, x.K * size)
+            memset(rows[i].to + j * x.y_pixel * size, 0, x.K * size)
     op.a_row = x.step_w * x.C
     op.a_col = 1
     op.k = Cg
@@ -293,19 +357,18 @@ cdef void band_by_columns(const Correlation *x, Py_ssize_t n, const char **at, c
                 lo = first_column(x, s)
                 hi = last_column(x, s)
                 for i in range(n if lo < hi else 0):
-                    op.count = outside[i] - inside[i]
+                    op.count = rows[i].hi - rows[i].lo
                     if op.count == 0:
                         continue
-                    op.a_offset = offset + s * x.taps_h + inside[i]
-                    first = (inside[i] * x.taps_w + s) * Cg     # row of w
-                    multiply_rows(k, &op, hi - lo, columns, at[i] + (lo * op.a_row + g * Cg) * size,
+                    op.a_offset = offset + s * x.taps_h + rows[i].lo
+                    first = (rows[i].lo * x.taps_w + s) * Cg    # row of w
+                    multiply_rows(k, &op, hi - lo, columns, rows[i].at + (lo * op.a_row + g * Cg) * size,
                                   x.w + (g * block + j * k.nr * x.taps_h * x.taps_w * Cg + first * width) * size, NULL,
-                                  to[i] + (lo * x.y_pixel + g * Kg + j * k.nr) * size)
+                                  rows[i].to + (lo * x.y_pixel + g * Kg + j * k.nr) * size)
 
 
-cdef void depthwise_row(const Correlation *x, const char *at, char *to, Py_ssize_t pixels, Py_ssize_t column, Py_ssize_t r_lo,
-                        Py_ssize_t r_hi, ptrdiff_t *offset) noexcept nogil:
-    """A unit, of whose kernel rows r_lo..r_hi lie inside the image. Behind `offset` there is room for two lists of taps."""
+cdef void depthwise_row(const Correlation *x, const Unit *unit, ptrdiff_t *offset) noexcept nogil:
+    """Behind `offset` there is room for two lists of taps."""
     cdef Py_ssize_t size = x.k.real_size, taps = x.taps_h * x.taps_w, j = 0, end, s_lo = 0, s_hi = x.taps_w, r, s
     cdef ptrdiff_t *row = offset + taps
     cdef ptrdiff_t *x_offset = row + taps
@@ -317,15 +380,16 @@ cdef void depthwise_row(const Correlation *x, const char *at, char *to, Py_ssize
     op.y_step = x.y_pixel
     op.accumulate = x.accumulate
     op.relu = x.relu
-    while j < pixels:
-        end = pixels
+    while j < unit.pixels:
+        end = unit.pixels
         if not x.copied:
-            end = clip_run(column + j, column + pixels, x.step_w, x.first_w, x.taps_w, x.spacing_w, x.W, &s_lo, &s_hi) - column
+            end = clip_run(unit.column + j, unit.column + end, x.step_w, x.first_w, x.taps_w, x.spacing_w, x.W, &s_lo,
+                           &s_hi) - unit.column
         op.taps = 0
-        for r in range(r_lo, r_hi):
+        for r in range(unit.lo, unit.hi):
             for s in range(s_lo, s_hi):
                 row[op.taps] = r * x.taps_w + s
                 x_offset[op.taps] = offset[r * x.taps_w + s]
                 op.taps += 1
-        x.k.depthwise(&op, end - j, x.K, at + j * op.x_step * size, x.w, x.bias, to + j * x.y_pixel * size)
+        x.k.depthwise(&op, end - j, x.K, unit.at + j * op.x_step * size, x.w, x.bias, unit.to + j * x.y_pixel * size)
         j = end

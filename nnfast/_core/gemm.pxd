@@ -1,4 +1,6 @@
 """Matrix products out of tiles: C[M x N] (+)= A[M x K] B[K x N], the one loop nest behind dense layers."""
+from libc.stddef cimport ptrdiff_t
+
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels
 
 # How B lies in memory.
@@ -47,6 +49,17 @@ cdef inline void multiply_rows(const nn_kernels *k, const nn_brgemm *op, Py_ssiz
         k.brgemm(op, height, n, a, b, bias, c)
         a += height * op.a_row * k.real_size
         c += height * op.ldc * k.real_size
+        m -= height
+        tiles -= 1
+
+cdef inline void multiply_scattered(const nn_kernels *k, const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, Py_ssize_t m, Py_ssize_t n, const char *a, const char *b, const char *bias, char *c) noexcept nogil:
+    """The same where each row of A and C has its place; n > vl."""
+    cdef Py_ssize_t tiles = (m + k.mr - 1) // k.mr, height
+    while tiles > 0:
+        height = (m + tiles - 1) // tiles
+        k.brgemm_scattered(op, a_rows, c_rows, height, n, a, b, bias, c)
+        a_rows += height
+        c_rows += height
         m -= height
         tiles -= 1
 

@@ -259,6 +259,18 @@ static void check_brgemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, ptrdiff_t count,
         K->brgemm(&op, 1, n, a, b, with_bias ? bias : NULL, row);
     }
     expect(same_bits(row, at(c, (m - 1) * ldc), n), "other bits as a tile of one row");
+    if (n > K->vl) {    /* the rows in reverse, each by its place */
+        ptrdiff_t a_rows[16], c_rows[16];
+        for (ptrdiff_t i = 0; i < m; i++) {
+            a_rows[i] = (m - 1 - i) * op.a_row;
+            c_rows[i] = (m - 1 - i) * ldc;
+        }
+        for (ptrdiff_t q = 0; q < count && op.a_offset; q++)
+            offset[q] -= (m - 1) * op.a_row;
+        op.a_row = op.ldc = -1;
+        K->brgemm_scattered(&op, a_rows, c_rows, m, n, a, b, with_bias ? bias : NULL, before);
+        expect(same_bits(before, c, span(m, n, ldc)), "other bits where rows are scattered");
+    }
     release();
 }
 
