@@ -117,12 +117,13 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         while shape.rows > LEAST_ROWS and tile_count(c, &shape) < c.team:
             shape.rows = max(<Py_ssize_t>LEAST_ROWS, (shape.rows + 1) // 2)
     else:
-        shape.rows, shape.panels = parts(Cg, tap_rows(c)), tap_panels(c)
+        shape.rows, shape.panels = parts(Cg, tap_rows(c)), parts(panels(c.k, c.K // c.groups), tap_panels(c))
         shape.within = Cg
-        while shape.panels > PANELS and tile_count(c, &shape) < c.team:
-            shape.panels //= 2
-        while shape.rows > ROWS and tile_count(c, &shape) < c.team:
-            shape.rows = (shape.rows + 1) // 2
+        while tile_count(c, &shape) < c.team and (shape.panels > 1 or shape.rows > LEAST_ROWS):
+            if shape.rows > LEAST_ROWS and (shape.panels == 1 or shape.rows > shape.panels * c.k.nr):
+                shape.rows = max(<Py_ssize_t>LEAST_ROWS, (shape.rows + 1) // 2)
+            else:
+                shape.panels = (shape.panels + 1) // 2
     return shape
 
 
