@@ -48,6 +48,7 @@ import numpy as np
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
 cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
+cdef double WORK_FOR_THE_GIL = 1e5  # less is done sooner than the GIL is given up and got back while others want it
 cdef int MOST_UNSEEN_STEPS = 256
 # Seconds. A thread that runs Python gives the GIL away every 5 ms: beside one, a tenth of the time goes into waiting.
 cdef double SIGNAL_INTERVAL = 0.05
@@ -660,8 +661,11 @@ cdef class Loop(Network):
     cdef int _launch(self) except -1:
         """Run the job."""
         cdef int team = self._ready()
-        with nogil:
-            self._work(team)
+        if team == 1 and self.work * self.job.n_samples * (3 if self.job.gradient else 1) < WORK_FOR_THE_GIL:
+            self._work(1)
+        else:
+            with nogil:
+                self._work(team)
         return self._end()
 
     cdef int _ready(self) except -1:
