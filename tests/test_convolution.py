@@ -137,6 +137,26 @@ def test_depthwise_of_a_narrow_image(kernel, width, rng):
     conv_case(x, w, b, groups=9, padding="same")
 
 
+@pytest.mark.parametrize("where", [{"padding": "same"}, {"stride": (3, 2)}, {"padding": 1, "dilation": (2, 1)},
+                                   {"stride": (1, 4), "padding": ((2, 0), (0, 1))}], ids=str)
+def test_depthwise_of_pixels_that_share_sets_of_the_cache(where, rng):
+    """dw reads a copy of x, in which rows take turns."""
+    c = 256
+    x, w, b = rng.normal(size=(2, 8, 5, c)), rng.normal(size=(3, 2, 1, c)), rng.normal(size=c)
+    how = place_of(x, w, **where) | {"groups": c}
+    quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), c, how, **where)
+
+
+@pytest.mark.parametrize("c, k, where", [(48, 64, {"padding": "same"}), (130, 37, {"stride": 2}),
+                                         (65, 32, {"padding": 1})])
+@pytest.mark.parametrize("size", [(7, 7), (14, 13), (5, 4), (3, 2)])
+def test_short_rows(size, c, k, where, rng):
+    """Tiles of pixels of several rows, several samples, and the panel of few columns by itself."""
+    x, w, b = rng.normal(size=(5, *size, c)), rng.normal(size=(3, 2, c, k)), rng.normal(size=k)
+    how = place_of(x, w, **where)
+    quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), 1, how | {"groups": 1}, **where)
+
+
 @pytest.mark.parametrize("c, k, groups, where", [
     (6, 16, 1, {}), (1, 64, 1, {"padding": 1}), (4, 32, 2, {"dilation": (1, 2)}), (17, 40, 1, {"stride": 2}),
     (3, 24, 1, {"padding": ((4, 3), (4, 0))}),

@@ -9,7 +9,8 @@ sums exist and the bits do not depend on the number of threads.
 
 A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. Where dz has few
 columns a tile has all taps: dz is copied once for them, and each reads x in place. With few channels a tile takes in whole
-kernel rows, of which the taps lie side by side in an image that is copied once with its padding. A depthwise kernel's gradient copies x for a multiplier only.
+kernel rows, of which the taps lie side by side in an image that is copied once with its padding. A depthwise kernel's gradient copies
+x for a multiplier, and where its pixels would share few sets of L1.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
@@ -37,6 +38,8 @@ cdef enum:
     LEAST_ROWS = 16         # of such a tile
     LONG_RUN = 192          # numbers in a kernel row
     LONG_ROW = 256          # pixels: longer rows are cut
+    SET_BYTES = 1024        # pixels that are a multiple of this fall into few sets of L1
+    RING_BYTES = 65536      # most for the rows of x under a depthwise kernel
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
@@ -81,6 +84,12 @@ cdef Py_ssize_t image_size(const Convolution *c) noexcept nogil:
     cdef Py_ssize_t columns = min(w.OW, BAND), rows = min(w.OH, max(1, BAND // columns))
     return (((rows - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
             * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * c.C + 16)
+
+
+cdef inline Py_ssize_t ring_size(const Convolution *c) noexcept nogil:
+    """Numbers of the rows of x under a depthwise kernel, which are copied; 0: they are read in place."""
+    cdef Py_ssize_t n = ((c.window.R - 1) * c.window.dilation_h + 1) * c.window.W * DEPTHWISE_PANELS * c.k.nr
+    return n if c.K == c.C and c.C * c.k.real_size % SET_BYTES == 0 and n * c.k.real_size <= RING_BYTES else 0
 
 
 cdef inline Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
@@ -151,7 +160,8 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
         return winograd.gradient_scratch(c)
     if c.depthwise:
         image = ((w.R - 1) * w.dilation_h + 1) * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1)
-        return 2 * c.rows * sizeof(ptrdiff_t) + (image * DEPTHWISE_PANELS * c.k.nr * size if c.K != c.C else 0)
+        image = image * DEPTHWISE_PANELS * c.k.nr if c.K != c.C else ring_size(c)
+        return 2 * c.rows * sizeof(ptrdiff_t) + image * size
     if whole_rows(c):
         return (BAND * padded(PANELS * c.k.nr) + image_size(c)) * size
     if few_columns(c):
@@ -364,11 +374,13 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
 
 cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                              Py_ssize_t batch, Py_ssize_t first, Py_ssize_t columns, char *to, char *scratch) noexcept nogil:
-    """Some panels' channels, all taps: of x in place, or of a row's copy with each channel repeated for a multiplier."""
+    """Some panels' channels, all taps: of x in place, or of a row's copy with each channel repeated for a multiplier, or of
+    copied rows, of which every one stays until the kernel has gone over it."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, rows = (w.R - 1) * w.dilation_h + 1, b, i, j, end, r, s, r_lo, r_hi, s_lo, s_hi
-    cdef Py_ssize_t pixel = c.C, pitch = w.W * c.C
+    cdef Py_ssize_t pixel = c.C, pitch = w.W * c.C, top, q, copied
+    cdef bint ring = ring_size(c) > 0
     cdef ptrdiff_t *row = <ptrdiff_t *>scratch
     cdef ptrdiff_t *offset = row + c.rows
     cdef char *image = <char *>(offset + c.rows)
@@ -378,17 +390,29 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
     op.row = row
     op.x_offset = offset
     op.y_step = c.K
+    if ring:
+        pixel = columns
+        pitch = w.W * columns
     for b in range(batch):
+        copied = 0
         for i in range(w.OH):
-            clip(i * w.stride_h - w.pad_top, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
+            top = i * w.stride_h - w.pad_top
+            clip(top, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
+            for q in range(max(copied, top) if ring else w.H, min(w.H, top + rows)):
+                k.copy(w.W, columns, x + (b * x_ld + q * w.W * c.C + first) * size, c.C,
+                       image + q % rows * pitch * size, columns)
+                copied = q + 1
             j = 0
             while j < w.OW:
                 end = clip_run(j, min(w.OW, j + LONG_ROW), w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &s_lo, &s_hi)
-                at = x + (b * x_ld + (i * w.stride_h - w.pad_top) * pitch + (j * w.stride_w - w.pad_left) * c.C + first) * size
+                if ring:
+                    at = image + (j * w.stride_w - w.pad_left) * pixel * size
+                else:
+                    at = x + (b * x_ld + top * pitch + (j * w.stride_w - w.pad_left) * c.C + first) * size
                 if c.K != c.C:
                     pixel = columns
                     pitch = ((end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * pixel
-                    copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, i * w.stride_h - w.pad_top, rows,
+                    copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, top, rows,
                                 j * w.stride_w - w.pad_left, pitch // pixel, first, columns, image)
                     at = image
                 op.x_step = w.stride_w * pixel
@@ -396,7 +420,10 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
                 for r in range(r_lo, r_hi):
                     for s in range(s_lo, s_hi):
                         row[op.taps] = r * w.S + s
-                        offset[op.taps] = r * w.dilation_h * pitch + s * w.dilation_w * pixel
+                        q = r * w.dilation_h
+                        if ring:
+                            q = (top + q) % rows
+                        offset[op.taps] = q * pitch + s * w.dilation_w * pixel
                         op.taps += 1
                 k.depthwise_gradient(&op, end - j, columns, at, dz + (b * dz_ld + (i * w.OW + j) * c.K) * size, to)
                 j = end
