@@ -16,6 +16,7 @@ import pytest
 from child import evaluate
 
 import nnfast as nf
+from nnfast._core import threads
 
 TIME_LIMIT = 60     # seconds: a run takes well under one; a deadlock is a failure, not a hang
 
@@ -516,3 +517,36 @@ def test_no_thread_waits_for_ever_when_a_python_function_raises(where):
             raise SystemExit("no error came")
     """)
     evaluate(code)
+
+
+@pytest.mark.parametrize("what", ["fit", "evaluate", "clip_norm"])
+def test_a_team_that_parts_and_meets_again_has_the_same_bits(what):
+    """Where other programs want the cores, plans go on with one thread for a while."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((3000, 64)).astype("f"), rng.integers(0, 10, 3000)
+    results, regrouped = [], 0
+    for n_threads in (1, None):
+        model = nf.Sequential([nf.Dense(200, activation="relu"), nf.BatchNorm(), nf.Dropout(0.2),
+                               nf.Dense(10, activation="softmax")], input_shape=(64,), seed=1)
+        model.compile(nf.Adam(nf.schedules.Cosine(0.01, 1000), clip_norm=0.5 if what == "clip_norm" else None),
+                      "cross_entropy", metrics=["accuracy"], n_threads=n_threads)
+        ended = False
+
+        def disturb():
+            while not ended:
+                threads.stay_alone(0.003)
+                time.sleep(0.006)
+
+        thread = threading.Thread(target=disturb)
+        try:
+            thread.start()
+            history = model.fit(x, y, batch_size=100, epochs=10 if what == "evaluate" else 30, verbose=0).history
+            if what == "evaluate":
+                history = [model.evaluate(x, y, batch_size=30) for _ in range(20)]
+        finally:
+            ended = True
+            thread.join()
+        results.append((history, bits(model)))
+        regrouped = model._plan.regrouped
+    assert results[0] == results[1]
+    assert regrouped > 0 or threads.resolve() == 1

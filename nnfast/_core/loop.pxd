@@ -35,5 +35,7 @@ cdef class Loop(Network):
     cdef int _threads(self) except -1
     cdef int _launch(self) except -1
     cdef int _ready(self) except -1
+    cdef void _work_together(self, int team) noexcept nogil
+    cdef void _reconsider(self, int team) noexcept nogil
     cdef void _work(self, int team) noexcept nogil
     cdef int _end(self) except -1

@@ -19,7 +19,6 @@ Design:
    takes the GIL every few milliseconds to see about Ctrl-C, and to report progress.
 """
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.pythread cimport PyThread_get_thread_ident
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int32_t, uint64_t
@@ -37,8 +36,9 @@ from nnfast._core.network cimport (
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
-    main_thread, nn_barrier, nn_barrier_wait, nn_clock, nn_flush_subnormals, nn_restore_subnormals, nn_team_size,
-    resolve_threads,
+    PyThread_get_thread_ident, alone_until, begin_work, crowded, end_work, judge, main_thread, nn_barrier,
+    nn_barrier_wait, nn_clock, nn_fetch_add, nn_flush_subnormals, nn_read, nn_restore_subnormals, nn_team_size,
+    nn_write, others_compute, resolve_threads,
 )
 from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_sample
 
@@ -196,7 +196,8 @@ cdef class Loop(Network):
         cdef Py_ssize_t s, first, lo, hi, tile_lo, tile_hi
         cdef double scale
         # Counted by each thread for itself. A batch whose weights are all zero is no step, and has no rate.
-        cdef long long begun = self.iterations, iteration = begun
+        cdef long long iteration = self.iterations
+        cdef bint leave
         cdef Status status
         cdef uint64_t mode = nn_flush_subnormals()
         cdef nn_update update = self.update
@@ -210,7 +211,7 @@ cdef class Loop(Network):
         ctx.seed = job.seed
         tile_lo = self._tile_border(tid, team)
         tile_hi = self._tile_border(tid + 1, team)
-        for s in range(job.n_steps):
+        for s in range(job.steps_done, job.n_steps):
             first = (job.first_step + s) * job.batch_size
             ctx.batch = min(job.batch_size, job.n_samples - first)
             ctx.sample = NULL if job.order == NULL else job.order + first
@@ -231,9 +232,10 @@ cdef class Loop(Network):
             nn_barrier_wait(&self.barrier, team)
             if self.stop:
                 break
+            leave = self.regroup
             if job.gradient:
                 if job.update:
-                    begin_step(&update, iteration, job.lr[iteration - begun])
+                    begin_step(&update, iteration, job.lr[iteration - job.begun])
                     status = self._update(&ctx, &update, scale, tile_lo, tile_hi, tid, team)
                     if status != OK:
                         if tid == 0:
@@ -253,6 +255,10 @@ cdef class Loop(Network):
                 job.samples_done += ctx.batch
                 self.iterations = iteration
                 self._watch()
+                if self.may_regroup and not leave:
+                    self._reconsider(team)
+            if leave:
+                break
         nn_restore_subnormals(mode)
 
     cdef void _commit(self, const Context *ctx, int tid, int team) noexcept nogil:
@@ -656,6 +662,10 @@ cdef class Loop(Network):
         cdef double work = self.work * self.job.batch_size * (3 if self.job.gradient else 1)
         if self.n_threads_wanted is None and work < wanted * WORK_PER_THREAD:
             wanted = max(1, <int>(work / WORK_PER_THREAD))
+        self.may_regroup = wanted > 1 and self.n_threads_wanted is None
+        if self.may_regroup and others_compute():
+            self.may_regroup = False
+            return 1
         return wanted
 
     cdef int _launch(self) except -1:
@@ -718,11 +728,43 @@ cdef class Loop(Network):
             self.heads[i].loss_total = 0
             for j in range(self.heads[i].n_metrics):
                 memset(self.heads[i].metrics[j].totals, 0, self.heads[i].metrics[j].width * sizeof(double))
+        self.job.begun = self.iterations
+        begin_work()
+        while True:
+            self.regroup = False
+            if team == 1 or (self.may_regroup and crowded()):
+                self._worker(0, 1)
+            else:
+                self._work_together(team)
+            if self.job.steps_done == self.job.n_steps or self.stop or self.failed or self.job.status != OK:
+                break
+            self.regrouped += 1
+        end_work(team)
+
+    cdef void _work_together(self, int team) noexcept nogil:
+        self.team_seen = nn_clock() if self.may_regroup else 0
+        self.alone_seen = alone_until
+        with parallel(num_threads=team):
+            self._worker(threadid(), nn_team_size())
+        if self.may_regroup:
+            judge(team, nn_clock() - self.team_seen, 1e-6 * nn_read(&self.barrier.slept))
+            nn_write(&self.barrier.slept, 0)
+
+    cdef void _reconsider(self, int team) noexcept nogil:
+        """Thread 0, between two steps: whether the others are in the way, or may be of use again."""
+        cdef double now
+        cdef int slept
         if team == 1:
-            self._worker(0, 1)
-        else:
-            with parallel(num_threads=team):
-                self._worker(threadid(), nn_team_size())
+            self.regroup = not crowded()
+            return
+        slept = nn_read(&self.barrier.slept)
+        if slept == 0 and alone_until == self.alone_seen:
+            return
+        now = nn_clock()
+        judge(team, now - self.team_seen, 1e-6 * slept)
+        nn_fetch_add(&self.barrier.slept, -slept)
+        self.team_seen, self.alone_seen = now, alone_until
+        self.regroup = crowded()
 
     cdef int _end(self) except -1:
         """After a job: the error that ended it, if one did."""

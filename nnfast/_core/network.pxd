@@ -74,6 +74,7 @@ cdef struct Job:            # one call of Plan: what to run, over which rows
     const Py_ssize_t *order
     Py_ssize_t n_samples, batch_size, first_step, n_steps
     const double *lr
+    long long begun         # iterations before
     double scale            # of the loss gradient; 0: one over the batch's weight
     uint64_t seed
     # results
@@ -134,6 +135,10 @@ cdef class Network:
     cdef bint has_python                # a layer is a Python function
     cdef bint bounded                   # gradients are bounded before they are known; else they are measured
     cdef volatile int stop, failed, interrupted
+    cdef volatile int regroup           # with another number of threads, after the step
+    cdef bint may_regroup
+    cdef readonly long long regrouped   # how often
+    cdef double team_seen, alone_seen   # when the team was judged last; alone_until then
     cdef uint64_t mode                  # of floating point, in the calling thread
     cdef int forks                      # of this process, when the plan was last used
     cdef double seen_signals, seen_progress, seen_clock
