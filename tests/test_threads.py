@@ -524,19 +524,18 @@ def test_a_team_that_parts_and_meets_again_has_the_same_bits(what):
     """Where other programs want the cores, plans go on with one thread for a while."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((3000, 64)).astype("f"), rng.integers(0, 10, 3000)
-    results, regrouped = [], 0
+    results, regrouped, ended = [], 0, threading.Event()
+
+    def disturb():
+        while not ended.wait(0.006):
+            threads.stay_alone(0.003)
+
     for n_threads in (1, None):
         model = nf.Sequential([nf.Dense(200, activation="relu"), nf.BatchNorm(), nf.Dropout(0.2),
                                nf.Dense(10, activation="softmax")], input_shape=(64,), seed=1)
         model.compile(nf.Adam(nf.schedules.Cosine(0.01, 1000), clip_norm=0.5 if what == "clip_norm" else None),
                       "cross_entropy", metrics=["accuracy"], n_threads=n_threads)
-        ended = False
-
-        def disturb():
-            while not ended:
-                threads.stay_alone(0.003)
-                time.sleep(0.006)
-
+        ended.clear()
         thread = threading.Thread(target=disturb)
         try:
             thread.start()
@@ -544,7 +543,7 @@ def test_a_team_that_parts_and_meets_again_has_the_same_bits(what):
             if what == "evaluate":
                 history = [model.evaluate(x, y, batch_size=30) for _ in range(20)]
         finally:
-            ended = True
+            ended.set()
             thread.join()
         results.append((history, bits(model)))
         regrouped = model._plan.regrouped
