@@ -323,7 +323,7 @@ class Training:
         TrainingError
             If a loss or gradient is not finite; the model keeps the last finite weights.
         KeyboardInterrupt
-            After Ctrl-C, within a batch or two; the model keeps the weights reached.
+            After Ctrl-C, within 50 ms or a batch; the model keeps the weights reached.
         ImportError
             If a solver is asked for and SciPy is not installed.
 

@@ -102,13 +102,14 @@ def test_sums_over_all_tiles_keep_their_order():
     assert results[0] == results[1] == results[2]
 
 
-@pytest.mark.parametrize("name", ["kernel rows", "winograd", "all taps"])
+@pytest.mark.parametrize("name", ["kernel rows", "winograd", "all taps", "one tap"])
 def test_norm_and_penalty_do_not_depend_on_how_a_kernel_is_cut(name):
     """Tiles of convolutions' kernels are smaller for more threads."""
     layers = {
         "kernel rows": lambda: nf.Conv2D(64, 5, kernel_regularizer=nf.L1(1e-3)),
         "winograd": lambda: nf.Conv2D(48, 3, kernel_regularizer=nf.L1L2(1e-3, 1e-2)),
         "all taps": lambda: nf.Conv2D(8, 3, dilation=2, kernel_regularizer=nf.L2(0.01)),
+        "one tap": lambda: nf.Conv2D(37, 5, kernel_regularizer=nf.L2(0.01)),
     }
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((5, 12, 12, 96)), rng.standard_normal((5, 2))
@@ -123,6 +124,29 @@ def test_norm_and_penalty_do_not_depend_on_how_a_kernel_is_cut(name):
             losses.append(model.fit(x, y, batch_size=4, epochs=3, verbose=0).history["loss"])
         results.append((losses, bits(model)))
     assert results[0] == results[1] == results[2] == results[3]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("layer", [
+    nf.Dense(37), nf.Conv2D(37, 3), nf.Conv2D(37, 5), nf.Conv2D(67, 1), nf.Conv2D(5, 3, dilation=2),
+    nf.Conv2D(78, 5, groups=2), nf.DepthwiseConv2D(3, depth_multiplier=2), nf.Conv1D(37, 4),
+], ids=repr)
+def test_a_step_is_as_long_as_its_clipped_gradient(layer, dtype):
+    """Kernels are padded to whole vectors: what the padding holds is zero, for any kind of gradient."""
+    rng = np.random.default_rng(0)
+    shape = (40,) if isinstance(layer, nf.Dense) else (12, 66) if isinstance(layer, nf.Conv1D) else (8, 8, 66)
+    # Other gradients use the same memory, in turns.
+    layers = [nf.Conv2D(66, 5, padding="same", activation="tanh")] if len(shape) == 3 else []
+    layers += [layer.copy(), *([nf.GlobalAvgPool()] if len(shape) == 3 else [nf.Flatten()]), nf.Dense(3)]
+    x, y = rng.standard_normal((16, *shape)), rng.standard_normal((16, 3))
+    for n_threads in (1, 3):
+        model = nf.Sequential(layers, input_shape=shape, dtype=dtype, seed=1).clone()
+        model.compile(nf.SGD(1.0, clip_norm=1e-2), "squared_error", n_threads=n_threads)
+        for _ in range(3):
+            before = model.get_weights()
+            model.train_on_batch(x, y)
+        step = sum(np.square(a.astype(np.float64) - b).sum() for a, b in zip(model.get_weights(), before))
+        np.testing.assert_allclose(np.sqrt(step), 1e-2, rtol=1e-3 if dtype == "float32" else 1e-5)
 
 
 def test_losses_with_weights_and_penalties_do_not_depend_on_who_is_late():

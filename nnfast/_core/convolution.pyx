@@ -300,11 +300,10 @@ cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flip
                 for r in range(down.count):
                     for s in range(across.count):
                         tap = (down.first - r * down.step) * w.S + across.first - s * across.step
-                        kk = 0
                         if not packed:
-                            kk = Kg
                             k.transpose(columns, Kg, source + (tap * Cg + j * k.nr) * K * size, K, to, width)
-                        while kk < Kg:
+                        kk = 0
+                        while packed and kk < Kg:
                             inner = panel_width(k, Kg, kk // k.nr)
                             k.transpose(columns, min(inner, Kg - kk),
                                         source + (kk * c.rows + (tap * Cg + j * k.nr) * inner) * size, inner,

@@ -10,11 +10,11 @@ A convolution is one such sum; its input gradient is one for every phase of the 
                 for a row, for a tile (MR pixels):   y's tile stays in registers
 
 With NHWC a tile's pixels are rows of A in place, of one row of y, or, where rows are so short that they would make low
-tiles, of all rows of the band for which the same taps lie inside. The taps of one kernel row are one run of numbers where they are next
-to each other, so A_i is a kernel row and not a tap. Where much of a row would be zeros, as in the input gradient of a
-small image's large kernel, a tile is the pixels for which one tap of a kernel row lies inside, and A_i is that tap in one
-kernel row. The cuts along taps and channels depend on the shape alone: the bits do not depend on how the rows were shared
-out.
+tiles, of all rows of the band for which the same taps lie inside. The taps of one kernel row are one run of numbers where
+they are next to each other, so A_i is a kernel row and not a tap. Where much of a row would be zeros, as in the input
+gradient of a small image's large kernel, a tile is the pixels for which one tap of a kernel row lies inside, and A_i is
+that tap in one kernel row. The cuts along taps and channels depend on the shape alone: the bits do not depend on how the
+rows were shared out.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset

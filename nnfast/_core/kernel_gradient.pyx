@@ -9,8 +9,8 @@ sums exist and the bits do not depend on the number of threads.
 
 A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. Where dz has few
 columns a tile has all taps: dz is copied once for them, and each reads x in place. With few channels a tile takes in whole
-kernel rows, of which the taps lie side by side in an image that is copied once with its padding. A depthwise kernel's gradient copies
-x for a multiplier, and where its pixels would share few sets of L1.
+kernel rows, of which the taps lie side by side in an image that is copied once with its padding. A depthwise kernel's
+gradient copies x for a multiplier, and where its pixels would share few sets of L1.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
@@ -251,6 +251,8 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     c0 += lo - tap * Cg
     most = parts(batch * max(<Py_ssize_t>0, i1 - i0) * max(<Py_ssize_t>0, j1 - j0), tap_pixels(c))
     dz_copy = scratch + most * x_pitch * size
+    if columns % k.vl != 0:     # products do not touch the padding
+        memset(to, 0, rows * round_up(columns, k.vl) * size)
     for b in range(batch):
         for i in range(i0, i1):
             j = j0

@@ -15,8 +15,11 @@ Design:
    bound batch * max|x| * max|dz| nearly always proves that. Where it does not, for clipping by global norm, and where
    there are so many more numbers in x and dz (convolutions) that to read them takes longer, the gradient is completed and
    measured before any parameter changes.
-5. One call runs an epoch, or some short ones, with the GIL released. Thread 0 looks at the clock after each step and
-   takes the GIL every few milliseconds to see about Ctrl-C, and to report progress.
+5. One call runs an epoch, or some short ones, with the GIL released, unless it is done before another thread could make
+   use of it. Thread 0 looks at the clock now and then and takes the GIL every 50 ms to see about Ctrl-C, and to report
+   progress.
+6. Where the threads wait for each other most of the time, because other programs hold the cores, thread 0 goes on alone
+   for a while (threads.pyx).
 """
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
@@ -36,9 +39,8 @@ from nnfast._core.network cimport (
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
-    PyThread_get_thread_ident, alone_until, begin_work, crowded, end_work, judge, main_thread, nn_barrier,
-    nn_barrier_wait, nn_clock, nn_fetch_add, nn_flush_subnormals, nn_read, nn_restore_subnormals, nn_team_size,
-    nn_write, others_compute, resolve_threads,
+    alone_until, begin_work, crowded, end_work, judge, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add,
+    nn_flush_subnormals, nn_read, nn_restore_subnormals, nn_team_size, nn_write, others_compute, resolve_threads,
 )
 from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_sample
 
@@ -528,8 +530,6 @@ cdef class Loop(Network):
         if self.interrupted:
             self.stop = True
             return
-        if not self.watched:
-            return
         # Small steps look at the clock only now and then: reading it costs as much as a good part of such a step.
         self.unseen_steps += 1
         if self.unseen_steps < self.clock_every:
@@ -670,8 +670,13 @@ cdef class Loop(Network):
 
     cdef int _launch(self) except -1:
         """Run the job."""
-        cdef int team = self._ready()
-        if team == 1 and self.work * self.job.n_samples * (3 if self.job.gradient else 1) < WORK_FOR_THE_GIL:
+        cdef int team = self._ready(), i
+        cdef double work = self.work * (3 if self.job.gradient else 1)
+        for i in range(self.n_inputs):
+            work += self.inputs[i].size
+        for i in range(self.n_outputs):
+            work += self.outputs[i].size
+        if team == 1 and work * self.job.n_samples < WORK_FOR_THE_GIL:
             self._work(1)
         else:
             with nogil:
@@ -712,8 +717,6 @@ cdef class Loop(Network):
         self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()
         self.clock_every = 1
         self.unseen_steps = 0
-        # Other threads hear of no signals, and would only wait for the GIL: by fit_many's, a tenth of the time.
-        self.watched = self.progress is not None or PyThread_get_thread_ident() == main_thread
         if self.progress is not None or self.functions or self.has_python:
             self.owner = threading.get_ident()
         return team

@@ -143,7 +143,6 @@ cdef class Network:
     cdef int forks                      # of this process, when the plan was last used
     cdef double seen_signals, seen_progress, seen_clock
     cdef int clock_every, unseen_steps
-    cdef bint watched                   # the calling thread has something to do between steps: signals, progress
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil
     cdef void _free_contexts(self) noexcept

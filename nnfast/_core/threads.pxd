@@ -17,7 +17,6 @@ cdef extern from "pythread.h" nogil:
     unsigned long PyThread_get_thread_ident() noexcept
 
 cdef int forks      # that have led to this process
-cdef unsigned long main_thread      # the one that Python handles signals in
 cdef double alone_until     # nn_clock: a team was slower than one thread would have been
 cdef int resolve_threads(object n_threads) except -1
 cdef bint others_compute() noexcept

@@ -8,7 +8,6 @@ for its next call in a loop, on cores that the others' helpers need. And for a w
 threads that share the work of a step wait for the one that has lost its core, most of the time.
 """
 import os
-import threading
 
 cdef extern from "threads.h" nogil:
     enum:
@@ -21,14 +20,13 @@ cdef nn_atomic working          # plans that run now
 cdef unsigned long last_caller = 0      # that had helpers
 cdef double last_call = 0
 cdef double JUDGED = 5e-3       # seconds of teams at least
-cdef double PATIENCE = 0.05     # seconds alone, the first time; then twice as long, until a team is faster again
+cdef double PATIENCE = 0.01     # seconds alone, the first time; then twice as long, until a team is faster again
 cdef double MOST_PATIENCE = 1.0
 cdef double spent = 0           # by teams since they were judged last
-cdef double waited = 0          # of it, by a thread for the others
+cdef double needed = 0          # by one thread for the same
 cdef double patience = PATIENCE
 alone_until = 0
 forks = 0
-main_thread = 0
 
 
 def _cgroup_quota():
@@ -60,8 +58,7 @@ def _affinity():
 
 
 def _read_machine():
-    global machine_limit, main_thread
-    main_thread = threading.main_thread().ident
+    global machine_limit
     limit = _affinity()
     quota = _cgroup_quota()
     if quota is not None:
@@ -113,19 +110,18 @@ cdef bint crowded() noexcept nogil:
 
 
 cdef void judge(int team, double seconds, double slept) noexcept nogil:
-    """After work of a team whose threads have slept so long together, which one thread could have done in `team` times the
-    rest."""
-    global spent, waited, patience, alone_until
+    """After work of a team whose threads have waited so long, together, for the last of them."""
+    global spent, needed, patience, alone_until
     spent += seconds
-    waited += slept / (team - 1)
+    needed += team * (seconds - slept / (team - 1))
     if 0 <= spent < JUDGED:
         return
-    if 2 * waited > spent:
+    if needed < spent:
         alone_until = nn_clock() + patience
         patience = min(2 * patience, MOST_PATIENCE)
     else:
         patience = PATIENCE
-    spent = waited = 0
+    spent = needed = 0
 
 
 def stay_alone(double seconds):
