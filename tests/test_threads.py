@@ -573,3 +573,30 @@ def test_a_team_that_parts_and_meets_again_has_the_same_bits(what):
         regrouped = model._plan.regrouped
     assert results[0] == results[1]
     assert regrouped > 0 or threads.resolve() == 1
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads through /proc")
+def test_calls_from_two_threads_have_no_teams_each():
+    """The first has; the second would start helpers of its own."""
+    assert evaluate(textwrap.dedent("""
+        import os, threading, time
+        import numpy as np, nnfast as nf
+        models = [nf.Sequential([nf.Dense(256), nf.Dense(256)], input_shape=(256,)) for _ in range(2)]
+        for model in models:
+            model.compile("sgd", "squared_error")
+        x = np.zeros((4096, 256), "f")
+
+        def work():
+            models[0].fit(x, x, epochs=10**6, batch_size=1024, verbose=0)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        while models[0].iterations < 10:
+            time.sleep(0.01)
+        before = len(os.listdir("/proc/self/task"))
+        for _ in range(20):
+            models[1].predict(x)
+        print(len(os.listdir("/proc/self/task")) - before)
+        models[0].stop_training = True
+        thread.join()
+    """)) == "0\n"

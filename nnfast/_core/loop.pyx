@@ -39,8 +39,8 @@ from nnfast._core.network cimport (
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.threads cimport (
-    alone_until, begin_work, crowded, end_work, judge, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add,
-    nn_flush_subnormals, nn_read, nn_restore_subnormals, nn_team_size, nn_write, others_compute, resolve_threads,
+    alone_until, begin_work, better_alone, end_work, judge, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add,
+    nn_flush_subnormals, nn_read, nn_restore_subnormals, nn_team_size, nn_write, resolve_threads,
 )
 from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_sample
 
@@ -663,9 +663,6 @@ cdef class Loop(Network):
         if self.n_threads_wanted is None and work < wanted * WORK_PER_THREAD:
             wanted = max(1, <int>(work / WORK_PER_THREAD))
         self.may_regroup = wanted > 1 and self.n_threads_wanted is None
-        if self.may_regroup and others_compute():
-            self.may_regroup = False
-            return 1
         return wanted
 
     cdef int _launch(self) except -1:
@@ -735,14 +732,15 @@ cdef class Loop(Network):
         begin_work()
         while True:
             self.regroup = False
-            if team == 1 or (self.may_regroup and crowded()):
+            self.alone = self.may_regroup and better_alone()
+            if team == 1 or self.alone:
                 self._worker(0, 1)
             else:
                 self._work_together(team)
             if self.job.steps_done == self.job.n_steps or self.stop or self.failed or self.job.status != OK:
                 break
             self.regrouped += 1
-        end_work(team)
+        end_work()
 
     cdef void _work_together(self, int team) noexcept nogil:
         self.team_seen = nn_clock() if self.may_regroup else 0
@@ -757,17 +755,17 @@ cdef class Loop(Network):
         """Thread 0, between two steps: whether the others are in the way, or may be of use again."""
         cdef double now
         cdef int slept
-        if team == 1:
-            self.regroup = not crowded()
+        if self.alone:
+            self.regroup = not better_alone()
             return
         slept = nn_read(&self.barrier.slept)
-        if slept == 0 and alone_until == self.alone_seen:
+        if team == 1 or (slept == 0 and alone_until == self.alone_seen):    # 1: OpenMP has no more for us
             return
         now = nn_clock()
         judge(team, now - self.team_seen, 1e-6 * slept)
         nn_fetch_add(&self.barrier.slept, -slept)
         self.team_seen, self.alone_seen = now, alone_until
-        self.regroup = crowded()
+        self.regroup = better_alone()
 
     cdef int _end(self) except -1:
         """After a job: the error that ended it, if one did."""

@@ -136,7 +136,7 @@ cdef class Network:
     cdef bint bounded                   # gradients are bounded before they are known; else they are measured
     cdef volatile int stop, failed, interrupted
     cdef volatile int regroup           # with another number of threads, after the step
-    cdef bint may_regroup
+    cdef bint may_regroup, alone
     cdef readonly long long regrouped   # how often
     cdef double team_seen, alone_seen   # when the team was judged last; alone_until then
     cdef uint64_t mode                  # of floating point, in the calling thread

@@ -13,14 +13,10 @@ cdef extern from "threads.h" nogil:
     uint64_t nn_flush_subnormals() noexcept
     void nn_restore_subnormals(uint64_t old) noexcept
 
-cdef extern from "pythread.h" nogil:
-    unsigned long PyThread_get_thread_ident() noexcept
-
 cdef int forks      # that have led to this process
 cdef double alone_until     # nn_clock: a team was slower than one thread would have been
 cdef int resolve_threads(object n_threads) except -1
-cdef bint others_compute() noexcept
-cdef bint crowded() noexcept nogil
+cdef bint better_alone() noexcept nogil
 cdef void judge(int team, double seconds, double slept) noexcept nogil
 cdef void begin_work() noexcept nogil
-cdef void end_work(int team) noexcept nogil
+cdef void end_work() noexcept nogil

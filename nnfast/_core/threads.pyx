@@ -3,9 +3,8 @@
 The default is the least of OpenMP's limit, the CPUs this process may run on and the cgroup's CPU quota. OpenMP's limit
 is read at each call, so that OMP_NUM_THREADS and threadpoolctl work; the other two once, and again after a fork.
 A forked child stays on one thread: GNU OpenMP's pool does not survive fork, and a parallel region would wait for ever.
-So does a plan while other threads of Python compute: OpenMP gives each thread that calls it helpers of its own, which wait
-for its next call in a loop, on cores that the others' helpers need. And for a while when other programs want our cores:
-threads that share the work of a step wait for the one that has lost its core, most of the time.
+So does a plan while others run: OpenMP gives each thread that calls it helpers of its own. And for a while when other
+programs want our cores: threads that share the work of a step wait for the one that has lost its core, most of the time.
 """
 import os
 
@@ -14,14 +13,11 @@ cdef extern from "threads.h" nogil:
         NN_OPENMP
     int nn_omp_limit() noexcept
 
-cdef double IDLE = 0.01         # seconds, after which helpers sleep
 cdef int machine_limit = 1
 cdef nn_atomic working          # plans that run now
-cdef unsigned long last_caller = 0      # that had helpers
-cdef double last_call = 0
-cdef double JUDGED = 5e-3       # seconds of teams at least
+cdef double JUDGED = 0.01       # seconds of teams at least
 cdef double PATIENCE = 0.01     # seconds alone, the first time; then twice as long, until a team is faster again
-cdef double MOST_PATIENCE = 1.0
+cdef double MOST_PATIENCE = 0.5
 cdef double spent = 0           # by teams since they were judged last
 cdef double needed = 0          # by one thread for the same
 cdef double patience = PATIENCE
@@ -87,26 +83,17 @@ cdef int resolve_threads(object n_threads) except -1:
     return n_threads
 
 
-cdef bint others_compute() noexcept:
-    """Asked by a thread that does not compute: whether another one does, or has helpers that still wait for it."""
-    return nn_read(&working) > 0 or (last_caller != PyThread_get_thread_ident() and 0 <= nn_clock() - last_call < IDLE)
-
-
 cdef void begin_work() noexcept nogil:
     nn_fetch_add(&working, 1)
 
 
-cdef void end_work(int team) noexcept nogil:
-    global last_caller, last_call
+cdef void end_work() noexcept nogil:
     nn_fetch_add(&working, -1)
-    if team > 1:
-        last_caller = PyThread_get_thread_ident()
-        last_call = nn_clock()
 
 
-cdef bint crowded() noexcept nogil:
-    """Whether a team would lose time now."""
-    return 0 < alone_until - nn_clock() <= MOST_PATIENCE
+cdef bint better_alone() noexcept nogil:
+    """Asked by a plan that runs: whether a team would lose time now. It has just done so, or other plans run, too."""
+    return nn_read(&working) > 1 or 0 < alone_until - nn_clock() <= MOST_PATIENCE
 
 
 cdef void judge(int team, double seconds, double slept) noexcept nogil:
@@ -116,7 +103,7 @@ cdef void judge(int team, double seconds, double slept) noexcept nogil:
     needed += team * (seconds - slept / (team - 1))
     if 0 <= spent < JUDGED:
         return
-    if needed < spent:
+    if 2 * needed < spent:      # by far: a team may be lucky again sooner than it is called again
         alone_until = nn_clock() + patience
         patience = min(2 * patience, MOST_PATIENCE)
     else:
