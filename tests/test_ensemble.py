@@ -166,7 +166,7 @@ def interrupt(signum, frame):
         raise KeyboardInterrupt
 
 def ready():
-    while not models[1].iterations:
+    while not models[0].iterations:
         time.sleep(0.001)
     print("ready", flush=True)
 
@@ -179,7 +179,7 @@ except KeyboardInterrupt:
 steps = [model.iterations for model in models]
 time.sleep(0.1)
 assert [model.iterations for model in models] == steps
-print([step > 0 for step in steps])
+print(steps[0] > 0, steps[2:])
 """
 
 
@@ -196,7 +196,7 @@ def test_ctrl_c_again_and_again():
         output, errors = child.communicate(timeout=60)
     finally:
         child.kill()
-    assert output == "[True, True, False, False]\n", errors
+    assert output == "True [0, 0]\n", errors
 
 
 def test_refuses(data):
