@@ -21,7 +21,7 @@ from nnfast._core.correlation cimport Correlation, correlate, prepare
 from nnfast._core.kernel_gradient cimport (
     TileShape, gradient_scratch, kernel_gradient, tile_blocks, tile_end, tile_room, tile_shape, tile_start,
 )
-from nnfast._core.gemm cimport ROWS, Product, pack_panel, packed_size, panel_width, panels, round_up
+from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
 from nnfast._core.memory cimport Borrowed, address, aligned, borrow, give_back, nn_allocate, nn_release
 from nnfast._core.node cimport CHUNK_BYTES, Context, Node, Tile, Value
@@ -36,7 +36,6 @@ from nnfast._core.elementwise import activation_forward, softmax_forward
 cdef enum:
     POOL_BYTES = 131072     # of rows that wait for their pooling, in L2
     SAMPLE_BYTES = 262144
-    ROWS_TOGETHER = 16      # of a kernel while it is packed
 
 cdef double WORK_PER_THREAD = 4e5
 
@@ -574,27 +573,12 @@ cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char 
 # x [N][H][W][C], w [R][S][C / groups][K], y [N][OH][OW][K].
 
 cdef void pack_kernel(const Convolution *c, const char *w, char *packed, int part, int team) noexcept nogil:
-    """[R][S][C / groups][K] as a packed matrix for each group; every team-th panel of it. Some rows at a time, each from
-    end to end: down a panel every line would come from another page."""
-    cdef const nn_kernels *k = c.k
-    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), panel, j, g, lo = 0, hi
-    cdef Product x
-    x.k = k
-    x.K = c.rows
-    x.N = Kg
-    x.storage = ROWS
-    x.ldb = c.K
-    while lo < c.rows:
-        hi = min(lo + ROWS_TOGETHER, c.rows)
-        panel = part
-        while panel < c.matrices * in_group:
-            g = panel // in_group
-            j = panel % in_group
-            x.b = w + g * Kg * size
-            pack_panel(&x, j, lo, hi, packed + (g * packed_size(k, c.rows, Kg) + j * k.nr * c.rows
-                                                + lo * panel_width(k, Kg, j)) * size)
-            panel += team
-        lo = hi
+    """[R][S][C / groups][K] as a packed matrix for each group; every team-th panel of them all."""
+    cdef Py_ssize_t size = c.k.real_size, Kg = c.K // c.matrices, before = 0, g
+    for g in range(c.matrices):
+        pack(c.k, c.rows, Kg, c.K, w + g * Kg * size, packed + g * packed_size(c.k, c.rows, Kg) * size,
+             (part + team - before % team) % team, team)
+        before += panels(c.k, Kg)
 
 
 cdef int team_for(double work, int n_threads) noexcept:

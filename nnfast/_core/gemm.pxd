@@ -32,7 +32,7 @@ cdef void multiply_block(const Product *x, const Block *block, char *scratch) no
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil
 cdef int multiply_parallel(const Product *x, int n_threads) except -1
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil
-cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix, char *packed) noexcept nogil
+cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix, char *packed, Py_ssize_t first, Py_ssize_t step) noexcept nogil
 cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *packed, char *matrix) noexcept nogil
 cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil
 

@@ -25,7 +25,8 @@ cdef enum:
     FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2
     MANY_PANELS = 64        # where several blocks of A have to be copied anew for every block of B: L3
     CACHE_LINE = 64
-    ROWS_TOGETHER = 8       # of B while it is packed
+    ROWS_TOGETHER = 8       # of B while some panels are packed
+    ROWS_OF_ALL = 16        # while all are
     COPY_BYTES = 1024       # strides that are multiples of this fall into few sets of L1
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
@@ -180,18 +181,23 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
 
 
 cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix,
-               char *packed) noexcept nogil:
-    """A matrix with rows of ld numbers as panels."""
+               char *packed, Py_ssize_t first, Py_ssize_t step) noexcept nogil:
+    """A matrix with rows of ld numbers as panels: first, first + step, ... of them. Some rows at a time, as pack_panels."""
     cdef Product x
-    cdef Py_ssize_t j
+    cdef Py_ssize_t p = 0, p_end, j
     x.k = k
     x.K = rows
     x.N = columns
     x.storage = ROWS
     x.b = matrix
     x.ldb = ld
-    for j in range(panels(k, columns)):
-        pack_panel(&x, j, 0, rows, packed + j * k.nr * rows * k.real_size)
+    while p < rows:
+        p_end = min(p + ROWS_OF_ALL, rows)
+        j = first
+        while j < panels(k, columns):
+            pack_panel(&x, j, p, p_end, packed + (j * k.nr * rows + p * panel_width(k, columns, j)) * k.real_size)
+            j += step
+        p = p_end
 
 
 cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *packed,

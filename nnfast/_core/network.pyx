@@ -665,7 +665,7 @@ cdef class Network:
         array = np.ascontiguousarray(array, dtype=self.dtype)
         for matrix in range(p.matrices):
             pack(self.k, p.rows, p.columns, p.columns * p.matrices, address(array) + matrix * p.columns * size,
-                 self.flat[which] + (p.offset + matrix * packed_size(self.k, p.rows, p.columns)) * size)
+                 self.flat[which] + (p.offset + matrix * packed_size(self.k, p.rows, p.columns)) * size, 0, 1)
 
     def _read(self, int which, Py_ssize_t i):
         cdef Parameter *p = &self.parameters[i]

@@ -1,0 +1,142 @@
+/* The part of test_kernels.c about tiles of matrix products and transposition. */
+
+static void check_brgemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, ptrdiff_t count, int by_column, int accumulate,
+                         int relu, int with_bias)
+{
+    const ptrdiff_t padded = (n + K->vl - 1) / K->vl * K->vl, ldb = padded + 3, ldc = n + 2;
+    const ptrdiff_t lda = (by_column ? m : k) + 1, a_size = span(by_column ? k : m, by_column ? m : k, lda);
+    ptrdiff_t offset[8];
+    nn_brgemm op = {0};
+    void *a = array(a_size * count), *b = array(span(k * count, padded, ldb)), *bias = array(padded);
+    void *c = random_matrix(m, n, ldc, -1, 1), *before = copy(c, span(m, n, ldc));
+    about("brgemm m %ld n %ld k %ld count %ld%s%s%s%s", (long)m, (long)n, (long)k, (long)count,
+          by_column ? " columns" : "", accumulate ? " accumulate" : "", relu ? " relu" : "", with_bias ? " bias" : "");
+    op.k = k;
+    op.count = count;
+    op.a_row = by_column ? 1 : lda;
+    op.a_col = by_column ? lda : 1;
+    op.ldb = ldb;
+    op.ldc = ldc;
+    op.b_step = k * ldb;
+    op.accumulate = accumulate;
+    op.relu = relu;
+    for (ptrdiff_t q = 0; q < count; q++) {
+        offset[q] = (count - 1 - q) * a_size;
+        for (ptrdiff_t i = 0; i < m; i++)
+            for (ptrdiff_t p = 0; p < k; p++)
+                put(a, offset[q] + i * op.a_row + p * op.a_col, between(-1, 1));
+    }
+    op.a_offset = count > 1 ? offset : NULL;
+    for (ptrdiff_t p = 0; p < k * count; p++)
+        for (ptrdiff_t j = 0; j < n; j++)
+            put(b, p * ldb + j, between(-1, 1));
+    for (ptrdiff_t j = 0; j < n; j++)
+        put(bias, j, between(-1, 1));
+
+    K->brgemm(&op, m, n, a, b, with_bias ? bias : NULL, c);
+    expect_gaps(c, m, n, ldc);
+    for (ptrdiff_t i = 0; i < m; i++)
+        for (ptrdiff_t j = 0; j < n; j++) {
+            wide sum = accumulate ? get(before, i * ldc + j) : 0, size = 2;
+            for (ptrdiff_t q = 0; q < count; q++)
+                for (ptrdiff_t p = 0; p < k; p++) {
+                    const wide a_ip = get(a, offset[q] + i * op.a_row + p * op.a_col);
+                    const wide x = a_ip * get(b, q * op.b_step + p * ldb + j);
+                    sum += x;
+                    size += fabsl(x);
+                }
+            sum += with_bias ? get(bias, j) : 0;
+            expect_near(c, i * ldc + j, relu && sum < 0 ? 0 : sum, epsilon() * size * (4 + sqrtl((wide)(k * count))));
+        }
+    /* A row by itself has the bits that it has in the tile. */
+    void *row = copy(at(before, (m - 1) * ldc), n);
+    if (!op.a_offset)
+        K->brgemm(&op, 1, n, at(a, (m - 1) * op.a_row), b, with_bias ? bias : NULL, row);
+    else {
+        for (ptrdiff_t q = 0; q < count; q++)
+            offset[q] += (m - 1) * op.a_row;
+        K->brgemm(&op, 1, n, a, b, with_bias ? bias : NULL, row);
+    }
+    expect(same_bits(row, at(c, (m - 1) * ldc), n), "other bits as a tile of one row");
+    if (n > K->vl) {    /* the rows in reverse, each by its place */
+        ptrdiff_t a_rows[16], c_rows[16];
+        for (ptrdiff_t i = 0; i < m; i++) {
+            a_rows[i] = (m - 1 - i) * op.a_row;
+            c_rows[i] = (m - 1 - i) * ldc;
+        }
+        for (ptrdiff_t q = 0; q < count && op.a_offset; q++)
+            offset[q] -= (m - 1) * op.a_row;
+        op.a_row = op.ldc = -1;
+        K->brgemm_scattered(&op, a_rows, c_rows, m, n, a, b, with_bias ? bias : NULL, before);
+        expect(same_bits(before, c, span(m, n, ldc)), "other bits where rows are scattered");
+    }
+    release();
+}
+
+static void test_brgemm(void)
+{
+    static const ptrdiff_t ks[] = {1, 2, 7, 33};
+    for (ptrdiff_t n = 1; n <= K->nr; n++) {
+        const ptrdiff_t tallest = n <= K->vl ? K->mr_narrow : K->mr;
+        for (ptrdiff_t m = 1; m <= tallest; m++)
+            for (int form = 0; form < 4; form++) {
+                const int mode = (int)(uniform() * 16);
+                check_brgemm(m, n, ks[form], form % 2 ? 3 : 1, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
+            }
+    }
+    for (int mode = 0; mode < 16; mode++)
+        for (ptrdiff_t n = K->nr - 1; n <= K->nr; n++)
+            check_brgemm(K->mr, n, 19, 1 + mode % 3, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
+    check_brgemm(K->mr, K->nr, 700, 1, 0, 0, 0, 0);
+
+    about("brgemm");
+    nn_brgemm op = {.k = 1, .count = 1, .a_row = 1, .a_col = 1, .ldb = K->nr, .ldc = K->nr, .relu = 1};
+    void *a = array(1), *b = random_array(K->nr, -1, 1), *c = array(K->nr);
+    put(a, 0, NAN);
+    K->brgemm(&op, 1, K->nr, a, b, NULL, c);
+    expect(isnan(get(c, 0)), "relu hides NaN");
+    release();
+}
+
+static void test_transpose(void)
+{
+    for (int r = 1; r < 15; r++)
+        for (int s = 1; s < 15; s++) {
+            const ptrdiff_t rows = some[r], cols = some[s], ld = cols + 3, dst_ld = rows + 2;
+            void *src = random_matrix(rows, cols, ld, -1, 1), *dst = array(span(cols, rows, dst_ld));
+            about("transpose %ld x %ld", (long)rows, (long)cols);
+            K->transpose(rows, cols, src, ld, dst, dst_ld);
+            expect_gaps(dst, cols, rows, dst_ld);
+            for (ptrdiff_t i = 0; i < rows; i++)
+                for (ptrdiff_t j = 0; j < cols; j++)
+                    expect(same_bits(at(src, i * ld + j), at(dst, j * dst_ld + i), 1), "[%ld, %ld]", (long)j, (long)i);
+            release();
+        }
+}
+
+static void test_column_sum(void)
+{
+    for (int r = 1; r < N_SOME; r += 3)
+        for (int s = 1; s < N_SOME; s++) {
+            const ptrdiff_t rows = some[r], cols = some[s], ld = cols + 1;
+            void *x = random_matrix(rows, cols, ld, -1, 1), *y = array(cols), *sum = array(1);
+            about("column_sum %ld x %ld", (long)rows, (long)cols);
+            K->column_sum(rows, cols, x, ld, y);
+            for (ptrdiff_t j = 0; j < cols; j++) {
+                put(sum, 0, 0);
+                for (ptrdiff_t i = 0; i < rows;) {
+                    const int four = i + 4 <= rows;
+                    if (f64) {
+                        const double *r = (double *)x + i * ld + j;
+                        *(double *)sum += four ? (r[0] + r[ld]) + (r[2 * ld] + r[3 * ld]) : r[0];
+                    } else {
+                        const float *r = (float *)x + i * ld + j;
+                        *(float *)sum += four ? (r[0] + r[ld]) + (r[2 * ld] + r[3 * ld]) : r[0];
+                    }
+                    i += four ? 4 : 1;
+                }
+                expect(same_bits(at(y, j), sum, 1), "column %ld is not its rows, summed four at a time", (long)j);
+            }
+            release();
+        }
+}
