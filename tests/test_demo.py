@@ -7,14 +7,16 @@ from child import python
 
 import nnfast as nf
 from nnfast import demo, numpy_network
-from nnfast.__main__ import main
+from nnfast.__main__ import BLAS_HANDICAPS, main
 from nnfast.config import config
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch):
-    """Times do not matter here."""
+def in_this_process(monkeypatch):
+    """The demo runs here, not in a child with a fairer environment, and without pauses: times do not matter."""
     monkeypatch.setattr(demo, "BLAS_SPIN", 0)
+    for name in BLAS_HANDICAPS:
+        monkeypatch.delenv(name, raising=False)
 
 
 DIGITS = demo.TASKS["digits"]
