@@ -136,8 +136,13 @@ static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t 
 }
 
 /* The gradient of a few taps, whose sums over all the pixels are in registers: of two vectors of channels, which share
- * lines of x and dy, and of six taps, so that dy is read twice for a kernel of 3 x 3. n: channels in the last vector. */
+ * lines of x and dy, and of nine or six taps, as registers allow, so that dy is read once or twice for a kernel of 3 x 3.
+ * n: channels in the last vector. */
+#if defined(NN_ISA_AVX512) || defined(NN_ISA_NEON)
+#define TAPS 9
+#else
 #define TAPS 6
+#endif
 
 nn_inline void NAME(depthwise_taps)(const int taps, const int vectors, const nn_depthwise *op, ptrdiff_t first,
                                     ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy, real *dw)

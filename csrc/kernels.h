@@ -10,6 +10,7 @@
 #include "columns.c"
 #include "pool.c"
 #include "depthwise.c"
+#include "planes.c"
 #include "winograd.c"
 #include "elementwise.c"
 #include "augment.c"
@@ -42,6 +43,9 @@ static const nn_kernels NAME(table) = {
     .sum_pool_backward = NAME(sum_pool_backward),
     .depthwise = NAME(depthwise),
     .depthwise_gradient = NAME(depthwise_gradient),
+    .planes = NAME(planes),
+    .planes_gradient = NAME(planes_gradient),
+    .sum_lanes = NAME(sum_lanes),
     .winograd_input = NAME(winograd_input),
     .winograd_output = NAME(winograd_output),
     .winograd_output_backward = NAME(winograd_output_backward),

@@ -68,6 +68,26 @@ typedef struct nn_depthwise {
     int relu;                   /* max(0, .) after the bias */
 } nn_depthwise;
 
+/* Convolution of planes, each with one channel of an image (csrc/planes.c). */
+typedef struct nn_planes {
+    ptrdiff_t rows;             /* channels of y: up to vl / 2 */
+    ptrdiff_t taps;
+    const ptrdiff_t *x_offset;  /* where each tap's pixels begin in the first plane of x */
+    ptrdiff_t channels;         /* of x */
+    ptrdiff_t x_step, y_step;   /* from plane to plane */
+    ptrdiff_t w_step;           /* from row to row of w: a row for every tap and channel of x */
+    int relu;                   /* max(0, .) after the bias */
+} nn_planes;
+
+/* And its kernel's gradient. */
+typedef struct nn_planes_gradient {
+    ptrdiff_t rows;             /* channels of dy: up to vl / 2 */
+    ptrdiff_t taps;
+    const ptrdiff_t *x_offset;  /* where the pixels of each begin in x: of every tap and channel */
+    ptrdiff_t y_step;           /* from plane to plane */
+    ptrdiff_t samples, x_sample, y_sample;
+} nn_planes_gradient;
+
 /* A 4 x 4 tile of y or a 6 x 6 tile of x (csrc/winograd.c). */
 typedef struct nn_winograd {
     ptrdiff_t first_row, first_column;  /* of x's tile, that lies inside the image; y's tiles begin inside */
@@ -149,6 +169,13 @@ typedef struct nn_kernels {
     /* dw[row[t], c] += sum_i x[x_offset[t] + i * x_step + c] dy[i * y_step + c]. dw: as w. */
     void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                const void *dy, void *dw);
+    /* y[i * y_step + j] = bias[i] + sum_t sum_c x[x_offset[t] + c * x_step + j] w[(t * channels + c) * w_step + i] for n
+     * pixels j, rounded up to whole vectors. bias: or NULL. */
+    void (*planes)(const nn_planes *op, ptrdiff_t n, const void *x, const void *w, const void *bias, void *y);
+    /* sums[t * rows + i] += over n pixels of every sample, whole vectors, x[x_offset[t] + j] dy[i * y_step + j], where each
+     * of the sums is a vector; and what is in such vectors as numbers. */
+    void (*planes_gradient)(const nn_planes_gradient *op, ptrdiff_t n, const void *x, const void *dy, void *sums);
+    void (*sum_lanes)(ptrdiff_t n, const void *x, void *y);
 
     /* Winograd's transforms, of whole vectors: channels and n are multiples of vl. */
 

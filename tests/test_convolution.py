@@ -157,6 +157,28 @@ def test_short_rows(size, c, k, where, rng):
     quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), 1, how | {"groups": 1}, **where)
 
 
+@pytest.mark.parametrize("c, k, groups, size, kernel, where", [
+    (16, 1, 1, (9, 7), (3, 3), {"padding": "same"}), (24, 2, 1, (6, 33), (5, 4), {}), (8, 3, 1, (8, 8), (3, 3), {}),
+    (17, 4, 1, (5, 18), (3, 5), {"padding": ((4, 3), (0, 2))}),
+    (40, 5, 1, (1, 50), (1, 7), {"padding": ((0, 0), (3, 3))}),
+    (9, 6, 1, (12, 12), (5, 5), {"padding": 2, "dilation": (2, 1)}), (12, 7, 1, (9, 9), (2, 3), {"dilation": (1, 3)}),
+    (8, 8, 1, (7, 5), (3, 3), {"padding": 1}), (64, 2, 1, (41, 37), (3, 3), {"padding": 1}),
+    (64, 8, 4, (6, 9), (3, 3), {"padding": 1}), (2, 40, 1, (11, 10), (5, 5), {"stride": 2, "padding": 2}),
+    (1, 96, 1, (9, 8), (4, 4), {"stride": (3, 1)}), (8, 40, 8, (7, 8), (3, 3), {"padding": 1}),
+    (2, 2, 1, (2, 6), (2, 6), {"padding": ((3, 3), (5, 5))}),
+])
+def test_few_output_channels(c, k, groups, size, kernel, where, rng):
+    """Of y, or of dx: pixels take the place of channels in vectors, where that pays."""
+    x, w, b = rng.normal(size=(5, *size, c)), rng.normal(size=(*kernel, c // groups, k)), rng.normal(size=k)
+    how = place_of(x, w, **where) | {"groups": groups}
+    quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), groups, how, **where)
+
+
+def test_few_output_channels_in_every_form(rng):
+    conv_case(rng.normal(size=(2, 9, 11, 16)), rng.normal(size=(3, 3, 16, 2)), rng.normal(size=2), activation="relu",
+              padding=1)
+
+
 @pytest.mark.parametrize("c, k, groups, where", [
     (6, 16, 1, {}), (1, 64, 1, {"padding": 1}), (4, 32, 2, {"dilation": (1, 2)}), (17, 40, 1, {"stride": 2}),
     (3, 24, 1, {"padding": ((4, 3), (4, 0))}),

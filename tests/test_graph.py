@@ -89,6 +89,15 @@ def test_derivatives_of_an_output_that_other_layers_read(rng):
     check_derivatives(model, rng.standard_normal((4, 3)), [rng.standard_normal((4, 4)), rng.standard_normal((4, 2))])
 
 
+def test_derivatives_of_few_channels_that_several_convolutions_read(rng):
+    x = nf.Input((5, 6, 1))
+    h = nf.Conv2D(2, 3, padding="same", activation="tanh")(x)
+    branches = [nf.Conv2D(12, 3, padding="same")(h), nf.Conv2D(16, 5, stride=2, padding=2)(h), nf.Conv2D(14, 3)(h)]
+    model = nf.Model(x, nf.Dense(2)(nf.Concatenate()([nf.GlobalAvgPool()(b) for b in branches])), dtype="float64")
+    model.compile(optimizer="sgd", loss="squared_error")
+    check_derivatives(model, rng.standard_normal((3, 5, 6, 1)), rng.standard_normal((3, 2)))
+
+
 def test_derivatives_through_reshapes_and_joins_on_the_first_axis(rng):
     x = nf.Input((2, 6))
     h = nf.Dense(4, activation="silu")(x)

@@ -20,6 +20,7 @@ cdef struct Correlation:
     bint accumulate, relu
     bint gradient                       # dy is x: neither bias nor relu will be asked for
     # by `prepare`
+    bint planar                         # by planar.pyx
     bint copied                         # x is copied to scratch, with its zeros around it
     bint by_columns                     # y is summed in memory, taps of one column after another, without zeros of x
     bint merged                         # the taps of a row are one run of numbers

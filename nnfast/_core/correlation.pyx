@@ -21,6 +21,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport multiply_rows, multiply_scattered, packed_size, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+from nnfast._core.planar cimport prepare_planes, suits, sum_planes
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
 from nnfast._core.winograd cimport sum_scratch, sum_tiles, tiles
 
@@ -99,6 +100,11 @@ cdef void prepare(Correlation *x) noexcept nogil:
         x.per_sample = tiles(x.OH)
         x.scratch = sum_scratch(x)
         return
+    x.planar = suits(x)
+    x.segments = 1
+    if x.planar:
+        prepare_planes(x)
+        return
     x.copied = x.first_h < 0 or x.first_w < 0
     last = x.first_h + span(x.OH, x.step_h, x.taps_h, x.spacing_h)
     x.copied |= last > x.H
@@ -113,7 +119,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
     x.short_rows = (not x.depthwise and not x.by_columns and x.OW <= LONG_ROW and x.K // x.groups > k.vl
                     and low_tiles(x))
-    x.segments = 1 if x.OW <= LONG_ROW else (x.OW + SEGMENT - 1) // SEGMENT
+    if x.OW > LONG_ROW:
+        x.segments = (x.OW + SEGMENT - 1) // SEGMENT
     x.per_sample = x.OH * x.segments
     width = x.OW if x.segments == 1 else SEGMENT
     run = x.K if x.depthwise else min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
@@ -175,6 +182,9 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef char *copy
     if x.winograd:
         sum_tiles(x, lo, hi, scratch)
+        return
+    if x.planar:
+        sum_planes(x, lo, hi, scratch)
         return
     taps = x.taps_w if not x.merged else 1
     band = scratch + table_bytes(x)

@@ -19,7 +19,7 @@ from nnfast._core.memory cimport Borrowed, borrow, give_back
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
 cdef enum:
-    PANEL_BYTES = 25600     # one panel of B in L1, beside the tile of A
+    PANEL_BYTES = 51200     # one panel of B in L1, beside the tile of A
     DEPTH_OF_FEW = 16       # rows of B at once for a C of few rows
     BLOCK_BYTES = 131072    # a block of A in L2
     FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2

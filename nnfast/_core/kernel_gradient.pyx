@@ -20,7 +20,7 @@ from nnfast._core.correlation cimport copy_pixels
 from nnfast._core.gemm cimport multiply_rows, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport Window, clip, clip_run, first_output, last_output
-from nnfast._core cimport winograd
+from nnfast._core cimport planar, winograd
 
 cdef enum:
     PIXELS = 192            # most at once
@@ -162,6 +162,8 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
         image = ((w.R - 1) * w.dilation_h + 1) * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1)
         image = image * DEPTHWISE_PANELS * c.k.nr if c.K != c.C else ring_size(c)
         return 2 * c.rows * sizeof(ptrdiff_t) + image * size
+    if planar.gradient_suits(c):
+        return planar.gradient_scratch(c)
     if whole_rows(c):
         return (BAND * padded(PANELS * c.k.nr) + image_size(c)) * size
     if few_columns(c):
@@ -186,7 +188,11 @@ cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, 
         tap_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
         return
     memset(to, 0, tile_shape(c).taps * (hi - lo) * round_up(columns, k.vl) * size)
-    if c.depthwise:
+    if planar.gradient_suits(c) and whole_rows(c):
+        planar.gradient(c, x, x_ld, dz, dz_ld, batch, c.C, lo // (c.window.S * c.C), hi // (c.window.S * c.C), to, scratch)
+    elif planar.gradient_suits(c):
+        planar.gradient(c, x + (g * (c.C // c.groups) + lo) * size, x_ld, dz, dz_ld, batch, hi - lo, 0, c.window.R, to, scratch)
+    elif c.depthwise:
         depthwise_gradient(c, x, x_ld, dz, dz_ld, batch, k0, columns, to, scratch)
     elif whole_rows(c):
         rows_gradient(c, x, x_ld, dz, dz_ld, batch, columns, lo, hi, to, scratch, dz_end)

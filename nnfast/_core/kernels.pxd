@@ -71,6 +71,25 @@ cdef extern from "nnfast.h":
         int accumulate
         int relu
 
+    ctypedef struct nn_planes:
+        ptrdiff_t rows
+        ptrdiff_t taps
+        const ptrdiff_t *x_offset
+        ptrdiff_t channels
+        ptrdiff_t x_step
+        ptrdiff_t y_step
+        ptrdiff_t w_step
+        int relu
+
+    ctypedef struct nn_planes_gradient:
+        ptrdiff_t rows
+        ptrdiff_t taps
+        const ptrdiff_t *x_offset
+        ptrdiff_t y_step
+        ptrdiff_t samples
+        ptrdiff_t x_sample
+        ptrdiff_t y_sample
+
     ctypedef struct nn_winograd:
         ptrdiff_t first_row
         ptrdiff_t first_column
@@ -134,6 +153,11 @@ cdef extern from "nnfast.h":
                           const void *bias, void *y) noexcept nogil
         void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                    const void *dy, void *dw) noexcept nogil
+        void (*planes)(const nn_planes *op, ptrdiff_t n, const void *x, const void *w, const void *bias,
+                       void *y) noexcept nogil
+        void (*planes_gradient)(const nn_planes_gradient *op, ptrdiff_t n, const void *x, const void *dy,
+                                void *sums) noexcept nogil
+        void (*sum_lanes)(ptrdiff_t n, const void *x, void *y) noexcept nogil
         void (*winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v,
                                ptrdiff_t step) noexcept nogil
         void (*winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step,

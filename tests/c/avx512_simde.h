@@ -32,10 +32,16 @@
 
 NN_MASKED(ps, simde__m512, float, simde__mmask16)
 NN_MASKED(pd, simde__m512d, double, simde__mmask8)
+NN_MASKED(ps256, simde__m256, float, simde__mmask8)
+NN_MASKED(pd256, simde__m256d, double, simde__mmask8)
 
 #define _mm512_maskz_loadu_ps nn_maskz_loadu_ps
 #define _mm512_maskz_loadu_pd nn_maskz_loadu_pd
 #define _mm512_mask_storeu_ps nn_mask_storeu_ps
 #define _mm512_mask_storeu_pd nn_mask_storeu_pd
+#define _mm256_maskz_loadu_ps nn_maskz_loadu_ps256
+#define _mm256_maskz_loadu_pd nn_maskz_loadu_pd256
+#define _mm256_mask_storeu_ps nn_mask_storeu_ps256
+#define _mm256_mask_storeu_pd nn_mask_storeu_pd256
 
 #endif

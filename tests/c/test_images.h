@@ -175,6 +175,60 @@ static void test_depthwise(void)
             }
 }
 
+static void check_planes(ptrdiff_t rows, ptrdiff_t channels, ptrdiff_t taps, ptrdiff_t n, int mode)
+{
+    const ptrdiff_t whole = (n + K->vl - 1) / K->vl * K->vl, plane = whole + 3 * taps, w_step = rows + 2;
+    const ptrdiff_t samples = 1 + mode % 3, terms = taps * channels;
+    ptrdiff_t offset[9 * 5];
+    nn_planes op = {.rows = rows, .taps = taps, .x_offset = offset, .channels = channels, .x_step = plane,
+                    .y_step = whole + 1, .w_step = w_step, .relu = mode & 1};
+    void *x = random_array(samples * channels * plane, -1, 1), *w = random_array(span(terms, rows, w_step), -1, 1);
+    void *bias = random_array(rows, -1, 1), *y = random_matrix(rows, whole, op.y_step, -1, 1);
+    void *dy = random_array(samples * rows * whole, -1, 1), *sums = random_array(terms * rows * K->vl, -1, 1);
+    void *before = copy(sums, terms * rows * K->vl), *dw = array(terms * rows);
+    about("planes of %ld and %ld channels, %ld taps, %ld pixels, mode %d", (long)rows, (long)channels, (long)taps, (long)n,
+          mode);
+    for (ptrdiff_t t = 0; t < taps; t++)
+        offset[t] = (taps - 1 - t) * 3;
+    K->planes(&op, n, x, w, mode & 2 ? bias : NULL, y);
+    expect_gaps(y, rows, whole, op.y_step);
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < n; j++) {
+            wide sum = mode & 2 ? get(bias, i) : 0;
+            for (ptrdiff_t t = 0; t < taps; t++)
+                for (ptrdiff_t c = 0; c < channels; c++)
+                    sum += get(x, offset[t] + c * plane + j) * get(w, (t * channels + c) * w_step + i);
+            expect_near(y, i * op.y_step + j, mode & 1 && sum < 0 ? 0 : sum, 8 * epsilon() * (wide)terms);
+        }
+
+    nn_planes_gradient gradient = {.rows = rows, .taps = terms, .x_offset = offset, .y_step = whole, .samples = samples,
+                                   .x_sample = channels * plane, .y_sample = rows * whole};
+    for (ptrdiff_t t = 0; t < terms; t++)
+        offset[t] = t % channels * plane + t / channels * 3;
+    K->planes_gradient(&gradient, n, x, dy, sums);
+    K->sum_lanes(terms * rows, sums, dw);
+    for (ptrdiff_t t = 0; t < terms; t++)
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            wide sum = 0;
+            for (ptrdiff_t lane = 0; lane < K->vl; lane++)
+                sum += get(before, (t * rows + i) * K->vl + lane);
+            for (ptrdiff_t q = 0; q < samples; q++)
+                for (ptrdiff_t j = 0; j < whole; j++)
+                    sum += get(x, q * channels * plane + offset[t] + j) * get(dy, (q * rows + i) * whole + j);
+            expect_near(dw, t * rows + i, sum, 8 * epsilon() * (wide)(samples * whole + K->vl));
+        }
+    release();
+}
+
+static void test_planes(void)
+{
+    for (ptrdiff_t rows = 1; rows <= K->vl / 2; rows++)
+        for (ptrdiff_t n = 1; n <= 10 * K->vl + 1; n += 1 + n / 3) {
+            check_planes(rows, 1 + n % 5, 1 + (n + rows) % 9, n, (int)(uniform() * 12));
+            check_planes(rows, 5, 9, n, (int)(uniform() * 12));
+        }
+}
+
 /* The transforms together are a 3 x 3 convolution of one channel with itself, and each backward is a transpose: for the
  * same random numbers, <forward a, b> = <a, backward b>. */
 static void check_winograd(ptrdiff_t n, ptrdiff_t rows, ptrdiff_t columns, int mode)

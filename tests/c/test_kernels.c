@@ -646,6 +646,7 @@ static void test_precision(int precision)
     test_normalization();
     test_pools();
     test_depthwise();
+    test_planes();
     test_winograd();
 }
 
