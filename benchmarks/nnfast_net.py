@@ -49,22 +49,23 @@ def build(problem, seed=0):
     return model
 
 
-def compiled(problem, n_threads, model=None):
-    """Compile (which starts a new optimizer state) and load the problem's weights."""
+def compiled(problem, model=None):
+    """Compile (which starts a new optimizer state) and load the problem's weights. As users have it and the peers do, the
+    library decides how many of the process's threads (OMP_NUM_THREADS) a network is worth."""
     workload, model = problem.workload, model or build(problem)
     optimizer = {"sgd": nf.SGD, "adam": nf.Adam}[workload.optimizer](workload.learning_rate)
-    model.compile(optimizer=optimizer, loss=workload.loss, n_threads=n_threads)
+    model.compile(optimizer=optimizer, loss=workload.loss)
     model.set_weights(problem.parameters)
     return model
 
 
 class Trainer:
     def __init__(self, problem, variant, n_threads, choice="fit, shuffled"):
-        self.problem, self.n_threads, self.choice = problem, n_threads, choice
+        self.problem, self.choice = problem, choice
         self.model = build(problem)
 
     def reset(self):
-        compiled(self.problem, self.n_threads, self.model)
+        compiled(self.problem, self.model)
 
     def losses(self, n_steps):
         """The curve of ``train_on_batch``; a ``fit`` over the same batches must arrive at the same mean loss."""
@@ -86,12 +87,12 @@ class Trainer:
 
 
 def predict(problem, n_threads):
-    model, x = compiled(problem, n_threads), problem.x[:1]
+    model, x = compiled(problem), problem.x[:1]
     return lambda: model.predict(x)
 
 
 def train_on_batch(problem, n_threads):
-    model, (x, y) = compiled(problem, n_threads), problem.batches()[0]
+    model, (x, y) = compiled(problem), problem.batches()[0]
     return lambda: model.train_on_batch(x, y)
 
 
