@@ -19,11 +19,12 @@ from nnfast._core.memory cimport Borrowed, borrow, give_back
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
 cdef enum:
-    PANEL_BYTES = 51200     # one panel of B in L1, beside the tile of A
+    PANEL_BYTES = 25600     # one panel of B in L1, beside the tile of A
+    LONG_PANEL_BYTES = 102400   # in L2, which keeps up with tiles as high as those of AVX-512
     DEPTH_OF_FEW = 16       # rows of B at once for a C of few rows
     BLOCK_BYTES = 131072    # a block of A in L2
     FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2
-    MANY_PANELS = 64        # where several blocks of A have to be copied anew for every block of B: L3
+    MANY_PANELS_BYTES = 1638400 # where several blocks of A have to be copied anew for every block of B: L3
     CACHE_LINE = 64
     ROWS_TOGETHER = 8       # of B while some panels are packed
     ROWS_OF_ALL = 16        # while all are
@@ -32,9 +33,13 @@ cdef enum:
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
 cdef double READ_COST = 4           # a number of A or B out of the outer caches, in multiply-adds
 
+cdef inline Py_ssize_t panel_bytes(const nn_kernels *k) noexcept nogil:
+    return PANEL_BYTES if k.mr < 14 else LONG_PANEL_BYTES
+
+
 cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
     """KC: rows of B in one panel."""
-    return PANEL_BYTES // (k.nr * k.real_size)
+    return panel_bytes(k) // (k.nr * k.real_size)
 
 
 cdef inline Py_ssize_t copy_bytes() noexcept nogil:
@@ -43,7 +48,7 @@ cdef inline Py_ssize_t copy_bytes() noexcept nogil:
 
 
 cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil:
-    return copy_bytes() + MANY_PANELS * PANEL_BYTES
+    return copy_bytes() + MANY_PANELS_BYTES
 
 
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil:
@@ -72,13 +77,13 @@ cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize
 
 cdef void pack_panels(const Product *x, Py_ssize_t panel_lo, Py_ssize_t panel_hi, Py_ssize_t p0, Py_ssize_t p1,
                       char *to) noexcept nogil:
-    """Rows p0..p1 of some panels, PANEL_BYTES apart. Of ROWS a few at a time, each from end to end: down a panel every
+    """Rows p0..p1 of some panels, panel_bytes apart. Of ROWS a few at a time, each from end to end: down a panel every
     line would come from another page, which no prefetcher follows."""
     cdef Py_ssize_t together = ROWS_TOGETHER if x.storage == ROWS else p1 - p0, p = p0, j
     while p < p1:
         for j in range(panel_lo, panel_hi):
             pack_panel(x, j, p, min(p + together, p1),
-                       to + (j - panel_lo) * PANEL_BYTES + (p - p0) * panel_width(x.k, x.N, j) * x.k.real_size)
+                       to + (j - panel_lo) * panel_bytes(x.k) + (p - p0) * panel_width(x.k, x.N, j) * x.k.real_size)
         p += together
 
 
@@ -136,7 +141,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     cdef bint last
     cdef nn_brgemm op
     if copied and row_hi - row_lo > mc:
-        nc = MANY_PANELS
+        nc = MANY_PANELS_BYTES // panel_bytes(k)
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
@@ -170,7 +175,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
                     if x.storage == PANELS:
                         b = x.b + (j * k.nr * x.K + p0 * width) * size
                     else:
-                        b = panels_at + (j - jc) * PANEL_BYTES
+                        b = panels_at + (j - jc) * panel_bytes(k)
                     bias = x.bias + j * k.nr * size if x.bias != NULL and last else NULL
                     multiply_rows(k, &op, i_end - ic, columns, a, b, bias, x.c + (ic * x.ldc + j * k.nr) * size)
                 ic = i_end
