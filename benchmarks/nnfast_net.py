@@ -50,8 +50,11 @@ def build(problem, seed=0):
 
 
 def compiled(problem, model=None):
-    """Compile (which starts a new optimizer state) and load the problem's weights. As users have it and the peers do, the
-    library decides how many of the process's threads (OMP_NUM_THREADS) a network is worth."""
+    """Compile (which starts a new optimizer state) and load the problem's weights.
+
+    As users have it and the peers do, the library decides how many of the process's threads (OMP_NUM_THREADS) a network
+    is worth.
+    """
     workload, model = problem.workload, model or build(problem)
     optimizer = {"sgd": nf.SGD, "adam": nf.Adam}[workload.optimizer](workload.learning_rate)
     model.compile(optimizer=optimizer, loss=workload.loss)

@@ -166,9 +166,11 @@ def test_short_rows(size, c, k, where, rng):
     (64, 8, 4, (6, 9), (3, 3), {"padding": 1}), (2, 40, 1, (11, 10), (5, 5), {"stride": 2, "padding": 2}),
     (1, 96, 1, (9, 8), (4, 4), {"stride": (3, 1)}), (8, 40, 8, (7, 8), (3, 3), {"padding": 1}),
     (2, 2, 1, (2, 6), (2, 6), {"padding": ((3, 3), (5, 5))}),
+    (12, 11, 1, (9, 40), (4, 3), {"stride": (2, 1), "dilation": (2, 1), "padding": 1}),
+    (10, 16, 1, (13, 150), (2, 5), {}),
 ])
 def test_few_output_channels(c, k, groups, size, kernel, where, rng):
-    """Of y, or of dx: pixels take the place of channels in vectors, where that pays."""
+    """Of y, or of dx: pixels take the place of channels in vectors, where that pays; in dw also numbers of x."""
     x, w, b = rng.normal(size=(5, *size, c)), rng.normal(size=(*kernel, c // groups, k)), rng.normal(size=k)
     how = place_of(x, w, **where) | {"groups": groups}
     quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), groups, how, **where)

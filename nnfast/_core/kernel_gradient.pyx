@@ -9,7 +9,8 @@ sums exist and the bits do not depend on the number of threads.
 
 A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. Where dz has few
 columns a tile has all taps: dz is copied once for them, and each reads x in place. With few channels a tile takes in whole
-kernel rows, of which the taps lie side by side in an image that is copied once with its padding. A depthwise kernel's
+kernel rows, of which the taps lie side by side in an image that is copied once with its padding; there x and dz change
+places if dz has few columns, and where it has less than half a vector of them planar.pyx may take over. A depthwise kernel's
 gradient copies x for a multiplier, and where its pixels would share few sets of L1.
 """
 from libc.stddef cimport ptrdiff_t
@@ -41,6 +42,10 @@ cdef enum:
     SET_BYTES = 1024        # pixels that are a multiple of this fall into few sets of L1
     RING_BYTES = 65536      # most for the rows of x under a depthwise kernel
 
+# Cycles of a vector's multiply-add in tiles of one vector, which are short of loads, and of two.
+cdef double NARROW = 0.65
+cdef double WIDE = 0.55
+
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     """A row's length in scratch: off the strides that fall into few sets of the L1 cache, with a vector to spare."""
@@ -51,6 +56,28 @@ cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
     """Tiles of whole kernel rows r."""
     cdef Py_ssize_t run = c.window.S * c.C
     return c.groups == 1 and c.window.dilation_w == 1 and c.C < FEW_CHANNELS and run <= LONG_RUN
+
+
+cdef inline bint exchanged(const Convolution *c) noexcept nogil:
+    """Tiles of whole kernel rows whose sums have numbers of x in a vector, because that leaves fewer lanes empty than a few
+    columns of dz do; and two vectors keep the multipliers busier than one."""
+    cdef Py_ssize_t run = c.window.S * c.C
+    return c.K <= c.k.vl and 10 * c.K * (round_up(run, c.k.vl) // c.k.vl) <= 11 * run
+
+
+cdef bint by_planes(const Convolution *c) noexcept nogil:
+    """Whether planar.pyx takes less time than tiles, which take so many cycles a pixel."""
+    cdef Py_ssize_t run = c.window.S * c.C
+    cdef double cycles = NARROW * c.window.R * c.window.S * (c.C // c.groups)
+    if whole_rows(c) and exchanged(c):
+        cycles = min(cycles, WIDE * c.window.R * c.K * (round_up(run, c.k.vl) // c.k.vl))
+    return not c.depthwise and not c.winograd and planar.gradient_suits(c, cycles)
+
+
+cdef inline Py_ssize_t exchanged_size(const Convolution *c, Py_ssize_t rows) noexcept nogil:
+    """Numbers of such a tile before they change places."""
+    cdef Py_ssize_t run = c.window.S * c.C
+    return rows // run * c.K * round_up(run, c.k.vl) if exchanged(c) else 0
 
 
 cdef inline bint few_columns(const Convolution *c) noexcept nogil:
@@ -162,10 +189,10 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
         image = ((w.R - 1) * w.dilation_h + 1) * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1)
         image = image * DEPTHWISE_PANELS * c.k.nr if c.K != c.C else ring_size(c)
         return 2 * c.rows * sizeof(ptrdiff_t) + image * size
-    if planar.gradient_suits(c):
+    if by_planes(c):
         return planar.gradient_scratch(c)
     if whole_rows(c):
-        return (BAND * padded(PANELS * c.k.nr) + image_size(c)) * size
+        return (BAND * padded(PANELS * c.k.nr) + image_size(c) + exchanged_size(c, tile_shape(c).rows)) * size
     if few_columns(c):
         return PIXELS * padded(FEW_PANELS * c.k.nr) * size
     return TAP_ROOM
@@ -188,9 +215,9 @@ cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, 
         tap_gradient(c, x, x_ld, dz, dz_ld, batch, columns, g * (c.C // c.groups), lo, hi, to, scratch, dz_end)
         return
     memset(to, 0, tile_shape(c).taps * (hi - lo) * round_up(columns, k.vl) * size)
-    if planar.gradient_suits(c) and whole_rows(c):
+    if by_planes(c) and whole_rows(c):
         planar.gradient(c, x, x_ld, dz, dz_ld, batch, c.C, lo // (c.window.S * c.C), hi // (c.window.S * c.C), to, scratch)
-    elif planar.gradient_suits(c):
+    elif by_planes(c):
         planar.gradient(c, x + (g * (c.C // c.groups) + lo) * size, x_ld, dz, dz_ld, batch, hi - lo, 0, c.window.R, to, scratch)
     elif c.depthwise:
         depthwise_gradient(c, x, x_ld, dz, dz_ld, batch, k0, columns, to, scratch)
@@ -334,7 +361,7 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                         Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t lo, Py_ssize_t hi, char *to,
                         char *scratch, const char *dz_end) noexcept nogil:
     """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image. dz is read in place
-    where its pixels are short."""
+    where its pixels are short, or where the two are exchanged."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, run = w.S * c.C, r0 = lo // run, r1 = hi // run, r, b, i, i_end, j, q
@@ -344,9 +371,14 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
     cdef nn_brgemm op
     cdef char *dz_copy = scratch
     cdef char *image = scratch + BAND * padded(PANELS * k.nr) * size
+    cdef char *sums = image + image_size(c) * size      # where exchanged: [r][K][run]
+    cdef Py_ssize_t sums_ld = round_up(run, k.vl), n
+    cdef bint exchange = exchanged(c)
     cdef const char *source
     op.accumulate = True
+    op.relu = False
     op.a_col = w.stride_w * c.C
+    memset(sums, 0, exchanged_size(c, rows) * size)
     for b in range(batch):
         i = 0
         while i < w.OH:
@@ -363,6 +395,20 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                 op.count = i_end - i
                 op.a_offset = offset if op.count > 1 else NULL
                 source = dz + (b * dz_ld + i * row + j * c.K) * size
+                if exchange:
+                    op.a_row, op.a_col = 1, c.K
+                    op.ldb, op.b_step, op.ldc = w.stride_w * c.C, w.stride_h * pitch, sums_ld
+                    for q in range(op.count):
+                        offset[q] = q * row
+                    for r in range(r1 - r0):
+                        n = 0
+                        while n < run:
+                            multiply_rows(k, &op, c.K, min(run - n, <Py_ssize_t>k.nr), source,
+                                          image + (r * w.dilation_h * pitch + n) * size, NULL,
+                                          sums + (r * c.K * sums_ld + n) * size)
+                            n += k.nr
+                    j += m
+                    continue
                 op.ldb, op.b_step = c.K, row
                 if c.K * size > SHORT_PIXEL or source + ((op.count - 1) * row + (m - 1) * c.K + whole) * size > dz_end:
                     op.ldb = padded(columns)
@@ -378,6 +424,8 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                              to)
                 j += m
             i = i_end
+    for r in range(r1 - r0 if exchange else 0):
+        k.transpose(c.K, run, sums + r * c.K * sums_ld * size, sums_ld, to + r * run * whole * size, whole)
 
 
 cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,

@@ -182,23 +182,22 @@ cdef inline Py_ssize_t sums(const Convolution *c) noexcept nogil:
     return c.window.R * c.window.S * (c.C // c.groups) * (c.K // c.groups)
 
 
-cdef bint gradient_suits(const Convolution *c) noexcept nogil:
-    """As `suits`, for a sample."""
+cdef bint gradient_suits(const Convolution *c, double cycles) noexcept nogil:
+    """As `suits`, for a sample. cycles: that the other way takes for a pixel."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t Cg = c.C // c.groups, Kg = c.K // c.groups
     cdef Correlation x
-    cdef double narrow, planar, squares
-    if (c.depthwise or c.winograd or w.stride_h != 1 or w.stride_w != 1 or 2 * Kg > k.vl or w.OW > LONGEST_ROW
-            or w.OH == 0 or w.OW == 0 or sums(c) * k.vl * k.real_size > SUMS_BYTES):
+    cdef double planar, squares
+    if (w.stride_h != 1 or w.stride_w != 1 or 2 * Kg > k.vl or w.OW > LONGEST_ROW or w.OH == 0 or w.OW == 0
+            or sums(c) * k.vl * k.real_size > SUMS_BYTES):
         return False
     planes_of(c, &x)
     if band_bytes(&x, 1) > 2 * BAND_BYTES:
         return False
     squares = w.OH * ((w.OW + PART - 1) // PART) * <double>((Cg + PART - 1) // PART + (Kg + PART - 1) // PART)
-    narrow = NARROW * w.OH * w.OW * w.R * w.S * Cg
     planar = PLANAR * sums(c) * (round_up(w.OH * pitch(&x), k.vl) // k.vl) + 2 * sums(c) // samples_together(&x)
-    return narrow - planar > SQUARE * squares
+    return cycles * w.OH * w.OW > planar + SQUARE * squares
 
 
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
