@@ -10,6 +10,8 @@ group; depthwise: one of R * S rows), y [N][OH][OW][K].
     backward  dz = dy * act'(y), through the pooling if there is one; sums of dz over a sample's pixels for db;
               dx = a sum over taps for each phase of the stride, with the kernel flipped
     gradient  dw[r, s] = sum over pixels of x' dz, a product for each tap over the whole batch (kernel_gradient.pyx)
+
+3 x 3 kernels of many channels go by winograd.pyx in all three, few output channels by planar.pyx.
 """
 from cython.parallel cimport parallel, threadid
 from libc.stddef cimport ptrdiff_t
