@@ -38,6 +38,11 @@ cdef inline Py_ssize_t pitch(const Correlation *x) noexcept nogil:
     return x.OW + (x.taps_w - 1) * x.spacing_w
 
 
+cdef inline Py_ssize_t vectors(const Correlation *x) noexcept nogil:
+    """Of a plane of y, at best."""
+    return round_up((x.OH - 1) * pitch(x) + x.OW, x.k.vl) // x.k.vl
+
+
 cdef inline Py_ssize_t rows_under(const Correlation *x, Py_ssize_t rows) noexcept nogil:
     return rows + (x.taps_h - 1) * x.spacing_h
 
@@ -63,7 +68,7 @@ cdef bint suits(const Correlation *x) noexcept nogil:
         inside += max(0, min(x.OW, last_output(x.W, -x.first_w, s * x.spacing_w, 1))
                       - first_output(-x.first_w, s * x.spacing_w, 1))
     narrow = NARROW * inside * Cg
-    planar = PLANAR * round_up(pitch(x), k.vl) // k.vl * x.taps_w * Cg * Kg
+    planar = PLANAR * vectors(x) / x.OH * x.taps_w * Cg * Kg
     return x.taps_h * (narrow - planar) > SQUARE * ((x.OW + PART - 1) // PART) * (
         (Cg + PART - 1) // PART + (Kg + PART - 1) // PART)
 
@@ -196,7 +201,7 @@ cdef bint gradient_suits(const Convolution *c, double cycles) noexcept nogil:
     if band_bytes(&x, 1) > 2 * BAND_BYTES:
         return False
     squares = w.OH * ((w.OW + PART - 1) // PART) * <double>((Cg + PART - 1) // PART + (Kg + PART - 1) // PART)
-    planar = PLANAR * sums(c) * (round_up(w.OH * pitch(&x), k.vl) // k.vl) + 2 * sums(c) // samples_together(&x)
+    planar = PLANAR * sums(c) * vectors(&x) + 2 * sums(c) // samples_together(&x)
     return cycles * w.OH * w.OW > planar + SQUARE * squares
 
 
