@@ -75,26 +75,32 @@ static double NAME(absolute_maximum)(ptrdiff_t n, const void *x_)
 
 nn_inline real NAME(sign)(real w) { return (real)((w > 0) - (w < 0)); }
 
+static double NAME(sum_absolutes)(ptrdiff_t n, const void *x_)
+{
+    const real *x = x_;
+    double s[SUM_LANES] = {0};
+    ptrdiff_t i = 0;
+    for (; i + SUM_LANES <= n; i += SUM_LANES)
+        for (int j = 0; j < SUM_LANES; j++)
+            s[j] += fabs((double)x[i + j]);
+    for (int j = 0; i + j < n; j++)
+        s[j] += fabs((double)x[i + j]);
+    return NAME(add_lanes)(s);
+}
+
+/* Only what the two factors ask for: most networks have one of them. */
 static double NAME(penalty)(ptrdiff_t n, const void *w_, void *g_, double l1, double l2)
 {
     const real *restrict w = w_;
     real *restrict g = g_;
     const real slope1 = (real)l1, slope2 = (real)l2;
-    double squares[SUM_LANES] = {0}, absolutes[SUM_LANES] = {0};
-    ptrdiff_t i = 0;
-    for (; i + SUM_LANES <= n; i += SUM_LANES)
-        for (int j = 0; j < SUM_LANES; j++) {
-            squares[j] += (double)w[i + j] * w[i + j];
-            absolutes[j] += fabs((double)w[i + j]);
-        }
-    for (int j = 0; i + j < n; j++) {
-        squares[j] += (double)w[i + j] * w[i + j];
-        absolutes[j] += fabs((double)w[i + j]);
-    }
-    if (g != NULL)
-        for (i = 0; i < n; i++)
+    if (g != NULL && l1 == 0)
+        for (ptrdiff_t i = 0; i < n; i++)
+            g[i] += slope2 * w[i];
+    else if (g != NULL)
+        for (ptrdiff_t i = 0; i < n; i++)
             g[i] += slope2 * w[i] + slope1 * NAME(sign)(w[i]);
-    return 0.5 * l2 * NAME(add_lanes)(squares) + l1 * NAME(add_lanes)(absolutes);
+    return (l2 == 0 ? 0 : 0.5 * l2 * NAME(sum_squares)(n, w)) + (l1 == 0 ? 0 : l1 * NAME(sum_absolutes)(n, w));
 }
 
 static void NAME(gather_float32)(ptrdiff_t n, const void *src_, void *dst_)
