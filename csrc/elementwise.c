@@ -36,17 +36,22 @@ static void NAME(affine)(ptrdiff_t n, const void *x_, double scale_, double offs
         v_store_n(y + i, v_fma(v_load_n(x + i, n - i), scale, offset), n - i);
 }
 
-static double NAME(sum_squares)(ptrdiff_t n, const void *x_)
+/* Of squares or of absolute values. */
+nn_inline double NAME(sum_of)(const int squares, ptrdiff_t n, const real *x)
 {
-    const real *x = x_;
     double s[SUM_LANES] = {0};
     ptrdiff_t i = 0;
     for (; i + SUM_LANES <= n; i += SUM_LANES)
         for (int j = 0; j < SUM_LANES; j++)
-            s[j] += (double)x[i + j] * x[i + j];
+            s[j] += squares ? (double)x[i + j] * x[i + j] : fabs((double)x[i + j]);
     for (int j = 0; i + j < n; j++)
-        s[j] += (double)x[i + j] * x[i + j];
+        s[j] += squares ? (double)x[i + j] * x[i + j] : fabs((double)x[i + j]);
     return NAME(add_lanes)(s);
+}
+
+static double NAME(sum_squares)(ptrdiff_t n, const void *x)
+{
+    return NAME(sum_of)(1, n, x);
 }
 
 static double NAME(absolute_maximum)(ptrdiff_t n, const void *x_)
@@ -75,32 +80,23 @@ static double NAME(absolute_maximum)(ptrdiff_t n, const void *x_)
 
 nn_inline real NAME(sign)(real w) { return (real)((w > 0) - (w < 0)); }
 
-static double NAME(sum_absolutes)(ptrdiff_t n, const void *x_)
+/* Only what the two factors ask for: most networks have one of them. */
+static double NAME(penalty)(ptrdiff_t n, const void *w, double l1, double l2)
 {
-    const real *x = x_;
-    double s[SUM_LANES] = {0};
-    ptrdiff_t i = 0;
-    for (; i + SUM_LANES <= n; i += SUM_LANES)
-        for (int j = 0; j < SUM_LANES; j++)
-            s[j] += fabs((double)x[i + j]);
-    for (int j = 0; i + j < n; j++)
-        s[j] += fabs((double)x[i + j]);
-    return NAME(add_lanes)(s);
+    return (l2 == 0 ? 0 : 0.5 * l2 * NAME(sum_of)(1, n, w)) + (l1 == 0 ? 0 : l1 * NAME(sum_of)(0, n, w));
 }
 
-/* Only what the two factors ask for: most networks have one of them. */
-static double NAME(penalty)(ptrdiff_t n, const void *w_, void *g_, double l1, double l2)
+static void NAME(penalty_backward)(ptrdiff_t n, const void *w_, void *g_, double l1, double l2)
 {
     const real *restrict w = w_;
     real *restrict g = g_;
     const real slope1 = (real)l1, slope2 = (real)l2;
-    if (g != NULL && l1 == 0)
+    if (l1 == 0)
         for (ptrdiff_t i = 0; i < n; i++)
             g[i] += slope2 * w[i];
-    else if (g != NULL)
+    else
         for (ptrdiff_t i = 0; i < n; i++)
             g[i] += slope2 * w[i] + slope1 * NAME(sign)(w[i]);
-    return (l2 == 0 ? 0 : 0.5 * l2 * NAME(sum_squares)(n, w)) + (l1 == 0 ? 0 : l1 * NAME(sum_absolutes)(n, w));
 }
 
 static void NAME(gather_float32)(ptrdiff_t n, const void *src_, void *dst_)

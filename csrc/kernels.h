@@ -81,6 +81,7 @@ static const nn_kernels NAME(table) = {
     .sum_squares = NAME(sum_squares),
     .absolute_maximum = NAME(absolute_maximum),
     .penalty = NAME(penalty),
+    .penalty_backward = NAME(penalty_backward),
     .gather = {
         [NN_FROM_FLOAT32] = NAME(gather_float32),
         [NN_FROM_FLOAT64] = NAME(gather_float64),

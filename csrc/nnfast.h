@@ -202,8 +202,9 @@ typedef struct nn_kernels {
     void (*affine)(ptrdiff_t n, const void *x, double scale, double offset, void *y);  /* x * scale + offset; y may be x */
     double (*sum_squares)(ptrdiff_t n, const void *x);
     double (*absolute_maximum)(ptrdiff_t n, const void *x);                   /* inf if any is nan or inf */
-    /* g += l2 * w + l1 * sign(w); returns l2/2 * sum w^2 + l1 * sum |w|. g may be NULL (value only). */
-    double (*penalty)(ptrdiff_t n, const void *w, void *g, double l1, double l2);
+    /* l2/2 * sum w^2 + l1 * sum |w|; and g += l2 * w + l1 * sign(w). */
+    double (*penalty)(ptrdiff_t n, const void *w, double l1, double l2);
+    void (*penalty_backward)(ptrdiff_t n, const void *w, void *g, double l1, double l2);
     void (*gather[NN_SOURCE_COUNT])(ptrdiff_t n, const void *src, void *dst); /* convert to this precision */
     /* y[i] = x[i] * keep_i / (1 - rate), 0 <= rate < 1; keep_i from key and `start` + i alone. x may be y. */
     void (*dropout)(ptrdiff_t n, const void *x, void *y, double rate, const nn_random_key *key, ptrdiff_t start);

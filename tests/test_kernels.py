@@ -177,16 +177,16 @@ def test_absolute_maximum(rng, isa, dtype, n):
             assert testing.absolute_maximum(isa, broken) == np.inf
 
 
+@pytest.mark.parametrize("l1, l2", [(0.3, 0.7), (0.0, 0.7), (0.3, 0.0)])
 @pytest.mark.parametrize("n", SIZES)
-def test_penalty(rng, isa, dtype, n):
-    l1, l2 = 0.3, 0.7
+def test_penalty(rng, isa, dtype, n, l1, l2):
     w, before = random(rng, n, dtype), random(rng, n, dtype)
     w[1::3] = 0
     value, gradient = reference.penalty(w.astype(np.float64), l1, l2)
     g, check = guarded((n,), dtype)
     g[:] = before
-    assert testing.penalty(isa, w, g, l1, l2) == pytest.approx(value, rel=1e-13)
-    assert testing.penalty(isa, w, None, l1, l2) == pytest.approx(value, rel=1e-13)
+    assert testing.penalty(isa, w, l1, l2) == pytest.approx(value, rel=1e-13)
+    testing.penalty_backward(isa, w, g, l1, l2)
     assert_close(g, before + gradient, 3, 1.0)
     check()
 

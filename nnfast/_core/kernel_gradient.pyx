@@ -42,10 +42,6 @@ cdef enum:
     SET_BYTES = 1024        # pixels that are a multiple of this fall into few sets of L1
     RING_BYTES = 65536      # most for the rows of x under a depthwise kernel
 
-# Cycles of a vector's multiply-add in tiles of one vector, which are short of loads, and of two.
-cdef double NARROW = 0.65
-cdef double WIDE = 0.55
-
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     """A row's length in scratch: off the strides that fall into few sets of the L1 cache, with a vector to spare."""
@@ -68,9 +64,9 @@ cdef inline bint exchanged(const Convolution *c) noexcept nogil:
 cdef bint by_planes(const Convolution *c) noexcept nogil:
     """Whether planar.pyx takes less time than tiles, which take so many cycles a pixel."""
     cdef Py_ssize_t run = c.window.S * c.C
-    cdef double cycles = NARROW * c.window.R * c.window.S * (c.C // c.groups)
+    cdef double cycles = planar.narrow_cycles() * c.window.R * c.window.S * (c.C // c.groups)
     if whole_rows(c) and exchanged(c):
-        cycles = min(cycles, WIDE * c.window.R * c.K * (round_up(run, c.k.vl) // c.k.vl))
+        cycles = min(cycles, planar.wide_cycles() * c.window.R * c.K * (round_up(run, c.k.vl) // c.k.vl))
     return not c.depthwise and not c.winograd and planar.gradient_suits(c, cycles)
 
 

@@ -176,7 +176,8 @@ cdef extern from "nnfast.h":
         void (*affine)(ptrdiff_t n, const void *x, double scale, double offset, void *y) noexcept nogil
         double (*sum_squares)(ptrdiff_t n, const void *x) noexcept nogil
         double (*absolute_maximum)(ptrdiff_t n, const void *x) noexcept nogil
-        double (*penalty)(ptrdiff_t n, const void *w, void *g, double l1, double l2) noexcept nogil
+        double (*penalty)(ptrdiff_t n, const void *w, double l1, double l2) noexcept nogil
+        void (*penalty_backward)(ptrdiff_t n, const void *w, void *g, double l1, double l2) noexcept nogil
         void (*gather[NN_SOURCE_COUNT])(ptrdiff_t n, const void *src, void *dst) noexcept nogil
         void (*dropout)(ptrdiff_t n, const void *x, void *y, double rate, const nn_random_key *key,
                         ptrdiff_t start) noexcept nogil

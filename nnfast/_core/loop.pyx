@@ -397,8 +397,8 @@ cdef class Loop(Network):
         cdef Parameter *p = tile.parameter
         cdef Py_ssize_t size = self.k.real_size, i
         for i in range(pieces(tile) if p.l1 or p.l2 else 0):
-            self.k.penalty(piece_size(tile, i), self.flat[0] + piece_offset(tile, i) * size, g + piece_start(tile, i) * size,
-                           p.l1, p.l2)
+            self.k.penalty_backward(piece_size(tile, i), self.flat[0] + piece_offset(tile, i) * size,
+                                    g + piece_start(tile, i) * size, p.l1, p.l2)
 
     cdef void _see_penalties(self, int tid, int team) noexcept nogil:
         """The penalties of a thread's share of the parameters, before these change."""
@@ -408,7 +408,7 @@ cdef class Loop(Network):
             part = &self.slices[i]
             self.penalties[i] = 0
             if part.parameter.l1 or part.parameter.l2:
-                self.penalties[i] = self.k.penalty(part.size, self.flat[0] + part.offset * self.k.real_size, NULL,
+                self.penalties[i] = self.k.penalty(part.size, self.flat[0] + part.offset * self.k.real_size,
                                                    part.parameter.l1, part.parameter.l2)
 
     cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -708,7 +708,7 @@ cdef class Loop(Network):
         for i in range(self.n_parameters if self.penalized and self.job.loss else 0):
             p = &self.parameters[i]
             if (p.l1 or p.l2) and not (self.job.update and p.trainable):
-                self.fixed_penalty += self.k.penalty(p.size, p.w, NULL, p.l1, p.l2)
+                self.fixed_penalty += self.k.penalty(p.size, p.w, p.l1, p.l2)
         self.stop = self.failed = self.interrupted = False
         self.error = None
         self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()

@@ -2,6 +2,13 @@
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport Correlation
 
+# Cycles of a vector's multiply-add in tiles of one vector, which are short of loads, and in those of several.
+cdef inline double narrow_cycles() noexcept nogil:
+    return 0.65
+
+cdef inline double wide_cycles() noexcept nogil:
+    return 0.55
+
 cdef bint suits(const Correlation *x) noexcept nogil
 cdef void prepare_planes(Correlation *x) noexcept nogil
 cdef void sum_planes(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil

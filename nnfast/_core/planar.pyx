@@ -27,10 +27,7 @@ cdef enum:
     LONGEST_ROW = 4096      # pixels
     PART = 8                # rows and columns of the squares in which planes become pixels
 
-# Cycles: a vector's multiply-add in a tile of tall, narrow products and in one of planes, the copy of a square.
-cdef double NARROW = 0.65
-cdef double PLANAR = 0.55
-cdef double SQUARE = 22
+cdef double SQUARE = 22     # cycles that the copy of one takes
 
 
 cdef inline Py_ssize_t pitch(const Correlation *x) noexcept nogil:
@@ -67,8 +64,8 @@ cdef bint suits(const Correlation *x) noexcept nogil:
     for s in range(x.taps_w):       # tiles leave out what lies in zeros, at best
         inside += max(0, min(x.OW, last_output(x.W, -x.first_w, s * x.spacing_w, 1))
                       - first_output(-x.first_w, s * x.spacing_w, 1))
-    narrow = NARROW * inside * Cg
-    planar = PLANAR * vectors(x) / x.OH * x.taps_w * Cg * Kg
+    narrow = narrow_cycles() * inside * Cg
+    planar = wide_cycles() * vectors(x) / x.OH * x.taps_w * Cg * Kg
     return x.taps_h * (narrow - planar) > SQUARE * ((x.OW + PART - 1) // PART) * (
         (Cg + PART - 1) // PART + (Kg + PART - 1) // PART)
 
@@ -201,7 +198,7 @@ cdef bint gradient_suits(const Convolution *c, double cycles) noexcept nogil:
     if band_bytes(&x, 1) > 2 * BAND_BYTES:
         return False
     squares = w.OH * ((w.OW + PART - 1) // PART) * <double>((Cg + PART - 1) // PART + (Kg + PART - 1) // PART)
-    planar = PLANAR * sums(c) * vectors(&x) + 2 * sums(c) // samples_together(&x)
+    planar = wide_cycles() * sums(c) * vectors(&x) + 2 * sums(c) // samples_together(&x)
     return cycles * w.OH * w.OW > planar + SQUARE * squares
 
 

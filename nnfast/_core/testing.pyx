@@ -146,9 +146,14 @@ def absolute_maximum(str isa, x):
     return table(isa, xx).absolute_maximum(xx.n, xx.p)
 
 
-def penalty(str isa, w, g, double l1, double l2):
+def penalty(str isa, w, double l1, double l2):
+    cdef Array ww = first(w)
+    return table(isa, ww).penalty(ww.n, ww.p, l1, l2)
+
+
+def penalty_backward(str isa, w, g, double l1, double l2):
     cdef Array ww = first(w), gg = alike(ww, g, True)
-    return table(isa, ww).penalty(ww.n, ww.p, gg.p, l1, l2)
+    table(isa, ww).penalty_backward(ww.n, ww.p, gg.p, l1, l2)
 
 
 def gather(str isa, src, dst):
