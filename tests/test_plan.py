@@ -1,10 +1,13 @@
 """The compiled plan: what is fused, what memory that saves, and that results stay the same."""
+import gc
+
 import numpy as np
 import pytest
 from check import assert_same_bits
 from fused import CLASSES, disturb, head, members, plan_of, sequential, watched
 
 import nnfast as nf
+from nnfast._core.memory import soil_spare
 from nnfast.fusion import fuse
 
 # --- which layers become one operation -------------------------------------------------------------------------------
@@ -328,3 +331,42 @@ def test_one_plan_predicts_and_trains_in_turns():
         assert models[1].train_on_batch(x, labels) == first
     for a, b in zip(*(model.get_weights() for model in models)):
         assert_same_bits(a, b)
+
+
+# --- memory that changes hands ---------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("layers", [
+    lambda: [nf.Flatten(), nf.Dense(300, activation="relu"), nf.Dropout(0.5), *head()],
+    lambda: [nf.Conv2D(20, 5, padding="same"), nf.BatchNorm(), nf.MaxPool2D(3, padding=1), *head()],
+    lambda: [nf.Conv2D(7, 3, activation="tanh"), nf.MaxPool2D(2), *head()],
+])
+def test_memory_of_a_model_that_is_gone_is_cleared_for_the_next(layers):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((200, 20, 20, 3)).astype(np.float32)
+    y = random.integers(0, CLASSES, 200)
+
+    def run():
+        gc.collect()
+        soil_spare()
+        model = nf.Sequential(layers(), input_shape=x.shape[1:])
+        model.compile(nf.Adam(0.01), "cross_entropy", n_threads=2)
+        model.fit(x, y, epochs=2, batch_size=100, verbose=0)
+        return [*model.get_weights(), model.predict(x), model.input_gradient(x, y)]
+
+    results = [run() for _ in range(3)]
+    blocks, _ = soil_spare()
+    assert blocks > 0
+    for a, *others in zip(*results, strict=True):
+        for b in others:
+            assert_same_bits(a, b)
+
+
+def test_spare_memory_is_bounded():
+    for width in range(100, 2000, 100):
+        model = nf.Sequential([nf.Dense(width)], input_shape=(900,))
+        model.predict(np.zeros((1, 900), np.float32))
+    del model
+    gc.collect()
+    blocks, size = soil_spare()
+    assert 0 < blocks <= 16
+    assert 2**18 <= size <= 2**26

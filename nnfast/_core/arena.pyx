@@ -6,7 +6,7 @@ which work on rows of their own and do not wait for each other, stay apart. What
 between two barriers, where no other operation runs. They are also of one kind, which says what the
 padding of the rows may hold.
 """
-from nnfast._core.memory cimport aligned, nn_allocate, nn_release
+from nnfast._core.memory cimport aligned, allocate, release
 
 import sys
 
@@ -26,7 +26,7 @@ cdef class Arena:
 
     def __dealloc__(self):
         if self.memory != NULL:
-            nn_release(self.memory, self.size)
+            release(self.memory, self.size)
 
     cdef int want(self, char **at, Py_ssize_t row, object owner, object what, object kind=None, Py_ssize_t born=0,
                   Py_ssize_t dies=FOREVER, char **also=NULL) except -1:
@@ -73,11 +73,11 @@ cdef class Arena:
             return 0
         size = self.bytes_for(batch)
         if self.memory != NULL:
-            nn_release(self.memory, self.size)
+            release(self.memory, self.size)
             self.memory = NULL
             self.size = self.capacity = 0
         if size <= sys.maxsize // 2:        # the allocator adds some
-            self.memory = <char *>nn_allocate(size)
+            self.memory = allocate(size)
         if self.memory == NULL:
             raise MemoryError(f"{size} bytes for a batch of {batch}")
         self.size = size

@@ -25,7 +25,7 @@ from nnfast._core.kernel_gradient cimport (
 )
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
-from nnfast._core.memory cimport Borrowed, address, aligned, borrow, give_back, nn_allocate, nn_release
+from nnfast._core.memory cimport Memory, address, aligned, allocate, borrow, give_back, release
 from nnfast._core.node cimport CHUNK_BYTES, Context, Node, Tile, Value
 from nnfast._core.threads cimport (
     nn_barrier, nn_barrier_wait, nn_flush_subnormals, nn_restore_subnormals, nn_team_size,
@@ -229,11 +229,11 @@ cdef int allocate_kernels(Convolution *c, bint gradient) except -1:
     """Room for the forms that a plan's kernel takes besides its own, with those for the input gradient or without."""
     cdef Py_ssize_t flipped = flipped_size(c) * c.k.real_size if gradient else 0
     if gradient:
-        c.flipped = <char *>nn_allocate(flipped)
+        c.flipped = allocate(flipped)
     if c.winograd:
-        c.transformed = <char *>nn_allocate(transformed_bytes(c))
+        c.transformed = allocate(transformed_bytes(c))
     if c.winograd and gradient:
-        c.transformed_flipped = <char *>nn_allocate(transformed_bytes(c))
+        c.transformed_flipped = allocate(transformed_bytes(c))
     if ((gradient and c.flipped == NULL) or (c.winograd and c.transformed == NULL)
             or (c.winograd and gradient and c.transformed_flipped == NULL)):
         raise MemoryError(f"{flipped + (1 + gradient) * transformed_bytes(c)} bytes for a kernel")
@@ -242,11 +242,11 @@ cdef int allocate_kernels(Convolution *c, bint gradient) except -1:
 
 cdef void free_kernels(Convolution *c) noexcept:
     if c.flipped != NULL:
-        nn_release(c.flipped, flipped_size(c) * c.k.real_size)
+        release(c.flipped, flipped_size(c) * c.k.real_size)
     if c.transformed != NULL:
-        nn_release(c.transformed, transformed_bytes(c))
+        release(c.transformed, transformed_bytes(c))
     if c.transformed_flipped != NULL:
-        nn_release(c.transformed_flipped, transformed_bytes(c))
+        release(c.transformed_flipped, transformed_bytes(c))
 
 
 cdef bint takes_chunks(const Node *node) noexcept:
@@ -617,7 +617,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     cdef Window geometry
     cdef const nn_kernels *k = kernels_of(x.itemsize)
     cdef Py_ssize_t size = k.real_size, samples = x.shape[0], bias_size, packed, transformed, each
-    cdef Borrowed memory
+    cdef Memory memory
     cdef char *scratch
     read_window(&geometry, window)
     describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
@@ -728,7 +728,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef const nn_kernels *k = kernels_of(x.itemsize)
     cdef Py_ssize_t size = k.real_size, samples = x.shape[0], flipped, each, sums, wide = 0
     cdef Py_ssize_t transformed = 0
-    cdef Borrowed memory
+    cdef Memory memory
     cdef char *after
     cdef char *scratch
     cdef char *dx_at = NULL

@@ -15,7 +15,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels
-from nnfast._core.memory cimport Borrowed, borrow, give_back
+from nnfast._core.memory cimport Memory, borrow, give_back
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
 cdef enum:
@@ -258,7 +258,7 @@ cdef int multiply_parallel(const Product *x, int n_threads) except -1:
     if work < n_threads * WORK_PER_THREAD:
         n_threads = max(1, <int>(work / WORK_PER_THREAD))
     cdef Py_ssize_t each = scratch_bytes(x.k)
-    cdef Borrowed scratch
+    cdef Memory scratch
     borrow(&scratch, each * n_threads)
     with nogil:
         if n_threads == 1:

@@ -30,7 +30,7 @@ from libc.string cimport memcpy, memset
 from nnfast._core.augment cimport augment, mixing_share
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport address, aligned, nn_allocate, nn_prefetch, table
+from nnfast._core.memory cimport address, aligned, allocate, nn_prefetch, table
 from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, LEAVE, LOSS,
     OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Network, Report,
@@ -690,7 +690,7 @@ cdef class Loop(Network):
         if team > self.n_contexts:
             self._free_contexts()
             self.reports = <Report *>table(team, sizeof(Report))
-            self.scratch = <char *>nn_allocate(team * self._context_bytes())
+            self.scratch = allocate(team * self._context_bytes())
             if self.scratch == NULL:
                 raise MemoryError()
             self.n_contexts = team

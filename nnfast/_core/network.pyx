@@ -24,7 +24,7 @@ from nnfast._core.kernels cimport (
 from nnfast._core.loss cimport (
     ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, R2, SQUARED, TOP_K, Head, Metric,
 )
-from nnfast._core.memory cimport address, aligned, nn_allocate, nn_release, table
+from nnfast._core.memory cimport address, aligned, allocate, release, table
 from nnfast._core.node cimport CHUNK_BYTES, SOFTMAX, Node, Parameter, Pass, Tile, Value, piece_start, pieces
 from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
@@ -109,7 +109,7 @@ cdef class Network:
         free(self.reports)
         self.reports = NULL
         if self.scratch != NULL:
-            nn_release(self.scratch, self.n_contexts * self._context_bytes())
+            release(self.scratch, self.n_contexts * self._context_bytes())
             self.scratch = NULL
         self.n_contexts = 0
 
@@ -124,14 +124,14 @@ cdef class Network:
 
     cdef int _allocate_flat(self, int i) except -1:
         self._free_flat(i)
-        self.flat[i] = <char *>nn_allocate(self._flat_bytes())
+        self.flat[i] = allocate(self._flat_bytes())
         if self.flat[i] == NULL:
             raise MemoryError(f"{self._flat_bytes()} bytes for the parameters")
         return 0
 
     cdef void _free_flat(self, int i) noexcept:
         if self.flat[i] != NULL:
-            nn_release(self.flat[i], self._flat_bytes())
+            release(self.flat[i], self._flat_bytes())
             self.flat[i] = NULL
 
     cdef Py_ssize_t _flat_bytes(self) noexcept:

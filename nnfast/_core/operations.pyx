@@ -19,7 +19,7 @@ from nnfast._core.dense cimport (
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.gemm cimport round_up, scratch_bytes
 from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
-from nnfast._core.memory cimport aligned, nn_allocate, nn_release, table
+from nnfast._core.memory cimport aligned, allocate, release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
 from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter
 from nnfast._core.normalization cimport (
@@ -156,7 +156,7 @@ cdef int build_folding(Node *node, dict spec, Parameter *parameters) except -1:
     f.folded_bias = f.mean[0]
     kernel_bytes = aligned(f.kernel.size * size)
     f.bytes_held = kernel_bytes + (f.mean.size + node.k.nr) * size      # a tile reads whole vectors of a group's bias
-    f.folded_kernel.w = <char *>nn_allocate(f.bytes_held)
+    f.folded_kernel.w = allocate(f.bytes_held)
     if f.folded_kernel.w == NULL:
         raise MemoryError(f"{f.bytes_held} bytes for the weights of {spec['name']}")
     f.folded_bias.w = f.folded_kernel.w + kernel_bytes
@@ -210,7 +210,7 @@ cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint 
     node.bound = normalize_bound
     n.channels = spec["channels"]
     n.ld = round_up(n.channels, node.k.nr)
-    n.rows = <char *>nn_allocate(ROWS * n.ld * node.k.real_size)
+    n.rows = allocate(ROWS * n.ld * node.k.real_size)
     if n.rows == NULL:
         raise MemoryError(f"{ROWS * n.ld * node.k.real_size} bytes for {spec['name']}")
     n.mean, n.variance = parameter_of(parameters, spec, "mean"), parameter_of(parameters, spec, "variance")
@@ -238,9 +238,9 @@ cdef void release_node(Node *node) noexcept:
     if node.forward.rows == conv_forward and c != NULL:
         free_kernels(c)
     if node.gradient == normalize_gradient and n != NULL and n.rows != NULL:
-        nn_release(n.rows, ROWS * n.ld * node.k.real_size)
+        release(n.rows, ROWS * n.ld * node.k.real_size)
     if f != NULL and f.folded_kernel.w != NULL:
-        nn_release(f.folded_kernel.w, f.bytes_held)
+        release(f.folded_kernel.w, f.bytes_held)
     free(node.folding)
     free(node.extra)
 

@@ -13,7 +13,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport kernels_of, nn_kernels, nn_window
-from nnfast._core.memory cimport Borrowed, address, borrow, give_back
+from nnfast._core.memory cimport Memory, address, borrow, give_back
 from nnfast._core.node cimport Context, Node, Value
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 from nnfast._core.window cimport Window, clip, clip_run, read_window
@@ -200,7 +200,7 @@ cdef void share(const Job *job, int part, int team) noexcept nogil:
 
 
 cdef int run(Job *job, array, window, int n_threads) except -1:
-    cdef Borrowed memory
+    cdef Memory memory
     cdef double work
     read_window(&job.window, window)
     job.k = kernels_of(array.itemsize)
