@@ -2,7 +2,7 @@
  *
  * A sum takes four rows at a time, (r0 + r1) + (r2 + r3), and adds them to what stands in memory: no addition waits for
  * the one before, and rows are read from end to end. The rows that are left are added one by one. So a column's bits do
- * not depend on the columns beside it.
+ * not depend on the columns beside it, but for a matrix of at most half a vector's width, which is summed whole.
  */
 
 /* n lanes at p, mostly all of them. */
@@ -38,11 +38,56 @@ nn_inline void NAME(sum_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const rea
     }
 }
 
+/* The same, of few columns, with the sums in registers. `vectors` is a constant wherever this is inlined. */
+nn_inline void NAME(sum_of_vectors)(const int vectors, ptrdiff_t rows, ptrdiff_t cols, const real *x, ptrdiff_t ld, real *y)
+{
+    const ptrdiff_t last = cols - (vectors - 1) * VL;
+    vec sum[4];
+    ptrdiff_t i = 0;
+    NN_UNROLL
+    for (int j = 0; j < vectors; j++) sum[j] = v_zero();
+    for (; i + 4 <= rows; i += 4, x += 4 * ld) {
+        NN_UNROLL
+        for (int j = 0; j < vectors; j++) {
+            const ptrdiff_t n = j + 1 < vectors ? VL : last;
+            const real *at = x + j * VL;
+            sum[j] = v_add(sum[j], v_add(v_add(AT(at, n), AT(at + ld, n)), v_add(AT(at + 2 * ld, n), AT(at + 3 * ld, n))));
+        }
+    }
+    for (; i < rows; i++, x += ld) {
+        NN_UNROLL
+        for (int j = 0; j < vectors; j++) sum[j] = v_add(sum[j], AT(x + j * VL, j + 1 < vectors ? VL : last));
+    }
+    NN_UNROLL
+    for (int j = 0; j < vectors; j++) PUT(y + j * VL, sum[j], j + 1 < vectors ? VL : last);
+}
+
+/* Where several rows fill a vector: as of a matrix whose rows are that much longer. */
+static void NAME(sum_together)(ptrdiff_t together, ptrdiff_t rows, ptrdiff_t cols, const real *x, real *y)
+{
+    const ptrdiff_t many = rows / together, width = together * cols;
+    real sums[VL];
+    NAME(sum_of_vectors)(1, many, width, x, width, sums);
+    for (ptrdiff_t j = 0; j < cols; j++) {
+        y[j] = sums[j];
+        for (ptrdiff_t t = 1; t < together; t++) y[j] += sums[t * cols + j];
+        for (ptrdiff_t i = many * together; i < rows; i++) y[j] += x[i * cols + j];
+    }
+}
+
 static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, void *y_)
 {
     const real *x = x_;
-    if (rows == 0) memset(y_, 0, (size_t)cols * sizeof(real));
-    BY_FOURS(rows, i, NAME(sum_of_rows), cols, x + i * ld, ld, y_);
+    real *y = y_;
+    if (ld == cols && 2 * cols <= VL) NAME(sum_together)(VL / cols, rows, cols, x, y);
+    else if (cols <= VL) NAME(sum_of_vectors)(1, rows, cols, x, ld, y);
+    else if (cols <= 2 * VL) NAME(sum_of_vectors)(2, rows, cols, x, ld, y);
+    else if (cols <= 3 * VL) NAME(sum_of_vectors)(3, rows, cols, x, ld, y);
+    else if (cols <= 4 * VL) NAME(sum_of_vectors)(4, rows, cols, x, ld, y);
+    else {
+        if (rows == 0) memset(y, 0, (size_t)cols * sizeof(real));
+        BY_FOURS(rows, i, NAME(sum_of_rows), cols, x + i * ld, ld, y);
+    }
 }
 
 nn_inline void NAME(squares_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, const real *mean, real *y,

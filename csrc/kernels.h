@@ -6,6 +6,7 @@
 #include "vector_math.h"
 
 #include "brgemm.c"
+#include "few_columns.c"
 #include "transpose.c"
 #include "columns.c"
 #include "pool.c"
@@ -26,9 +27,13 @@ static const nn_kernels NAME(table) = {
     .mr = MR,
     .nr = NR,
     .mr_narrow = MR_NARROW,
+    .few = FEW,
 
     .brgemm = NAME(brgemm),
     .brgemm_scattered = NAME(brgemm_scattered),
+#if FEW
+    .brgemm_few = NAME(brgemm_few),
+#endif
     .transpose = NAME(transpose),
     .copy = NAME(copy),
     .column_sum = NAME(column_sum),

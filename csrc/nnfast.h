@@ -123,6 +123,7 @@ typedef struct nn_kernels {
     int vl;                     /* lanes of a vector */
     int mr, nr;                 /* register tile; nr is 2 * vl or more */
     int mr_narrow;              /* tile height where n <= vl */
+    int few;                    /* columns that brgemm_few takes at most; 0: there is none */
 
     /* matrix tiles */
 
@@ -132,6 +133,9 @@ typedef struct nn_kernels {
     /* The same for n > vl, with row i of A at a + a_rows[i] and of C at c + c_rows[i] instead of a_row and ldc. */
     void (*brgemm_scattered)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, ptrdiff_t m,
                              ptrdiff_t n, const void *a, const void *b, const void *bias, void *c);
+    /* The same as brgemm, with the same bits, for any m and n <= few where a_row or a_col is 1. */
+    void (*brgemm_few)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
+                       void *c);
     /* dst[j, i] = src[i, j] for src: rows x cols. */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* dst[i, j] = src[i, j]. */

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from check import assert_same_bits
 from fused import CLASSES, disturb, head, members, plan_of, sequential, watched
+from nnfast._core.memory import soil_spare
 
 import nnfast as nf
-from nnfast._core.memory import soil_spare
 from nnfast.fusion import fuse
 
 # --- which layers become one operation -------------------------------------------------------------------------------

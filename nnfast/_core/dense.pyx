@@ -38,7 +38,8 @@ cdef void forward_product(const Node *node, Product *product) noexcept nogil:
     product.storage, product.b = PANELS, node.kernel.w
     product.ldc = product.N
     if node.outer == 1:
-        product.N = round_up(product.N, k.vl)     # into the padding: whole vectors only
+        if (product.N - 1) % k.nr >= k.few:
+            product.N = round_up(product.N, k.vl)     # into the padding: whole vectors only
         product.a_row, product.ldc = node.inputs[0].ld, node.output.ld
     product.bias = NULL if node.bias == NULL else node.bias.w
     product.accumulate = False
@@ -158,7 +159,7 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
-    cdef Py_ssize_t b0 = 0
+    cdef Py_ssize_t columns = min(width, node.kernel.columns - tile.panel * k.nr), b0 = 0
     cdef nn_brgemm op
     op.count = 1
     op.a_offset = NULL
@@ -168,10 +169,14 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     op.ldb = y.ld
     op.ldc = width
     op.relu = False
+    if columns > k.few:
+        columns = width         # whole vectors
+    else:
+        memset(dw, 0, (tile.hi - tile.lo) * width * size)
     while b0 < ctx.batch:
         op.k = min(ctx.batch - b0, GRADIENT_DEPTH)
         op.accumulate = b0 > 0
-        multiply_rows(k, &op, tile.hi - tile.lo, width, x.y + (b0 * x.ld + tile.lo) * size,
+        multiply_rows(k, &op, tile.hi - tile.lo, columns, x.y + (b0 * x.ld + tile.lo) * size,
                       y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL, dw)
         b0 += op.k
 

@@ -127,10 +127,13 @@ cdef extern from "nnfast.h":
         int mr
         int nr
         int mr_narrow
+        int few
         void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                        void *c) noexcept nogil
         void (*brgemm_scattered)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, ptrdiff_t m,
                                  ptrdiff_t n, const void *a, const void *b, const void *bias, void *c) noexcept nogil
+        void (*brgemm_few)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
+                           void *c) noexcept nogil
         void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
                           ptrdiff_t dst_ld) noexcept nogil
         void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,

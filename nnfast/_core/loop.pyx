@@ -496,12 +496,13 @@ cdef class Loop(Network):
         return total
 
     cdef void _total(self, const Context *ctx) noexcept nogil:
-        """Thread 0 adds up the batch, in order of its samples."""
+        """Thread 0 adds up the batch, in order of its samples. The batch by itself first: so one call for several batches
+        and a call for each come to the same totals."""
         cdef Job *job = &self.job
         cdef Py_ssize_t i, j, b, w
         cdef Head *head
         cdef Metric *metric
-        cdef double total, weight = self._batch_weight(ctx), penalty = self.fixed_penalty
+        cdef double total, loss = 0, weight = self._batch_weight(ctx), penalty = self.fixed_penalty
         job.weight_total += weight
         for i in range(self.n_heads):
             head = &self.heads[i]
@@ -514,15 +515,17 @@ cdef class Loop(Network):
                     if self.sample_weight[b] > 0:
                         total += self.sample_weight[b] * head.loss_values[b]
             head.loss_total += total
-            job.loss_total += head.weight * total
+            loss += head.weight * total
             for j in range(head.n_metrics):
                 metric = &head.metrics[j]
-                for b in range(ctx.batch):
-                    for w in range(metric.width):
-                        metric.totals[w] += metric.values[b * metric.width + w]
+                for w in range(metric.width):
+                    total = 0
+                    for b in range(ctx.batch):
+                        total += metric.values[b * metric.width + w]
+                    metric.totals[w] += total
         for i in range(self.n_slices if self.penalized and job.update else 0):
             penalty += self.penalties[i]
-        job.loss_total += penalty * weight
+        job.loss_total += loss + penalty * weight
 
     cdef void _watch(self) noexcept nogil:
         """Thread 0, between two steps: signals and progress."""

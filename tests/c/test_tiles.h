@@ -1,16 +1,19 @@
 /* The part of test_kernels.c about tiles of matrix products and transposition. */
 
-static void check_brgemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, ptrdiff_t count, int by_column, int accumulate,
-                         int relu, int with_bias)
+typedef void (*brgemm_fn)(const nn_brgemm *, ptrdiff_t, ptrdiff_t, const void *, const void *, const void *, void *);
+
+/* by_column: 1, or 2 for columns of A that begin one number apart. */
+static void check_brgemm(brgemm_fn brgemm, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, ptrdiff_t count, int by_column,
+                         int accumulate, int relu, int with_bias)
 {
     const ptrdiff_t padded = (n + K->vl - 1) / K->vl * K->vl, ldb = padded + 3, ldc = n + 2;
-    const ptrdiff_t lda = (by_column ? m : k) + 1, a_size = span(by_column ? k : m, by_column ? m : k, lda);
+    const ptrdiff_t lda = by_column == 2 ? 1 : (by_column ? m : k) + 1, a_size = span(by_column ? k : m, by_column ? m : k, lda);
     ptrdiff_t offset[8];
     nn_brgemm op = {0};
     void *a = array(a_size * count), *b = array(span(k * count, padded, ldb)), *bias = array(padded);
     void *c = random_matrix(m, n, ldc, -1, 1), *before = copy(c, span(m, n, ldc));
-    about("brgemm m %ld n %ld k %ld count %ld%s%s%s%s", (long)m, (long)n, (long)k, (long)count,
-          by_column ? " columns" : "", accumulate ? " accumulate" : "", relu ? " relu" : "", with_bias ? " bias" : "");
+    about("%s m %ld n %ld k %ld count %ld%s%s%s%s", brgemm == K->brgemm ? "brgemm" : "brgemm_few", (long)m, (long)n,
+          (long)k, (long)count, by_column == 2 ? " overlapping" : by_column ? " columns" : "", accumulate ? " accumulate" : "", relu ? " relu" : "", with_bias ? " bias" : "");
     op.k = k;
     op.count = count;
     op.a_row = by_column ? 1 : lda;
@@ -33,7 +36,7 @@ static void check_brgemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, ptrdiff_t count,
     for (ptrdiff_t j = 0; j < n; j++)
         put(bias, j, between(-1, 1));
 
-    K->brgemm(&op, m, n, a, b, with_bias ? bias : NULL, c);
+    brgemm(&op, m, n, a, b, with_bias ? bias : NULL, c);
     expect_gaps(c, m, n, ldc);
     for (ptrdiff_t i = 0; i < m; i++)
         for (ptrdiff_t j = 0; j < n; j++) {
@@ -48,16 +51,15 @@ static void check_brgemm(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, ptrdiff_t count,
             sum += with_bias ? get(bias, j) : 0;
             expect_near(c, i * ldc + j, relu && sum < 0 ? 0 : sum, epsilon() * size * (4 + sqrtl((wide)(k * count))));
         }
-    /* A row by itself has the bits that it has in the tile. */
+    /* A row by itself has the bits that it has in the tile, and in a tile of the usual kind. */
     void *row = copy(at(before, (m - 1) * ldc), n);
-    if (!op.a_offset)
-        K->brgemm(&op, 1, n, at(a, (m - 1) * op.a_row), b, with_bias ? bias : NULL, row);
-    else {
-        for (ptrdiff_t q = 0; q < count; q++)
-            offset[q] += (m - 1) * op.a_row;
-        K->brgemm(&op, 1, n, a, b, with_bias ? bias : NULL, row);
-    }
+    void *usual = copy(row, n);
+    for (ptrdiff_t q = 0; q < count && op.a_offset; q++)
+        offset[q] += (m - 1) * op.a_row;
+    brgemm(&op, 1, n, op.a_offset ? a : at(a, (m - 1) * op.a_row), b, with_bias ? bias : NULL, row);
+    K->brgemm(&op, 1, n, op.a_offset ? a : at(a, (m - 1) * op.a_row), b, with_bias ? bias : NULL, usual);
     expect(same_bits(row, at(c, (m - 1) * ldc), n), "other bits as a tile of one row");
+    expect(same_bits(usual, row, n), "other bits than a tile of the usual kind");
     if (n > K->vl) {    /* the rows in reverse, each by its place */
         ptrdiff_t a_rows[16], c_rows[16];
         for (ptrdiff_t i = 0; i < m; i++) {
@@ -81,13 +83,13 @@ static void test_brgemm(void)
         for (ptrdiff_t m = 1; m <= tallest; m++)
             for (int form = 0; form < 4; form++) {
                 const int mode = (int)(uniform() * 16);
-                check_brgemm(m, n, ks[form], form % 2 ? 3 : 1, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
+                check_brgemm(K->brgemm, m, n, ks[form], form % 2 ? 3 : 1, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
             }
     }
     for (int mode = 0; mode < 16; mode++)
         for (ptrdiff_t n = K->nr - 1; n <= K->nr; n++)
-            check_brgemm(K->mr, n, 19, 1 + mode % 3, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
-    check_brgemm(K->mr, K->nr, 700, 1, 0, 0, 0, 0);
+            check_brgemm(K->brgemm, K->mr, n, 19, 1 + mode % 3, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
+    check_brgemm(K->brgemm, K->mr, K->nr, 700, 1, 0, 0, 0, 0);
 
     about("brgemm");
     nn_brgemm op = {.k = 1, .count = 1, .a_row = 1, .a_col = 1, .ldb = K->nr, .ldc = K->nr, .relu = 1};
@@ -96,6 +98,29 @@ static void test_brgemm(void)
     K->brgemm(&op, 1, K->nr, a, b, NULL, c);
     expect(isnan(get(c, 0)), "relu hides NaN");
     release();
+}
+
+static void test_brgemm_few(void)
+{
+    static const ptrdiff_t ms[] = {1, 2, 3, 4, 5, 7, 11, 12, 13, 16, 29, 47, 48, 49, 61, 131}, ks[] = {1, 4, 11, 38};
+    for (ptrdiff_t n = 1; n <= K->few; n++)
+        for (int i = 0; i < (int)(sizeof(ms) / sizeof(ms[0])); i++)
+            for (int form = 0; form < 12; form++) {
+                const int mode = (int)(uniform() * 16), by_column = form / 4;
+                check_brgemm(K->brgemm_few, ms[i], n, ks[form % 4], form % 2 ? 3 : 1, by_column, mode >> 1 & 1, mode >> 2 & 1,
+                             mode >> 3 & 1);
+            }
+    for (int mode = 0; mode < 16 && K->few; mode++)
+        check_brgemm(K->brgemm_few, 14, 3, 20, 1 + mode % 3, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
+    if (K->few) {
+        about("brgemm_few");
+        nn_brgemm op = {.k = 4, .count = 1, .a_row = 4, .a_col = 1, .ldb = K->vl, .ldc = 1, .relu = 1};
+        void *a = array(4), *b = random_array(4 * K->vl, -1, 1), *c = array(1);
+        put(a, 0, NAN);
+        K->brgemm_few(&op, 1, 1, a, b, NULL, c);
+        expect(isnan(get(c, 0)), "relu hides NaN");
+        release();
+    }
 }
 
 static void test_transpose(void)
@@ -114,29 +139,39 @@ static void test_transpose(void)
         }
 }
 
+static void check_column_sum(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t ld)
+{
+    void *x = rows ? random_matrix(rows, cols, ld, -1, 1) : array(0), *y = array(cols), *sum = array(1);
+    about("column_sum %ld x %ld of %ld", (long)rows, (long)cols, (long)ld);
+    K->column_sum(rows, cols, x, ld, y);
+    for (ptrdiff_t j = 0; j < cols; j++) {
+        wide exact = 0;
+        put(sum, 0, 0);
+        for (ptrdiff_t i = 0; i < rows; i++) exact += get(x, i * ld + j);
+        for (ptrdiff_t i = 0; i < rows;) {
+            const int four = i + 4 <= rows;
+            if (f64) {
+                const double *r = (double *)x + i * ld + j;
+                *(double *)sum += four ? (r[0] + r[ld]) + (r[2 * ld] + r[3 * ld]) : r[0];
+            } else {
+                const float *r = (float *)x + i * ld + j;
+                *(float *)sum += four ? (r[0] + r[ld]) + (r[2 * ld] + r[3 * ld]) : r[0];
+            }
+            i += four ? 4 : 1;
+        }
+        if (ld == cols && 2 * cols <= K->vl)
+            expect_near(y, j, exact, epsilon() * (1 + rows));
+        else
+            expect(same_bits(at(y, j), sum, 1), "column %ld is not its rows, summed four at a time", (long)j);
+    }
+    release();
+}
+
 static void test_column_sum(void)
 {
-    for (int r = 1; r < N_SOME; r += 3)
+    for (int r = 0; r < N_SOME; r += 3)
         for (int s = 1; s < N_SOME; s++) {
-            const ptrdiff_t rows = some[r], cols = some[s], ld = cols + 1;
-            void *x = random_matrix(rows, cols, ld, -1, 1), *y = array(cols), *sum = array(1);
-            about("column_sum %ld x %ld", (long)rows, (long)cols);
-            K->column_sum(rows, cols, x, ld, y);
-            for (ptrdiff_t j = 0; j < cols; j++) {
-                put(sum, 0, 0);
-                for (ptrdiff_t i = 0; i < rows;) {
-                    const int four = i + 4 <= rows;
-                    if (f64) {
-                        const double *r = (double *)x + i * ld + j;
-                        *(double *)sum += four ? (r[0] + r[ld]) + (r[2 * ld] + r[3 * ld]) : r[0];
-                    } else {
-                        const float *r = (float *)x + i * ld + j;
-                        *(float *)sum += four ? (r[0] + r[ld]) + (r[2 * ld] + r[3 * ld]) : r[0];
-                    }
-                    i += four ? 4 : 1;
-                }
-                expect(same_bits(at(y, j), sum, 1), "column %ld is not its rows, summed four at a time", (long)j);
-            }
-            release();
+            check_column_sum(some[r], some[s], some[s] + 1);
+            check_column_sum(some[r], some[s], some[s]);
         }
 }
