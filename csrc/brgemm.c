@@ -65,10 +65,13 @@
 nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op, const ptrdiff_t *a_rows,
                           const ptrdiff_t *c_rows, ptrdiff_t n, const real *a, const real *b, const real *bias, real *c)
 {
-#define A_ROW(i) (a_rows ? from[i] : (i) * a_row)
+/* Evenly spaced rows from two places on: of the distances between up to 14 rows some would not fit the general registers
+ * and be loaded again for every p, which tiles of one vector have no time for. */
+#define A_AT(i) (a_rows ? ap[from[i]] : (i) < half ? ap[(i) * a_row] : second[((i) - half) * a_row])
 #define C_ROW(i) (c_rows ? c_rows[i] : (i) * ldc)
     const ptrdiff_t k = op->k, a_row = op->a_row, a_col = op->a_col, ldb = op->ldb, ldc = op->ldc;
     const ptrdiff_t last = n - (vectors - 1) * VL;      /* columns of the last vector */
+    const int half = (rows + 1) / 2;
     vec acc[NN_MAX_ROWS][2];
     ptrdiff_t from[NN_MAX_ROWS];    /* in registers */
 
@@ -86,7 +89,7 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
     }
 
     for (ptrdiff_t q = 0; q < op->count; q++) {
-        const real *ap = a + (op->a_offset ? op->a_offset[q] : 0);
+        const real *ap = a + (op->a_offset ? op->a_offset[q] : 0), *second = ap + half * a_row;
         const real *bp = b + q * op->b_step;
         for (ptrdiff_t p = 0; p < k; p++) {
             vec row[2];
@@ -94,11 +97,12 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
             for (int j = 0; j < vectors; j++) row[j] = v_load(bp + j * VL);
             NN_UNROLL
             for (int i = 0; i < rows; i++) {
-                const vec x = v_set1(ap[A_ROW(i)]);
+                const vec x = v_set1(A_AT(i));
                 NN_UNROLL
                 for (int j = 0; j < vectors; j++) acc[i][j] = v_fma(x, row[j], acc[i][j]);
             }
             ap += a_col;
+            second += a_col;
             bp += ldb;
         }
     }
@@ -140,7 +144,7 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
             else v_store_n(at, acc[i][j], last);
         }
     }
-#undef A_ROW
+#undef A_AT
 #undef C_ROW
 }
 

@@ -4,19 +4,24 @@
  *   for p < k:  for each vector of rows:  acc += (A[row, p] in the row's group) * (B[p, :] in every group)
  *
  * A's numbers come four p at a time where its rows are contiguous (forward), and for a vector's rows at once where its
- * columns are (a kernel's gradient). Any number of rows. An element's sum has the order, and so the bits, of brgemm's.
+ * columns are (a kernel's gradient). Two rows of 8 lanes do not pay for the former. Any number of rows. An element's sum
+ * has the order, and so the bits, of brgemm's.
  */
 
-#undef FEW
+#undef FEW_BY_ROW
+#undef FEW_BY_COLUMN
 #if defined(NN_ISA_AVX512)
-#define FEW (VL / 2)
+#define FEW_BY_ROW 4
+#define FEW_BY_COLUMN (VL / 2)
 #elif defined(NN_ISA_AVX2) && REAL_BITS == 32
-#define FEW 4
+#define FEW_BY_ROW 4
+#define FEW_BY_COLUMN 4
 #else
-#define FEW 0
+#define FEW_BY_ROW 0
+#define FEW_BY_COLUMN 0
 #endif
 
-#if FEW
+#if FEW_BY_ROW
 
 /* Vectors of sums that leave registers for four of B and two of A. */
 #undef FEW_SUMS
@@ -26,7 +31,7 @@
 #define FEW_SUMS 8
 #endif
 
-/* `group` is a constant wherever these are inlined: 4 or 8 lanes. Only AVX-512 has vectors of two times 8. */
+/* `group` is a constant wherever these are inlined: 4 or 8 lanes. Only AVX-512 has vectors of twice 8. */
 
 /* Lane l is p[l % group]. */
 nn_inline vec NAME(repeat)(const int group, const real *p)
@@ -69,20 +74,17 @@ nn_inline vec NAME(spread)(const int group, const real *p, ptrdiff_t n)
 }
 
 /* Four numbers of each row of a vector, n of them there to be read; of rows behind the last one that one's. */
-nn_inline vec NAME(four_of_rows)(const int group, const real *p, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n)
+nn_inline vec NAME(four_of_rows)(const real *p, ptrdiff_t ld, ptrdiff_t rows, ptrdiff_t n)
 {
 #define ROW(g) (p + ((g) < rows ? (g) : rows - 1) * ld)
 #if REAL_BITS == 64
 #define FOUR(g) (n >= 4 ? _mm256_loadu_pd(ROW(g)) : _mm512_castpd512_pd256(v_load_n(ROW(g), n)))
-    (void)group;
     return _mm512_insertf64x4(_mm512_castpd256_pd512(FOUR(0)), FOUR(1), 1);
 #elif defined(NN_ISA_AVX2)
 #define FOUR(g) (n >= 4 ? _mm_loadu_ps(ROW(g)) : _mm256_castps256_ps128(v_load_n(ROW(g), n)))
-    (void)group;
     return _mm256_insertf128_ps(_mm256_castps128_ps256(FOUR(0)), FOUR(1), 1);
 #else
 #define FOUR(g) (n >= 4 ? _mm_loadu_ps(ROW(g)) : _mm512_castps512_ps128(v_load_n(ROW(g), n)))
-    if (group == 8) return _mm512_mask_broadcast_f32x4(_mm512_broadcast_f32x4(FOUR(0)), 0xff00, FOUR(1));
     const __m512 two = _mm512_insertf32x4(_mm512_castps128_ps512(FOUR(0)), FOUR(1), 1);
     return _mm512_insertf32x4(_mm512_insertf32x4(two, FOUR(2), 2), FOUR(3), 3);
 #endif
@@ -131,7 +133,7 @@ nn_inline void NAME(few_rows)(const int group, const int vectors, const int by_c
             const vec b2 = NAME(repeat)(group, bp + 2 * ldb), b3 = NAME(repeat)(group, bp + 3 * ldb);
             NN_UNROLL
             for (int i = 0; i < vectors; i++) {
-                const vec x = NAME(four_of_rows)(group, ap + i * step * a_row + p, a_row, ROWS_OF(i), 4);
+                const vec x = NAME(four_of_rows)(ap + i * step * a_row + p, a_row, ROWS_OF(i), 4);
                 acc[i] = v_fma(ONE_OF_FOUR(x, 0), b0, acc[i]);
                 acc[i] = v_fma(ONE_OF_FOUR(x, 1), b1, acc[i]);
                 acc[i] = v_fma(ONE_OF_FOUR(x, 2), b2, acc[i]);
@@ -141,7 +143,7 @@ nn_inline void NAME(few_rows)(const int group, const int vectors, const int by_c
         if (!by_column && p < k) {
             NN_UNROLL
             for (int i = 0; i < vectors; i++) {
-                const vec x = NAME(four_of_rows)(group, ap + i * step * a_row + p, a_row, ROWS_OF(i), k - p);
+                const vec x = NAME(four_of_rows)(ap + i * step * a_row + p, a_row, ROWS_OF(i), k - p);
                 acc[i] = v_fma(ONE_OF_FOUR(x, 0), NAME(repeat)(group, bp), acc[i]);
                 if (p + 1 < k) acc[i] = v_fma(ONE_OF_FOUR(x, 1), NAME(repeat)(group, bp + ldb), acc[i]);
                 if (p + 2 < k) acc[i] = v_fma(ONE_OF_FOUR(x, 2), NAME(repeat)(group, bp + 2 * ldb), acc[i]);
@@ -180,10 +182,9 @@ nn_inline void NAME(few_of_group)(const int group, const int by_column, const nn
 static void NAME(brgemm_few)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                              void *c)
 {
-#if FEW > 4
+#if FEW_BY_COLUMN > 4
     if (n > 4) {
-        if (op->a_row == 1) NAME(few_of_group)(8, 1, op, m, n, a, b, bias, c);
-        else NAME(few_of_group)(8, 0, op, m, n, a, b, bias, c);
+        NAME(few_of_group)(8, 1, op, m, n, a, b, bias, c);
         return;
     }
 #endif

@@ -27,11 +27,12 @@ static const nn_kernels NAME(table) = {
     .mr = MR,
     .nr = NR,
     .mr_narrow = MR_NARROW,
-    .few = FEW,
+    .few_by_row = FEW_BY_ROW,
+    .few_by_column = FEW_BY_COLUMN,
 
     .brgemm = NAME(brgemm),
     .brgemm_scattered = NAME(brgemm_scattered),
-#if FEW
+#if FEW_BY_ROW
     .brgemm_few = NAME(brgemm_few),
 #endif
     .transpose = NAME(transpose),

@@ -123,7 +123,7 @@ typedef struct nn_kernels {
     int vl;                     /* lanes of a vector */
     int mr, nr;                 /* register tile; nr is 2 * vl or more */
     int mr_narrow;              /* tile height where n <= vl */
-    int few;                    /* columns that brgemm_few takes at most; 0: there is none */
+    int few_by_row, few_by_column;  /* columns that brgemm_few takes at most; 0: there is none */
 
     /* matrix tiles */
 
@@ -133,7 +133,8 @@ typedef struct nn_kernels {
     /* The same for n > vl, with row i of A at a + a_rows[i] and of C at c + c_rows[i] instead of a_row and ldc. */
     void (*brgemm_scattered)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, ptrdiff_t m,
                              ptrdiff_t n, const void *a, const void *b, const void *bias, void *c);
-    /* The same as brgemm, with the same bits, for any m and n <= few where a_row or a_col is 1. */
+    /* The same as brgemm, with the same bits, for any m, where a_row is 1 and n <= few_by_column, or a_col is 1 and
+     * n <= few_by_row. */
     void (*brgemm_few)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                        void *c);
     /* dst[j, i] = src[i, j] for src: rows x cols. */

@@ -127,7 +127,8 @@ cdef extern from "nnfast.h":
         int mr
         int nr
         int mr_narrow
-        int few
+        int few_by_row
+        int few_by_column
         void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                        void *c) noexcept nogil
         void (*brgemm_scattered)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, ptrdiff_t m,

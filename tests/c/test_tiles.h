@@ -103,16 +103,16 @@ static void test_brgemm(void)
 static void test_brgemm_few(void)
 {
     static const ptrdiff_t ms[] = {1, 2, 3, 4, 5, 7, 11, 12, 13, 16, 29, 47, 48, 49, 61, 131}, ks[] = {1, 4, 11, 38};
-    for (ptrdiff_t n = 1; n <= K->few; n++)
+    for (ptrdiff_t n = 1; n <= K->few_by_column; n++)
         for (int i = 0; i < (int)(sizeof(ms) / sizeof(ms[0])); i++)
             for (int form = 0; form < 12; form++) {
-                const int mode = (int)(uniform() * 16), by_column = form / 4;
+                const int mode = (int)(uniform() * 16), by_column = n > K->few_by_row ? 1 + form % 2 : form / 4;
                 check_brgemm(K->brgemm_few, ms[i], n, ks[form % 4], form % 2 ? 3 : 1, by_column, mode >> 1 & 1, mode >> 2 & 1,
                              mode >> 3 & 1);
             }
-    for (int mode = 0; mode < 16 && K->few; mode++)
+    for (int mode = 0; mode < 16 && K->brgemm_few; mode++)
         check_brgemm(K->brgemm_few, 14, 3, 20, 1 + mode % 3, mode & 1, mode >> 1 & 1, mode >> 2 & 1, mode >> 3 & 1);
-    if (K->few) {
+    if (K->brgemm_few) {
         about("brgemm_few");
         nn_brgemm op = {.k = 4, .count = 1, .a_row = 4, .a_col = 1, .ldb = K->vl, .ldc = 1, .relu = 1};
         void *a = array(4), *b = random_array(4 * K->vl, -1, 1), *c = array(1);
