@@ -27,7 +27,12 @@ cdef enum:
     LONGEST_ROW = 4096      # pixels
     PART = 8                # rows and columns of the squares in which planes become pixels
 
-cdef double SQUARE = 22     # cycles that the copy of one takes
+# Measured cycles.
+cdef double SQUARE = 40         # of the copy of a part of a square
+cdef double MASKED_SQUARE = 22  # the same with AVX-512
+cdef double PIXEL = 4           # of a pixel in tiles, besides its sums
+cdef double GRADIENT_PIXEL = 5  # the same of the kernel's gradient
+cdef double GRADIENT_SUM = 0.8  # of a vector's multiply-add of the gradient in planes, whose runs are short
 
 
 cdef inline Py_ssize_t pitch(const Correlation *x) noexcept nogil:
@@ -53,6 +58,12 @@ cdef inline Py_ssize_t band_bytes(const Correlation *x, Py_ssize_t rows) noexcep
     return (plane(x, rows_under(x, rows)) * (x.C // x.groups) + plane(x, rows) * (x.K // x.groups)) * x.k.real_size
 
 
+cdef inline double copy_cycles(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t Cg, Py_ssize_t Kg) noexcept nogil:
+    """Of a row of x and of y between pixels and planes. One channel is a plane already."""
+    return ((MASKED_SQUARE if k.vl * k.real_size == 64 else SQUARE) * ((pixels + PART - 1) // PART)
+            * <double>((Cg + PART - 1) // PART * (Cg > 1) + (Kg + PART - 1) // PART * (Kg > 1)))
+
+
 cdef bint suits(const Correlation *x) noexcept nogil:
     """Whether it takes less time than tiles with channels in their vectors, by an estimate for a row of y."""
     cdef const nn_kernels *k = x.k
@@ -66,8 +77,7 @@ cdef bint suits(const Correlation *x) noexcept nogil:
                       - first_output(-x.first_w, s * x.spacing_w, 1))
     narrow = narrow_cycles() * inside * Cg
     planar = wide_cycles() * vectors(x) / x.OH * x.taps_w * Cg * Kg
-    return x.taps_h * (narrow - planar) > SQUARE * ((x.OW + PART - 1) // PART) * (
-        (Cg + PART - 1) // PART + (Kg + PART - 1) // PART)
+    return PIXEL * x.OW + x.taps_h * (narrow - planar) > copy_cycles(k, x.OW, Cg, Kg)
 
 
 cdef void prepare_planes(Correlation *x) noexcept nogil:
@@ -101,6 +111,12 @@ cdef void store_row(const Correlation *x, const char *planes, Py_ssize_t step, c
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size, Kg = x.K // x.groups, i, j, n
     cdef double pixels[16 * PART]
+    if Kg == 1 and x.y_pixel == 1:
+        if x.accumulate:
+            k.add(x.OW, to, planes, to)
+        else:
+            memcpy(to, planes, x.OW * size)
+        return
     if not x.accumulate:
         k.transpose(Kg, x.OW, planes, step, to, x.y_pixel)
         return
@@ -190,16 +206,15 @@ cdef bint gradient_suits(const Convolution *c, double cycles) noexcept nogil:
     cdef const Window *w = &c.window
     cdef Py_ssize_t Cg = c.C // c.groups, Kg = c.K // c.groups
     cdef Correlation x
-    cdef double planar, squares
+    cdef double planar
     if (w.stride_h != 1 or w.stride_w != 1 or 2 * Kg > k.vl or w.OW > LONGEST_ROW or w.OH == 0 or w.OW == 0
-            or sums(c) * k.vl * k.real_size > SUMS_BYTES):
+            or sums(c) == Kg or sums(c) * k.vl * k.real_size > SUMS_BYTES):
         return False
     planes_of(c, &x)
     if band_bytes(&x, 1) > 2 * BAND_BYTES:
         return False
-    squares = w.OH * ((w.OW + PART - 1) // PART) * <double>((Cg + PART - 1) // PART + (Kg + PART - 1) // PART)
-    planar = wide_cycles() * sums(c) * vectors(&x) + 2 * sums(c) // samples_together(&x)
-    return cycles * w.OH * w.OW > planar + SQUARE * squares
+    planar = GRADIENT_SUM * sums(c) * vectors(&x) + 2 * sums(c) // samples_together(&x)
+    return (cycles + GRADIENT_PIXEL) * w.OH * w.OW > planar + w.OH * copy_cycles(k, w.OW, Cg, Kg)
 
 
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
