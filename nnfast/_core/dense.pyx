@@ -38,7 +38,7 @@ cdef void forward_product(const Node *node, Product *product) noexcept nogil:
     product.storage, product.b = PANELS, node.kernel.w
     product.ldc = product.N
     if node.outer == 1:
-        if (product.N - 1) % k.nr >= k.few_by_row:
+        if (product.N - 1) % k.nr >= k.few_by_row:    # few are not stored as vectors
             product.N = round_up(product.N, k.vl)     # into the padding: whole vectors only
         product.a_row, product.ldc = node.inputs[0].ld, node.output.ld
     product.bias = NULL if node.bias == NULL else node.bias.w
@@ -171,7 +171,7 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     op.relu = False
     if columns > k.few_by_column:
         columns = width         # whole vectors
-    else:
+    else:                       # the padding is updated with the rest
         memset(dw, 0, (tile.hi - tile.lo) * width * size)
     while b0 < ctx.batch:
         op.k = min(ctx.batch - b0, GRADIENT_DEPTH)

@@ -42,7 +42,7 @@ cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
     return (n + pieces - 1) // pieces if pieces > 0 else 1
 
 cdef inline void multiply_rows(const nn_kernels *k, const nn_brgemm *op, Py_ssize_t m, Py_ssize_t n, const char *a, const char *b, const char *bias, char *c) noexcept nogil:
-    """k.brgemm for any number of rows m: tiles whose heights differ by one at most."""
+    """k.brgemm for any number of rows m: tiles whose heights differ by one at most. Few columns by k.brgemm_few."""
     cdef Py_ssize_t most = k.mr if n > k.vl else k.mr_narrow, tiles = (m + most - 1) // most, height
     if (n <= k.few_by_column and op.a_row == 1) or (n <= k.few_by_row and op.a_col == 1):
         k.brgemm_few(op, m, n, a, b, bias, c)
