@@ -348,6 +348,19 @@ def test_a_depthwise_multiplier_adds_to_a_gradient(kernel, stride, dilation):
     assert max(errors.values()) < 1e-8
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_few_channels_that_several_layers_read(channels):
+    """Their gradient is a sum, with pixels in the vectors of its terms."""
+    x = nf.Input((9, 11, 2))
+    h = nf.Conv2D(channels, 3)(x)
+    model = nf.Model(x, [nf.Conv2D(3, 3)(h), nf.Conv2D(4, 5, padding="same")(h), nf.Flatten()(h)], dtype="float64")
+    model.compile("sgd", ["squared_error"] * 3)
+    rng = np.random.default_rng(0)
+    targets = [rng.standard_normal((3, *shape)) for shape in model.output_shapes]
+    errors = model.check_gradients(rng.standard_normal((3, 9, 11, 2)), targets)
+    assert max(errors.values()) < 1e-8
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_graph_trains_to_the_same_bits_on_any_number_of_threads(dtype):
     results = []
