@@ -57,13 +57,15 @@ nn_inline vec NAME(spread)(const int group, const real *p, ptrdiff_t n)
     (void)group;
     return _mm512_permutevar_pd(_mm512_broadcast_f64x2(two), _mm512_set_epi64(2, 2, 2, 2, 0, 0, 0, 0));
 #elif defined(NN_ISA_AVX2)
-    const __m128 two = whole ? _mm_castpd_ps(_mm_load_sd((const double *)(const void *)p)) : _mm256_castps256_ps128(part);
+    const __m128 two = whole ? _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(const void *)p))
+                             : _mm256_castps256_ps128(part);
     (void)group;
     return _mm256_permutevar_ps(_mm256_castpd_ps(_mm256_broadcastsd_pd(_mm_castps_pd(two))),
                                 _mm256_set_epi32(1, 1, 1, 1, 0, 0, 0, 0));
 #else
     if (group == 8) {
-        const __m128 two = whole ? _mm_castpd_ps(_mm_load_sd((const double *)(const void *)p)) : _mm512_castps512_ps128(part);
+        const __m128 two = whole ? _mm_castsi128_ps(_mm_loadl_epi64((const __m128i *)(const void *)p))
+                                 : _mm512_castps512_ps128(part);
         return _mm512_permutevar_ps(_mm512_castpd_ps(_mm512_broadcastsd_pd(_mm_castps_pd(two))),
                                     _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0));
     }
