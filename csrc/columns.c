@@ -79,15 +79,18 @@ static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptr
 {
     const real *x = x_;
     real *y = y_;
-    if (ld == cols && 2 * cols <= VL) NAME(sum_together)(VL / cols, rows, cols, x, y);
-    else if (cols <= VL) NAME(sum_of_vectors)(1, rows, cols, x, ld, y);
-    else if (cols <= 2 * VL) NAME(sum_of_vectors)(2, rows, cols, x, ld, y);
-    else if (cols <= 3 * VL) NAME(sum_of_vectors)(3, rows, cols, x, ld, y);
-    else if (cols <= 4 * VL) NAME(sum_of_vectors)(4, rows, cols, x, ld, y);
-    else {
-        if (rows == 0) memset(y, 0, (size_t)cols * sizeof(real));
-        BY_FOURS(rows, i, NAME(sum_of_rows), cols, x + i * ld, ld, y);
+    if (cols > 0 && ld == cols && 2 * cols <= VL) {
+        NAME(sum_together)(VL / cols, rows, cols, x, y);
+        return;
     }
+    switch ((cols + VL - 1) / VL) {
+    case 1: NAME(sum_of_vectors)(1, rows, cols, x, ld, y); return;
+    case 2: NAME(sum_of_vectors)(2, rows, cols, x, ld, y); return;
+    case 3: NAME(sum_of_vectors)(3, rows, cols, x, ld, y); return;
+    case 4: NAME(sum_of_vectors)(4, rows, cols, x, ld, y); return;
+    }
+    if (rows == 0) memset(y, 0, (size_t)cols * sizeof(real));
+    BY_FOURS(rows, i, NAME(sum_of_rows), cols, x + i * ld, ld, y);
 }
 
 nn_inline void NAME(squares_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, const real *mean, real *y,

@@ -135,6 +135,8 @@ def test_dense_without_inputs_or_outputs(rows, dtype):
         assert F.dense(np.ones((rows, 4), dtype), np.ones((4, 0), dtype), activation=activation).shape == (rows, 0)
     dx, dw, db = F.dense_backward(np.ones((0, 4), dtype), np.ones((4, 32), dtype), np.ones((0, 32), dtype))
     assert dx.shape == (0, 4) and not dw.any() and not db.any()
+    dx, dw, db = F.dense_backward(np.ones((2, 4), dtype), np.ones((4, 0), dtype), np.ones((2, 0), dtype))
+    assert not dx.any() and dw.shape == (4, 0) and db.shape == (0,)
 
 
 def test_subnormals_count_the_same_in_every_gradient():

@@ -152,6 +152,16 @@ cdef void bias_gradient(const Node *node, const Context *ctx, const Tile *tile, 
         k.add(tile.hi - tile.lo, db, ctx.scratch, db)
 
 
+cdef Py_ssize_t columns_to_store(const Node *node, const Tile *tile, Py_ssize_t width, char *dw) noexcept nogil:
+    """Of a tile of dW. All that its padding holds is updated with the rest: whole vectors, or zeros beside few columns."""
+    cdef const nn_kernels *k = node.k
+    cdef Py_ssize_t columns = min(width, node.kernel.columns - tile.panel * k.nr)
+    if columns > k.few_by_column:
+        return width
+    memset(dw, 0, (tile.hi - tile.lo) * width * k.real_size)
+    return columns
+
+
 cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile, char *dw) noexcept nogil:
     """One panel's rows lo..hi of dW, the whole batch."""
     cdef const nn_kernels *k = node.k
@@ -159,7 +169,7 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
-    cdef Py_ssize_t columns = min(width, node.kernel.columns - tile.panel * k.nr), b0 = 0
+    cdef Py_ssize_t columns = columns_to_store(node, tile, width, dw), b0 = 0
     cdef nn_brgemm op
     op.count = 1
     op.a_offset = NULL
@@ -169,10 +179,6 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     op.ldb = y.ld
     op.ldc = width
     op.relu = False
-    if columns > k.few_by_column:
-        columns = width         # whole vectors
-    else:                       # the padding is updated with the rest
-        memset(dw, 0, (tile.hi - tile.lo) * width * size)
     while b0 < ctx.batch:
         op.k = min(ctx.batch - b0, GRADIENT_DEPTH)
         op.accumulate = b0 > 0
@@ -188,6 +194,7 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size, rows = node.kernel.rows
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
+    cdef Py_ssize_t columns = columns_to_store(node, tile, width, dw)
     cdef Py_ssize_t depth = scratch_bytes(k) // (k.nr * size), b, r
     cdef Product dz
     cdef nn_brgemm op
@@ -210,8 +217,8 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
             op.accumulate = b > 0 or r > 0
             dz.b = y.dy + (b * y.ld + r * dz.N) * size
             pack_panel(&dz, tile.panel, 0, op.k, ctx.scratch)
-            multiply_rows(k, &op, tile.hi - tile.lo, width, x.y + (b * x.ld + r * rows + tile.lo) * size, ctx.scratch, NULL,
-                          dw)
+            multiply_rows(k, &op, tile.hi - tile.lo, columns, x.y + (b * x.ld + r * rows + tile.lo) * size, ctx.scratch,
+                          NULL, dw)
             r += op.k
 
 

@@ -2,7 +2,7 @@
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport Correlation
 
-# Cycles of a vector's multiply-add in tiles of one vector, which are short of loads, and in those of several.
+# Cycles of a vector's multiply-add, as convolutions reach them, in tiles of one vector and in those of several.
 cdef inline double narrow_cycles() noexcept nogil:
     return 0.65
 

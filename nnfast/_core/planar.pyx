@@ -29,7 +29,7 @@ cdef enum:
 
 # Measured cycles.
 cdef double SQUARE = 40         # of the copy of a part of a square
-cdef double MASKED_SQUARE = 22  # the same with AVX-512
+cdef double MASKED_SQUARE = 22  # the same with vectors of 64 bytes, which have masks
 cdef double PIXEL = 4           # of a pixel in tiles, besides its sums
 cdef double GRADIENT_PIXEL = 5  # the same of the kernel's gradient
 cdef double GRADIENT_SUM = 0.8  # of a vector's multiply-add of the gradient in planes, whose runs are short
@@ -207,6 +207,7 @@ cdef bint gradient_suits(const Convolution *c, double cycles) noexcept nogil:
     cdef Py_ssize_t Cg = c.C // c.groups, Kg = c.K // c.groups
     cdef Correlation x
     cdef double planar
+    # One number of x for each pixel: it is read once either way.
     if (w.stride_h != 1 or w.stride_w != 1 or 2 * Kg > k.vl or w.OW > LONGEST_ROW or w.OH == 0 or w.OW == 0
             or sums(c) == Kg or sums(c) * k.vl * k.real_size > SUMS_BYTES):
         return False

@@ -174,4 +174,10 @@ static void test_column_sum(void)
             check_column_sum(some[r], some[s], some[s] + 1);
             check_column_sum(some[r], some[s], some[s]);
         }
+    about("column_sum of no columns");
+    void *y = array(1);
+    put(y, 0, 3);
+    K->column_sum(2, 0, y, 0, y);
+    expect(get(y, 0) == 3, "a number was written");
+    release();
 }
