@@ -22,9 +22,11 @@ cdef class Loop(Network):
     cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef void _add_penalty(self, Tile *tile, char *g) noexcept nogil
     cdef void _see_penalties(self, int tid, int team) noexcept nogil
-    cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
-    cdef void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil
-    cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil
+    cdef Tile *_take_tile(self, const Context *ctx, int tid, int team) noexcept nogil
+    cdef void _gradients(self, const Context *ctx, int tid, int team) noexcept nogil
+    cdef void _apply(self, const nn_update *update, Py_ssize_t n, Py_ssize_t offset, const char *g) noexcept nogil
+    cdef void _apply_all(self, const nn_update *update, int tid, int team) noexcept nogil
+    cdef Status _update(self, const Context *ctx, nn_update *update, double scale, int tid, int team) noexcept nogil
     cdef Status _measure(self, nn_update *update, int tid, int team) noexcept nogil
     cdef double _batch_weight(self, const Context *ctx) noexcept nogil
     cdef void _total(self, const Context *ctx) noexcept nogil

@@ -8,8 +8,9 @@ Design:
    the threads (3 on 2, or fewer than there are threads), they share the pixels of convolutions. Operations on images take
    a few samples at a time through all of them up to the next barrier or dense layer: what one writes the next reads from
    L2. Large kernels, dense layers and Winograd's convolutions take all rows at once.
-2. One barrier later the parameters' gradients are computed, tile by tile. A tile belongs to one thread, which updates
-   its parameters at once, while tile and weights are in L1. A second barrier ends the step.
+2. One barrier later the parameters' gradients are computed, tile by tile. One thread makes a tile and updates its
+   parameters at once, while tile and weights are in L1: in every step the same thread, which has them in its cache, unless
+   another is done with its own tiles sooner. A second barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
 4. A step is applied only if its losses are finite and its gradient is far from overflow. Where parameters are many, the
    bound batch * max|x| * max|dz| nearly always proves that. Where it does not, for clipping by global norm, and where
@@ -50,6 +51,7 @@ import numpy as np
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
 cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
+cdef double WORK_TO_TAKE = 2e5    # in a tile that pays for fetching its parameters from another thread's cache
 cdef double WORK_FOR_THE_GIL = 1e5  # less is done sooner than the GIL is given up and got back while others want it
 cdef int MOST_UNSEEN_STEPS = 256
 # Seconds. A thread that runs Python gives the GIL away every 5 ms: beside one, a tenth of the time goes into waiting.
@@ -195,7 +197,7 @@ cdef class Loop(Network):
     cdef void _worker(self, int tid, int team) noexcept nogil:
         cdef Job *job = &self.job
         cdef Context ctx
-        cdef Py_ssize_t s, first, lo, hi, tile_lo, tile_hi
+        cdef Py_ssize_t s, first, lo, hi
         cdef double scale
         # Counted by each thread for itself. A batch whose weights are all zero is no step, and has no rate.
         cdef long long iteration = self.iterations
@@ -211,8 +213,8 @@ cdef class Loop(Network):
         ctx.training = job.training
         ctx.has_loss = job.loss
         ctx.seed = job.seed
-        tile_lo = self._tile_border(tid, team)
-        tile_hi = self._tile_border(tid + 1, team)
+        self.reports[tid].tile_lo = self._tile_border(tid, team)
+        self.reports[tid].tile_hi = self._tile_border(tid + 1, team)
         for s in range(job.steps_done, job.n_steps):
             first = (job.first_step + s) * job.batch_size
             ctx.batch = min(job.batch_size, job.n_samples - first)
@@ -223,6 +225,7 @@ cdef class Loop(Network):
             hi = ctx.batch * (tid + 1) // team
             scale = self._gather(&ctx, lo, hi, tid)
             self.reports[tid].bound = 0
+            nn_write(&self.reports[tid].taken, 0)
             self._run(&ctx, scale, lo, hi, tid, team, job.prepare and (s == 0 or not job.inference))
             if self.failed:
                 break
@@ -238,7 +241,7 @@ cdef class Loop(Network):
             if job.gradient:
                 if job.update:
                     begin_step(&update, iteration, job.lr[iteration - job.begun])
-                    status = self._update(&ctx, &update, scale, tile_lo, tile_hi, tid, team)
+                    status = self._update(&ctx, &update, scale, tid, team)
                     if status != OK:
                         if tid == 0:
                             job.status = status
@@ -246,7 +249,7 @@ cdef class Loop(Network):
                     if scale != 0:
                         self._commit(&ctx, tid, team)
                 else:
-                    self._gradients(&ctx, tile_lo, tile_hi)
+                    self._gradients(&ctx, tid, team)
             if tid == 0 and job.loss:
                 self._total(&ctx)
             nn_barrier_wait(&self.barrier, team)
@@ -411,33 +414,45 @@ cdef class Loop(Network):
                 self.penalties[i] = self.k.penalty(part.size, self.flat[0] + part.offset * self.k.real_size,
                                                    part.parameter.l1, part.parameter.l2)
 
-    cdef void _gradients(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Tiles lo..hi of the gradient, with penalties, into their places."""
-        cdef Py_ssize_t i, j, size = self.k.real_size
-        cdef Tile *tile
-        for i in range(lo, hi):
-            tile = &self.tiles[i]
+    cdef Tile *_take_tile(self, const Context *ctx, int tid, int team) noexcept nogil:
+        """The next tile of the gradient for a thread: of its share, and when that is done of another's who is behind,
+        because the costs are estimates and cores differ in speed. NULL: none is left."""
+        cdef Report *owner
+        cdef Py_ssize_t at
+        cdef int i
+        for i in range(team):
+            owner = &self.reports[(tid + i) % team]
+            at = owner.tile_lo + nn_read(&owner.taken)
+            if at >= owner.tile_hi or (i > 0 and self.tiles[at].cost * ctx.batch < WORK_TO_TAKE):
+                continue
+            at = owner.tile_lo + nn_fetch_add(&owner.taken, 1)
+            if at < owner.tile_hi:
+                return &self.tiles[at]
+        return NULL
+
+    cdef void _gradients(self, const Context *ctx, int tid, int team) noexcept nogil:
+        """The gradient, with penalties, into its place."""
+        cdef Py_ssize_t i, size = self.k.real_size
+        cdef Tile *tile = self._take_tile(ctx, tid, team)
+        while tile != NULL:
             tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
             if self.job.loss:
                 self._add_penalty(tile, ctx.gradient)
-            for j in range(pieces(tile)):
-                memcpy(self.flat[1] + piece_offset(tile, j) * size, ctx.gradient + piece_start(tile, j) * size,
-                       piece_size(tile, j) * size)
+            for i in range(pieces(tile)):
+                memcpy(self.flat[1] + piece_offset(tile, i) * size, ctx.gradient + piece_start(tile, i) * size,
+                       piece_size(tile, i) * size)
+            tile = self._take_tile(ctx, tid, team)
 
-    cdef void _apply(self, const nn_update *update, Tile *tile, const char *g) noexcept nogil:
-        """g: the tile's gradient, or NULL: it is in its place."""
-        cdef Py_ssize_t size = self.k.real_size, i, at
-        for i in range(pieces(tile)):
-            at = piece_offset(tile, i) * size
-            self.k.update[self.optimizer](
-                piece_size(tile, i), self.flat[0] + at, self.flat[1] + at if g == NULL else g + piece_start(tile, i) * size,
-                NULL if self.n_slots < 1 else self.flat[2] + at, NULL if self.n_slots < 2 else self.flat[3] + at, update)
+    cdef void _apply(self, const nn_update *update, Py_ssize_t n, Py_ssize_t offset, const char *g) noexcept nogil:
+        """Update n parameters from `offset` on in the flat arrays. g: their gradient."""
+        cdef Py_ssize_t at = offset * self.k.real_size
+        self.k.update[self.optimizer](n, self.flat[0] + at, g, NULL if self.n_slots < 1 else self.flat[2] + at,
+                                      NULL if self.n_slots < 2 else self.flat[3] + at, update)
 
-    cdef Status _update(self, const Context *ctx, nn_update *update, double scale, Py_ssize_t lo, Py_ssize_t hi,
-                        int tid, int team) noexcept nogil:
-        """The second half of a step on tiles lo..hi. All threads come to the same verdict."""
-        cdef Py_ssize_t i
-        cdef double bound = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
+    cdef Status _update(self, const Context *ctx, nn_update *update, double scale, int tid, int team) noexcept nogil:
+        """The second half of a step. All threads come to the same verdict."""
+        cdef Py_ssize_t i, size = self.k.real_size
+        cdef double bound = 0, limit = LARGEST_FLOAT32 if size == 4 else LARGEST_FLOAT64
         cdef Tile *tile
         cdef Status status
         for i in range(team):
@@ -451,19 +466,28 @@ cdef class Loop(Network):
                 return BAD_GRADIENT
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
         if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
-            for i in range(lo, hi):
-                tile = &self.tiles[i]
+            tile = self._take_tile(ctx, tid, team)
+            while tile != NULL:
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
                 self._add_penalty(tile, ctx.gradient)
-                self._apply(update, tile, ctx.gradient)
+                for i in range(pieces(tile)):
+                    self._apply(update, piece_size(tile, i), piece_offset(tile, i), ctx.gradient + piece_start(tile, i) * size)
+                tile = self._take_tile(ctx, tid, team)
             return OK
-        self._gradients(ctx, lo, hi)
+        self._gradients(ctx, tid, team)
         status = self._measure(update, tid, team)
         if status == OK:
-            for i in range(lo, hi):
-                self._apply(update, &self.tiles[i], NULL)
+            self._apply_all(update, tid, team)
         return status
+
+    cdef void _apply_all(self, const nn_update *update, int tid, int team) noexcept nogil:
+        """A thread's part of the update by a gradient that is in its place."""
+        cdef Slice *part
+        cdef Py_ssize_t i
+        for i in range(self.n_slices * tid // team, self.n_slices * (tid + 1) // team):
+            part = &self.slices[i]
+            self._apply(update, part.size, part.offset, self.flat[1] + part.offset * self.k.real_size)
 
     cdef Status _measure(self, nn_update *update, int tid, int team) noexcept nogil:
         """The whole gradient's norm: refuse it, or set the factor that clips it."""

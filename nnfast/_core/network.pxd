@@ -6,7 +6,7 @@ from nnfast._core.augment cimport Operation
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport Head
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
-from nnfast._core.threads cimport nn_barrier
+from nnfast._core.threads cimport nn_atomic, nn_barrier
 from nnfast._core.transfer cimport Port
 
 cdef enum:
@@ -46,10 +46,12 @@ cdef struct Source:         # rows to gather an input, or a target, from
     Py_ssize_t row_bytes
     int kind                # index in csrc/nnfast.h
 
-cdef struct Report:         # what a thread tells the others at the end of its rows; a cache line of its own
+cdef struct Report:         # what a thread tells the others; a cache line of its own
     bint finite             # its losses are
+    nn_atomic taken         # of its share of the tiles
     double bound            # on its part of any gradient
-    char padding[48]
+    Py_ssize_t tile_lo, tile_hi     # its share
+    char padding[32]
 
 cdef enum Status:
     OK

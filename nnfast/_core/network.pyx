@@ -275,18 +275,20 @@ cdef class Network:
 
     cdef int _deal_tiles(self, int team) except -1:
         """Bring the tiles into an order whose parts of equal length in cost are fair shares for so many threads: the
-        largest first, each to who has least (Graham 1969), and to each in the order of the parameters."""
+        largest first, each to who has least (Graham 1969). In that order they are made, too: what is left for another
+        thread at the end is small."""
         cdef Py_ssize_t i
         cdef Tile *tiles
         if team == 1 or self.n_tiles < 2:
             return 0
         costs = [self.tiles[i].cost for i in range(self.n_tiles)]
         loads, owner = [0.0] * team, [0] * self.n_tiles
-        for i in sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True):
+        order = sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True)
+        for i in order:
             owner[i] = loads.index(min(loads))
             loads[owner[i]] += costs[i]
         tiles = <Tile *>table(self.n_tiles, sizeof(Tile))
-        for place, number in enumerate(sorted(range(self.n_tiles), key=owner.__getitem__)):
+        for place, number in enumerate(sorted(order, key=owner.__getitem__)):
             i = place
             tiles[i] = self.tiles[<Py_ssize_t>number]
         free(self.tiles)

@@ -452,8 +452,7 @@ cdef class Plan(Loop):
                 begin_step(&update, self.iterations, lr)
                 status = self._measure(&update, 0, 1)
                 if status == OK:
-                    for i in range(self.n_tiles):
-                        self._apply(&update, &self.tiles[i], NULL)
+                    self._apply_all(&update, 0, 1)
                     self.iterations += 1
                 nn_restore_subnormals(mode)
             return status == OK
