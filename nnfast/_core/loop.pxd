@@ -34,10 +34,11 @@ cdef class Loop(Network):
     cdef void _tell(self, double now) noexcept with gil
     cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1
     cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1
+    cdef double _step_work(self) noexcept nogil
     cdef int _threads(self) except -1
     cdef int _launch(self) except -1
     cdef int _ready(self) except -1
     cdef void _work_together(self, int team) noexcept nogil
-    cdef void _reconsider(self, int team) noexcept nogil
+    cdef void _see_pace(self, double now) noexcept nogil
     cdef void _work(self, int team) noexcept nogil
     cdef int _end(self) except -1

@@ -19,8 +19,8 @@ Design:
 5. One call runs an epoch, or some short ones, with the GIL released, unless it is done before another thread could make
    use of it. Thread 0 looks at the clock now and then and takes the GIL every 50 ms to see about Ctrl-C, and to report
    progress.
-6. Where the threads wait for each other most of the time, because other programs hold the cores, thread 0 goes on alone
-   for a while (threads.pyx).
+6. Where one thread alone is faster than the team, because other programs hold the cores or because what the threads tell
+   each other takes longer than the step, thread 0 goes on alone (pace.pyx).
 """
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
@@ -33,15 +33,16 @@ from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport address, aligned, allocate, nn_prefetch, table
 from nnfast._core.network cimport (
-    AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, LEAVE, LOSS,
-    OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Network, Report,
-    Slice, Source, Status,
+    AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BATCHES, BEFORE_BACKWARD, BEFORE_FORWARD,
+    LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job,
+    Network, Report, Slice, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
+from nnfast._core.pace cimport measured
 from nnfast._core.threads cimport (
-    alone_until, begin_work, better_alone, end_work, judge, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add,
-    nn_flush_subnormals, nn_read, nn_restore_subnormals, nn_team_size, nn_write, resolve_threads,
+    begin_work, end_work, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add, nn_flush_subnormals, nn_read,
+    nn_restore_subnormals, nn_team_size, nn_write, others_work, resolve_threads,
 )
 from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_sample
 
@@ -50,12 +51,14 @@ import threading
 import numpy as np
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
+cdef double WORK_TO_TRY = 5e8      # in a step that one thread does in some ms: whether it is faster is tried
 cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
 cdef double WORK_TO_TAKE = 2e5    # in a tile that pays for fetching its parameters from another thread's cache
 cdef double WORK_FOR_THE_GIL = 1e5  # less is done sooner than the GIL is given up and got back while others want it
 cdef int MOST_UNSEEN_STEPS = 256
 # Seconds. A thread that runs Python gives the GIL away every 5 ms: beside one, a tenth of the time goes into waiting.
 cdef double SIGNAL_INTERVAL = 0.05
+cdef double LOOK_INTERVAL = 1e-4
 cdef double PROGRESS_INTERVAL = 0.1
 # Gradients beyond this are refused: their squares, which optimizers keep, would overflow.
 cdef double LARGEST_FLOAT32 = 1e18
@@ -260,8 +263,6 @@ cdef class Loop(Network):
                 job.samples_done += ctx.batch
                 self.iterations = iteration
                 self._watch()
-                if self.may_regroup and not leave:
-                    self._reconsider(team)
             if leave:
                 break
         nn_restore_subnormals(mode)
@@ -552,8 +553,8 @@ cdef class Loop(Network):
         job.loss_total += loss + penalty * weight
 
     cdef void _watch(self) noexcept nogil:
-        """Thread 0, between two steps: signals and progress."""
-        cdef double now
+        """Thread 0, between two steps: signals, progress, and how many threads are to go on."""
+        cdef double now, passed
         if self.interrupted:
             self.stop = True
             return
@@ -561,19 +562,22 @@ cdef class Loop(Network):
         self.unseen_steps += 1
         if self.unseen_steps < self.clock_every:
             return
-        self.unseen_steps = 0
         now = nn_clock()
-        if 0 <= now - self.seen_clock < SIGNAL_INTERVAL / 8:
+        passed = now - self.seen_clock
+        if 0 <= passed < LOOK_INTERVAL:
             self.clock_every = min(2 * self.clock_every, MOST_UNSEEN_STEPS)
-        elif now - self.seen_clock > SIGNAL_INTERVAL / 2:
+        elif passed > 4 * LOOK_INTERVAL:
             self.clock_every = 1
+        if self.may_regroup:
+            self._see_pace(now)
+        self.unseen_steps = 0
         self.seen_clock = now
         if 0 <= now - self.seen_signals < SIGNAL_INTERVAL:
             return
         nn_restore_subnormals(self.mode)
         self._tell(now)
         nn_flush_subnormals()
-        self.seen_signals = nn_clock()      # another thread may have kept the GIL for a while
+        self.seen_signals = self.seen_clock = nn_clock()    # another thread may have kept the GIL for a while
 
     cdef void _tell(self, double now) noexcept with gil:
         # A function of its own: of one that holds a Python object in places, Cython takes the GIL at each return.
@@ -684,9 +688,13 @@ cdef class Loop(Network):
 
     # the whole job
 
+    cdef double _step_work(self) noexcept nogil:
+        """Multiply-adds of a step."""
+        return self.work * self.job.batch_size * (3 if self.job.gradient else 1)
+
     cdef int _threads(self) except -1:
         cdef int wanted = resolve_threads(self.n_threads_wanted)
-        cdef double work = self.work * self.job.batch_size * (3 if self.job.gradient else 1)
+        cdef double work = self._step_work()
         if self.n_threads_wanted is None and work < wanted * WORK_PER_THREAD:
             wanted = max(1, <int>(work / WORK_PER_THREAD))
         self.may_regroup = wanted > 1 and self.n_threads_wanted is None
@@ -711,7 +719,7 @@ cdef class Loop(Network):
         """What a job needs before it runs; the number of threads that it takes."""
         cdef Py_ssize_t i
         cdef bint all_gradients = self.job.input_gradients != NULL
-        cdef int team = self._threads()
+        cdef int team = self._threads(), size = 0
         cdef double scanned = 0
         cdef Parameter *p
         if team > self.n_contexts:
@@ -736,6 +744,9 @@ cdef class Loop(Network):
             p = &self.parameters[i]
             if (p.l1 or p.l2) and not (self.job.update and p.trainable):
                 self.fixed_penalty += self.k.penalty(p.size, p.w, p.l1, p.l2)
+        while size < BATCHES - 1 and self.job.batch_size >> size > 1:
+            size += 1
+        self.pace = &self.paces[self.job.gradient][size]
         self.stop = self.failed = self.interrupted = False
         self.error = None
         self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()
@@ -759,40 +770,31 @@ cdef class Loop(Network):
         begin_work()
         while True:
             self.regroup = False
-            self.alone = self.may_regroup and better_alone()
+            self.alone = self.may_regroup and (self.pace.alone or others_work())
+            if self.may_regroup:
+                self.seen_clock, self.seen_samples, self.unseen_steps = nn_clock(), self.job.samples_done, 0
             if team == 1 or self.alone:
                 self._worker(0, 1)
             else:
                 self._work_together(team)
+            if self.may_regroup and self.unseen_steps > 0:
+                self._see_pace(nn_clock())
             if self.job.steps_done == self.job.n_steps or self.stop or self.failed or self.job.status != OK:
                 break
             self.regrouped += 1
         end_work()
 
     cdef void _work_together(self, int team) noexcept nogil:
-        self.team_seen = nn_clock() if self.may_regroup else 0
-        self.alone_seen = alone_until
         with parallel(num_threads=team):
             self._worker(threadid(), nn_team_size())
-        if self.may_regroup:
-            judge(team, nn_clock() - self.team_seen, 1e-6 * nn_read(&self.barrier.slept))
-            nn_write(&self.barrier.slept, 0)
 
-    cdef void _reconsider(self, int team) noexcept nogil:
-        """Thread 0, between two steps: whether the others are in the way, or may be of use again."""
-        cdef double now
-        cdef int slept
-        if self.alone:
-            self.regroup = not better_alone()
-            return
-        slept = nn_read(&self.barrier.slept)
-        if team == 1 or (slept == 0 and alone_until == self.alone_seen):    # 1: OpenMP has no more for us
-            return
-        now = nn_clock()
-        judge(team, now - self.team_seen, 1e-6 * slept)
-        nn_fetch_add(&self.barrier.slept, -slept)
-        self.team_seen, self.alone_seen = now, alone_until
-        self.regroup = better_alone()
+    cdef void _see_pace(self, double now) noexcept nogil:
+        """Thread 0, after some steps: how fast they were, and whether to go on with another number of threads."""
+        if self.alone == self.pace.alone:   # else alone only because others work
+            measured(self.pace, now, now - self.seen_clock, self.job.samples_done - self.seen_samples,
+                     self._step_work() < WORK_TO_TRY)
+        self.seen_samples = self.job.samples_done
+        self.regroup = self.alone != (self.pace.alone or (self.alone and others_work()))
 
     cdef int _end(self) except -1:
         """After a job: the error that ended it, if one did."""

@@ -6,11 +6,13 @@ from nnfast._core.augment cimport Operation
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport Head
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
+from nnfast._core.pace cimport Pace
 from nnfast._core.threads cimport nn_atomic, nn_barrier
 from nnfast._core.transfer cimport Port
 
 cdef enum:
     SLICE = 16384           # elements
+    BATCHES = 24
     TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
 
 cdef enum Action:
@@ -140,10 +142,12 @@ cdef class Network:
     cdef volatile int regroup           # with another number of threads, after the step
     cdef bint may_regroup, alone
     cdef readonly long long regrouped   # how often
-    cdef double team_seen, alone_seen   # when the team was judged last; alone_until then
+    cdef Pace paces[2][BATCHES]         # without and with gradients, by the logarithm of the batch
+    cdef Pace *pace                     # of this job
     cdef uint64_t mode                  # of floating point, in the calling thread
     cdef int forks                      # of this process, when the plan was last used
     cdef double seen_signals, seen_progress, seen_clock
+    cdef Py_ssize_t seen_samples
     cdef int clock_every, unseen_steps
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil

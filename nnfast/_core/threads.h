@@ -2,8 +2,7 @@
  *
  * The barrier is our own because a step of a small network takes about as long as OpenMP's. Waiting spins for a bounded
  * number of rounds (tens of microseconds) and then sleeps: when another program wants one of our cores, the thread that
- * we wait for may be the one that lost it, and only an idle core can be given to it. How long threads have slept is
- * counted: where it is most of the time, a team is slower than one thread.
+ * we wait for may be the one that lost it, and only an idle core can be given to it.
  */
 #ifndef NNFAST_THREADS_H
 #define NNFAST_THREADS_H
@@ -15,10 +14,12 @@
 #include <omp.h>
 #define NN_OPENMP 1
 static inline int nn_omp_limit(void) { return omp_get_max_threads(); }
+static inline int nn_omp_procs(void) { return omp_get_num_procs(); }
 static inline int nn_team_size(void) { return omp_get_num_threads(); }
 #else
 #define NN_OPENMP 0
 static inline int nn_omp_limit(void) { return 1; }
+static inline int nn_omp_procs(void) { return 1; }
 static inline int nn_team_size(void) { return 1; }
 #endif
 
@@ -78,8 +79,6 @@ typedef struct nn_barrier {
     nn_atomic round;
     nn_atomic sleepers;
     char pad1[64 - 2 * sizeof(nn_atomic)];
-    nn_atomic slept;    /* microseconds, of all threads */
-    char pad2[64 - sizeof(nn_atomic)];
 } nn_barrier;
 
 /* Seconds of a clock, for "every 50 ms" and the like. */
@@ -105,11 +104,8 @@ static inline void nn_barrier_wait(nn_barrier *barrier, int n_threads)
         nn_relax();
     }
     nn_fetch_add(&barrier->sleepers, 1);    /* before the next look at the round: the last to arrive sees one of both */
-    const double begun = nn_clock();
     while (nn_read(&barrier->round) == round) nn_sleep(&barrier->round, round);
     nn_fetch_add(&barrier->sleepers, -1);
-    const double slept = nn_clock() - begun;
-    if (slept > 0 && slept < 1) nn_fetch_add(&barrier->slept, 1 + (int)(slept * 1e6));
 }
 
 /* Subnormal numbers count as zero while a plan runs: they cost a hundred cycles each and mean nothing to training. The

@@ -6,7 +6,7 @@ cdef extern from "threads.h" nogil:
     int nn_read(nn_atomic *x) noexcept
     void nn_write(nn_atomic *x, int v) noexcept
     ctypedef struct nn_barrier:
-        nn_atomic slept
+        pass
     void nn_barrier_wait(nn_barrier *barrier, int n_threads) noexcept
     int nn_team_size() noexcept
     double nn_clock() noexcept
@@ -14,9 +14,7 @@ cdef extern from "threads.h" nogil:
     void nn_restore_subnormals(uint64_t old) noexcept
 
 cdef int forks      # that have led to this process
-cdef double alone_until     # nn_clock: a team was slower than one thread would have been
 cdef int resolve_threads(object n_threads) except -1
-cdef bint better_alone() noexcept nogil
-cdef void judge(int team, double seconds, double slept) noexcept nogil
 cdef void begin_work() noexcept nogil
 cdef void end_work() noexcept nogil
+cdef bint others_work() noexcept nogil

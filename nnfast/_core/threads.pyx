@@ -3,8 +3,8 @@
 The default is the least of OpenMP's limit, the CPUs this process may run on and the cgroup's CPU quota. OpenMP's limit
 is read at each call, so that OMP_NUM_THREADS and threadpoolctl work; the other two once, and again after a fork.
 A forked child stays on one thread: GNU OpenMP's pool does not survive fork, and a parallel region would wait for ever.
-So does a plan while others run: OpenMP gives each thread that calls it helpers of its own. And for a while when other
-programs want our cores: threads that share the work of a step wait for the one that has lost its core, most of the time.
+So does a plan while others run: OpenMP gives each thread that calls it helpers of its own; and one that is faster so
+(pace.pyx).
 """
 import os
 
@@ -12,16 +12,10 @@ cdef extern from "threads.h" nogil:
     enum:
         NN_OPENMP
     int nn_omp_limit() noexcept
+    int nn_omp_procs() noexcept
 
 cdef int machine_limit = 1
 cdef nn_atomic working          # plans that run now
-cdef double JUDGED = 0.01       # seconds of teams at least
-cdef double PATIENCE = 0.01     # seconds alone, the first time; then twice as long, until a team is faster again
-cdef double MOST_PATIENCE = 0.5
-cdef double spent = 0           # by teams since they were judged last
-cdef double needed = 0          # by one thread for the same
-cdef double patience = PATIENCE
-alone_until = 0
 forks = 0
 
 
@@ -48,9 +42,11 @@ def _cgroup_quota():
 def _affinity():
     """CPUs that this process may run on."""
     try:
-        return len(os.sched_getaffinity(0))
+        count = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
-        return os.cpu_count() or 1
+        count = os.cpu_count() or 1
+    # With OMP_PROC_BIND OpenMP has bound this thread to a CPU when it was loaded, and knows what was there before.
+    return max(count, nn_omp_procs())
 
 
 def _read_machine():
@@ -91,30 +87,9 @@ cdef void end_work() noexcept nogil:
     nn_fetch_add(&working, -1)
 
 
-cdef bint better_alone() noexcept nogil:
-    """Asked by a plan that runs: whether a team would lose time now. It has just done so, or other plans run, too."""
-    return nn_read(&working) > 1 or 0 < alone_until - nn_clock() <= MOST_PATIENCE
-
-
-cdef void judge(int team, double seconds, double slept) noexcept nogil:
-    """After work of a team whose threads have waited so long, together, for the last of them."""
-    global spent, needed, patience, alone_until
-    spent += seconds
-    needed += team * (seconds - slept / (team - 1))
-    if 0 <= spent < JUDGED:
-        return
-    if 2 * needed < spent:      # by far: a team may be lucky again sooner than it is called again
-        alone_until = nn_clock() + patience
-        patience = min(2 * patience, MOST_PATIENCE)
-    else:
-        patience = PATIENCE
-    spent = needed = 0
-
-
-def stay_alone(double seconds):
-    """As if a team had just lost so much time, for tests."""
-    global alone_until
-    alone_until = nn_clock() + seconds
+cdef bint others_work() noexcept nogil:
+    """Asked by a plan that runs: whether others do, too."""
+    return nn_read(&working) > 1
 
 
 def resolve(n_threads=None):

@@ -1,0 +1,85 @@
+"""Whether a team of threads or one alone is faster for the steps of a plan: tried, now and then, and measured.
+
+No count of operations tells. Threads that share small steps wait for each other's cache lines and at barriers, which takes
+ten times as long between chips as on one, and more than any step where other programs hold a core or where two processors
+are halves of one core; a virtual machine goes from one to the other within seconds.
+
+A measurement is what the steps of half a millisecond took, or one step. The other way is tried when it is due, or when the
+way that seemed faster takes longer than the other did. A trial that shows nothing new makes the next one come later, and at
+least so late that all of them take a small share of the time.
+"""
+from libc.math cimport fabs
+from libc.string cimport memset
+
+cdef double MEASUREMENT = 5e-4      # seconds at least
+cdef double PATIENCE = 0.01         # seconds to the first trial; then twice as long each time, until something is new
+cdef double MOST_PATIENCE = 1.0
+cdef double SHARE = 0.005           # of the time, for trials
+cdef double GAIN = 0.97             # of the time that is worth a change
+cdef double LOSS = 1.1              # more than the other way took: it is tried at once
+cdef double NEW = 0.25              # weight of a new measurement beside the earlier ones
+
+
+cdef inline void change(Pace *pace, bint trial) noexcept nogil:
+    pace.alone = not pace.alone
+    pace.trial = trial
+    pace.fresh = True
+    pace.lost = 0
+
+
+cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, bint may_try) noexcept nogil:
+    """Some steps have been done the way that pace.alone says, and taken so long, `now` (nn_clock) being their end. Says
+    there how to go on. may_try: a step is short enough for trials."""
+    cdef double *mine = &pace.seconds[pace.alone]
+    cdef double *other = &pace.seconds[not pace.alone]
+    cdef double taken
+    if not 0 < seconds < 10:    # a clock that was set
+        return
+    if pace.trial:
+        pace.lost += seconds - samples * other[0]
+    if pace.fresh:
+        pace.fresh = False
+        return
+    pace.spent += seconds
+    pace.samples += samples
+    if pace.spent < MEASUREMENT:
+        return
+    taken = pace.spent / pace.samples
+    pace.spent = pace.samples = 0
+    if pace.trial or mine[0] == 0:
+        mine[0] = taken
+    else:       # one measurement may be disturbed
+        mine[0] += NEW * (min(max(taken, mine[0] / 2), mine[0] * 2) - mine[0])
+    if pace.patience == 0 or fabs(pace.next_trial - now) > 2 * MOST_PATIENCE / SHARE:
+        pace.patience = PATIENCE
+        pace.next_trial = now + PATIENCE
+    if pace.trial:
+        pace.patience = PATIENCE if mine[0] < GAIN * other[0] else min(2 * pace.patience, MOST_PATIENCE)
+        pace.next_trial = now + max(pace.patience, pace.lost / SHARE)
+        if mine[0] < GAIN * other[0]:
+            pace.trial = False
+        else:
+            change(pace, False)
+    elif may_try and (now >= pace.next_trial or 0 < LOSS * other[0] < mine[0]):
+        change(pace, True)
+
+
+def try_every(double seconds):
+    """Let trials be due so soon, for tests; 0: as usual."""
+    global PATIENCE, MOST_PATIENCE, MEASUREMENT
+    PATIENCE = seconds if seconds else 0.01
+    MOST_PATIENCE = seconds if seconds else 1.0
+    MEASUREMENT = 0.0 if seconds else 5e-4
+
+
+def simulate(steps, bint may_try=True):
+    """For tests: which of some steps are done alone, when they would take (seconds in a team, seconds alone) each."""
+    cdef Pace pace
+    cdef double now = 1e9
+    memset(&pace, 0, sizeof(Pace))
+    ways = []
+    for seconds in steps:
+        ways.append(bool(pace.alone))
+        now += seconds[pace.alone]
+        measured(&pace, now, seconds[pace.alone], 32, may_try)
+    return ways
