@@ -53,7 +53,8 @@ import numpy as np
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
 cdef double WORK_TO_TRY = 5e8      # in a step that one thread does in some ms: whether it is faster is tried
 cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
-cdef double WORK_TO_TAKE = 2e5    # in a tile that pays for fetching its parameters from another thread's cache
+cdef double WORK_TO_TAKE = 2e5      # in a tile that pays for fetching its parameters from another thread's cache
+cdef double WORK_TO_DEAL_ANEW = 2e6 # in all tiles, for threads to see who has some left
 cdef double WORK_FOR_THE_GIL = 1e5  # less is done sooner than the GIL is given up and got back while others want it
 cdef int MOST_UNSEEN_STEPS = 256
 # Seconds. A thread that runs Python gives the GIL away every 5 ms: beside one, a tenth of the time goes into waiting.
@@ -228,6 +229,7 @@ cdef class Loop(Network):
             hi = ctx.batch * (tid + 1) // team
             scale = self._gather(&ctx, lo, hi, tid)
             self.reports[tid].bound = 0
+            self.reports[tid].made = 0
             nn_write(&self.reports[tid].taken, 0)
             self._run(&ctx, scale, lo, hi, tid, team, job.prepare and (s == 0 or not job.inference))
             if self.failed:
@@ -418,9 +420,13 @@ cdef class Loop(Network):
     cdef Tile *_take_tile(self, const Context *ctx, int tid, int team) noexcept nogil:
         """The next tile of the gradient for a thread: of its share, and when that is done of another's who is behind,
         because the costs are estimates and cores differ in speed. NULL: none is left."""
-        cdef Report *owner
+        cdef Report *owner = &self.reports[tid]
         cdef Py_ssize_t at
         cdef int i
+        if team == 1 or self.tile_cost[self.n_tiles] * ctx.batch < WORK_TO_DEAL_ANEW:
+            owner.made += 1
+            at = owner.tile_lo + owner.made - 1
+            return &self.tiles[at] if at < owner.tile_hi else NULL
         for i in range(team):
             owner = &self.reports[(tid + i) % team]
             at = owner.tile_lo + nn_read(&owner.taken)

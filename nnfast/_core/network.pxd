@@ -50,10 +50,11 @@ cdef struct Source:         # rows to gather an input, or a target, from
 
 cdef struct Report:         # what a thread tells the others; a cache line of its own
     bint finite             # its losses are
-    nn_atomic taken         # of its share of the tiles
+    nn_atomic taken         # of its share of the tiles, by all threads
     double bound            # on its part of any gradient
     Py_ssize_t tile_lo, tile_hi     # its share
-    char padding[32]
+    Py_ssize_t made         # of it, where nobody else takes any
+    char padding[24]
 
 cdef enum Status:
     OK
@@ -162,6 +163,7 @@ cdef class Network:
     cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1
     cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
     cdef int _deal_tiles(self, int team) except -1
+    cdef int _reader(self, const Tile *tile, int team) noexcept
     cdef int _build_slices(self) except -1
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept

@@ -274,17 +274,25 @@ cdef class Network:
         return 0
 
     cdef int _deal_tiles(self, int team) except -1:
-        """Bring the tiles into an order whose parts of equal length in cost are fair shares for so many threads: the
-        largest first, each to who has least (Graham 1969). In that order they are made, too: what is left for another
-        thread at the end is small."""
+        """Bring the tiles into an order whose parts of equal length in cost are fair shares for so many threads: each to
+        who reads it in the forward pass, if only one does, the others, the largest first, to who has least (Graham 1969).
+        The largest are made first, too: what is left for another thread at the end is small."""
         cdef Py_ssize_t i
+        cdef int reader
         cdef Tile *tiles
         if team == 1 or self.n_tiles < 2:
             return 0
         costs = [self.tiles[i].cost for i in range(self.n_tiles)]
-        loads, owner = [0.0] * team, [0] * self.n_tiles
+        loads, owner, fair, rest = [0.0] * team, [0] * self.n_tiles, sum(costs) / team, []
         order = sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True)
         for i in order:
+            reader = self._reader(&self.tiles[i], team)
+            if reader >= 0 and loads[reader] + costs[i] / 2 <= fair:
+                owner[i] = reader
+                loads[reader] += costs[i]
+            else:
+                rest.append(i)
+        for i in rest:
             owner[i] = loads.index(min(loads))
             loads[owner[i]] += costs[i]
         tiles = <Tile *>table(self.n_tiles, sizeof(Tile))
@@ -294,6 +302,13 @@ cdef class Network:
         free(self.tiles)
         self.tiles = tiles
         return 0
+
+    cdef int _reader(self, const Tile *tile, int team) noexcept:
+        """The thread that reads a tile's weights in the forward pass, or -1: all do. As block_of (gemm.pyx) has it for a
+        product of fewer rows than columns: it gives each thread some panels."""
+        if tile.parameter != tile.node.kernel or tile.node.forward.rows != NULL:
+            return -1
+        return ((tile.panel + 1) * team - 1) // panels(self.k, tile.parameter.columns)
 
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept:
         """Tiles from number `count` on; the next number."""
