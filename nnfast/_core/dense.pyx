@@ -97,6 +97,14 @@ cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize
 # Layer-parallel, where weights are too many for every thread to read them all: each takes a block of the whole batch's
 # output, of which the columns are a part of the weights.
 
+cdef bint by_columns(const Node *node, int team) noexcept nogil:
+    """Whether each thread makes some columns of y. It then is the only one to read its weights, if there is no backward
+    pass, and the one to update them (network.pyx): they never leave its caches."""
+    cdef const nn_kernels *k = node.k
+    cdef Py_ssize_t most = (panels(k, node.kernel.columns) + team - 1) // team * k.nr
+    return not node.passes_back and 5 * node.kernel.columns >= 4 * team * most
+
+
 cdef void team_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
     """y but for a softmax."""
     cdef const nn_kernels *k = node.k
@@ -108,7 +116,7 @@ cdef void team_forward(const Node *node, const Context *ctx, int part, int team)
     forward_product(node, &product)
     product.M = ctx.batch
     product.a, product.c = node.inputs[0].y, z
-    block = block_of(&product, part, team)
+    block = block_of(&product, part, team, by_columns(node, team))
     multiply_block(&product, &block, ctx.scratch)
     if node.activation not in (NN_LINEAR, NN_RELU, SOFTMAX) and not (node.fused and ctx.has_loss):
         columns = min(product.N, block.panel_hi * k.nr) - block.panel_lo * k.nr
@@ -126,7 +134,7 @@ cdef void team_backward(const Node *node, const Context *ctx, int part, int team
     backward_product(node, &product)
     product.M = ctx.batch
     product.a, product.c = node.output.dy, node.inputs[0].dy
-    block = block_of(&product, part, team)
+    block = block_of(&product, part, team, False)
     multiply_block(&product, &block, ctx.scratch)
 
 

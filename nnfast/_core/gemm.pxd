@@ -27,7 +27,7 @@ cdef struct Product:
 cdef struct Block:              # of C, in panels of columns
     Py_ssize_t row_lo, row_hi, panel_lo, panel_hi
 
-cdef Block block_of(const Product *x, int part, int team) noexcept nogil
+cdef Block block_of(const Product *x, int part, int team, bint by_columns) noexcept nogil
 cdef void multiply_block(const Product *x, const Block *block, char *scratch) noexcept nogil
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil
 cdef int multiply_parallel(const Product *x, int n_threads) except -1

@@ -216,13 +216,14 @@ cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ss
                    min(width, columns - j * k.nr) * size)
 
 
-cdef Block block_of(const Product *x, int part, int team) noexcept nogil:
-    """A thread's share of C: all blocks have about the same size, and are about as high as wide where that can be."""
+cdef Block block_of(const Product *x, int part, int team, bint by_columns) noexcept nogil:
+    """A thread's share of C: all blocks have about the same size, and are about as high as wide where that can be, or
+    some whole columns."""
     cdef Py_ssize_t count = panels(x.k, x.N), rows, columns, across = 1, down
     cdef double cost, least = INFINITY
     cdef int d
     cdef Block block
-    for d in range(1, team + 1):
+    for d in range(team if by_columns else 1, team + 1):
         if team % d == 0:
             rows = (x.M + team // d - 1) // (team // d)
             columns = (count + d - 1) // d * x.k.nr
@@ -247,7 +248,7 @@ cdef void multiply_share(const Product *x, int part, int team, char *scratch) no
     if x.storage == ROWS and x.M <= 2 * x.k.mr and x.N % x.k.vl == 0 and x.N > x.M and x.K > 0:
         multiply_few(x, count * part // team, count * (part + 1) // team)
     else:
-        block = block_of(x, part, team)
+        block = block_of(x, part, team, False)
         multiply_block(x, &block, scratch)
     nn_restore_subnormals(mode)
 

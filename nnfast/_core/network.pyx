@@ -16,6 +16,7 @@ from libc.stdlib cimport free
 from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport Convolution, forward as conv_forward
+from nnfast._core.dense cimport by_columns, team_forward as dense_team_forward
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
 from nnfast._core.kernels cimport (
@@ -225,6 +226,7 @@ cdef class Network:
                 node.inputs[j] = &values[at]
             at = spec["output"]
             node.output = &values[at]
+            node.passes_back = inference or any([self.needs_gradient[<Py_ssize_t>j] for j in spec["inputs"]])
             build_node(node, spec, self.parameters, inference)
             self.scratch_size = max(self.scratch_size, aligned(scratch_size(node)))
             if inference:
@@ -233,7 +235,7 @@ cdef class Network:
             self.has_python |= spec["op"] == "python"
             self.needs_gradient[at] = ((node.kernel != NULL and node.kernel.trainable)
                                        or (node.bias != NULL and node.bias.trainable)
-                                       or any([self.needs_gradient[<Py_ssize_t>j] for j in spec["inputs"]]))
+                                       or node.passes_back)
         return 0
 
     def _build_tiles(self):
@@ -304,9 +306,8 @@ cdef class Network:
         return 0
 
     cdef int _reader(self, const Tile *tile, int team) noexcept:
-        """The thread that reads a tile's weights in the forward pass, or -1: all do. As block_of (gemm.pyx) has it for a
-        product of fewer rows than columns: it gives each thread some panels."""
-        if tile.parameter != tile.node.kernel or tile.node.forward.rows != NULL:
+        """The only thread that reads a tile's weights in the forward pass, or -1."""
+        if tile.parameter != tile.node.kernel or tile.node.forward.team != dense_team_forward or not by_columns(tile.node, team):
             return -1
         return ((tile.panel + 1) * team - 1) // panels(self.k, tile.parameter.columns)
 

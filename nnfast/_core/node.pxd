@@ -115,6 +115,7 @@ cdef struct Node:
     int activation          # index in csrc/nnfast.h, or SOFTMAX
     double alpha
     double work             # multiply-adds of a sample, forward
+    bint passes_back        # a trainable parameter lies before it
     bint in_chunks          # a few samples at a time take no longer than all at once
     bint fused              # the loss computes the activation and its derivative
     Py_ssize_t outer        # rows in a sample: dense and softmax work on the last axis, concatenate on blocks

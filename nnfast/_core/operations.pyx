@@ -13,7 +13,7 @@ from nnfast._core.convolution cimport (
     takes_chunks, team_backward as conv_team_backward, team_forward as conv_team_forward,
 )
 from nnfast._core.dense cimport (
-    backward as dense_backward, forward as dense_forward, gradient as dense_gradient,
+    backward as dense_backward, by_columns, forward as dense_forward, gradient as dense_gradient,
     team_backward as dense_team_backward, team_forward as dense_team_forward,
 )
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
@@ -35,6 +35,7 @@ from nnfast._core.window cimport Window, read_window
 cdef enum:
     CACHE_LINE = 64
     SHARED_BYTES = 262144   # half of a core's L2: weights beyond it leave no room there for anything else
+    FIRST_SHARED_BYTES = 16384  # of a layer without a backward pass, whose weights then stay with one thread each
 
 
 def product_of(shape):
@@ -135,8 +136,11 @@ cdef int build_weights(Node *node, dict spec, Parameter *parameters) except -1:
 
 
 cdef void build_dense(Node *node) noexcept:
+    cdef Py_ssize_t shared_bytes = SHARED_BYTES
     node.gradient = dense_gradient
-    if node.outer == 1 and node.kernel.size * node.k.real_size >= SHARED_BYTES:
+    if by_columns(node, node.team):
+        shared_bytes = FIRST_SHARED_BYTES
+    if node.outer == 1 and node.kernel.size * <Py_ssize_t>node.k.real_size >= shared_bytes:
         node.forward.team, node.backward.before, node.backward.team = dense_team_forward, apply_backward, dense_team_backward
         if node.activation == SOFTMAX:      # of whole rows
             node.forward.after = apply
