@@ -245,6 +245,7 @@ def train_in_child(method, n_threads):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork.. was called:RuntimeWarning")       # JAX's, where other libraries load it
 @pytest.mark.parametrize("n_threads", [None, 2])
 def test_forked_child_trains(n_threads):
     expected = trained(n_threads)       # the parent's pool of threads exists now; the child has none of them
