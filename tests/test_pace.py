@@ -18,7 +18,7 @@ def test_nearly_all_steps_go_the_faster_way(step, ratio):
 
 
 def test_the_first_steps_belong_to_the_team():
-    assert not any(simulate([(1e-4, 2e-4)] * 90))
+    assert not any(simulate([(1e-4, 2e-4)] * 45))
 
 
 @pytest.mark.parametrize("before, after", [((1e-4, 2e-4), (1e-3, 2e-4)), ((5e-4, 2e-4), (1e-4, 2e-4))])
@@ -48,3 +48,15 @@ def test_a_clock_that_was_set_does_no_harm(strange):
     steps = [(1e-4, 2e-4)] * 5000 + [(strange, strange)] + [(1e-4, 2e-4)] * 90000
     ways = np.array(simulate(steps))
     assert ways[5001:].mean() < 0.02 and ways[5001:].any()
+
+
+def test_the_next_plan_knows_what_the_one_before_found_out():
+    """Many live for some milliseconds only."""
+    steps = [(5e-3, 1e-4)] * 100
+    assert not all(simulate(steps))
+    assert all(simulate(steps, first=False))
+
+
+def test_the_first_step_does_not_count():
+    """Its memory is new and its data are far away."""
+    assert np.mean(simulate([(0.02, 0.02)] + [(2e-3, 4e-3)] * 1000)) < 0.02

@@ -39,7 +39,7 @@ from nnfast._core.network cimport (
 )
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
-from nnfast._core.pace cimport measured
+from nnfast._core.pace cimport begin, measured
 from nnfast._core.threads cimport (
     begin_work, end_work, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add, nn_flush_subnormals, nn_read,
     nn_restore_subnormals, nn_team_size, nn_write, others_work, resolve_threads,
@@ -753,6 +753,8 @@ cdef class Loop(Network):
         while size < BATCHES - 1 and self.job.batch_size >> size > 1:
             size += 1
         self.pace = &self.paces[self.job.gradient][size]
+        if self.pace.patience == 0:
+            begin(self.pace, self._step_work())
         self.stop = self.failed = self.interrupted = False
         self.error = None
         self.seen_signals = self.seen_progress = self.seen_clock = nn_clock()

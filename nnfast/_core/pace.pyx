@@ -6,25 +6,59 @@ are halves of one core; a virtual machine goes from one to the other within seco
 
 A measurement is what the steps of half a millisecond took, or one step. The other way is tried when it is due, or when the
 way that seemed faster takes longer than the other did. A trial that shows nothing new makes the next one come later, and at
-least so late that all of them take a small share of the time.
+least so late that all of them take a small share of the time. What a plan has found out lately holds for new ones whose steps
+are as large, because many live for some milliseconds only.
 """
-from libc.math cimport fabs
+from libc.math cimport log2
 from libc.string cimport memset
 
+from nnfast._core.threads cimport nn_clock
+
 cdef double MEASUREMENT = 5e-4      # seconds at least
-cdef double PATIENCE = 0.01         # seconds to the first trial; then twice as long each time, until something is new
+cdef double PATIENCE = 0.005        # seconds to the first trial; then twice as long each time, until something is new
 cdef double MOST_PATIENCE = 1.0
-cdef double SHARE = 0.005           # of the time, for trials
+cdef double SHARE = 0.01            # of the time, for trials
 cdef double GAIN = 0.97             # of the time that is worth a change
 cdef double LOSS = 1.1              # more than the other way took: it is tried at once
+cdef double HOPELESS = 3            # times as long: nothing more needs to be measured
 cdef double NEW = 0.25              # weight of a new measurement beside the earlier ones
+
+cdef struct Verdict:
+    bint alone
+    double patience, next_trial
+
+cdef enum:
+    SIZES = 64
+# The latest of any plan, by the size of its steps. Plans write here without a lock: whichever verdict stays is one.
+cdef Verdict[SIZES] verdicts
+
+
+cdef void begin(Pace *pace, double work) noexcept nogil:
+    """Before the first step of a plan, or of a new size."""
+    cdef Verdict *verdict
+    pace.size = min(<int>log2(max(work, 1.0)), SIZES - 1)
+    verdict = &verdicts[pace.size]
+    pace.alone, pace.patience, pace.next_trial = verdict.alone, verdict.patience, verdict.next_trial
+    pace.fresh = True
+    if pace.patience == 0:
+        pace.patience, pace.next_trial = PATIENCE, nn_clock() + PATIENCE
 
 
 cdef inline void change(Pace *pace, bint trial) noexcept nogil:
     pace.alone = not pace.alone
     pace.trial = trial
     pace.fresh = True
-    pace.lost = 0
+    pace.lost = pace.spent = pace.samples = 0
+
+
+cdef void end_trial(Pace *pace, double now, bint won) noexcept nogil:
+    pace.patience = PATIENCE if won else min(2 * pace.patience, MOST_PATIENCE)
+    pace.next_trial = now + min(max(pace.patience, pace.lost / SHARE), MOST_PATIENCE)
+    pace.trial = False
+    if not won:
+        change(pace, False)
+    verdicts[pace.size].alone, verdicts[pace.size].patience = pace.alone, pace.patience
+    verdicts[pace.size].next_trial = pace.next_trial
 
 
 cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, bint may_try) noexcept nogil:
@@ -37,6 +71,10 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, b
         return
     if pace.trial:
         pace.lost += seconds - samples * other[0]
+        if 0 < HOPELESS * samples * other[0] < seconds - MEASUREMENT:
+            mine[0] = seconds / samples
+            end_trial(pace, now, False)
+            return
     if pace.fresh:
         pace.fresh = False
         return
@@ -46,20 +84,16 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, b
         return
     taken = pace.spent / pace.samples
     pace.spent = pace.samples = 0
-    if pace.trial or mine[0] == 0:
+    if pace.trial or mine[0] == 0 or taken < mine[0]:
         mine[0] = taken
-    else:       # one measurement may be disturbed
-        mine[0] += NEW * (min(max(taken, mine[0] / 2), mine[0] * 2) - mine[0])
-    if pace.patience == 0 or fabs(pace.next_trial - now) > 2 * MOST_PATIENCE / SHARE:
-        pace.patience = PATIENCE
+    else:       # this one may be disturbed
+        mine[0] += NEW * (min(taken, mine[0] * 2) - mine[0])
+    if pace.next_trial - now > 2 * MOST_PATIENCE:
         pace.next_trial = now + PATIENCE
     if pace.trial:
-        pace.patience = PATIENCE if mine[0] < GAIN * other[0] else min(2 * pace.patience, MOST_PATIENCE)
-        pace.next_trial = now + max(pace.patience, pace.lost / SHARE)
         if mine[0] < GAIN * other[0]:
-            pace.trial = False
-        else:
-            change(pace, False)
+            pace.lost = 2 * samples * (other[0] - mine[0])      # what it takes to see that nothing has changed
+        end_trial(pace, now, mine[0] < GAIN * other[0])
     elif may_try and (now >= pace.next_trial or 0 < LOSS * other[0] < mine[0]):
         change(pace, True)
 
@@ -67,16 +101,20 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, b
 def try_every(double seconds):
     """Let trials be due so soon, for tests; 0: as usual."""
     global PATIENCE, MOST_PATIENCE, MEASUREMENT
-    PATIENCE = seconds if seconds else 0.01
+    PATIENCE = seconds if seconds else 0.005
     MOST_PATIENCE = seconds if seconds else 1.0
     MEASUREMENT = 0.0 if seconds else 5e-4
 
 
-def simulate(steps, bint may_try=True):
-    """For tests: which of some steps are done alone, when they would take (seconds in a team, seconds alone) each."""
+def simulate(steps, bint may_try=True, bint first=True):
+    """For tests: which of some steps of a new plan are done alone, when they would take (seconds in a team, seconds alone)
+    each. first: there was no plan of this size before."""
     cdef Pace pace
-    cdef double now = 1e9
+    cdef double now = nn_clock()
     memset(&pace, 0, sizeof(Pace))
+    if first:
+        memset(&verdicts[SIZES - 1], 0, sizeof(Verdict))
+    begin(&pace, 2.0 ** SIZES)      # no plan is so large
     ways = []
     for seconds in steps:
         ways.append(bool(pace.alone))
