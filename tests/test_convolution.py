@@ -99,6 +99,19 @@ def test_widths_around_the_tiles(width, rng):
     conv_case(rng.normal(size=(1, 3, width, 8)), rng.normal(size=(3, 3, 8, 17)), rng.normal(size=17), padding=1)
 
 
+@pytest.mark.parametrize("kernel, where, groups", [
+    ((1, 1), {}, 1), ((2, 2), {"padding": "same"}, 1), ((1, 3), {"stride": 2, "padding": 1}, 1), ((5, 1), {}, 2),
+    ((2, 2), {"dilation": 2}, 4), ((3, 3), {"stride": (1, 2), "padding": "same"}, 1),
+], ids=str)
+def test_pixels_a_page_apart(kernel, where, groups, rng):
+    """They are copied to where they do not share one set of the L1 cache: 4096 bytes of 512 or 1024 channels."""
+    for c in (512, 1024):
+        x, w = rng.normal(size=(1, 5, 17, c)), rng.normal(size=(*kernel, c // groups, 17 * groups))
+        how = place_of(x, w, **where) | {"groups": groups}
+        dy = rng.normal(size=reference.conv2d(x, w, **how).shape)
+        quick_case(x, w, rng.normal(size=17 * groups), dy, groups, how, **where)
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_every_combination(kernel, rng):
     for stride, padding, dilation, (c, k, groups) in itertools.product(STRIDES, PADDINGS, DILATIONS, GROUPS):

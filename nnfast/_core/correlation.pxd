@@ -22,6 +22,7 @@ cdef struct Correlation:
     # by `prepare`
     bint planar                         # by planar.pyx
     bint copied                         # x is copied to scratch, with its zeros around it
+    Py_ssize_t pixel                    # numbers from pixel to pixel, where it is read
     bint by_columns                     # y is summed in memory, taps of one column after another, without zeros of x
     bint merged                         # the taps of a row are one run of numbers
     bint short_rows                     # tiles go through the pixels of several rows
@@ -32,4 +33,4 @@ cdef struct Correlation:
 
 cdef void prepare(Correlation *x) noexcept nogil
 cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil
-cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t repeat, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, Py_ssize_t first, Py_ssize_t channels, char *to) noexcept nogil
+cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t repeat, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, Py_ssize_t first, Py_ssize_t channels, char *to, Py_ssize_t pixel) noexcept nogil

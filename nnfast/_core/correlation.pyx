@@ -31,6 +31,7 @@ cdef enum:
     LARGE_KERNEL = 1048576  # bytes
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
+    ONE_SET = 4096          # bytes from pixel to pixel of a tile that put them all into one set of L1
     FEW_TERMS = 64          # of a column of taps: not worth another visit to y
     MOST_UNITS = 64
     LINE = 64
@@ -116,7 +117,11 @@ cdef void prepare(Correlation *x) noexcept nogil:
                     and FEW_TERMS <= x.taps_h * x.C // x.groups <= depth(k))
     if x.by_columns:
         x.copied = False
-    x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 or x.taps_w == 1)
+    x.pixel = x.C * x.repeat
+    if not x.depthwise and not x.by_columns and x.step_w * x.pixel * k.real_size % ONE_SET == 0 and x.K // x.groups > k.vl:
+        x.copied = True
+        x.pixel += LINE // k.real_size
+    x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 and x.pixel == x.C or x.taps_w == 1)
     x.short_rows = (not x.depthwise and not x.by_columns and x.OW <= LONG_ROW and x.K // x.groups > k.vl
                     and low_tiles(x))
     if x.OW > LONG_ROW:
@@ -134,15 +139,15 @@ cdef void prepare(Correlation *x) noexcept nogil:
         fewest = (x.units + x.OH - 1) // x.OH
         rows = max((x.units - fewest) * x.step_h + fewest * span(1, x.step_h, x.taps_h, x.spacing_h),
                    x.units * span(1, x.step_h, x.taps_h, x.spacing_h))
-        x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.C * x.repeat * k.real_size
+        x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.pixel * k.real_size
 
 
 cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t repeat,
                       Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, Py_ssize_t first,
-                      Py_ssize_t channels, char *to) noexcept nogil:
+                      Py_ssize_t channels, char *to, Py_ssize_t pixel) noexcept nogil:
     """A rectangle of one sample's pixels, zeros where it reaches beyond the image: channels first.. of each, after
-    repeating every one of them."""
-    cdef Py_ssize_t size = k.real_size, pixel = channels * size, pitch = columns * pixel
+    repeating every one of them. pixel: numbers from one to the next there."""
+    cdef Py_ssize_t size = k.real_size, pitch = columns * pixel * size
     cdef Py_ssize_t left = min(max(-column, 0), columns), right = max(min(W - column, columns), left), i, j, c
     cdef const char *source
     cdef char *at
@@ -152,19 +157,19 @@ cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize
             to += pitch
             continue
         if left > 0:
-            memset(to, 0, left * pixel)
+            memset(to, 0, left * pixel * size)
         if right < columns:
-            memset(to + right * pixel, 0, (columns - right) * pixel)
+            memset(to + right * pixel * size, 0, (columns - right) * pixel * size)
         source = x + (i * W + column + left) * C * size
-        at = to + left * pixel
-        if repeat == 1 and channels == C:
-            memcpy(at, source, (right - left) * pixel)
+        at = to + left * pixel * size
+        if repeat == 1 and channels == C == pixel:
+            memcpy(at, source, (right - left) * pixel * size)
         elif repeat == 1:
-            k.copy(right - left, channels, source + first * size, C, at, channels)
+            k.copy(right - left, channels, source + first * size, C, at, pixel)
         else:
             for j in range(right - left):
                 for c in range(channels):
-                    memcpy(at + (j * channels + c) * size, source + (j * C + (first + c) // repeat) * size, size)
+                    memcpy(at + (j * pixel + c) * size, source + (j * C + (first + c) // repeat) * size, size)
         to += pitch
 
 
@@ -175,7 +180,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     """
     cdef Unit units[MOST_UNITS]
     cdef Unit *one
-    cdef Py_ssize_t size = x.k.real_size, pixel = x.C * x.repeat
+    cdef Py_ssize_t size = x.k.real_size
     cdef ptrdiff_t *offset = <ptrdiff_t *>scratch
     cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
     cdef char *band
@@ -190,13 +195,13 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     band = scratch + table_bytes(x)
     row_pitch = x.W * x.C
     if x.copied:
-        row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * pixel
+        row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * x.pixel
     if x.by_columns:
         for t in range(x.taps_h * x.taps_w):
-            offset[t] = t % x.taps_h * x.spacing_h * row_pitch + t // x.taps_h * x.spacing_w * pixel
+            offset[t] = t % x.taps_h * x.spacing_h * row_pitch + t // x.taps_h * x.spacing_w * x.pixel
     else:
         for t in range(x.taps_h * taps):
-            offset[t] = t // taps * x.spacing_h * row_pitch + t % taps * x.spacing_w * pixel
+            offset[t] = t // taps * x.spacing_h * row_pitch + t % taps * x.spacing_w * x.pixel
     while unit < hi:
         n = min(x.units, hi - unit)
         copy = band
@@ -215,8 +220,8 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
             if x.copied:
                 rows = span(run, x.step_h, x.taps_h, x.spacing_h)
                 copy_pixels(x.k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, x.repeat,
-                            row * x.step_h + x.first_h, rows, start * x.step_w + x.first_w, row_pitch // pixel, 0, pixel,
-                            copy)
+                            row * x.step_h + x.first_h, rows, start * x.step_w + x.first_w, row_pitch // x.pixel, 0,
+                            x.C * x.repeat, copy, x.pixel)
             for j in range(run):
                 one = &units[i + j]
                 if x.copied:
@@ -270,7 +275,7 @@ cdef Py_ssize_t join(const Correlation *x, Py_ssize_t n, const Unit *rows, Unit 
         for u in range(i, n):
             if rows[u].lo == unit.lo and rows[u].hi == unit.hi:
                 for j in range(rows[u].pixels):
-                    places[j] = (rows[u].at - unit.at) // size + j * x.step_w * x.C
+                    places[j] = (rows[u].at - unit.at) // size + j * x.step_w * x.pixel
                     c_places[j] = (rows[u].to - unit.to) // size + j * x.y_pixel
                 places += rows[u].pixels
                 c_places += rows[u].pixels
@@ -297,7 +302,7 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, pt
     cdef const char *bias
     cdef char *c
     cdef nn_brgemm op
-    op.a_row = x.step_w * x.C
+    op.a_row = x.step_w * x.pixel
     op.a_col = 1
     op.ldc = x.y_pixel
     if x.short_rows:

@@ -386,7 +386,7 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                 copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, 1,
                             i * w.stride_h + r0 * w.dilation_h - w.pad_top,
                             (i_end - 1 - i) * w.stride_h + (r1 - 1 - r0) * w.dilation_h + 1, j * w.stride_w - w.pad_left,
-                            pitch // c.C, 0, c.C, image)
+                            pitch // c.C, 0, c.C, image, c.C)
                 op.k = m
                 op.count = i_end - i
                 op.a_offset = offset if op.count > 1 else NULL
@@ -465,7 +465,7 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
                     pixel = columns
                     pitch = ((end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * pixel
                     copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, top, rows,
-                                j * w.stride_w - w.pad_left, pitch // pixel, first, columns, image)
+                                j * w.stride_w - w.pad_left, pitch // pixel, first, columns, image, columns)
                     at = image
                 op.x_step = w.stride_w * pixel
                 op.taps = 0
