@@ -40,7 +40,7 @@ def test_one_disturbed_step_changes_nothing_for_long():
 
 
 def test_long_steps_are_not_tried_alone():
-    assert not any(simulate([(0.5, 0.4)] * 500, may_try=False))
+    assert not any(simulate([(0.05, 0.04)] * 500, work=1e9))
 
 
 @pytest.mark.parametrize("strange", [0.0, -5.0, -1000.0, 1e6])

@@ -51,7 +51,6 @@ import threading
 import numpy as np
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
-cdef double WORK_TO_TRY = 5e8      # in a step that one thread does in some ms: whether it is faster is tried
 cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
 cdef double WORK_TO_TAKE = 2e5      # in a tile that pays for fetching its parameters from another thread's cache
 cdef double WORK_TO_DEAL_ANEW = 2e6 # in all tiles, for threads to see who has some left
@@ -799,8 +798,7 @@ cdef class Loop(Network):
     cdef void _see_pace(self, double now) noexcept nogil:
         """Thread 0, after some steps: how fast they were, and whether to go on with another number of threads."""
         if self.alone == self.pace.alone:   # else alone only because others work
-            measured(self.pace, now, now - self.seen_clock, self.job.samples_done - self.seen_samples,
-                     self._step_work() < WORK_TO_TRY)
+            measured(self.pace, now, now - self.seen_clock, self.job.samples_done - self.seen_samples)
         self.seen_samples = self.job.samples_done
         self.regroup = self.alone != (self.pace.alone or (self.alone and others_work()))
 

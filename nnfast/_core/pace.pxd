@@ -6,9 +6,10 @@ cdef struct Pace:
     Py_ssize_t samples      # done in them
     double lost             # seconds by this trial
     double next_trial, patience
+    bint may_try            # steps are short enough for trials
     bint alone              # the way that is measured now
     bint trial              # it seemed the slower one
     bint fresh              # caches and threads are not yet what they will be
 
 cdef void begin(Pace *pace, double work) noexcept nogil
-cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, bint may_try) noexcept nogil
+cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) noexcept nogil

@@ -14,6 +14,7 @@ from libc.string cimport memset
 
 from nnfast._core.threads cimport nn_clock
 
+cdef double WORK_TO_TRY = 5e8       # multiply-adds in a step that one thread does in some ms: larger ones are a team's
 cdef double MEASUREMENT = 5e-4      # seconds at least
 cdef double PATIENCE = 0.005        # seconds to the first trial; then twice as long each time, until something is new
 cdef double MOST_PATIENCE = 1.0
@@ -38,10 +39,12 @@ cdef void begin(Pace *pace, double work) noexcept nogil:
     cdef Verdict *verdict
     pace.size = min(<int>log2(max(work, 1.0)), SIZES - 1)
     verdict = &verdicts[pace.size]
-    pace.alone, pace.patience, pace.next_trial = verdict.alone, verdict.patience, verdict.next_trial
+    pace.may_try = work < WORK_TO_TRY
     pace.fresh = True
-    if pace.patience == 0:
-        pace.patience, pace.next_trial = PATIENCE, nn_clock() + PATIENCE
+    if pace.may_try and verdict.patience > 0:
+        pace.alone, pace.patience, pace.next_trial = verdict.alone, verdict.patience, verdict.next_trial
+    else:
+        pace.alone, pace.patience, pace.next_trial = False, PATIENCE, nn_clock() + PATIENCE
 
 
 cdef inline void change(Pace *pace, bint trial) noexcept nogil:
@@ -61,9 +64,9 @@ cdef void end_trial(Pace *pace, double now, bint won) noexcept nogil:
     verdicts[pace.size].next_trial = pace.next_trial
 
 
-cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, bint may_try) noexcept nogil:
+cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) noexcept nogil:
     """Some steps have been done the way that pace.alone says, and taken so long, `now` (nn_clock) being their end. Says
-    there how to go on. may_try: a step is short enough for trials."""
+    there how to go on."""
     cdef double *mine = &pace.seconds[pace.alone]
     cdef double *other = &pace.seconds[not pace.alone]
     cdef double taken
@@ -94,7 +97,7 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples, b
         if mine[0] < GAIN * other[0]:
             pace.lost = 2 * samples * (other[0] - mine[0])      # what it takes to see that nothing has changed
         end_trial(pace, now, mine[0] < GAIN * other[0])
-    elif may_try and (now >= pace.next_trial or 0 < LOSS * other[0] < mine[0]):
+    elif pace.may_try and (now >= pace.next_trial or 0 < LOSS * other[0] < mine[0]):
         change(pace, True)
 
 
@@ -106,18 +109,18 @@ def try_every(double seconds):
     MEASUREMENT = 0.0 if seconds else 5e-4
 
 
-def simulate(steps, bint may_try=True, bint first=True):
+def simulate(steps, double work=1, bint first=True):
     """For tests: which of some steps of a new plan are done alone, when they would take (seconds in a team, seconds alone)
-    each. first: there was no plan of this size before."""
+    each. work: a step's; plans of one multiply-add have no team. first: there was no plan of this size before."""
     cdef Pace pace
     cdef double now = nn_clock()
     memset(&pace, 0, sizeof(Pace))
     if first:
-        memset(&verdicts[SIZES - 1], 0, sizeof(Verdict))
-    begin(&pace, 2.0 ** SIZES)      # no plan is so large
+        memset(&verdicts[0], 0, sizeof(Verdict))
+    begin(&pace, work)
     ways = []
     for seconds in steps:
         ways.append(bool(pace.alone))
         now += seconds[pace.alone]
-        measured(&pace, now, seconds[pace.alone], 32, may_try)
+        measured(&pace, now, seconds[pace.alone], 32)
     return ways
