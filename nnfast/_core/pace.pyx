@@ -17,7 +17,8 @@ from nnfast._core.threads cimport nn_clock
 cdef double WORK_TO_TRY = 5e8       # multiply-adds in a step that one thread does in some ms: larger ones are a team's
 cdef double MEASUREMENT = 5e-4      # seconds at least
 cdef double PATIENCE = 0.005        # seconds to the first trial; then twice as long each time, until something is new
-cdef double MOST_PATIENCE = 1.0
+cdef double MOST_PATIENCE = 0.25
+cdef double LONGEST = 1.0           # seconds without a trial
 cdef double SHARE = 0.01            # of the time, for trials
 cdef double GAIN = 0.97             # of the time that is worth a change
 cdef double LOSS = 1.1              # more than the other way took: it is tried at once
@@ -56,7 +57,7 @@ cdef inline void change(Pace *pace, bint trial) noexcept nogil:
 
 cdef void end_trial(Pace *pace, double now, bint won) noexcept nogil:
     pace.patience = PATIENCE if won else min(2 * pace.patience, MOST_PATIENCE)
-    pace.next_trial = now + min(max(pace.patience, pace.lost / SHARE), MOST_PATIENCE)
+    pace.next_trial = now + min(max(pace.patience, pace.lost / SHARE), LONGEST)
     pace.trial = False
     if not won:
         change(pace, False)
@@ -91,7 +92,7 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
         mine[0] = taken
     else:       # this one may be disturbed
         mine[0] += NEW * (min(taken, mine[0] * 2) - mine[0])
-    if pace.next_trial - now > 2 * MOST_PATIENCE:
+    if pace.next_trial - now > LONGEST:     # a clock that was set
         pace.next_trial = now + PATIENCE
     if pace.trial:
         if mine[0] < GAIN * other[0]:
@@ -103,9 +104,9 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
 
 def try_every(double seconds):
     """Let trials be due so soon, for tests; 0: as usual."""
-    global PATIENCE, MOST_PATIENCE, MEASUREMENT
+    global PATIENCE, LONGEST, MEASUREMENT
     PATIENCE = seconds if seconds else 0.005
-    MOST_PATIENCE = seconds if seconds else 1.0
+    LONGEST = seconds if seconds else 1.0
     MEASUREMENT = 0.0 if seconds else 5e-4
 
 
