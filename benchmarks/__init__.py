@@ -4,4 +4,5 @@ Run ``python -m benchmarks mlp`` (or ``cnn``, ``conv``, ``accuracy``; ``--help``
 repository's root. A suite is one file: what it measures and what it prints. Each competitor has one file for whole
 networks (``nnfast_net.py``, ``numpy_net.py``, ...) and one for single operations (``nnfast_ops.py``, ...), and runs in
 one process; a competitor that is not installed is skipped.
+``python -m benchmarks.neighbours`` is by itself: it measures nnfast against its own numbers of threads.
 """

@@ -17,7 +17,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 sys.path.append(str(ROOT))  # last: nnfast itself is the one under test
 
-from benchmarks import cnn, conv, memory, ops, suite, training, workloads  # noqa: E402
+from benchmarks import cnn, conv, memory, neighbours, ops, suite, training, workloads  # noqa: E402
 from benchmarks.__main__ import parse  # noqa: E402
 from benchmarks.competitor import WorkerError  # noqa: E402
 from benchmarks.report import Report  # noqa: E402
@@ -264,3 +264,8 @@ def test_accuracy_command(tmp_path, rng):
     output = run("accuracy", "--path", str(tmp_path), "--against", "", "--seeds", "2")
     assert len(re.findall(r"seed [01]  nnfast +\d+\.\d\d%", output)) == 2
     assert re.search(r"^nnfast( +\d+\.\d\d%){3}", output, re.M)
+
+
+def test_neighbours_command(capsys):
+    neighbours.main(["--rounds", "1"])
+    assert len(re.findall(r"(?:idle|busy process|after NumPy) +\w+( +\d+\.\d){3}\n", capsys.readouterr().out)) == 9

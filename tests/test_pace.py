@@ -1,7 +1,6 @@
 """How a plan finds out whether a team of threads or one alone is faster: by the times of simulated steps."""
 import numpy as np
 import pytest
-
 from nnfast._core.pace import simulate
 
 

@@ -1,11 +1,12 @@
 """The running part of a plan. See loop.pyx."""
+from nnfast._core.callouts cimport Callouts
 from nnfast._core.kernels cimport nn_update
 from nnfast._core.loss cimport Head
-from nnfast._core.network cimport Instruction, Network, Report, Status
+from nnfast._core.network cimport Instruction, Report, Status
 from nnfast._core.node cimport Context, Node, Tile
 
 
-cdef class Loop(Network):
+cdef class Loop(Callouts):
     cdef void _walk(self, const Instruction *first, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil
     cdef bint _is_shared(self, const Instruction *first, Py_ssize_t batch, int team) noexcept nogil
     cdef void _pass(self, const Instruction *instruction, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid, int team) noexcept nogil
@@ -32,13 +33,13 @@ cdef class Loop(Network):
     cdef void _total(self, const Context *ctx) noexcept nogil
     cdef void _watch(self) noexcept nogil
     cdef void _tell(self, double now) noexcept with gil
-    cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1
-    cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1
     cdef double _step_work(self) noexcept nogil
     cdef int _threads(self) except -1
     cdef int _launch(self) except -1
     cdef int _ready(self) except -1
-    cdef void _work_together(self, int team) noexcept nogil
+    cdef void _member(self, int tid, int team) noexcept nogil
+    cdef void _set_out(self) noexcept nogil
+    cdef void _arrive(self) noexcept nogil
     cdef void _see_pace(self, double now) noexcept nogil
     cdef void _work(self, int team) noexcept nogil
     cdef int _end(self) except -1

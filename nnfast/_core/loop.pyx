@@ -29,13 +29,13 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.augment cimport augment, mixing_share
+from nnfast._core.callouts cimport Callouts
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport address, aligned, allocate, nn_prefetch, table
+from nnfast._core.memory cimport aligned, allocate, nn_prefetch, table
 from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BATCHES, BEFORE_BACKWARD, BEFORE_FORWARD,
-    LEAVE, LOSS, OK, PREPARE, PYTHON_BACKWARD, PYTHON_FORWARD, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job,
-    Network, Report, Slice, Source, Status,
+    LEAVE, LOSS, OK, PREPARE, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Report, Slice, Source, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
@@ -48,7 +48,6 @@ from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_samp
 
 import threading
 
-import numpy as np
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
 cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
@@ -97,7 +96,7 @@ cdef inline void gather_input(const nn_kernels *k, const Job *job, const Port *p
         augment(k, port, job.operations, job.n_operations, ctx, i, b, to)
 
 
-cdef class Loop(Network):
+cdef class Loop(Callouts):
     """A network that runs the job which plan.pyx has written down."""
 
     cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team,
@@ -478,7 +477,8 @@ cdef class Loop(Network):
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
                 self._add_penalty(tile, ctx.gradient)
                 for i in range(pieces(tile)):
-                    self._apply(update, piece_size(tile, i), piece_offset(tile, i), ctx.gradient + piece_start(tile, i) * size)
+                    self._apply(update, piece_size(tile, i), piece_offset(tile, i),
+                                ctx.gradient + piece_start(tile, i) * size)
                 tile = self._take_tile(ctx, tid, team)
             return OK
         self._gradients(ctx, tid, team)
@@ -600,97 +600,6 @@ cdef class Loop(Network):
         self.error = error
         self.interrupted = True
 
-    # Python layers and losses: thread 0 calls them for the whole batch
-
-    def _call_python(self, int action, Py_ssize_t at, Py_ssize_t batch, double scale):
-        try:
-            if action == PYTHON_FORWARD:
-                self._python_forward(at, batch)
-            elif action == PYTHON_BACKWARD:
-                self._python_backward(at, batch)
-            else:
-                self._python_loss(at, batch, scale)
-        except BaseException as error:
-            self.error = error
-            self.failed = True
-
-    def _python_forward(self, Py_ssize_t at, Py_ssize_t batch):
-        spec = self.node_specs[at]
-        xs = self._inputs_of(spec, batch)
-        y = self._checked(spec["forward"](*xs), batch, spec["shape"], f"{spec['name']}: forward")
-        self._put(self.nodes[at].output.y, self.nodes[at].output.ld, y, False)
-
-    def _python_backward(self, Py_ssize_t at, Py_ssize_t batch):
-        cdef Py_ssize_t i
-        cdef Node *node = &self.nodes[at]
-        if node.output.dy == NULL:
-            return
-        spec = self.node_specs[at]
-        xs = self._inputs_of(spec, batch)
-        dxs = spec["backward"](self._rows(spec["output"], batch, True), *xs, self._rows(spec["output"], batch))
-        if not isinstance(dxs, (tuple, list)):
-            dxs = (dxs,)
-        if len(dxs) != len(xs):
-            raise ValueError(f"{spec['name']}: backward gave {len(dxs)} gradients for {len(xs)} inputs")
-        for i, dx in enumerate(dxs):
-            if node.inputs[i].dy != NULL:
-                dx = self._checked(dx, batch, spec["input_shapes"][i], f"{spec['name']}: backward")
-                self._put(node.inputs[i].dy, node.inputs[i].ld, dx, node.adds[i])
-
-    def _python_loss(self, Py_ssize_t at, Py_ssize_t batch, double scale):
-        cdef Head *head = &self.heads[at]
-        cdef Py_ssize_t made = self.outputs[at].value, b
-        shape = self.value_shapes[made]
-        t = np.empty((batch,) + shape, self.dtype)
-        self._get(head.target, head.output.ld, t)
-        values, gradient = self.functions[at](t, self._rows(made, batch))
-        values = np.ascontiguousarray(values, np.float64)
-        if values.shape != (batch,):
-            raise ValueError(f"loss: one value for each of the {batch} samples expected, got shape {values.shape}")
-        gradient = self._checked(gradient, batch, shape, "loss: gradient")
-        memcpy(head.loss_values, address(values), batch * sizeof(double))
-        if self.job.gradient and head.output.dy != NULL:
-            weights = np.full(batch, scale * head.weight)
-            if self.job.weight != NULL:
-                for b in range(batch):
-                    weights[b] *= self.sample_weight[b]
-            gradient = gradient * weights.reshape((batch,) + (1,) * len(shape)).astype(self.dtype)
-            self._put(head.output.dy, head.output.ld, np.ascontiguousarray(gradient), False)
-
-    def _checked(self, array, batch, shape, what):
-        array = np.ascontiguousarray(array, self.dtype)
-        if array.shape != (batch,) + tuple(shape):
-            raise ValueError(f"{what} gave shape {array.shape}, expected {(batch,) + tuple(shape)}")
-        return array
-
-    def _inputs_of(self, spec, Py_ssize_t batch):
-        """What a layer is called on: a value may be known by another shape where it was made."""
-        return [self._rows(i, batch).reshape((batch,) + tuple(shape))
-                for i, shape in zip(spec["inputs"], spec["input_shapes"])]
-
-    def _rows(self, Py_ssize_t i, Py_ssize_t batch, bint gradient=False):
-        """A value's rows (or its gradient's) as a new array."""
-        array = np.empty((batch,) + self.value_shapes[i], self.dtype)
-        self._get(self.job.values[i].dy if gradient else self.job.values[i].y, self.job.values[i].ld, array)
-        return array
-
-    cdef int _get(self, const char *at, Py_ssize_t ld, array) except -1:
-        cdef Py_ssize_t batch = array.shape[0], b, size = self.k.real_size, n = array.size // batch
-        cdef char *to = address(array, True)
-        for b in range(batch):
-            memcpy(to + b * n * size, at + b * ld * size, n * size)
-        return 0
-
-    cdef int _put(self, char *at, Py_ssize_t ld, array, bint add) except -1:
-        cdef Py_ssize_t batch = array.shape[0], b, size = self.k.real_size, n = array.size // batch
-        cdef const char *source = address(array)
-        for b in range(batch):
-            if add:
-                self.k.add(n, at + b * ld * size, source + b * n * size, at + b * ld * size)
-            else:
-                memcpy(at + b * ld * size, source + b * n * size, n * size)
-        return 0
-
     # the whole job
 
     cdef double _step_work(self) noexcept nogil:
@@ -775,25 +684,46 @@ cdef class Loop(Network):
                 memset(self.heads[i].metrics[j].totals, 0, self.heads[i].metrics[j].width * sizeof(double))
         self.job.begun = self.iterations
         begin_work()
-        while True:
-            self.regroup = False
-            self.alone = self.may_regroup and (self.pace.alone or others_work())
-            if self.may_regroup:
-                self.seen_clock, self.seen_samples, self.unseen_steps = nn_clock(), self.job.samples_done, 0
+        self.ended = False
+        while not self.ended:
+            self._set_out()
             if team == 1 or self.alone:
                 self._worker(0, 1)
+                self._arrive()
             else:
-                self._work_together(team)
-            if self.may_regroup and self.unseen_steps > 0:
-                self._see_pace(nn_clock())
-            if self.job.steps_done == self.job.n_steps or self.stop or self.failed or self.job.status != OK:
-                break
-            self.regrouped += 1
+                with parallel(num_threads=team):
+                    self._member(threadid(), nn_team_size())
         end_work()
 
-    cdef void _work_together(self, int team) noexcept nogil:
-        with parallel(num_threads=team):
-            self._worker(threadid(), nn_team_size())
+    cdef void _member(self, int tid, int team) noexcept nogil:
+        """One of a team until the job has ended. While thread 0 works alone the others sleep here and not in OpenMP, whose
+        threads keep their cores busy for some ms."""
+        while True:
+            if not self.alone:
+                self._worker(tid, team)
+            elif tid == 0:
+                self._worker(0, 1)
+            nn_barrier_wait(&self.barrier, team)
+            if tid == 0:
+                self._arrive()
+                self._set_out()
+            nn_barrier_wait(&self.barrier, team)
+            if self.ended:
+                return
+
+    cdef void _set_out(self) noexcept nogil:
+        """Thread 0: how to do the next steps."""
+        self.regroup = False
+        self.alone = self.may_regroup and (self.pace.alone or others_work())
+        if self.may_regroup:
+            self.seen_clock, self.seen_samples, self.unseen_steps = nn_clock(), self.job.samples_done, 0
+
+    cdef void _arrive(self) noexcept nogil:
+        """Thread 0: after some steps."""
+        if self.may_regroup and self.unseen_steps > 0:
+            self._see_pace(nn_clock())
+        self.ended = (self.job.steps_done == self.job.n_steps or self.stop or self.failed or self.job.status != OK)
+        self.regrouped += not self.ended
 
     cdef void _see_pace(self, double now) noexcept nogil:
         """Thread 0, after some steps: how fast they were, and whether to go on with another number of threads."""

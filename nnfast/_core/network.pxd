@@ -141,7 +141,7 @@ cdef class Network:
     cdef bint bounded                   # gradients are bounded before they are known; else they are measured
     cdef volatile int stop, failed, interrupted
     cdef volatile int regroup           # with another number of threads, after the step
-    cdef bint may_regroup, alone
+    cdef bint may_regroup, alone, ended # the others read them between barriers
     cdef readonly long long regrouped   # how often
     cdef Pace paces[2][BATCHES]         # without and with gradients, by the logarithm of the batch
     cdef Pace *pace                     # of this job

@@ -307,7 +307,8 @@ cdef class Network:
 
     cdef int _reader(self, const Tile *tile, int team) noexcept:
         """The only thread that reads a tile's weights in the forward pass, or -1."""
-        if tile.parameter != tile.node.kernel or tile.node.forward.team != dense_team_forward or not by_columns(tile.node, team):
+        cdef const Node *node = tile.node
+        if tile.parameter != node.kernel or node.forward.team != dense_team_forward or not by_columns(node, team):
             return -1
         return ((tile.panel + 1) * team - 1) // panels(self.k, tile.parameter.columns)
 

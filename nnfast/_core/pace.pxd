@@ -4,7 +4,7 @@ cdef struct Pace:
     double seconds[2]       # that a sample takes in a team, and alone; 0: not known yet
     double spent            # seconds of this measurement
     Py_ssize_t samples      # done in them
-    double lost             # seconds by this trial
+    double tried, lost      # seconds of this trial; more than the other way had taken
     double next_trial, patience
     bint may_try            # steps are short enough for trials
     bint alone              # the way that is measured now

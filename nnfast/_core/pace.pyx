@@ -4,10 +4,10 @@ No count of operations tells. Threads that share small steps wait for each other
 ten times as long between chips as on one, and more than any step where other programs hold a core or where two processors
 are halves of one core; a virtual machine goes from one to the other within seconds.
 
-A measurement is what the steps of half a millisecond took, or one step. The other way is tried when it is due, or when the
-way that seemed faster takes longer than the other did. A trial that shows nothing new makes the next one come later, and at
-least so late that all of them take a small share of the time. What a plan has found out lately holds for new ones whose steps
-are as large, because many live for some milliseconds only.
+A measurement is what the steps of half a millisecond took, or one step; a team on trial is watched for longer. The other
+way is tried when it is due, or when the way that seemed faster takes longer than the other did. A trial that shows nothing
+new makes the next one come later, and at least so late that all of them take a small share of the time. What a plan has
+found out lately holds for new ones whose steps are as large, because many live for some milliseconds only.
 """
 from libc.math cimport log2
 from libc.string cimport memset
@@ -16,13 +16,14 @@ from nnfast._core.threads cimport nn_clock
 
 cdef double WORK_TO_TRY = 5e8       # multiply-adds in a step that one thread does in some ms: larger ones are a team's
 cdef double MEASUREMENT = 5e-4      # seconds at least
+cdef double TEAM_TRIAL = 8e-3       # seconds at least: who shares a core with others has it for some ms, then not
 cdef double PATIENCE = 0.005        # seconds to the first trial; then twice as long each time, until something is new
 cdef double MOST_PATIENCE = 0.25
 cdef double LONGEST = 1.0           # seconds without a trial
 cdef double SHARE = 0.01            # of the time, for trials
 cdef double GAIN = 0.97             # of the time that is worth a change
 cdef double LOSS = 1.1              # more than the other way took: it is tried at once
-cdef double HOPELESS = 3            # times as long: nothing more needs to be measured
+cdef double MOST_LOST = 2e-3        # seconds: a trial that has lost so much, and half of its time, is over
 cdef double NEW = 0.25              # weight of a new measurement beside the earlier ones
 
 cdef struct Verdict:
@@ -52,7 +53,7 @@ cdef inline void change(Pace *pace, bint trial) noexcept nogil:
     pace.alone = not pace.alone
     pace.trial = trial
     pace.fresh = True
-    pace.lost = pace.spent = pace.samples = 0
+    pace.lost = pace.tried = pace.spent = pace.samples = 0
 
 
 cdef void end_trial(Pace *pace, double now, bint won) noexcept nogil:
@@ -75,7 +76,8 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
         return
     if pace.trial:
         pace.lost += seconds - samples * other[0]
-        if 0 < HOPELESS * samples * other[0] < seconds - MEASUREMENT:
+        pace.tried += seconds
+        if pace.lost > MOST_LOST and 2 * pace.lost > pace.tried:
             mine[0] = seconds / samples
             end_trial(pace, now, False)
             return
@@ -84,14 +86,14 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
         return
     pace.spent += seconds
     pace.samples += samples
-    if pace.spent < MEASUREMENT:
+    if pace.spent < (TEAM_TRIAL if pace.trial and not pace.alone else MEASUREMENT):
         return
     taken = pace.spent / pace.samples
     pace.spent = pace.samples = 0
-    if pace.trial or mine[0] == 0 or taken < mine[0]:
+    if pace.trial or mine[0] == 0:
         mine[0] = taken
     else:       # this one may be disturbed
-        mine[0] += NEW * (min(taken, mine[0] * 2) - mine[0])
+        mine[0] += NEW * (min(taken, mine[0] * 4) - mine[0])
     if pace.next_trial - now > LONGEST:     # a clock that was set
         pace.next_trial = now + PATIENCE
     if pace.trial:
@@ -104,10 +106,11 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
 
 def try_every(double seconds):
     """Let trials be due so soon, for tests; 0: as usual."""
-    global PATIENCE, LONGEST, MEASUREMENT
+    global PATIENCE, LONGEST, MEASUREMENT, TEAM_TRIAL
     PATIENCE = seconds if seconds else 0.005
     LONGEST = seconds if seconds else 1.0
     MEASUREMENT = 0.0 if seconds else 5e-4
+    TEAM_TRIAL = 0.0 if seconds else 8e-3
 
 
 def simulate(steps, double work=1, bint first=True):
