@@ -104,7 +104,7 @@ def test_widths_around_the_tiles(width, rng):
     ((2, 2), {"dilation": 2}, 4), ((3, 3), {"stride": (1, 2), "padding": "same"}, 1),
 ], ids=str)
 def test_pixels_a_page_apart(kernel, where, groups, rng):
-    """They are copied to where they do not share one set of the L1 cache: 4096 bytes of 512 or 1024 channels."""
+    """High tiles copy them to where they do not share one set of the L1 cache: 4096 bytes of 512 or 1024 channels."""
     for c in (512, 1024):
         x, w = rng.normal(size=(1, 5, 17, c)), rng.normal(size=(*kernel, c // groups, 17 * groups))
         how = place_of(x, w, **where) | {"groups": groups}

@@ -31,7 +31,8 @@ cdef enum:
     LARGE_KERNEL = 1048576  # bytes
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
-    ONE_SET = 4096          # bytes from pixel to pixel of a tile that put them all into one set of L1
+    ONE_SET = 4096          # bytes from pixel to pixel of a tile that put them all into one set of L1,
+    WAYS = 8                # which holds so many
     FEW_TERMS = 64          # of a column of taps: not worth another visit to y
     MOST_UNITS = 64
     LINE = 64
@@ -118,7 +119,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
     if x.by_columns:
         x.copied = False
     x.pixel = x.C * x.repeat
-    if not x.depthwise and not x.by_columns and x.step_w * x.pixel * k.real_size % ONE_SET == 0 and x.K // x.groups > k.vl:
+    if (k.mr > WAYS and not x.depthwise and not x.by_columns and x.step_w * x.pixel * k.real_size % ONE_SET == 0
+            and x.K // x.groups > k.vl):
         x.copied = True
         x.pixel += LINE // k.real_size
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 and x.pixel == x.C or x.taps_w == 1)
