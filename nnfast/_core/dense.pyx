@@ -98,11 +98,11 @@ cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize
 # output, of which the columns are a part of the weights.
 
 cdef bint by_columns(const Node *node, int team) noexcept nogil:
-    """Whether each thread makes some columns of y. It then is the only one to read its weights, if there is no backward
-    pass, and the one to update them (network.pyx): they never leave its caches."""
+    """Whether each thread makes some columns of y, of about equal number. It then is the only one to read its weights in the
+    forward pass and the one to update them (network.pyx): where nothing is passed back they never leave its caches."""
     cdef const nn_kernels *k = node.k
     cdef Py_ssize_t most = (panels(k, node.kernel.columns) + team - 1) // team * k.nr
-    return not node.passes_back and 5 * node.kernel.columns >= 4 * team * most
+    return 5 * node.kernel.columns >= 4 * team * most
 
 
 cdef void team_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:

@@ -138,7 +138,7 @@ cdef int build_weights(Node *node, dict spec, Parameter *parameters) except -1:
 cdef void build_dense(Node *node) noexcept:
     cdef Py_ssize_t shared_bytes = SHARED_BYTES
     node.gradient = dense_gradient
-    if by_columns(node, node.team):
+    if not node.passes_back and by_columns(node, node.team):
         shared_bytes = FIRST_SHARED_BYTES
     if node.outer == 1 and node.kernel.size * <Py_ssize_t>node.k.real_size >= shared_bytes:
         node.forward.team, node.backward.before, node.backward.team = dense_team_forward, apply_backward, dense_team_backward
