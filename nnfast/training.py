@@ -112,8 +112,8 @@ class Training:
         regularizer : nf.L1, nf.L2 or nf.L1L2, optional
             For the kernels of all layers without a ``kernel_regularizer`` of their own.
         n_threads : int, optional
-            Threads that this model uses. By default the library decides: by the work in a step, and by whether other
-            programs, or other threads of Python that compute, want the cores, too.
+            Threads that this model uses. By default the library decides: by the work in a step, by whether other models
+            compute at the same time, and by trying now and then whether one thread is faster than all.
 
         Raises
         ------
