@@ -550,7 +550,7 @@ def test_a_team_that_parts_and_meets_again_has_the_same_bits(what):
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((12000, 64)).astype("f"), rng.integers(0, 10, 12000)
     results, regrouped = [], 0
-    pace.try_every(1e-4)
+    pace.hurry(1e-4)
     try:
         for n_threads in (1, None):
             model = nf.Sequential([nf.Dense(200, activation="relu"), nf.BatchNorm(), nf.Dropout(0.2),
@@ -563,7 +563,7 @@ def test_a_team_that_parts_and_meets_again_has_the_same_bits(what):
             results.append((history, bits(model)))
             regrouped = model._plan.regrouped
     finally:
-        pace.try_every(0)
+        pace.hurry(1)
     assert results[0] == results[1]
     assert regrouped > 5 or threads.resolve() == 1
 

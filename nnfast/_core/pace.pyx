@@ -26,6 +26,8 @@ cdef double LOSS = 1.1              # more than the other way took: it is tried 
 cdef double MOST_LOST = 2e-3        # seconds: a trial that has lost so much, and half of its time, is over
 cdef double NEW = 0.25              # weight of a new measurement beside the earlier ones
 
+cdef double haste = 1
+
 cdef struct Verdict:
     bint alone
     double patience, next_trial
@@ -46,7 +48,7 @@ cdef void begin(Pace *pace, double work) noexcept nogil:
     if pace.may_try and verdict.patience > 0:
         pace.alone, pace.patience, pace.next_trial = verdict.alone, verdict.patience, verdict.next_trial
     else:
-        pace.alone, pace.patience, pace.next_trial = False, PATIENCE, nn_clock() + PATIENCE
+        pace.alone, pace.patience, pace.next_trial = False, PATIENCE * haste, nn_clock() + PATIENCE * haste
 
 
 cdef inline void change(Pace *pace, bint trial) noexcept nogil:
@@ -57,8 +59,8 @@ cdef inline void change(Pace *pace, bint trial) noexcept nogil:
 
 
 cdef void end_trial(Pace *pace, double now, bint won) noexcept nogil:
-    pace.patience = PATIENCE if won else min(2 * pace.patience, MOST_PATIENCE)
-    pace.next_trial = now + min(max(pace.patience, pace.lost / SHARE), LONGEST)
+    pace.patience = PATIENCE * haste if won else min(2 * pace.patience, MOST_PATIENCE * haste)
+    pace.next_trial = now + min(max(pace.patience, pace.lost / SHARE), LONGEST * haste)
     pace.trial = False
     if not won:
         change(pace, False)
@@ -86,7 +88,7 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
         return
     pace.spent += seconds
     pace.samples += samples
-    if pace.spent < (TEAM_TRIAL if pace.trial and not pace.alone else MEASUREMENT):
+    if pace.spent < (TEAM_TRIAL if pace.trial and not pace.alone else MEASUREMENT) * haste:
         return
     taken = pace.spent / pace.samples
     pace.spent = pace.samples = 0
@@ -94,8 +96,8 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
         mine[0] = taken
     else:       # this one may be disturbed
         mine[0] += NEW * (min(taken, mine[0] * 4) - mine[0])
-    if pace.next_trial - now > LONGEST:     # a clock that was set
-        pace.next_trial = now + PATIENCE
+    if pace.next_trial - now > LONGEST * haste:     # a clock that was set
+        pace.next_trial = now + PATIENCE * haste
     if pace.trial:
         if mine[0] < GAIN * other[0]:
             pace.lost = 2 * samples * (other[0] - mine[0])      # what it takes to see that nothing has changed
@@ -104,13 +106,10 @@ cdef void measured(Pace *pace, double now, double seconds, Py_ssize_t samples) n
         change(pace, True)
 
 
-def try_every(double seconds):
-    """Let trials be due so soon, for tests; 0: as usual."""
-    global PATIENCE, LONGEST, MEASUREMENT, TEAM_TRIAL
-    PATIENCE = seconds if seconds else 0.005
-    LONGEST = seconds if seconds else 1.0
-    MEASUREMENT = 0.0 if seconds else 5e-4
-    TEAM_TRIAL = 0.0 if seconds else 8e-3
+def hurry(double factor=1):
+    """Multiply all times by a factor, for tests."""
+    global haste
+    haste = factor
 
 
 def simulate(steps, double work=1, bint first=True):
