@@ -2,10 +2,22 @@
  *
  * A vector holds channels of one pixel. Two vectors of four pixels are summed together: enough independent sums to keep
  * the multipliers busy, and a load of w serves four pixels. Where kernel rows of three taps lie whole inside the image, a
- * load of x serves all the pixels that the vector is a tap of, too.
+ * load of x serves all the pixels that the vector is a tap of, too, and where all of a 3 x 3 kernel does, those of two
+ * lines: then x comes from L2 twice instead of three times, and half of its loads may cross a line of L1 (NumPy's arrays
+ * begin 16 bytes behind one) without being what is waited for.
  */
 
 #define PIXELS 4
+/* What 32 registers hold at once, or 16: vectors of two lines; taps of a gradient, and rows of three. */
+#if defined(NN_ISA_AVX512) || defined(NN_ISA_NEON)
+#define VECTORS_OF_PAIR 2
+#define TAPS 9
+#define TRIPLES 3
+#else
+#define VECTORS_OF_PAIR 1
+#define TAPS 6
+#define TRIPLES 1
+#endif
 
 /* Pixels from one to the next of y, if the taps are rows of three neighbours and that is 1 or 2; else 0. */
 static int NAME(stride_of_triples)(const nn_depthwise *op)
@@ -16,6 +28,14 @@ static int NAME(stride_of_triples)(const nn_depthwise *op)
         if (t % 3 != 0 && (op->x_offset[t] - op->x_offset[t - 1] != spacing || op->row[t] != op->row[t - 1] + 1)) return 0;
     }
     return op->x_step == spacing ? 1 : op->x_step == 2 * spacing ? 2 : 0;
+}
+
+nn_inline void NAME(depthwise_store)(int accumulate, int relu, int whole, ptrdiff_t n, vec sum, real *y)
+{
+    if (accumulate) sum = v_add(sum, whole ? v_load(y) : v_load_n(y, n));
+    if (relu) sum = v_max(v_zero(), sum);       /* nan comes through */
+    if (whole) v_store(y, sum);
+    else v_store_n(y, sum, n);
 }
 
 /* pixels, vectors and stride, see stride_of_triples, are constants wherever this is inlined; n: channels in the last
@@ -47,7 +67,8 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
         for (int j = 0; j < (pixels - 1) * stride + 3; j++) {
             NN_UNROLL
             for (int v = 0; v < vectors; v++) {
-                const vec a = v + 1 < vectors || n == VL ? v_load(at + v * VL) : v_load_n(at + v * VL, n);
+                vec a = v + 1 < vectors || n == VL ? v_load(at + v * VL) : v_load_n(at + v * VL, n);
+                NN_IN_REGISTER(a);
                 NN_UNROLL
                 for (int i = 0; i < pixels; i++) {
                     const int s = j - i * stride;
@@ -73,79 +94,153 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
             at += step;
         }
     }
-    if (accumulate) {
-        NN_UNROLL
-        for (int i = 0; i < pixels; i++) {
-            NN_UNROLL
-            for (int v = 0; v < vectors; v++) {
-                const real *from = y + i * y_step + v * VL;
-                sum[i][v] = v_add(sum[i][v], v + 1 < vectors || n == VL ? v_load(from) : v_load_n(from, n));
-            }
-        }
-    }
-    if (relu) {
-        NN_UNROLL
-        for (int i = 0; i < pixels; i++) {
-            NN_UNROLL
-            for (int v = 0; v < vectors; v++) sum[i][v] = v_max(v_zero(), sum[i][v]);     /* nan comes through */
-        }
-    }
     NN_UNROLL
     for (int i = 0; i < pixels; i++) {
         NN_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            real *to = y + i * y_step + v * VL;
-            if (v + 1 < vectors || n == VL) v_store(to, sum[i][v]);
-            else v_store_n(to, sum[i][v], n);
+        for (int v = 0; v < vectors; v++)
+            NAME(depthwise_store)(accumulate, relu, v + 1 < vectors || n == VL, n, sum[i][v], y + i * y_step + v * VL);
+    }
+}
+
+/* Whether lines of pixels share rows of x with their neighbours: all taps of 3 x 3, and stride 1. With stride 2 two lines
+ * share one row of five: that gained nothing, and lost where pixels fall into few sets of L1. */
+static int NAME(lines_share)(const nn_depthwise *op)
+{
+    return op->taps == 9 && op->rows == 9 && NAME(stride_of_triples)(op) == 1
+           && op->x_offset[3] - op->x_offset[0] == op->x_line && op->x_offset[6] - op->x_offset[3] == op->x_line;
+}
+
+/* The same of two lines, see lines_share. */
+nn_inline void NAME(depthwise_pair)(const int pixels, const int vectors, const int ldw, const nn_depthwise *op,
+                                    ptrdiff_t n, const real *x, const real *w, const real *bias, real *y)
+{
+    vec sum[2][PIXELS][2];
+    const ptrdiff_t step = op->x_step, line_step = op->x_line, y_step = op->y_step, y_line = op->y_line;
+    const int accumulate = op->accumulate, relu = op->relu;
+    NN_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        const vec start = bias ? v_load(bias + v * VL) : v_zero();
+        NN_UNROLL
+        for (int i = 0; i < pixels; i++) sum[0][i][v] = sum[1][i][v] = start;
+    }
+    x += op->x_offset[0];
+    NN_UNROLL
+    for (int q = 0; q < 4; q++) {       /* rows of x: kernel row q of the first line, q - 1 of the second */
+        vec tap[2][3][2];
+        NN_UNROLL
+        for (int line = 0; line < 2; line++) {
+            const int r = q - line;
+            NN_UNROLL
+            for (int s = 0; s < 3; s++)
+                NN_UNROLL
+                for (int v = 0; v < vectors; v++)
+                    if (r >= 0 && r < 3) tap[line][s][v] = v_load(w + (3 * r + s) * ldw + v * VL);
         }
+        NN_UNROLL
+        for (int j = 0; j < pixels + 2; j++) {
+            NN_UNROLL
+            for (int v = 0; v < vectors; v++) {
+                const real *p = x + j * step + v * VL;
+                vec a = v + 1 < vectors || n == VL ? v_load(p) : v_load_n(p, n);
+                NN_IN_REGISTER(a);
+                NN_UNROLL
+                for (int line = 0; line < 2; line++) {
+                    const int r = q - line;
+                    NN_UNROLL
+                    for (int i = 0; i < pixels; i++) {
+                        const int s = j - i;
+                        if (r >= 0 && r < 3 && s >= 0 && s < 3) sum[line][i][v] = v_fma(a, tap[line][s][v], sum[line][i][v]);
+                    }
+                }
+            }
+        }
+        x += line_step;
+    }
+    NN_UNROLL
+    for (int line = 0; line < 2; line++) {
+        NN_UNROLL
+        for (int i = 0; i < pixels; i++) {
+            NN_UNROLL
+            for (int v = 0; v < vectors; v++)
+                NAME(depthwise_store)(accumulate, relu, v + 1 < vectors || n == VL, n, sum[line][i][v],
+                                      y + line * y_line + i * y_step + v * VL);
+        }
+    }
+}
+
+nn_inline void NAME(depthwise_vectors)(const int lines, const int pixels, const int vectors, const int stride,
+                                       const int ldw, const nn_depthwise *op, ptrdiff_t n, const real *x, const real *w,
+                                       const real *bias, real *y)
+{
+    if (lines == 1) NAME(depthwise_block)(pixels, vectors, stride, ldw, op, n, x, w, bias, y);
+    else if (vectors <= VECTORS_OF_PAIR) NAME(depthwise_pair)(pixels, vectors, ldw, op, n, x, w, bias, y);
+    else {
+        NAME(depthwise_pair)(pixels, 1, ldw, op, VL, x, w, bias, y);
+        NAME(depthwise_pair)(pixels, 1, ldw, op, n, x + VL, w + VL, bias ? bias + VL : NULL, y + VL);
     }
 }
 
 /* All channels of a few pixels, panel by panel: their lines of x are next to each other. */
-nn_inline void NAME(depthwise_pixels)(const int pixels, const int stride, const nn_depthwise *op, ptrdiff_t channels,
-                                      const real *x, const real *w, const real *bias, real *y)
+nn_inline void NAME(depthwise_pixels)(const int lines, const int pixels, const int stride, const nn_depthwise *op,
+                                      ptrdiff_t channels, const real *x, const real *w, const real *bias, real *y)
 {
     ptrdiff_t c = 0;
     for (; c + NR <= channels; c += NR)
-        NAME(depthwise_block)(pixels, 2, stride, NR, op, VL, x + c, w + c * op->rows, bias ? bias + c : NULL, y + c);
+        NAME(depthwise_vectors)(lines, pixels, 2, stride, NR, op, VL, x + c, w + c * op->rows, bias ? bias + c : NULL,
+                                y + c);
     if (channels - c > VL)
-        NAME(depthwise_block)(pixels, 2, stride, NR, op, channels - c - VL, x + c, w + c * op->rows,
-                              bias ? bias + c : NULL, y + c);
+        NAME(depthwise_vectors)(lines, pixels, 2, stride, NR, op, channels - c - VL, x + c, w + c * op->rows,
+                                bias ? bias + c : NULL, y + c);
     else if (channels > c)
-        NAME(depthwise_block)(pixels, 1, stride, VL, op, channels - c, x + c, w + c * op->rows, bias ? bias + c : NULL,
-                              y + c);
+        NAME(depthwise_vectors)(lines, pixels, 1, stride, VL, op, channels - c, x + c, w + c * op->rows,
+                                bias ? bias + c : NULL, y + c);
 }
 
-nn_inline void NAME(depthwise_row)(const int stride, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels,
-                                   const real *x, const real *w, const real *bias, real *y)
+nn_inline void NAME(depthwise_lines)(const int lines, const int stride, const nn_depthwise *op, ptrdiff_t pixels,
+                                     ptrdiff_t channels, const real *x, const real *w, const real *bias, real *y)
 {
     ptrdiff_t i = 0;
     for (; i + PIXELS <= pixels; i += PIXELS)
-        NAME(depthwise_pixels)(PIXELS, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
+        NAME(depthwise_pixels)(lines, PIXELS, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
     for (; i < pixels; i++)
-        NAME(depthwise_pixels)(1, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
+        NAME(depthwise_pixels)(lines, 1, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
 }
 
-static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
-                            const void *bias, void *y)
+static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x_, const void *w,
+                            const void *bias, void *y_)
 {
+    const real *x = x_;
+    real *y = y_;
+    nn_depthwise turned;
+    if (pixels < PIXELS && op->lines > pixels) {    /* one line of many pixels, rather than many of one */
+        turned = *op;
+        turned.x_step = op->x_line, turned.x_line = op->x_step;
+        turned.y_step = op->y_line, turned.y_line = op->y_step;
+        turned.lines = pixels, pixels = op->lines;
+        op = &turned;
+    }
     const int stride = NAME(stride_of_triples)(op);
-    if (stride == 1) NAME(depthwise_row)(1, op, pixels, channels, x, w, bias, y);
-    else if (stride == 2) NAME(depthwise_row)(2, op, pixels, channels, x, w, bias, y);
-    else NAME(depthwise_row)(0, op, pixels, channels, x, w, bias, y);
+    ptrdiff_t lines = op->lines;
+    for (; lines >= 2 && NAME(lines_share)(op); lines -= 2) {
+        NAME(depthwise_lines)(2, 1, op, pixels, channels, x, w, bias, y);
+        x += 2 * op->x_line;
+        y += 2 * op->y_line;
+    }
+    for (; lines > 0; lines--) {
+        if (stride == 1) NAME(depthwise_lines)(1, 1, op, pixels, channels, x, w, bias, y);
+        else if (stride == 2) NAME(depthwise_lines)(1, 2, op, pixels, channels, x, w, bias, y);
+        else NAME(depthwise_lines)(1, 0, op, pixels, channels, x, w, bias, y);
+        x += op->x_line;
+        y += op->y_line;
+    }
 }
 
 /* The gradient of a few taps, whose sums over all the pixels are in registers: of two vectors of channels, which share
  * lines of x and dy, and of nine or six taps, as registers allow, so that dy is read once or twice for a kernel of 3 x 3.
  * n: channels in the last vector. */
-#if defined(NN_ISA_AVX512) || defined(NN_ISA_NEON)
-#define TAPS 9
-#else
-#define TAPS 6
-#endif
-
 nn_inline void NAME(depthwise_taps)(const int taps, const int vectors, const nn_depthwise *op, ptrdiff_t first,
-                                    ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy, real *dw)
+                                    ptrdiff_t lines, ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy,
+                                    real *dw)
 {
     vec sum[TAPS][2];
     const real *at[TAPS];
@@ -157,16 +252,18 @@ nn_inline void NAME(depthwise_taps)(const int taps, const int vectors, const nn_
         NN_UNROLL
         for (int v = 0; v < vectors; v++) sum[t][v] = v_load(to[t] + v * VL);
     }
-    for (ptrdiff_t i = 0; i < pixels; i++) {
-        NN_UNROLL
-        for (int v = 0; v < vectors; v++) {
-            const int whole = v + 1 < vectors || n == VL;
-            const real *from = dy + i * op->y_step + v * VL;
-            const vec g = whole ? v_load(from) : v_load_n(from, n);
+    for (ptrdiff_t line = 0; line < lines; line++) {
+        for (ptrdiff_t i = 0; i < pixels; i++) {
             NN_UNROLL
-            for (int t = 0; t < taps; t++) {
-                const real *p = at[t] + i * op->x_step + v * VL;
-                sum[t][v] = v_fma(whole ? v_load(p) : v_load_n(p, n), g, sum[t][v]);
+            for (int v = 0; v < vectors; v++) {
+                const int whole = v + 1 < vectors || n == VL;
+                const real *from = dy + line * op->y_line + i * op->y_step + v * VL;
+                const vec g = whole ? v_load(from) : v_load_n(from, n);
+                NN_UNROLL
+                for (int t = 0; t < taps; t++) {
+                    const real *p = at[t] + line * op->x_line + i * op->x_step + v * VL;
+                    sum[t][v] = v_fma(whole ? v_load(p) : v_load_n(p, n), g, sum[t][v]);
+                }
             }
         }
     }
@@ -176,25 +273,129 @@ nn_inline void NAME(depthwise_taps)(const int taps, const int vectors, const nn_
         for (int v = 0; v < vectors; v++) v_store(to[t] + v * VL, sum[t][v]);
 }
 
-nn_inline void NAME(depthwise_panel)(const int vectors, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t n, const real *x,
-                                     const real *dy, real *dw)
+/* From one column of x to the next: what was dy of its tap s is that of tap s + 1. */
+nn_inline void NAME(depthwise_next)(const int vectors, vec g[3][2])
 {
-    ptrdiff_t t = 0;
-    for (; t + TAPS <= op->taps; t += TAPS) NAME(depthwise_taps)(TAPS, vectors, op, t, pixels, n, x, dy, dw);
-    for (; t + 3 <= op->taps; t += 3) NAME(depthwise_taps)(3, vectors, op, t, pixels, n, x, dy, dw);
-    for (; t < op->taps; t++) NAME(depthwise_taps)(1, vectors, op, t, pixels, n, x, dy, dw);
+    NN_UNROLL
+    for (int v = 0; v < vectors; v++) g[2][v] = g[1][v], g[1][v] = g[0][v];
 }
 
-static void NAME(depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x_,
-                                     const void *dy_, void *dw_)
+nn_inline void NAME(depthwise_load)(const int vectors, ptrdiff_t n, const real *from, vec to[2])
 {
-    const real *x = x_, *dy = dy_;
-    real *dw = dw_;
+    NN_UNROLL
+    for (int v = 0; v < vectors; v++) to[v] = v + 1 < vectors || n == VL ? v_load(from + v * VL) : v_load_n(from + v * VL, n);
+}
+
+/* What a column of x adds to taps s_lo..s_hi, every `apart`-th, of each kernel row: one load for all of them. g[s]: dy of the
+ * pixel that it is tap s of. */
+nn_inline void NAME(depthwise_column)(const int rows, const int vectors, const int s_lo, const int s_hi, const int apart,
+                                      ptrdiff_t n, const real *const at[3], ptrdiff_t column, vec g[3][2],
+                                      vec sum[9][2])
+{
+    NN_UNROLL
+    for (int r = 0; r < rows; r++) {
+        vec a[2];
+        NAME(depthwise_load)(vectors, n, at[r] + column, a);
+        NN_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            NN_IN_REGISTER(a[v]);
+            NN_UNROLL
+            for (int s = s_lo; s < s_hi; s += apart) sum[3 * r + s][v] = v_fma(a[v], g[s][v], sum[3 * r + s][v]);
+        }
+    }
+}
+
+/* The gradient of a few kernel rows of three neighbours, by columns of x: dy stays in registers for the three columns that
+ * it meets. At least two pixels. */
+nn_inline void NAME(depthwise_triples)(const int rows, const int vectors, const int stride, const nn_depthwise *op,
+                                       ptrdiff_t first, ptrdiff_t lines, ptrdiff_t pixels, ptrdiff_t n, const real *x,
+                                       const real *dy, real *dw)
+{
+    vec sum[9][2], g[3][2];
+    const ptrdiff_t spacing = op->x_step / stride, y_step = op->y_step;
+    const real *at[3];
+    real *to[9];
+    NN_UNROLL
+    for (int r = 0; r < rows; r++) at[r] = x + op->x_offset[first + 3 * r];
+    NN_UNROLL
+    for (int t = 0; t < 3 * rows; t++) {
+        to[t] = dw + op->row[first + t] * vectors * VL;
+        NAME(depthwise_load)(vectors, VL, to[t], sum[t]);
+    }
+    for (ptrdiff_t line = 0; line < lines; line++) {
+        NAME(depthwise_load)(vectors, n, dy, g[0]);
+        NAME(depthwise_column)(rows, vectors, 0, 1, 1, n, at, 0, g, sum);
+        NAME(depthwise_next)(vectors, g);
+        if (stride == 1) {
+            NAME(depthwise_load)(vectors, n, dy + y_step, g[0]);
+            NAME(depthwise_column)(rows, vectors, 0, 2, 1, n, at, spacing, g, sum);
+            for (ptrdiff_t i = 2; i < pixels; i++) {
+                NAME(depthwise_next)(vectors, g);
+                NAME(depthwise_load)(vectors, n, dy + i * y_step, g[0]);
+                NAME(depthwise_column)(rows, vectors, 0, 3, 1, n, at, i * spacing, g, sum);
+            }
+            NAME(depthwise_next)(vectors, g);
+            NAME(depthwise_column)(rows, vectors, 1, 3, 1, n, at, pixels * spacing, g, sum);
+            NAME(depthwise_next)(vectors, g);
+            NAME(depthwise_column)(rows, vectors, 2, 3, 1, n, at, (pixels + 1) * spacing, g, sum);
+        } else {
+            for (ptrdiff_t i = 1; i < pixels; i++) {
+                NAME(depthwise_column)(rows, vectors, 1, 2, 1, n, at, (2 * i - 1) * spacing, g, sum);
+                NAME(depthwise_next)(vectors, g);
+                NAME(depthwise_load)(vectors, n, dy + i * y_step, g[0]);
+                NAME(depthwise_column)(rows, vectors, 0, 3, 2, n, at, 2 * i * spacing, g, sum);
+                NAME(depthwise_next)(vectors, g);
+            }
+            NAME(depthwise_column)(rows, vectors, 1, 2, 1, n, at, (2 * pixels - 1) * spacing, g, sum);
+            NAME(depthwise_next)(vectors, g);
+            NAME(depthwise_column)(rows, vectors, 2, 3, 1, n, at, 2 * pixels * spacing, g, sum);
+        }
+        NN_UNROLL
+        for (int r = 0; r < rows; r++) at[r] += op->x_line;
+        dy += op->y_line;
+    }
+    NN_UNROLL
+    for (int t = 0; t < 3 * rows; t++)
+        NN_UNROLL
+        for (int v = 0; v < vectors; v++) v_store(to[t] + v * VL, sum[t][v]);
+}
+
+nn_inline void NAME(depthwise_panel)(const int vectors, const int stride, const nn_depthwise *op, ptrdiff_t pixels,
+                                     ptrdiff_t n, const real *x, const real *dy, real *dw)
+{
+    /* Kernels that take several passes over x take them while a line is in L1. */
+    const ptrdiff_t lines = op->taps <= TAPS ? op->lines : 1;
+    for (ptrdiff_t line = 0; line < op->lines; line += lines, x += op->x_line, dy += op->y_line) {
+        ptrdiff_t t = 0;
+        if (stride > 0 && pixels > 1) {
+            for (; t + 3 * TRIPLES <= op->taps; t += 3 * TRIPLES)
+                NAME(depthwise_triples)(TRIPLES, vectors, stride, op, t, lines, pixels, n, x, dy, dw);
+            for (; t < op->taps; t += 3)
+                NAME(depthwise_triples)(1, vectors, stride, op, t, lines, pixels, n, x, dy, dw);
+        }
+        for (; t + TAPS <= op->taps; t += TAPS) NAME(depthwise_taps)(TAPS, vectors, op, t, lines, pixels, n, x, dy, dw);
+        for (; t + 3 <= op->taps; t += 3) NAME(depthwise_taps)(3, vectors, op, t, lines, pixels, n, x, dy, dw);
+        for (; t < op->taps; t++) NAME(depthwise_taps)(1, vectors, op, t, lines, pixels, n, x, dy, dw);
+    }
+}
+
+nn_inline void NAME(depthwise_panels)(const int stride, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels,
+                                      const real *x, const real *dy, real *dw)
+{
     ptrdiff_t c = 0;
     for (; c + NR <= channels; c += NR)
-        NAME(depthwise_panel)(2, op, pixels, VL, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(2, stride, op, pixels, VL, x + c, dy + c, dw + c * op->rows);
     if (channels - c > VL)
-        NAME(depthwise_panel)(2, op, pixels, channels - c - VL, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(2, stride, op, pixels, channels - c - VL, x + c, dy + c, dw + c * op->rows);
     else if (channels > c)
-        NAME(depthwise_panel)(1, op, pixels, channels - c, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(1, stride, op, pixels, channels - c, x + c, dy + c, dw + c * op->rows);
+}
+
+static void NAME(depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
+                                     const void *dy, void *dw)
+{
+    const int stride = NAME(stride_of_triples)(op);
+    if (stride == 1) NAME(depthwise_panels)(1, op, pixels, channels, x, dy, dw);
+    else if (stride == 2) NAME(depthwise_panels)(2, op, pixels, channels, x, dy, dw);
+    else NAME(depthwise_panels)(0, op, pixels, channels, x, dy, dw);
 }

@@ -64,6 +64,8 @@ typedef struct nn_depthwise {
     const ptrdiff_t *row;       /* the row of each in w */
     const ptrdiff_t *x_offset;  /* and where it is in x */
     ptrdiff_t x_step, y_step;   /* from pixel to pixel */
+    ptrdiff_t lines;            /* of pixels */
+    ptrdiff_t x_line, y_line;   /* from line to line */
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
 } nn_depthwise;
@@ -167,11 +169,11 @@ typedef struct nn_kernels {
     /* y = scale * sum of the window, y may be x; backward: every tap of dx gets scale * dy. */
     void (*sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y);
     void (*sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx);
-    /* y[i, c] (+)= sum_t x[x_offset[t] + i * x_step + c] w[row[t], c] + bias[c]. w: packed in panels of nr channels (the
-     * last of vl or nr), each [rows][width]. bias: padded to vl, or NULL. */
+    /* y[l, i, c] (+)= sum_t x[x_offset[t] + l * x_line + i * x_step + c] w[row[t], c] + bias[c] for pixels i of lines l.
+     * w: packed in panels of nr channels (the last of vl or nr), each [rows][width]. bias: padded to vl, or NULL. */
     void (*depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
                       const void *bias, void *y);
-    /* dw[row[t], c] += sum_i x[x_offset[t] + i * x_step + c] dy[i * y_step + c]. dw: as w. */
+    /* dw[row[t], c] += sum_{l, i} x[x_offset[t] + l * x_line + i * x_step + c] dy[l * y_line + i * y_step + c]. dw: as w. */
     void (*depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                const void *dy, void *dw);
     /* y[i * y_step + j] = bias[i] + sum_t sum_c x[x_offset[t] + c * x_step + j] w[(t * channels + c) * w_step + i] for n

@@ -32,6 +32,14 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Keeps a vector in a register. gcc prefers to read memory anew for each of a few products, and a read that crosses a line
+ * of L1 takes as long as two. */
+#if defined(__GNUC__) && !defined(__clang__) && !defined(NN_INTRINSICS) && (defined(NN_ISA_AVX2) || defined(NN_ISA_AVX512))
+#define NN_IN_REGISTER(a) __asm__("" : "+v"(a))
+#else
+#define NN_IN_REGISTER(a) ((void)(a))
+#endif
+
 /* A test may substitute an emulation, to run code for instructions that its CPU lacks. */
 #ifndef NN_INTRINSICS
 #if defined(NN_ISA_NEON)

@@ -91,6 +91,18 @@ cdef inline Py_ssize_t last_column(const Correlation *x, Py_ssize_t s) noexcept 
     return min(x.OW, last_output(x.W, -x.first_w, s * x.spacing_w, x.step_w))
 
 
+cdef inline Py_ssize_t pitch(const Correlation *x) noexcept nogil:
+    """Numbers from row to row of what the tiles read: of x, or its copy."""
+    if x.copied:
+        return span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * x.pixel
+    return x.W * x.C
+
+
+cdef inline Py_ssize_t x_line(const Correlation *x) noexcept nogil:
+    """Numbers in x from one row of outputs to the next."""
+    return x.step_h * pitch(x)
+
+
 cdef void prepare(Correlation *x) noexcept nogil:
     """Derive how to loop from the shape."""
     cdef const nn_kernels *k = x.k
@@ -195,9 +207,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         return
     taps = x.taps_w if not x.merged else 1
     band = scratch + table_bytes(x)
-    row_pitch = x.W * x.C
-    if x.copied:
-        row_pitch = span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * x.pixel
+    row_pitch = pitch(x)
     if x.by_columns:
         for t in range(x.taps_h * x.taps_w):
             offset[t] = t % x.taps_h * x.spacing_h * row_pitch + t // x.taps_h * x.spacing_w * x.pixel
@@ -240,8 +250,11 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                 copy += rows * row_pitch * size
             i += run
         if x.depthwise:
-            for i in range(n):
-                depthwise_row(x, &units[i], offset)
+            i = 0
+            while i < n:
+                run = lines_of(x, n - i, &units[i])
+                depthwise_rows(x, run, &units[i], offset)
+                i += run
         elif x.by_columns:
             band_by_columns(x, n, units, offset)
         else:
@@ -384,8 +397,22 @@ cdef void band_by_columns(const Correlation *x, Py_ssize_t n, const Unit *rows, 
                                   rows[i].to + (lo * x.y_pixel + g * Kg + j * k.nr) * size)
 
 
-cdef void depthwise_row(const Correlation *x, const Unit *unit, ptrdiff_t *offset) noexcept nogil:
-    """Behind `offset` there is room for two lists of taps."""
+cdef Py_ssize_t lines_of(const Correlation *x, Py_ssize_t n, const Unit *units) noexcept nogil:
+    """Units from the first on that are rows of equal length and distance with the same taps inside."""
+    cdef Py_ssize_t size = x.k.real_size, count = 1
+    cdef const Unit *last
+    cdef const Unit *next
+    while count < n:
+        last, next = &units[count - 1], &units[count]
+        if (next.at - last.at != x_line(x) * size or next.to - last.to != x.y_row * size or next.lo != last.lo
+                or next.hi != last.hi or next.column != last.column or next.pixels != last.pixels):
+            break
+        count += 1
+    return count
+
+
+cdef void depthwise_rows(const Correlation *x, Py_ssize_t lines, const Unit *unit, ptrdiff_t *offset) noexcept nogil:
+    """The lines from `unit` on, see lines_of. Behind `offset` there is room for two lists of taps."""
     cdef Py_ssize_t size = x.k.real_size, taps = x.taps_h * x.taps_w, j = 0, end, s_lo = 0, s_hi = x.taps_w, r, s
     cdef ptrdiff_t *row = offset + taps
     cdef ptrdiff_t *x_offset = row + taps
@@ -395,6 +422,9 @@ cdef void depthwise_row(const Correlation *x, const Unit *unit, ptrdiff_t *offse
     op.x_offset = x_offset
     op.x_step = x.step_w * x.K
     op.y_step = x.y_pixel
+    op.lines = lines
+    op.x_line = x_line(x)
+    op.y_line = x.y_row
     op.accumulate = x.accumulate
     op.relu = x.relu
     while j < unit.pixels:

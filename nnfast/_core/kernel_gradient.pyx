@@ -11,7 +11,7 @@ A tile of many channels belongs to one tap: only pixels where that tap lies insi
 columns a tile has all taps: dz is copied once for them, and each reads x in place. With few channels a tile takes in whole
 kernel rows, of which the taps lie side by side in an image that is copied once with its padding; there x and dz change
 places if dz has few columns, and where it has less than half a vector of them planar.pyx may take over. A depthwise kernel's
-gradient copies x for a multiplier, and where its pixels would share few sets of L1.
+gradient copies x only for a multiplier.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
@@ -31,7 +31,8 @@ cdef enum:
     SHORT_PIXEL = 128       # bytes of dz: a band stays in L1 as it is
     ROWS = 128              # most rows of other tiles
     PANELS = 8              # most panels
-    DEPTHWISE_PANELS = 4
+    DEPTHWISE_PANELS = 16   # most of a depthwise kernel's
+    COPIED_PANELS = 4       # the same where x is copied
     FEW_CHANNELS = 64
     FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place
     IN_PLACE = 12288        # numbers of x that a tap reads at once
@@ -40,7 +41,8 @@ cdef enum:
     LONG_RUN = 192          # numbers in a kernel row
     LONG_ROW = 256          # pixels: longer rows are cut
     SET_BYTES = 1024        # pixels that are a multiple of this fall into few sets of L1
-    RING_BYTES = 65536      # most for the rows of x under a depthwise kernel
+    DEPTHWISE_BYTES = 131072    # of x and dz, in L2
+    LINE = 64
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
@@ -109,10 +111,29 @@ cdef Py_ssize_t image_size(const Convolution *c) noexcept nogil:
             * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * c.C + 16)
 
 
-cdef inline Py_ssize_t ring_size(const Convolution *c) noexcept nogil:
-    """Numbers of the rows of x under a depthwise kernel, which are copied; 0: they are read in place."""
-    cdef Py_ssize_t n = ((c.window.R - 1) * c.window.dilation_h + 1) * c.window.W * DEPTHWISE_PANELS * c.k.nr
-    return n if c.K == c.C and c.C * c.k.real_size % SET_BYTES == 0 and n * c.k.real_size <= RING_BYTES else 0
+cdef inline bint depthwise_copied(const Convolution *c) noexcept nogil:
+    """Whether a depthwise kernel's gradient copies x: for a multiplier, and where rows of pixels fall into so few sets of L1
+    that they would not stay there until the next line needs them, too; strides leave little to need."""
+    return c.K != c.C or (c.window.stride_h == c.window.stride_w == 1 and c.C * c.k.real_size % SET_BYTES == 0)
+
+
+cdef inline Py_ssize_t depthwise_panels(const Convolution *c) noexcept nogil:
+    """Most of a tile."""
+    return COPIED_PANELS if depthwise_copied(c) else DEPTHWISE_PANELS
+
+
+cdef inline Py_ssize_t depthwise_band(const Convolution *c) noexcept nogil:
+    """Rows of dz whose pixels and those of x under them stay in L2, however tiles are cut: sums end where they end."""
+    cdef Py_ssize_t columns = min(c.K, depthwise_panels(c) * c.k.nr), pixels = c.window.stride_h * c.window.W + c.window.OW
+    return max(1, min(c.window.OH, DEPTHWISE_BYTES // (pixels * columns * c.k.real_size)))
+
+
+cdef inline Py_ssize_t depthwise_image(const Convolution *c) noexcept nogil:
+    """Numbers of the copy under a band, and of a run of its pixels."""
+    cdef const Window *w = &c.window
+    cdef Py_ssize_t columns = min(w.OW, LONG_ROW)
+    return (((depthwise_band(c) - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
+            * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * padded(COPIED_PANELS * c.k.nr))
 
 
 cdef inline Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
@@ -135,7 +156,9 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         while shape.rows % (2 * c.k.vl) == 0 and tile_count(c, &shape) < c.team:
             shape.rows //= 2
     elif c.depthwise:
-        shape.rows, shape.panels = c.rows, DEPTHWISE_PANELS
+        shape.rows, shape.panels = c.rows, depthwise_panels(c)
+        while shape.panels > 1 and tile_count(c, &shape) < c.team:
+            shape.panels //= 2
     elif whole_rows(c):
         pieces = max(1, ROWS // (c.window.S * c.C))
         pieces = (c.window.R + pieces - 1) // pieces
@@ -177,14 +200,11 @@ cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns)
 
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     """Bytes of a thread."""
-    cdef const Window *w = &c.window
-    cdef Py_ssize_t size = c.k.real_size, columns = min(w.OW, LONG_ROW), image
+    cdef Py_ssize_t size = c.k.real_size
     if c.winograd:
         return winograd.gradient_scratch(c)
     if c.depthwise:
-        image = ((w.R - 1) * w.dilation_h + 1) * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1)
-        image = image * DEPTHWISE_PANELS * c.k.nr if c.K != c.C else ring_size(c)
-        return 2 * c.rows * sizeof(ptrdiff_t) + image * size
+        return 2 * c.rows * sizeof(ptrdiff_t) + LINE + (depthwise_image(c) * size if depthwise_copied(c) else 0)
     if by_planes(c):
         return planar.gradient_scratch(c)
     if whole_rows(c):
@@ -426,56 +446,51 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
 
 cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                              Py_ssize_t batch, Py_ssize_t first, Py_ssize_t columns, char *to, char *scratch) noexcept nogil:
-    """Some panels' channels, all taps: of x in place, or of a row's copy with each channel repeated for a multiplier, or of
-    copied rows, of which every one stays until the kernel has gone over it."""
+    """Some panels' channels, all taps, by rectangles of pixels for which the same ones lie inside: of x in place or copied,
+    with each channel repeated for a multiplier."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, rows = (w.R - 1) * w.dilation_h + 1, b, i, j, end, r, s, r_lo, r_hi, s_lo, s_hi
-    cdef Py_ssize_t pixel = c.C, pitch = w.W * c.C, top, q, copied
-    cdef bint ring = ring_size(c) > 0
+    cdef Py_ssize_t size = k.real_size, band = depthwise_band(c), b, i, j, i_end, j_end, r, s, r_lo, r_hi, s_lo, s_hi
+    cdef Py_ssize_t pixel = c.C, pitch = w.W * c.C, top, left, rows, across
     cdef ptrdiff_t *row = <ptrdiff_t *>scratch
     cdef ptrdiff_t *offset = row + c.rows
-    cdef char *image = <char *>(offset + c.rows)
+    cdef char *image = <char *>round_up(<Py_ssize_t>(offset + c.rows), LINE)
     cdef const char *at
+    cdef bint copied = depthwise_copied(c)
     cdef nn_depthwise op
     op.rows = c.rows
     op.row = row
     op.x_offset = offset
     op.y_step = c.K
-    if ring:
-        pixel = columns
-        pitch = w.W * columns
+    op.y_line = w.OW * c.K
     for b in range(batch):
-        copied = 0
-        for i in range(w.OH):
+        i = 0
+        while i < w.OH:
+            i_end = clip_run(i, min(w.OH, i + band), w.stride_h, -w.pad_top, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
             top = i * w.stride_h - w.pad_top
-            clip(top, w.R, w.dilation_h, w.H, &r_lo, &r_hi)
-            for q in range(max(copied, top) if ring else w.H, min(w.H, top + rows)):
-                k.copy(w.W, columns, x + (b * x_ld + q * w.W * c.C + first) * size, c.C,
-                       image + q % rows * pitch * size, columns)
-                copied = q + 1
             j = 0
             while j < w.OW:
-                end = clip_run(j, min(w.OW, j + LONG_ROW), w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &s_lo, &s_hi)
-                if ring:
-                    at = image + (j * w.stride_w - w.pad_left) * pixel * size
-                else:
-                    at = x + (b * x_ld + top * pitch + (j * w.stride_w - w.pad_left) * c.C + first) * size
-                if c.K != c.C:
-                    pixel = columns
-                    pitch = ((end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * pixel
-                    copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, top, rows,
-                                j * w.stride_w - w.pad_left, pitch // pixel, first, columns, image, columns)
+                j_end = clip_run(j, min(w.OW, j + LONG_ROW), w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &s_lo, &s_hi)
+                left = j * w.stride_w - w.pad_left
+                if copied:
+                    pixel = padded(columns)
+                    rows = (i_end - 1 - i) * w.stride_h + (w.R - 1) * w.dilation_h + 1
+                    across = (j_end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1
+                    pitch = across * pixel
+                    copy_pixels(k, x + b * x_ld * size, w.H, w.W, c.C, c.K // c.C, top, rows, left, across, first, columns,
+                                image, pixel)
                     at = image
+                else:
+                    at = x + (b * x_ld + top * pitch + left * c.C + first) * size
                 op.x_step = w.stride_w * pixel
+                op.x_line = w.stride_h * pitch
+                op.lines = i_end - i
                 op.taps = 0
                 for r in range(r_lo, r_hi):
                     for s in range(s_lo, s_hi):
                         row[op.taps] = r * w.S + s
-                        q = r * w.dilation_h
-                        if ring:
-                            q = (top + q) % rows
-                        offset[op.taps] = q * pitch + s * w.dilation_w * pixel
+                        offset[op.taps] = r * w.dilation_h * pitch + s * w.dilation_w * pixel
                         op.taps += 1
-                k.depthwise_gradient(&op, end - j, columns, at, dz + (b * dz_ld + (i * w.OW + j) * c.K) * size, to)
-                j = end
+                k.depthwise_gradient(&op, j_end - j, columns, at, dz + (b * dz_ld + (i * w.OW + j) * c.K) * size, to)
+                j = j_end
+            i = i_end

@@ -68,6 +68,9 @@ cdef extern from "nnfast.h":
         const ptrdiff_t *x_offset
         ptrdiff_t x_step
         ptrdiff_t y_step
+        ptrdiff_t lines
+        ptrdiff_t x_line
+        ptrdiff_t y_line
         int accumulate
         int relu
 

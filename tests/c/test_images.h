@@ -129,37 +129,50 @@ static void test_pools(void)
         }
 }
 
-static void check_depthwise(ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t taps, int mode)
+/* taps_h rows of taps_w neighbours, for lines of pixels; negative taps_w: neighbours from the last to the first. */
+static void check_depthwise(ptrdiff_t channels, ptrdiff_t lines, ptrdiff_t pixels, ptrdiff_t taps_h, ptrdiff_t taps_w,
+                            ptrdiff_t stride, int mode)
 {
-    const ptrdiff_t padded = (channels + K->vl - 1) / K->vl * K->vl, step = channels + 1, width = pixels + taps - 1;
-    const ptrdiff_t rows = taps + 2;    /* of w: the taps leave out the first and the last, from the last to the first */
+    const ptrdiff_t turned = taps_w < 0, across = turned ? -taps_w : taps_w, taps = taps_h * across;
+    const ptrdiff_t padded = (channels + K->vl - 1) / K->vl * K->vl, step = channels + 1;
+    const ptrdiff_t width = (pixels - 1) * stride + across + 1, height = (lines - 1) * stride + taps_h;
+    const ptrdiff_t first = mode >> 2 & 1, rows = taps + 2 * first;     /* of w: the taps may leave out first and last */
+    const ptrdiff_t y_step = channels + 2, y_line = (pixels + 1) * y_step, y_span = (lines - 1) * y_line
+                                                                                    + span(pixels, channels, y_step);
     ptrdiff_t offset[25], row[25];
-    nn_depthwise op = {.rows = rows, .taps = taps, .row = row, .x_offset = offset, .x_step = step, .y_step = channels + 2,
-                       .accumulate = mode & 1, .relu = mode >> 1};
-    void *x = random_matrix(width, channels, step, -1, 1), *w = random_array(rows * padded, -1, 1);
-    void *bias = random_array(padded, -1, 1), *y = random_matrix(pixels, channels, op.y_step, -1, 1);
-    void *before = copy(y, span(pixels, channels, op.y_step)), *dw = random_array(rows * padded, -1, 1);
-    void *dw_before = copy(dw, rows * padded);
-    about("depthwise %ld channels, %ld pixels, %ld taps, mode %d", (long)channels, (long)pixels, (long)taps, mode);
-    for (ptrdiff_t t = 0; t < taps; t++)
-        offset[t] = t * step, row[t] = taps - t;
+    nn_depthwise op = {.rows = rows, .taps = taps, .row = row, .x_offset = offset, .x_step = stride * step,
+                       .y_step = y_step, .lines = lines, .x_line = stride * width * step, .y_line = y_line,
+                       .accumulate = mode & 1, .relu = mode >> 1 & 1};
+    void *x = random_matrix(height * width, channels, step, -1, 1), *w = random_array(rows * padded, -1, 1);
+    void *bias = random_array(padded, -1, 1), *y = random_array(y_span, -1, 1);
+    void *before = copy(y, y_span), *dw = random_array(rows * padded, -1, 1), *dw_before = copy(dw, rows * padded);
+    about("depthwise %ld channels, %ld lines of %ld pixels, %ld x %ld taps, stride %ld, mode %d", (long)channels,
+          (long)lines, (long)pixels, (long)taps_h, (long)taps_w, (long)stride, mode);
+    for (ptrdiff_t t = 0; t < taps; t++) {
+        offset[t] = (t / across * width + t % across) * step;
+        row[t] = first + (turned ? taps - 1 - t : t);
+    }
     K->depthwise(&op, pixels, channels, x, w, bias, y);
     K->depthwise_gradient(&op, pixels, channels, x, before, dw);
-    expect_gaps(y, pixels, channels, op.y_step);
+    for (ptrdiff_t i = 0; i < y_span; i++)      /* between pixels, and behind a line's last */
+        if (i % y_line % y_step >= channels || i % y_line >= pixels * y_step) expect_near(y, i, get(before, i), 0);
     for (ptrdiff_t c = 0; c < channels; c++) {
         const ptrdiff_t panel = c / K->nr * K->nr, ld = padded - panel < K->nr ? padded - panel : K->nr;
-        for (ptrdiff_t i = 0; i < pixels; i++) {
-            wide sum = get(bias, c) + (mode & 1 ? get(before, i * op.y_step + c) : 0);
+        for (ptrdiff_t i = 0; i < lines * pixels; i++) {
+            const ptrdiff_t to = i / pixels * y_line + i % pixels * y_step + c;
+            const ptrdiff_t from = i / pixels * op.x_line + i % pixels * op.x_step + c;
+            wide sum = get(bias, c) + (mode & 1 ? get(before, to) : 0);
             for (ptrdiff_t t = 0; t < taps; t++)
-                sum += get(x, offset[t] + i * step + c) * get(w, panel * rows + row[t] * ld + c - panel);
-            expect_near(y, i * op.y_step + c, mode >> 1 && sum < 0 ? 0 : sum, 8 * epsilon() * (wide)taps);
+                sum += get(x, from + offset[t]) * get(w, panel * rows + row[t] * ld + c - panel);
+            expect_near(y, to, (mode >> 1 & 1) && sum < 0 ? 0 : sum, 8 * epsilon() * (wide)taps);
         }
         for (ptrdiff_t t = 0; t < taps; t++) {
             const ptrdiff_t at = panel * rows + row[t] * ld + c - panel;
             wide sum = get(dw_before, at);
-            for (ptrdiff_t i = 0; i < pixels; i++)
-                sum += get(x, offset[t] + i * step + c) * get(before, i * op.y_step + c);
-            expect_near(dw, at, sum, 8 * epsilon() * (wide)(pixels + 1));
+            for (ptrdiff_t i = 0; i < lines * pixels; i++)
+                sum += get(x, i / pixels * op.x_line + i % pixels * op.x_step + c + offset[t])
+                       * get(before, i / pixels * y_line + i % pixels * y_step + c);
+            expect_near(dw, at, sum, 8 * epsilon() * (wide)(lines * pixels + 1));
         }
     }
     release();
@@ -168,11 +181,19 @@ static void check_depthwise(ptrdiff_t channels, ptrdiff_t pixels, ptrdiff_t taps
 static void test_depthwise(void)
 {
     for (int c = 0; c < N_CHANNELS; c++)
-        for (ptrdiff_t pixels = 1; pixels < 11; pixels += 3)
-            for (int mode = 0; mode < 4; mode++) {
-                check_depthwise(channel_counts[c], pixels, 9, mode);
-                check_depthwise(channel_counts[c], pixels, 14, mode);
+        for (int mode = 0; mode < 8; mode++) {
+            for (ptrdiff_t pixels = 1; pixels < 11; pixels += 3) {
+                check_depthwise(channel_counts[c], 1, pixels, 3, -3, 1, mode);
+                check_depthwise(channel_counts[c], 2, pixels, 2, 7, 1, mode);
+                for (ptrdiff_t lines = 1; lines < 6; lines += 2) {
+                    check_depthwise(channel_counts[c], lines, pixels, 3, 3, 1, mode);
+                    check_depthwise(channel_counts[c], lines, pixels, 3, 3, 2, mode);
+                }
             }
+            check_depthwise(channel_counts[c], 3, 2, 2, 3, 1, mode);
+            check_depthwise(channel_counts[c], 2, 3, 3, 2, 1, mode);
+            check_depthwise(channel_counts[c], 2, 2, 5, 3, 2, mode);
+        }
 }
 
 static void check_planes(ptrdiff_t rows, ptrdiff_t channels, ptrdiff_t taps, ptrdiff_t n, int mode)
