@@ -9,9 +9,10 @@ sums exist and the bits do not depend on the number of threads.
 
 A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. Where dz has few
 columns a tile has all taps: dz is copied once for them, and each reads x in place. With few channels a tile takes in whole
-kernel rows, of which the taps lie side by side in an image that is copied once with its padding; there x and dz change
-places if dz has few columns, and where it has less than half a vector of them planar.pyx may take over. A depthwise kernel's
-gradient copies x only for a multiplier.
+kernel rows, of which the taps lie side by side in an image that is copied once with its padding. Everywhere the last columns
+of dz that do not fill a vector may change places with x, whose numbers do: they are turned. Where dz has less than half a
+vector of columns in all planar.pyx may take over. A depthwise kernel's gradient reads x in place, or a copy for a multiplier
+and where pixels share few sets of L1.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
@@ -56,26 +57,29 @@ cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
     return c.groups == 1 and c.window.dilation_w == 1 and c.C < FEW_CHANNELS and run <= LONG_RUN
 
 
-cdef inline bint exchanged(const Convolution *c) noexcept nogil:
-    """Tiles of whole kernel rows whose sums have numbers of x in a vector, because that leaves fewer lanes empty than a few
-    columns of dz do; and two vectors keep the multipliers busier than one."""
-    cdef Py_ssize_t run = c.window.S * c.C
-    return c.K <= c.k.vl and 10 * c.K * (round_up(run, c.k.vl) // c.k.vl) <= 11 * run
+cdef inline Py_ssize_t turned_columns(const Convolution *c, Py_ssize_t columns, Py_ssize_t run) noexcept nogil:
+    """The last of some columns of dz, up to a vector, where a run of x's numbers fills vectors so much better than they do
+    that the two change places; 0: nowhere. Two vectors at once keep the multipliers busier than one."""
+    cdef Py_ssize_t last = columns % c.k.vl, tenths = 9
+    if columns <= c.k.vl:
+        last, tenths = columns, 11
+    elif (columns - last) % c.k.nr != 0:        # one would remain
+        tenths = 7
+    return last if 10 * last * (round_up(run, c.k.vl) // c.k.vl) <= tenths * run else 0
 
 
 cdef bint by_planes(const Convolution *c) noexcept nogil:
     """Whether planar.pyx takes less time than tiles, which take so many cycles a pixel."""
     cdef Py_ssize_t run = c.window.S * c.C
     cdef double cycles = planar.narrow_cycles() * c.window.R * c.window.S * (c.C // c.groups)
-    if whole_rows(c) and exchanged(c):
+    if whole_rows(c) and turned_columns(c, c.K, run) == c.K:
         cycles = min(cycles, planar.wide_cycles() * c.window.R * c.K * (round_up(run, c.k.vl) // c.k.vl))
     return not c.depthwise and not c.winograd and planar.gradient_suits(c, cycles)
 
 
-cdef inline Py_ssize_t exchanged_size(const Convolution *c, Py_ssize_t rows) noexcept nogil:
-    """Numbers of such a tile before they change places."""
-    cdef Py_ssize_t run = c.window.S * c.C
-    return rows // run * c.K * round_up(run, c.k.vl) if exchanged(c) else 0
+cdef inline Py_ssize_t turned_room(const Convolution *c, Py_ssize_t run) noexcept nogil:
+    """Numbers that a run's sums take at most before they change places."""
+    return min(c.K, c.k.vl) * round_up(run, c.k.vl)
 
 
 cdef inline bint few_columns(const Convolution *c) noexcept nogil:
@@ -160,9 +164,13 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         while shape.panels > 1 and tile_count(c, &shape) < c.team:
             shape.panels //= 2
     elif whole_rows(c):
-        pieces = max(1, ROWS // (c.window.S * c.C))
-        pieces = (c.window.R + pieces - 1) // pieces
-        shape.rows = (c.window.R + pieces - 1) // pieces * c.window.S * c.C
+        # Each copies the image.
+        shape.rows = c.rows
+        pieces = 1
+        while pieces < c.window.R and (shape.rows * round_up(min(c.K, shape.panels * c.k.nr), c.k.vl) > TILE_NUMBERS
+                                       or tile_count(c, &shape) < c.team):
+            pieces += 1
+            shape.rows = parts(c.window.R, (c.window.R + pieces - 1) // pieces) * c.window.S * c.C
         while shape.panels > 1 and tile_count(c, &shape) < c.team:
             shape.panels //= 2
     elif few_columns(c):
@@ -208,10 +216,12 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     if by_planes(c):
         return planar.gradient_scratch(c)
     if whole_rows(c):
-        return (BAND * padded(PANELS * c.k.nr) + image_size(c) + exchanged_size(c, tile_shape(c).rows)) * size
+        return (BAND * padded(PANELS * c.k.nr) + image_size(c)
+                + c.window.R * turned_room(c, c.window.S * c.C)) * size
     if few_columns(c):
-        return PIXELS * padded(FEW_PANELS * c.k.nr) * size
-    return TAP_ROOM
+        return (PIXELS * (padded(FEW_PANELS * c.k.nr) + c.k.nr)
+                + c.window.R * c.window.S * turned_room(c, tile_shape(c).rows)) * size
+    return TAP_ROOM + turned_room(c, tap_rows(c)) * size
 
 
 cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -244,30 +254,38 @@ cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, 
 
 
 cdef void multiply(const nn_kernels *k, nn_brgemm *op, Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t rows, Py_ssize_t columns,
-                   const char *x, const char *dz, char *to) noexcept nogil:
-    """Rows lo..hi of a tile = x' dz over pixels, or += if op accumulates; op says where these lie."""
+                   Py_ssize_t direct, const char *x, const char *dz, char *to) noexcept nogil:
+    """Rows lo..hi of a tile = x' dz over pixels, or += if op accumulates; op says where these lie. direct: columns before
+    those that are turned."""
     cdef Py_ssize_t size = k.real_size, j = 0
     op.a_row = 1
     op.relu = False
-    while j < columns:
+    while j < direct:
         op.ldc = min(k.nr, round_up(columns - j, k.vl))
-        multiply_rows(k, op, hi - lo, min(columns - j, <Py_ssize_t>k.nr), x, dz + j * size, NULL,
+        multiply_rows(k, op, hi - lo, min(direct - j, <Py_ssize_t>k.nr), x, dz + j * size, NULL,
                       to + (j * rows + lo * op.ldc) * size)
         j += k.nr
 
 
-cdef void multiply_copies(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t rows, Py_ssize_t columns, const char *x,
-                          const char *dz, bint accumulate, char *to) noexcept nogil:
-    """The whole tile = x' dz over pixels in scratch, or +=."""
-    cdef nn_brgemm op
-    op.accumulate = accumulate
-    op.k = pixels
-    op.count = 1
-    op.a_offset = NULL
-    op.b_step = 0
-    op.a_col = padded(rows)
-    op.ldb = padded(columns)
-    multiply(k, &op, 0, rows, rows, columns, x, dz, to)
+cdef void multiply_turned(const nn_kernels *k, nn_brgemm *op, Py_ssize_t turned, Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t run,
+                          const char *x, const char *dz, char *sums) noexcept nogil:
+    """Numbers lo..hi of sums[turned][run padded] += dz' x over pixels; op says where these lie, with x and dz as its B and
+    A."""
+    cdef Py_ssize_t n = lo
+    op.a_row = 1
+    op.relu = False
+    op.accumulate = True
+    op.ldc = round_up(run, k.vl)
+    while n < hi:
+        multiply_rows(k, op, turned, min(hi - n, <Py_ssize_t>k.nr), dz, x + n * k.real_size, NULL, sums + n * k.real_size)
+        n += k.nr
+
+
+cdef void turn(const nn_kernels *k, Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t direct,
+               const char *sums, char *to) noexcept nogil:
+    """Rows lo..hi of a tile's columns from `direct` on."""
+    cdef Py_ssize_t size = k.real_size, j = direct // k.nr * k.nr, ld = min(k.nr, round_up(columns - j, k.vl))
+    k.transpose(columns - direct, hi - lo, sums, round_up(hi - lo, k.vl), to + (j * rows + lo * ld + direct - j) * size, ld)
 
 
 cdef void copy_vectors(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t n, const char *source, Py_ssize_t ld, char *to,
@@ -292,16 +310,23 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Py_ssize_t i1 = min(w.OH, last_output(w.H, w.pad_top, r * w.dilation_h, w.stride_h))
     cdef Py_ssize_t j0 = first_output(w.pad_left, s * w.dilation_w, w.stride_w)
     cdef Py_ssize_t j1 = min(w.OW, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
-    cdef Py_ssize_t rows = hi - lo, x_pitch = padded(rows), dz_pitch = padded(columns), n = 0, b, i, j, m, at
-    cdef char *dz_copy
+    cdef Py_ssize_t rows = hi - lo, turned = turned_columns(c, columns, rows), direct = columns - turned
+    cdef Py_ssize_t x_pitch = padded(rows), dz_pitch = padded(columns), n = 0, b, i, j, m, at
+    cdef Py_ssize_t most = parts(batch * max(<Py_ssize_t>0, i1 - i0) * max(<Py_ssize_t>0, j1 - j0), tap_pixels(c))
+    cdef char *dz_copy = scratch + most * x_pitch * size
+    cdef char *sums = scratch + TAP_ROOM
     cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
-    cdef Py_ssize_t most
-    cdef bint begun = False
+    cdef nn_brgemm op, other
     c0 += lo - tap * Cg
-    most = parts(batch * max(<Py_ssize_t>0, i1 - i0) * max(<Py_ssize_t>0, j1 - j0), tap_pixels(c))
-    dz_copy = scratch + most * x_pitch * size
-    if columns % k.vl != 0:     # products do not touch the padding
+    op.accumulate = False
+    op.count = other.count = 1
+    op.a_offset = other.a_offset = NULL
+    op.b_step = other.b_step = 0
+    op.a_col = other.ldb = x_pitch
+    op.ldb = other.a_col = dz_pitch
+    if columns % k.vl != 0 or most == 0:    # products do not touch the padding, and there may be none
         memset(to, 0, rows * round_up(columns, k.vl) * size)
+    memset(sums, 0, turned * round_up(rows, k.vl) * size)
     for b in range(batch):
         for i in range(i0, i1):
             j = j0
@@ -315,34 +340,47 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                              dz_copy + n * dz_pitch * size, dz_pitch, dz_end)
                 n += m
                 j += m
-                if n == most:
-                    multiply_copies(k, n, rows, columns, scratch, dz_copy, begun, to)
-                    begun = True
+                if n == most or (b == batch - 1 and i == i1 - 1 and j == j1):
+                    op.k = other.k = n
+                    multiply(k, &op, 0, rows, rows, columns, direct, scratch, dz_copy, to)
+                    if turned > 0:
+                        multiply_turned(k, &other, turned, 0, rows, rows, scratch, dz_copy + direct * size, sums)
+                    op.accumulate = True
                     n = 0
-    if n > 0:
-        multiply_copies(k, n, rows, columns, scratch, dz_copy, begun, to)
-    elif not begun:     # the tap never lies inside
-        memset(to, 0, rows * round_up(columns, k.vl) * size)
+    if turned > 0:
+        turn(k, 0, rows, rows, columns, direct, sums, to)
 
 
 cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                        Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t c0, Py_ssize_t lo, Py_ssize_t hi, char *to,
                        char *scratch, const char *dz_end) noexcept nogil:
-    """Channels lo..hi of every tap, for few columns of dz: they are copied once for all taps, and x is read in place. c0:
-    the group's first channel of x."""
+    """Channels lo..hi of every tap, for few columns of dz: they are copied once for all taps, and x is read in place. The
+    last ones may be turned. c0: the group's first channel of x."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, rows = hi - lo, dz_pitch = padded(columns), tap_size = rows * round_up(columns, k.vl)
     cdef Py_ssize_t most = few_pixels(c), piece = parts(w.OW, most), band = max(1, most // piece)
-    cdef Py_ssize_t b, i, j, m, n, q, r, s, r_lo, r_hi, s_lo, s_hi, at
-    cdef ptrdiff_t offset[PIXELS]
-    cdef nn_brgemm op
+    cdef Py_ssize_t turned = turned_columns(c, columns, rows), direct = columns - turned
+    cdef Py_ssize_t b, i, j, m, n, q, r, s, r_lo, r_hi, s_lo, s_hi
+    cdef ptrdiff_t x_offset[PIXELS]
+    cdef ptrdiff_t dz_offset[PIXELS]
+    cdef char *x_copy = scratch + PIXELS * padded(FEW_PANELS * k.nr) * size
+    cdef char *sums = x_copy + PIXELS * k.nr * size     # of the turned columns: [tap][turned][rows]
+    cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
+    cdef const char *x_at
+    cdef const char *dz_at
+    cdef char *tap_sums
+    cdef Py_ssize_t whole
+    cdef nn_brgemm op, other, last
     op.accumulate = True
-    op.a_offset = offset
+    op.a_offset = x_offset
     op.a_col = w.stride_w * c.C
     op.ldb = dz_pitch
-    for q in range(band):
-        offset[q] = q * w.stride_h * w.W * c.C
+    other.a_offset = dz_offset
+    other.a_col = dz_pitch
+    other.ldb = op.a_col
+    other.b_step = w.stride_h * w.W * c.C
+    memset(sums, 0, w.R * w.S * turned * round_up(rows, k.vl) * size)
     for b in range(batch):
         i = 0
         while i < w.OH:
@@ -352,8 +390,10 @@ cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                 m = min(piece, w.OW - j)
                 op.b_step = m * dz_pitch
                 for q in range(n):
+                    x_offset[q] = q * other.b_step
+                    dz_offset[q] = q * op.b_step
                     copy_vectors(k, m, columns, dz + (b * dz_ld + ((i + q) * w.OW + j) * c.K) * size, c.K,
-                                 scratch + q * op.b_step * size, dz_pitch, dz_end)
+                                 scratch + dz_offset[q] * size, dz_pitch, dz_end)
                 for r in range(w.R):
                     r_lo = max(i, first_output(w.pad_top, r * w.dilation_h, w.stride_h))
                     r_hi = min(i + n, last_output(w.H, w.pad_top, r * w.dilation_h, w.stride_h))
@@ -362,39 +402,62 @@ cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                         s_hi = min(j + m, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
                         if r_lo >= r_hi or s_lo >= s_hi:
                             continue
-                        op.count = r_hi - r_lo
-                        op.k = s_hi - s_lo
-                        at = ((r_lo * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
-                              + s_lo * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0 + lo
-                        multiply(k, &op, 0, rows, rows, columns, x + (b * x_ld + at) * size,
-                                 scratch + ((r_lo - i) * op.b_step + (s_lo - j) * dz_pitch) * size,
-                                 to + (r * w.S + s) * tap_size * size)
+                        op.count = other.count = r_hi - r_lo
+                        op.k = other.k = s_hi - s_lo
+                        x_at = x + (b * x_ld + ((r_lo * w.stride_h + r * w.dilation_h - w.pad_top) * w.W
+                                                + s_lo * w.stride_w + s * w.dilation_w - w.pad_left) * c.C + c0 + lo) * size
+                        dz_at = scratch + ((r_lo - i) * op.b_step + (s_lo - j) * dz_pitch) * size
+                        multiply(k, &op, 0, rows, rows, columns, direct, x_at, dz_at, to + (r * w.S + s) * tap_size * size)
+                        if turned > 0:
+                            whole = rows
+                            if x_at + ((other.count - 1) * other.b_step + (other.k - 1) * other.ldb
+                                       + round_up(rows, k.vl)) * size > x_end:
+                                whole = rows // k.nr * k.nr     # the rest from a copy: products read whole vectors
+                            tap_sums = sums + (r * w.S + s) * turned * round_up(rows, k.vl) * size
+                            multiply_turned(k, &other, turned, 0, whole, rows, x_at, dz_at + direct * size, tap_sums)
+                            if whole < rows:
+                                last = other
+                                last.ldb = k.nr
+                                last.b_step = other.k * last.ldb
+                                for q in range(other.count):
+                                    k.copy(other.k, rows - whole, x_at + (x_offset[q] + whole) * size, other.ldb,
+                                           x_copy + q * last.b_step * size, last.ldb)
+                                multiply_turned(k, &last, turned, whole, rows, rows, x_copy - whole * size,
+                                                dz_at + direct * size, tap_sums)
                 j += m
             i += n
+    for r in range(w.R * w.S if turned > 0 else 0):
+        turn(k, 0, rows, rows, columns, direct, sums + r * turned * round_up(rows, k.vl) * size, to + r * tap_size * size)
 
 
 cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                         Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t lo, Py_ssize_t hi, char *to,
                         char *scratch, const char *dz_end) noexcept nogil:
-    """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image. dz is read in place
-    where its pixels are short, or where the two are exchanged."""
+    """Whole kernel rows of few channels: a row's taps are one run of numbers in the copied image. dz is read in place where
+    its pixels are short, or its columns turned."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, run = w.S * c.C, r0 = lo // run, r1 = hi // run, r, b, i, i_end, j, q
     cdef Py_ssize_t rows = hi - lo, band = max(1, BAND // w.OW), piece = parts(w.OW, BAND), pitch, m
     cdef Py_ssize_t whole = round_up(columns, k.vl), row = w.OW * c.K
-    cdef ptrdiff_t offset[BAND]
-    cdef nn_brgemm op
+    cdef Py_ssize_t turned = turned_columns(c, columns, run), direct = columns - turned
+    cdef ptrdiff_t x_offset[BAND]
+    cdef ptrdiff_t dz_offset[BAND]
     cdef char *dz_copy = scratch
     cdef char *image = scratch + BAND * padded(PANELS * k.nr) * size
-    cdef char *sums = image + image_size(c) * size      # where exchanged: [r][K][run]
-    cdef Py_ssize_t sums_ld = round_up(run, k.vl), n
-    cdef bint exchange = exchanged(c)
+    cdef char *sums = image + image_size(c) * size      # of the turned columns: [r][turned][run]
+    cdef Py_ssize_t sums_size = turned * round_up(run, k.vl)
     cdef const char *source
+    cdef nn_brgemm op, other
     op.accumulate = True
-    op.relu = False
+    op.a_offset = x_offset
     op.a_col = w.stride_w * c.C
-    memset(sums, 0, exchanged_size(c, rows) * size)
+    other.a_offset = dz_offset
+    other.a_col = c.K
+    other.ldb = op.a_col
+    memset(sums, 0, (r1 - r0) * sums_size * size)
+    for q in range(band):
+        dz_offset[q] = q * row
     for b in range(batch):
         i = 0
         while i < w.OH:
@@ -407,41 +470,31 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                             i * w.stride_h + r0 * w.dilation_h - w.pad_top,
                             (i_end - 1 - i) * w.stride_h + (r1 - 1 - r0) * w.dilation_h + 1, j * w.stride_w - w.pad_left,
                             pitch // c.C, 0, c.C, image, c.C)
-                op.k = m
-                op.count = i_end - i
-                op.a_offset = offset if op.count > 1 else NULL
+                op.k = other.k = m
+                op.count = other.count = i_end - i
+                other.b_step = w.stride_h * pitch
                 source = dz + (b * dz_ld + i * row + j * c.K) * size
-                if exchange:
-                    op.a_row, op.a_col = 1, c.K
-                    op.ldb, op.b_step, op.ldc = w.stride_w * c.C, w.stride_h * pitch, sums_ld
-                    for q in range(op.count):
-                        offset[q] = q * row
-                    for r in range(r1 - r0):
-                        n = 0
-                        while n < run:
-                            multiply_rows(k, &op, c.K, min(run - n, <Py_ssize_t>k.nr), source,
-                                          image + (r * w.dilation_h * pitch + n) * size, NULL,
-                                          sums + (r * c.K * sums_ld + n) * size)
-                            n += k.nr
-                    j += m
-                    continue
+                for r in range(r1 - r0 if turned > 0 else 0):
+                    multiply_turned(k, &other, turned, 0, run, run, image + r * w.dilation_h * pitch * size,
+                                    source + direct * size, sums + r * sums_size * size)
                 op.ldb, op.b_step = c.K, row
-                if c.K * size > SHORT_PIXEL or source + ((op.count - 1) * row + (m - 1) * c.K + whole) * size > dz_end:
+                if direct > 0 and (c.K * size > SHORT_PIXEL
+                                   or source + ((op.count - 1) * row + (m - 1) * c.K + whole) * size > dz_end):
                     op.ldb = padded(columns)
                     op.b_step = m * op.ldb
                     for q in range(op.count):
-                        copy_vectors(k, m, columns, source + q * row * size, c.K, dz_copy + q * op.b_step * size, op.ldb,
+                        copy_vectors(k, m, direct, source + q * row * size, c.K, dz_copy + q * op.b_step * size, op.ldb,
                                      dz_end)
                     source = dz_copy
                 for q in range(op.count):
-                    offset[q] = q * w.stride_h * pitch
+                    x_offset[q] = q * other.b_step
                 for r in range(r1 - r0):
-                    multiply(k, &op, r * run, (r + 1) * run, rows, columns, image + r * w.dilation_h * pitch * size, source,
-                             to)
+                    multiply(k, &op, r * run, (r + 1) * run, rows, columns, direct, image + r * w.dilation_h * pitch * size,
+                             source, to)
                 j += m
             i = i_end
-    for r in range(r1 - r0 if exchange else 0):
-        k.transpose(c.K, run, sums + r * c.K * sums_ld * size, sums_ld, to + r * run * whole * size, whole)
+    for r in range(r1 - r0 if turned > 0 else 0):
+        turn(k, r * run, (r + 1) * run, rows, columns, direct, sums + r * sums_size * size, to)
 
 
 cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
