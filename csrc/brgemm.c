@@ -77,10 +77,13 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
 
     NN_UNROLL
     for (int i = 0; i < rows; i++) from[i] = a_rows ? a_rows[i] : 0;
-    /* C is needed only at the end; asking for it now hides its latency behind the sums. */
+    /* C is needed only at the end; asking for it now hides its latency behind the sums. Its second line, too, where it may
+     * come from memory, which a C to be added to does not, and the sums take long enough. */
     NN_UNROLL
-    for (int i = 0; i < rows; i++) {
-        NN_PREFETCH(c + C_ROW(i));
+    for (int i = 0; i < rows; i++) NN_PREFETCH(c + C_ROW(i));
+    if (vectors == 2 && VL * sizeof(real) == 64 && !op->accumulate && op->count * k >= 16) {
+        NN_UNROLL
+        for (int i = 0; i < rows; i++) NN_PREFETCH(c + C_ROW(i) + VL);
     }
     NN_UNROLL
     for (int i = 0; i < rows; i++) {
