@@ -164,13 +164,11 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
         while shape.panels > 1 and tile_count(c, &shape) < c.team:
             shape.panels //= 2
     elif whole_rows(c):
-        # Each copies the image.
-        shape.rows = c.rows
-        pieces = 1
-        while pieces < c.window.R and (shape.rows * round_up(min(c.K, shape.panels * c.k.nr), c.k.vl) > TILE_NUMBERS
-                                       or tile_count(c, &shape) < c.team):
-            pieces += 1
-            shape.rows = parts(c.window.R, (c.window.R + pieces - 1) // pieces) * c.window.S * c.C
+        # Each copies the image, but threads need their share.
+        pieces = TILE_NUMBERS // round_up(min(c.K, shape.panels * c.k.nr), c.k.vl) if c.team == 1 else ROWS
+        pieces = max(1, pieces // (c.window.S * c.C))
+        pieces = (c.window.R + pieces - 1) // pieces
+        shape.rows = (c.window.R + pieces - 1) // pieces * c.window.S * c.C
         while shape.panels > 1 and tile_count(c, &shape) < c.team:
             shape.panels //= 2
     elif few_columns(c):
