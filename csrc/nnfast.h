@@ -184,7 +184,7 @@ typedef struct nn_kernels {
     void (*planes_gradient)(const nn_planes_gradient *op, ptrdiff_t n, const void *x, const void *dy, void *sums);
     void (*sum_lanes)(ptrdiff_t n, const void *x, void *y);
 
-    /* Winograd's transforms, of whole vectors: channels and n are multiples of vl. */
+    /* Winograd's transforms. v, m and bias have room for whole vectors of channels; n is a multiple of vl. */
 
     /* The 36 positions of a 6 x 6 tile of x, v[p * step + c]; zeros where it reaches beyond the image. */
     void (*winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v, ptrdiff_t step);

@@ -4,7 +4,8 @@
  *     y = A' [(G w G') * (B' x B)] A        per 6 x 6 tile of x, 3 x 3 kernel w, 4 x 4 tile of y
  *
  * summed over channels in between, which makes the 36 elementwise products 36 products of matrices. Each transform here
- * goes over whole vectors of channels; `step` leads from one of the 36 positions to the next.
+ * goes over vectors of channels: of pixels it takes and gives as many channels as there are, of tiles whole vectors, zeros
+ * beyond. `step` leads from one of the 36 positions to the next.
  *
  * In one dimension it multiplies polynomials by their values at 0, p, -p, q, -q and infinity (Toom and Cook). p = 5/8 and
  * q = 3/2 round to an error about four times that of the plain sum, 1 and 2 to eight times; powers of both are exact.
@@ -94,37 +95,71 @@ nn_inline void NAME(winograd_g_backward)(const vec *u, vec *w)
     w[2] = v_fma(CONSTANT(WINO_P2), even_p, v_fma(CONSTANT(WINO_Q2), even_q, u[5]));
 }
 
-nn_inline void NAME(winograd_input_of)(const int whole, const nn_winograd *op, ptrdiff_t channels, const real *x, real *v,
+nn_inline vec NAME(winograd_load)(ptrdiff_t n, const real *x) { return n == VL ? v_load(x) : v_load_n(x, n); }
+
+/* A vector of which n lanes are channels: VL, a constant where this is inlined for all but the last. */
+nn_inline void NAME(winograd_input_of)(const int whole, ptrdiff_t n, const nn_winograd *op, const real *x, real *v,
                                        ptrdiff_t step)
 {
-    for (ptrdiff_t c = 0; c < channels; c += VL) {
-        vec columns[6][6], d[6], t[6];
-        NN_UNROLL
-        for (int s = 0; s < 6; s++) {
-            NN_UNROLL
-            for (int r = 0; r < 6; r++) {
-                const int inside = whole || (r >= op->first_row && r < op->rows && s >= op->first_column && s < op->columns);
-                d[r] = inside ? v_load(x + r * op->row_pitch + s * op->pixel_pitch + c) : v_zero();
-            }
-            NAME(winograd_b)(d, t);
-            NN_UNROLL
-            for (int r = 0; r < 6; r++) columns[r][s] = t[r];
-        }
+    vec columns[6][6], d[6], t[6];
+    NN_UNROLL
+    for (int s = 0; s < 6; s++) {
         NN_UNROLL
         for (int r = 0; r < 6; r++) {
-            NAME(winograd_b)(columns[r], t);
-            NN_UNROLL
-            for (int s = 0; s < 6; s++) v_store(v + (6 * r + s) * step + c, t[s]);
+            const int inside = whole || (r >= op->first_row && r < op->rows && s >= op->first_column && s < op->columns);
+            d[r] = inside ? NAME(winograd_load)(n, x + r * op->row_pitch + s * op->pixel_pitch) : v_zero();
         }
+        NAME(winograd_b)(d, t);
+        NN_UNROLL
+        for (int r = 0; r < 6; r++) columns[r][s] = t[r];
+    }
+    NN_UNROLL
+    for (int r = 0; r < 6; r++) {
+        NAME(winograd_b)(columns[r], t);
+        NN_UNROLL
+        for (int s = 0; s < 6; s++) v_store(v + (6 * r + s) * step, t[s]);
     }
 }
 
-static void NAME(winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v, ptrdiff_t step)
+static void NAME(winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x_, void *v_, ptrdiff_t step)
 {
-    if (op->first_row == 0 && op->first_column == 0 && op->rows == 6 && op->columns == 6)
-        NAME(winograd_input_of)(1, op, channels, x, v, step);
-    else
-        NAME(winograd_input_of)(0, op, channels, x, v, step);
+    const real *x = x_;
+    real *v = v_;
+    const int whole = op->first_row == 0 && op->first_column == 0 && op->rows == 6 && op->columns == 6;
+    ptrdiff_t c = 0;
+    for (; whole && c + VL <= channels; c += VL) NAME(winograd_input_of)(1, VL, op, x + c, v + c, step);
+    for (; c + VL <= channels; c += VL) NAME(winograd_input_of)(0, VL, op, x + c, v + c, step);
+    if (c < channels) NAME(winograd_input_of)(0, channels - c, op, x + c, v + c, step);
+}
+
+nn_inline void NAME(winograd_output_of)(ptrdiff_t n, const nn_winograd *op, const real *m, ptrdiff_t step,
+                                        const real *bias, real *y)
+{
+    const vec shift = bias ? v_load(bias) : v_zero();
+    vec columns[4][6], d[6], t[4];
+    NN_UNROLL
+    for (int s = 0; s < 6; s++) {
+        NN_UNROLL
+        for (int r = 0; r < 6; r++) d[r] = v_load(m + (6 * r + s) * step);
+        NAME(winograd_a)(d, t);
+        NN_UNROLL
+        for (int r = 0; r < 4; r++) columns[r][s] = t[r];
+    }
+    NN_UNROLL
+    for (int r = 0; r < 4; r++) {
+        if (r >= op->rows) break;
+        NAME(winograd_a)(columns[r], t);
+        NN_UNROLL
+        for (int s = 0; s < 4; s++) {
+            real *to = y + r * op->row_pitch + s * op->pixel_pitch;
+            vec out = v_add(t[s], shift);
+            if (s >= op->columns) break;
+            if (op->accumulate) out = v_add(out, NAME(winograd_load)(n, to));
+            if (op->relu) out = v_max(v_zero(), out);       /* nan comes through */
+            if (n == VL) v_store(to, out);
+            else v_store_n(to, out, n);
+        }
+    }
 }
 
 static void NAME(winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m_, ptrdiff_t step,
@@ -132,58 +167,43 @@ static void NAME(winograd_output)(const nn_winograd *op, ptrdiff_t channels, con
 {
     const real *m = m_, *bias = bias_;
     real *y = y_;
-    for (ptrdiff_t c = 0; c < channels; c += VL) {
-        const vec shift = bias ? v_load(bias + c) : v_zero();
-        vec columns[4][6], d[6], t[4];
-        NN_UNROLL
-        for (int s = 0; s < 6; s++) {
-            NN_UNROLL
-            for (int r = 0; r < 6; r++) d[r] = v_load(m + (6 * r + s) * step + c);
-            NAME(winograd_a)(d, t);
-            NN_UNROLL
-            for (int r = 0; r < 4; r++) columns[r][s] = t[r];
-        }
-        NN_UNROLL
-        for (int r = 0; r < 4; r++) {
-            if (r >= op->rows) break;
-            NAME(winograd_a)(columns[r], t);
-            NN_UNROLL
-            for (int s = 0; s < 4; s++) {
-                real *to = y + r * op->row_pitch + s * op->pixel_pitch + c;
-                vec out = v_add(t[s], shift);
-                if (s >= op->columns) break;
-                if (op->accumulate) out = v_add(out, v_load(to));
-                if (op->relu) out = v_max(v_zero(), out);       /* nan comes through */
-                v_store(to, out);
-            }
-        }
-    }
+    ptrdiff_t c = 0;
+    for (; c + VL <= channels; c += VL) NAME(winograd_output_of)(VL, op, m + c, step, bias ? bias + c : NULL, y + c);
+    if (c < channels) NAME(winograd_output_of)(channels - c, op, m + c, step, bias ? bias + c : NULL, y + c);
 }
 
 /* m = A dy A', zeros for what of the 4 x 4 tile lies outside. */
+nn_inline void NAME(winograd_output_backward_of)(ptrdiff_t n, const nn_winograd *op, const real *dy, real *m,
+                                                 ptrdiff_t step)
+{
+    vec columns[6][4], d[4], t[6];
+    NN_UNROLL
+    for (int s = 0; s < 4; s++) {
+        NN_UNROLL
+        for (int r = 0; r < 4; r++) {
+            const int inside = r < op->rows && s < op->columns;
+            d[r] = inside ? NAME(winograd_load)(n, dy + r * op->row_pitch + s * op->pixel_pitch) : v_zero();
+        }
+        NAME(winograd_a_backward)(d, t);
+        NN_UNROLL
+        for (int r = 0; r < 6; r++) columns[r][s] = t[r];
+    }
+    NN_UNROLL
+    for (int r = 0; r < 6; r++) {
+        NAME(winograd_a_backward)(columns[r], t);
+        NN_UNROLL
+        for (int s = 0; s < 6; s++) v_store(m + (6 * r + s) * step, t[s]);
+    }
+}
+
 static void NAME(winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy_, void *m_,
                                            ptrdiff_t step)
 {
     const real *dy = dy_;
     real *m = m_;
-    for (ptrdiff_t c = 0; c < channels; c += VL) {
-        vec columns[6][4], d[4], t[6];
-        NN_UNROLL
-        for (int s = 0; s < 4; s++) {
-            NN_UNROLL
-            for (int r = 0; r < 4; r++)
-                d[r] = r < op->rows && s < op->columns ? v_load(dy + r * op->row_pitch + s * op->pixel_pitch + c) : v_zero();
-            NAME(winograd_a_backward)(d, t);
-            NN_UNROLL
-            for (int r = 0; r < 6; r++) columns[r][s] = t[r];
-        }
-        NN_UNROLL
-        for (int r = 0; r < 6; r++) {
-            NAME(winograd_a_backward)(columns[r], t);
-            NN_UNROLL
-            for (int s = 0; s < 6; s++) v_store(m + (6 * r + s) * step + c, t[s]);
-        }
-    }
+    ptrdiff_t c = 0;
+    for (; c + VL <= channels; c += VL) NAME(winograd_output_backward_of)(VL, op, dy + c, m + c, step);
+    if (c < channels) NAME(winograd_output_backward_of)(channels - c, op, dy + c, m + c, step);
 }
 
 /* u = G w G' for n numbers of each of the nine taps, and its transpose dw = G' du G. */

@@ -28,7 +28,7 @@ GROUPS = [(6, 4, 1), (6, 4, 2), (6, 6, 6), (6, 18, 6)]      # C, K, groups; the 
 def scale(n, w=None):
     """Error of a sum of n products of standard normals, relative to `length=n`: see test_functional.dense_case.
     Winograd's sums, for 3 x 3 kernels w of many channels, have about four times that of the plain sum."""
-    winograd = w is not None and w.shape[:2] == (3, 3) and min(w.shape[2:]) >= 16
+    winograd = w is not None and w.shape[:2] == (3, 3) and min(w.shape[2:]) >= 8
     return (16.0 if winograd else 4.0) * max(1.0, math.sqrt(n) / 4)
 
 
@@ -251,8 +251,10 @@ def test_a_kernel_over_the_whole_input(rng):
     ((2, 8, 12), "same"), ((1, 12, 9), 1), ((1, 5, 8), ((3, 0), (1, 4))),       # borders at the ends of whole tiles
     ((3, 17, 18), "same"), ((1, 41, 40), "valid"),      # more tiles than are multiplied at once
 ], ids=str)
-def test_winograd(shape, padding, rng):
-    x, w, b = rng.normal(size=(*shape, 16)), rng.normal(size=(3, 3, 16, 32)), rng.normal(size=32)
+@pytest.mark.parametrize("channels", [(16, 32), (21, 9), (41, 66)], ids=str)
+def test_winograd(shape, padding, channels, rng):
+    C, K = channels
+    x, w, b = rng.normal(size=(*shape, C)), rng.normal(size=(3, 3, C, K)), rng.normal(size=K)
     how = place_of(x, w, padding=padding) | {"groups": 1}
     dy = rng.normal(size=reference.conv2d(x, w, **how).shape)
     quick_case(x, w, b, dy, 1, how, padding=padding)

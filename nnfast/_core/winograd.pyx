@@ -1,7 +1,7 @@
 """3 x 3 convolution with stride 1 from 6 x 6 tiles of x and 4 x 4 tiles of y: 36 products a channel pair instead of 144.
 
     for a block of tiles, through rows and samples:     v_p, m_p stay in L2
-        v = B' x B of every tile                        [36][tiles][C]
+        v = B' x B of every tile                        [36][tiles][C padded]
         for a position p of 36:     m_p = v_p u_p       a product of matrices; u = G w G', [36] packed matrices [C][K]
         y = A' m A of every tile, bias and relu
 
@@ -22,8 +22,8 @@ from nnfast._core.window cimport Window
 cdef enum:
     SIDE = 6                # of x
     POSITIONS = SIDE * SIDE
-    LEAST_CHANNELS = 16     # fewer do not pay for the transforms
-    LEAST_PIXELS = 16
+    LEAST_CHANNELS = 8
+    TRANSFORMS = 176        # of a tile take as long as so many multiply-adds for every channel of x and y
     LARGE_KERNEL = 8388608  # bytes of u that the caches do not hold: reading and writing it takes
     MANY_TILES = 48         # as long as so many tiles save
     BLOCK_BYTES = 262144    # of v and m
@@ -34,10 +34,21 @@ cdef enum:
     SPARE = 16              # numbers between positions, which would otherwise fall into few sets of the L1 cache
 
 
+cdef inline Py_ssize_t lanes(const nn_kernels *k, Py_ssize_t channels) noexcept nogil:
+    """That the plain sum needs for its outputs: planar.pyx wastes none."""
+    return channels if 2 * channels <= k.vl else round_up(channels, k.vl)
+
+
 cdef bint suits(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept nogil:
-    return (w.R == 3 and w.S == 3 and w.stride_h == w.stride_w == w.dilation_h == w.dilation_w == 1 and groups == 1
-            and C >= LEAST_CHANNELS and K >= LEAST_CHANNELS and C % k.vl == 0 and K % k.vl == 0
-            and w.OH * w.OW >= LEAST_PIXELS and w.OH > 1 and w.OW > 1)
+    """Multiply-adds of the plain sum against those of the products and, as measured, of the transforms."""
+    cdef Py_ssize_t v_row = round_up(C, k.vl), m_row = round_up(K, k.vl)
+    cdef double plain, minimal
+    if (w.R != 3 or w.S != 3 or w.stride_h != 1 or w.stride_w != 1 or w.dilation_h != 1 or w.dilation_w != 1 or groups != 1
+            or C < LEAST_CHANNELS or K < LEAST_CHANNELS or w.OH < 2 or w.OW < 2):
+        return False
+    plain = 9.0 * w.OH * w.OW * min(C * lanes(k, K), K * lanes(k, C))
+    minimal = (36.0 * C * m_row + TRANSFORMS * (v_row + m_row)) * tiles(w.OH) * tiles(w.OW)
+    return plain >= 1.15 * minimal
 
 
 cdef bint pays(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t samples) noexcept nogil:
@@ -47,7 +58,8 @@ cdef bint pays(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K,
 
 
 cdef Py_ssize_t transformed_size(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K) noexcept nogil:
-    return POSITIONS * packed_size(k, C, K)
+    """Of the kernel as of the flipped one."""
+    return POSITIONS * max(packed_size(k, C, K), packed_size(k, K, C))
 
 
 cdef void transform_kernel(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K, const char *w, char *u, int part,
@@ -67,7 +79,8 @@ cdef inline Py_ssize_t tiles_at_once(const Correlation *x) noexcept nogil:
 
 cdef Py_ssize_t sum_scratch(const Correlation *x) noexcept nogil:
     """Bytes of v and m."""
-    return POSITIONS * (tiles_at_once(x) * (x.C + x.K) + 2 * SPARE) * x.k.real_size
+    cdef Py_ssize_t vl = x.k.vl
+    return POSITIONS * (tiles_at_once(x) * (round_up(x.C, vl) + round_up(x.K, vl)) + 2 * SPARE) * x.k.real_size
 
 
 cdef void transform_input(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t row,
@@ -86,7 +99,8 @@ cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, j, n = 0, t
     cdef Py_ssize_t down = tiles(x.OH), row, column
-    cdef Py_ssize_t v_step = most * x.C + SPARE, m_step = most * x.K + SPARE
+    cdef Py_ssize_t v_row = round_up(x.C, k.vl), m_row = round_up(x.K, k.vl)
+    cdef Py_ssize_t v_step = most * v_row + SPARE, m_step = most * m_row + SPARE
     cdef char *m = scratch + POSITIONS * v_step * size
     cdef char *to[MOST_TILES]
     cdef Py_ssize_t rows[MOST_TILES]
@@ -100,7 +114,7 @@ cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         for j in range(tiles(x.OW)):
             column = j * TILE
             transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, row + x.first_h, column + x.first_w, 0,
-                            x.C, scratch + n * x.C * size, v_step)
+                            x.C, scratch + n * v_row * size, v_step)
             to[n] = x.y + (sample * x.y_sample + row * x.y_row + column * x.y_pixel) * size
             rows[n] = min(x.OH - row, TILE)
             columns[n] = min(x.OW - column, TILE)
@@ -109,7 +123,7 @@ cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                 multiply(x, n, scratch, v_step, m, m_step)
                 for t in range(n):
                     op.rows, op.columns = rows[t], columns[t]
-                    k.winograd_output(&op, x.K, m + t * x.K * size, m_step, x.bias, to[t])
+                    k.winograd_output(&op, x.K, m + t * m_row * size, m_step, x.bias, to[t])
                 n = 0
 
 
@@ -123,8 +137,8 @@ cdef void multiply(const Correlation *x, Py_ssize_t n, const char *v, Py_ssize_t
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
-    op.a_row, op.a_col = x.C, 1
-    op.ldc = x.K
+    op.a_row, op.a_col = round_up(x.C, k.vl), 1
+    op.ldc = round_up(x.K, k.vl)
     op.accumulate = op.relu = False
     for p in range(POSITIONS):
         for j in range(panels(k, x.K)):
@@ -136,10 +150,10 @@ cdef void multiply(const Correlation *x, Py_ssize_t n, const char *v, Py_ssize_t
 # ---------------------------------------------------------------- the kernel's gradient
 
 cdef Py_ssize_t gradient_rows(const Convolution *c) noexcept nogil:
-    """Channels c of a tile: whole vectors that divide C."""
-    cdef Py_ssize_t rows = c.k.vl, n = c.k.vl
-    while n <= min(c.C, <Py_ssize_t>GRADIENT_ROWS):
-        if c.C % n == 0:
+    """Channels c of a tile: vectors that divide those of C."""
+    cdef Py_ssize_t C = round_up(c.C, c.k.vl), rows = c.k.vl, n = c.k.vl
+    while n <= min(C, <Py_ssize_t>GRADIENT_ROWS):
+        if C % n == 0:
             rows = n
         n += c.k.vl
     return rows
@@ -158,8 +172,9 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = k.real_size, rows = hi - lo, columns = min(c.K - panel * k.nr, n_panels * k.nr), n = 0
-    cdef Py_ssize_t v_step = GRADIENT_TILES * rows + SPARE, m_step = GRADIENT_TILES * columns + SPARE
-    cdef Py_ssize_t u_step = rows * columns + SPARE, b, i, j, row, column, width
+    cdef Py_ssize_t v_row = round_up(rows, k.vl), m_row = round_up(columns, k.vl)
+    cdef Py_ssize_t v_step = GRADIENT_TILES * v_row + SPARE, m_step = GRADIENT_TILES * m_row + SPARE
+    cdef Py_ssize_t u_step = rows * m_row + SPARE, b, i, j, row, column, width
     cdef char *m = scratch + POSITIONS * v_step * size
     cdef char *du = m + POSITIONS * m_step * size
     cdef nn_winograd op
@@ -174,32 +189,32 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
                 column = j * TILE
                 op.columns = min(w.OW - column, TILE)
                 transform_input(k, x + b * x_ld * size, w.H, w.W, c.C, row - w.pad_top, column - w.pad_left, lo, rows,
-                                scratch + n * rows * size, v_step)
+                                scratch + n * v_row * size, v_step)
                 k.winograd_output_backward(&op, columns, dz + (b * dz_ld + (row * w.OW + column) * c.K) * size,
-                                           m + n * columns * size, m_step)
+                                           m + n * m_row * size, m_step)
                 n += 1
                 if n == GRADIENT_TILES:
-                    add_products(k, n, rows, columns, scratch, v_step, m, m_step, du, u_step)
+                    add_products(k, n, rows, m_row, scratch, v_step, m, m_step, du, u_step)
                     n = 0
     if n > 0:
-        add_products(k, n, rows, columns, scratch, v_step, m, m_step, du, u_step)
+        add_products(k, n, rows, m_row, scratch, v_step, m, m_step, du, u_step)
     j = 0
-    while j < columns:
-        width = min(k.nr, columns - j)
-        k.winograd_kernel_backward(rows * width, du + j * rows * size, u_step, to + j * rows * size, rows * columns)
+    while j < m_row:
+        width = min(k.nr, m_row - j)
+        k.winograd_kernel_backward(rows * width, du + j * rows * size, u_step, to + j * rows * size, rows * m_row)
         j += k.nr
 
 
 cdef void add_products(const nn_kernels *k, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t columns, const char *v,
                        Py_ssize_t v_step, const char *m, Py_ssize_t m_step, char *du, Py_ssize_t u_step) noexcept nogil:
-    """du_p += v_p' m_p over n tiles."""
+    """du_p += v_p' m_p over n tiles; columns: whole vectors."""
     cdef Py_ssize_t size = k.real_size, p, j
     cdef nn_brgemm op
     op.k = n
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
-    op.a_row, op.a_col = 1, rows
+    op.a_row, op.a_col = 1, round_up(rows, k.vl)
     op.ldb = columns
     op.accumulate, op.relu = True, False
     for p in range(POSITIONS):
