@@ -19,7 +19,7 @@ from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
-from nnfast._core.gemm cimport multiply_rows, panel_width, panels, parts, round_up
+from nnfast._core.gemm cimport multiply_rows, multiply_scattered, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport Window, clip, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
@@ -40,6 +40,7 @@ cdef enum:
     TILE_NUMBERS = 32768    # of a tile of all taps: it stays in L2
     LEAST_ROWS = 16         # of such a tile
     LONG_RUN = 192          # numbers in a kernel row
+    JOINED = 64             # most rows of kernel rows that are multiplied together
     LONG_ROW = 256          # pixels: longer rows are cut
     SET_BYTES = 1024        # pixels that are a multiple of this fall into few sets of L1
     DEPTHWISE_BYTES = 131072    # of x and dz, in L2
@@ -265,6 +266,30 @@ cdef void multiply(const nn_kernels *k, nn_brgemm *op, Py_ssize_t lo, Py_ssize_t
         j += k.nr
 
 
+cdef void multiply_joined(const nn_kernels *k, nn_brgemm *op, Py_ssize_t run, Py_ssize_t rows, Py_ssize_t columns,
+                          Py_ssize_t direct, const ptrdiff_t *x_rows, const char *x, const char *dz, char *to) noexcept nogil:
+    """As multiply, for a tile of up to JOINED rows in runs that are each too low for the registers: x_rows says where its
+    rows lie in x."""
+    cdef Py_ssize_t size = k.real_size, j = 0, i
+    cdef ptrdiff_t to_rows[JOINED]
+    op.a_row = 1
+    op.relu = False
+    while j < direct:
+        op.ldc = min(k.nr, round_up(columns - j, k.vl))
+        if direct - j > k.vl:
+            for i in range(rows):
+                to_rows[i] = i * op.ldc
+            multiply_scattered(k, op, x_rows, to_rows, rows, min(direct - j, <Py_ssize_t>k.nr), x, dz + j * size, NULL,
+                               to + j * rows * size)
+        else:
+            i = 0
+            while i < rows:
+                multiply_rows(k, op, run, direct - j, x + x_rows[i] * size, dz + j * size, NULL,
+                              to + (j * rows + i * op.ldc) * size)
+                i += run
+        j += k.nr
+
+
 cdef void multiply_turned(const nn_kernels *k, nn_brgemm *op, Py_ssize_t turned, Py_ssize_t lo, Py_ssize_t hi, Py_ssize_t run,
                           const char *x, const char *dz, char *sums) noexcept nogil:
     """Numbers lo..hi of sums[turned][run padded] += dz' x over pixels; op says where these lie, with x and dz as its B and
@@ -439,6 +464,8 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
     cdef Py_ssize_t rows = hi - lo, band = max(1, BAND // w.OW), piece = parts(w.OW, BAND), pitch, m
     cdef Py_ssize_t whole = round_up(columns, k.vl), row = w.OW * c.K
     cdef Py_ssize_t turned = turned_columns(c, columns, run), direct = columns - turned
+    cdef bint joined = r1 - r0 > 1 and 2 * run <= k.mr and rows <= JOINED
+    cdef ptrdiff_t x_rows[JOINED]
     cdef ptrdiff_t x_offset[BAND]
     cdef ptrdiff_t dz_offset[BAND]
     cdef char *dz_copy = scratch
@@ -486,7 +513,11 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                     source = dz_copy
                 for q in range(op.count):
                     x_offset[q] = q * other.b_step
-                for r in range(r1 - r0):
+                for q in range(rows if joined else 0):
+                    x_rows[q] = q // run * w.dilation_h * pitch + q % run
+                if joined:
+                    multiply_joined(k, &op, run, rows, columns, direct, x_rows, image, source, to)
+                for r in range(r1 - r0 if not joined else 0):
                     multiply(k, &op, r * run, (r + 1) * run, rows, columns, direct, image + r * w.dilation_h * pitch * size,
                              source, to)
                 j += m
