@@ -112,6 +112,19 @@ def test_pixels_a_page_apart(kernel, where, groups, rng):
         quick_case(x, w, rng.normal(size=17 * groups), dy, groups, how, **where)
 
 
+@pytest.mark.parametrize("shape, kernel, groups, padding", [
+    ((6, 21, 30, 3), (3, 3, 3, 20), 1, 1), ((5, 22, 25, 12), (3, 3, 1, 12), 12, "same"),
+    ((9, 32, 32, 9), (3, 3, 9, 12), 1, 1), ((7, 17, 19, 8), (2, 3, 4, 8), 2, "valid"),
+    ((5, 20, 20, 1), (5, 5, 1, 6), 1, 2),
+], ids=str)
+def test_gradients_of_a_batch_in_segments(shape, kernel, groups, padding, rng):
+    """A kernel too small to be shared among threads by its parts."""
+    x, w, b = rng.normal(size=shape), rng.normal(size=kernel), rng.normal(size=kernel[-1])
+    how = place_of(x, w, padding=padding) | {"groups": groups}
+    dy = rng.normal(size=reference.conv2d(x, w, **how).shape)
+    quick_case(x, w, b, dy, groups, how, padding=padding)
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_every_combination(kernel, rng):
     for stride, padding, dilation, (c, k, groups) in itertools.product(STRIDES, PADDINGS, DILATIONS, GROUPS):

@@ -21,7 +21,7 @@ from libc.string cimport memcpy, memset
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.correlation cimport Correlation, correlate, prepare
 from nnfast._core.kernel_gradient cimport (
-    TileShape, gradient_scratch, kernel_gradient, tile_blocks, tile_end, tile_room, tile_shape, tile_start,
+    KernelGradient, gradient_scratch, kernel_gradient, partial_size, segments_of, store_share, sum_share, tile_room,
 )
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport NN_RELU, kernels_of, nn_kernels, nn_window
@@ -660,13 +660,12 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
 
 cdef struct Backward:       # what the threads of conv_backward share
     Convolution *c
-    const char *x
     const char *w
     const char *dy
     char *dx
-    char *dw
     char *sums              # [N][K padded]
-    Py_ssize_t samples, x_sample, y_sample
+    Py_ssize_t samples, y_sample
+    KernelGradient kernel   # without dw where it is not wanted
     nn_barrier barrier
 
 
@@ -674,12 +673,9 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
     cdef Convolution *c = job.c
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), Kg = c.K // c.matrices, in_group = panels(k, Kg)
-    cdef Py_ssize_t blocks, across, tile, panel, count, lo, hi, i, width, first, rows, tap
+    cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), lo, hi
     cdef Py_ssize_t dx_sample = w.H * w.W * (c.K if c.depthwise else c.C)
-    cdef TileShape shape
     cdef uint64_t mode = nn_flush_subnormals()
-    cdef const char *source
     if job.dx != NULL:
         if leaves_pixels_out(c):
             lo = job.samples * part // team
@@ -692,30 +688,11 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
     if job.sums != NULL:
         for b in range(job.samples * part // team, job.samples * (part + 1) // team):
             k.column_sum(w.OH * w.OW, c.K, job.dy + b * job.y_sample * size, c.K, job.sums + b * bias_ld * size)
-    if job.dw != NULL:
-        shape = tile_shape(c)
-        rows = c.rows // shape.taps
-        blocks = tile_blocks(&shape, rows)
-        across = (in_group + shape.panels - 1) // shape.panels
-        tile = part
-        while tile < c.matrices * across * blocks:
-            # As a plan has it: blocks of rows, then panels.
-            lo = tile_start(&shape, tile // (c.matrices * across))
-            hi = tile_end(&shape, lo)
-            panel = tile % across * shape.panels
-            count = min(shape.panels, in_group - panel)
-            panel += tile // across % c.matrices * in_group
-            kernel_gradient(c, job.x, job.x_sample, job.dy, job.y_sample, job.samples, panel, count, lo, hi, scratch,
-                            scratch + aligned(tile_room(c) * size))
-            source = scratch
-            for tap in range(shape.taps):
-                for i in range(count):
-                    width = panel_width(k, Kg, panel % in_group + i)
-                    first = (panel % in_group + i) * k.nr
-                    k.copy(hi - lo, min(Kg - first, width), source, width,
-                           job.dw + ((tap * rows + lo) * c.K + panel // in_group * Kg + first) * size, c.K)
-                    source += (hi - lo) * width * size
-            tile += team
+    if job.kernel.dw != NULL:
+        sum_share(&job.kernel, part, team, scratch)
+        if job.kernel.segments > 1:
+            nn_barrier_wait(&job.barrier, team)
+            store_share(&job.kernel, part, team, scratch)
     if job.dx != NULL:
         input_gradient(c, job.dy, job.y_sample, c.flipped, job.dx, dx_sample, job.samples, False, part, team, scratch)
     nn_restore_subnormals(mode)
@@ -727,7 +704,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef Window geometry
     cdef const nn_kernels *k = kernels_of(x.itemsize)
     cdef Py_ssize_t size = k.real_size, samples = x.shape[0], flipped, each, sums, wide = 0
-    cdef Py_ssize_t transformed = 0
+    cdef Py_ssize_t transformed = 0, partial = 0, segments
     cdef Memory memory
     cdef char *after
     cdef char *scratch
@@ -736,7 +713,10 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     cdef uint64_t mode
     cdef Backward job
     read_window(&geometry, window)
-    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
+    describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, 1, samples)
+    segments = segments_of(&c, samples)
+    if segments == 1:   # tiles are cut for the threads
+        describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
     n_threads = team_for(2.0 * samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
     sums = aligned(samples * round_up(c.K, k.vl) * size) if db is not None else 0
@@ -746,23 +726,29 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     each = aligned(c.scratch) + aligned(tile_room(&c) * size)
     if dx is not None and c.winograd:
         transformed = aligned(transformed_bytes(&c))
-    borrow(&memory, flipped + transformed + sums + wide + n_threads * each)
+    if dw is not None:
+        partial = aligned(partial_size(&c, segments))
+    borrow(&memory, flipped + transformed + sums + wide + partial + n_threads * each)
     memset(&job, 0, sizeof(Backward))
     job.c = &c
     job.samples = samples
-    job.x, job.dy = address(x), address(dy)
-    job.x_sample = geometry.H * geometry.W * c.C
+    job.dy = address(dy)
     job.y_sample = geometry.OH * geometry.OW * c.K
+    job.kernel.c = &c
+    job.kernel.x, job.kernel.dy = address(x), job.dy
+    job.kernel.x_sample, job.kernel.y_sample = geometry.H * geometry.W * c.C, job.y_sample
+    job.kernel.samples, job.kernel.segments = samples, segments
     c.transformed_flipped = memory.at + flipped
     after = c.transformed_flipped + transformed     # what the kernels need not
-    scratch = after + sums + wide
+    job.kernel.partial = after + sums + wide
+    scratch = job.kernel.partial + partial
     if dx is not None:
         c.flipped = memory.at
         job.w = address(w)
         dx_at = address(dx, True)
         job.dx = after + sums if wide else dx_at
     if dw is not None:
-        job.dw = address(dw, True)
+        job.kernel.dw = address(dw, True)
     if db is not None:
         db_at = address(db, True)
         job.sums = after

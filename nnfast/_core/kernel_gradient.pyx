@@ -21,6 +21,7 @@ from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
 from nnfast._core.gemm cimport multiply_rows, multiply_scattered, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+from nnfast._core.memory cimport aligned
 from nnfast._core.window cimport Window, clip, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
 
@@ -45,6 +46,9 @@ cdef enum:
     SET_BYTES = 1024        # pixels that are a multiple of this fall into few sets of L1
     DEPTHWISE_BYTES = 131072    # of x and dz, in L2
     LINE = 64
+    SHARES = 4              # of a call's work there are at least as many, so that several threads have something to do
+    SEGMENT_PIXELS = 512    # least in a segment,
+    WINOGRAD_PIXELS = 4096  # whose sums are four times as many and are transformed
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
@@ -347,7 +351,7 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     op.b_step = other.b_step = 0
     op.a_col = other.ldb = x_pitch
     op.ldb = other.a_col = dz_pitch
-    if columns % k.vl != 0 or most == 0:    # products do not touch the padding, and there may be none
+    if columns % k.vl != 0 or i0 >= i1 or j0 >= j1:     # products do not touch the padding, and there may be none
         memset(to, 0, rows * round_up(columns, k.vl) * size)
     memset(sums, 0, turned * round_up(rows, k.vl) * size)
     for b in range(batch):
@@ -576,3 +580,84 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
                 k.depthwise_gradient(&op, j_end - j, columns, at, dz + (b * dz_ld + (i * w.OW + j) * c.K) * size, to)
                 j = j_end
             i = i_end
+
+
+# ---------------------------------------------------------------- a call outside a plan
+
+cdef Py_ssize_t segments_of(const Convolution *c, Py_ssize_t samples) noexcept nogil:
+    """Of the batch where there are too few tiles to share, by the shape alone: the bits depend on it. c is described for one
+    thread."""
+    cdef TileShape shape = tile_shape(c)
+    cdef Py_ssize_t tiles = tile_count(c, &shape), segments = 1
+    cdef Py_ssize_t pixels = samples * c.window.OH * c.window.OW // (WINOGRAD_PIXELS if c.winograd else SEGMENT_PIXELS)
+    while 2 * segments <= min(samples, pixels) and segments * tiles < SHARES:
+        segments *= 2
+    return segments
+
+
+cdef Py_ssize_t partial_size(const Convolution *c, Py_ssize_t segments) noexcept nogil:
+    """Bytes."""
+    cdef TileShape shape = tile_shape(c)
+    return tile_count(c, &shape) * segments * tile_room(c) * c.k.real_size if segments > 1 else 0
+
+
+cdef struct Piece:          # a tile
+    Py_ssize_t panel, n_panels, lo, hi
+
+
+cdef Piece nth_tile(const Convolution *c, const TileShape *shape, Py_ssize_t tile) noexcept nogil:
+    """As a plan has them: blocks of rows, then panels."""
+    cdef Py_ssize_t in_group = panels(c.k, c.K // c.matrices), across = (in_group + shape.panels - 1) // shape.panels
+    cdef Piece piece
+    piece.lo = tile_start(shape, tile // (c.matrices * across))
+    piece.hi = tile_end(shape, piece.lo)
+    piece.panel = tile % across * shape.panels
+    piece.n_panels = min(shape.panels, in_group - piece.panel)
+    piece.panel += tile // across % c.matrices * in_group
+    return piece
+
+
+cdef void store_tile(const KernelGradient *job, const TileShape *shape, const Piece *piece, const char *source) noexcept nogil:
+    cdef const Convolution *c = job.c
+    cdef const nn_kernels *k = c.k
+    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), rows = c.rows // shape.taps
+    cdef Py_ssize_t tap, i, width, first
+    for tap in range(shape.taps):
+        for i in range(piece.n_panels):
+            width = panel_width(k, Kg, piece.panel % in_group + i)
+            first = (piece.panel % in_group + i) * k.nr
+            k.copy(piece.hi - piece.lo, min(Kg - first, width), source, width,
+                   job.dw + ((tap * rows + piece.lo) * c.K + piece.panel // in_group * Kg + first) * size, c.K)
+            source += (piece.hi - piece.lo) * width * size
+
+
+cdef void sum_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil:
+    """This thread's sums: some segments of tiles, or tiles, which are stored at once. scratch: a tile and gradient_scratch
+    bytes."""
+    cdef const Convolution *c = job.c
+    cdef TileShape shape = tile_shape(c)
+    cdef Py_ssize_t size = c.k.real_size, room = tile_room(c), count = tile_count(c, &shape), unit, b, end
+    cdef char *to = scratch
+    cdef Piece piece
+    for unit in range(count * job.segments * part // team, count * job.segments * (part + 1) // team):
+        piece = nth_tile(c, &shape, unit % count)
+        b = job.samples * (unit // count) // job.segments
+        end = job.samples * (unit // count + 1) // job.segments
+        if job.segments > 1:
+            to = job.partial + (unit % count * job.segments + unit // count) * room * size
+        kernel_gradient(c, job.x + b * job.x_sample * size, job.x_sample, job.dy + b * job.y_sample * size, job.y_sample,
+                        end - b, piece.panel, piece.n_panels, piece.lo, piece.hi, to, scratch + aligned(room * size))
+        if job.segments == 1:
+            store_tile(job, &shape, &piece, to)
+
+
+cdef void store_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil:
+    """When all threads have made their sums: those of segments are added up."""
+    cdef const Convolution *c = job.c
+    cdef TileShape shape = tile_shape(c)
+    cdef Py_ssize_t room = tile_room(c), count = tile_count(c, &shape), tile
+    cdef Piece piece
+    for tile in range(count * part // team, count * (part + 1) // team):
+        piece = nth_tile(c, &shape, tile)
+        c.k.column_sum(job.segments, room, job.partial + tile * job.segments * room * c.k.real_size, room, scratch)
+        store_tile(job, &shape, &piece, scratch)
