@@ -80,7 +80,8 @@ def run_pools(fence, dtype):
 
 
 def run_dense(fence, dtype):
-    for rows, c, k in [(1, 1, 1), (1, 17, 16), (3, 33, 48), (3, 5, 19), (28, 3, 64), (2, 40, 35), (40, 30, 17)]:
+    for rows, c, k in [(1, 1, 1), (1, 17, 16), (3, 33, 48), (3, 5, 19), (28, 3, 64), (2, 40, 35), (40, 30, 17),
+                       (1, 5, 64), (3, 33, 192), (4, 67, 512)]:
         x, w, b = fence.array((rows, c), dtype), fence.array((c, k), dtype), fence.array((k,), dtype)
         y = fence.array((rows, k), dtype)
         F.dense(x, w, b, "relu", out=y)

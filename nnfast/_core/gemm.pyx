@@ -11,10 +11,11 @@ and panels were shared out among threads.
 """
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY
+from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
-from nnfast._core.kernels cimport nn_brgemm, nn_kernels
+from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_planes_gradient
 from nnfast._core.memory cimport Memory, borrow, give_back
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
@@ -28,6 +29,9 @@ cdef enum:
     CACHE_LINE = 64
     ROWS_TOGETHER = 8       # of B while some panels are packed
     ROWS_OF_ALL = 16        # while all are
+    DOTS = 32               # columns of B between which A stays in L1
+    DOT_BYTES = 16384       # of A
+    ROWS_OF_DOTS = 64       # of B for each row of C: fewer do not pay for the lanes' sums
     COPY_BYTES = 1024       # strides that are multiples of this fall into few sets of L1
 
 cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more thread
@@ -117,6 +121,42 @@ cdef void multiply_few(const Product *x, Py_ssize_t panel_lo, Py_ssize_t panel_h
                           x.b + (p0 * x.ldb + j * k.nr) * size,
                           x.bias + j * k.nr * size if x.bias != NULL and p0 + op.k == x.K else NULL, x.c + j * k.nr * size)
         p0 += op.k
+
+
+cdef bint few_dots(const Product *x) noexcept nogil:
+    """Whether C has so few rows that B, as COLUMNS, is better not packed: it would be read, written and read again."""
+    return (x.storage == COLUMNS and 0 < 2 * x.M <= x.k.vl and x.a_col == 1 and x.K % x.k.vl == 0
+            and x.K >= ROWS_OF_DOTS * x.M and not x.accumulate and not x.relu and x.bias == NULL)
+
+
+cdef void multiply_dots(const Product *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
+    """Columns lo..hi of such a C: dot products of a few columns of B, one after another as they lie in memory, and the rows
+    of A, which stay in L1; the lanes are added up at the end."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, j = lo, p, t, count
+    cdef Py_ssize_t most = max(k.vl, DOT_BYTES // (x.M * size) // k.vl * k.vl)
+    cdef char *numbers = scratch + DOTS * x.M * k.vl * size
+    cdef ptrdiff_t offset[2]
+    cdef nn_planes_gradient op
+    op.rows = x.M
+    op.x_offset = offset
+    op.y_step = x.a_row
+    op.samples = 1
+    op.x_sample = op.y_sample = 0
+    offset[0], offset[1] = 0, x.ldb
+    while j < hi:
+        count = min(<Py_ssize_t>DOTS, hi - j)
+        memset(scratch, 0, count * x.M * k.vl * size)
+        p = 0
+        while p < x.K:
+            for t in range(0, count, 2):
+                op.taps = min(<Py_ssize_t>2, count - t)
+                k.planes_gradient(&op, min(most, x.K - p), x.b + ((j + t) * x.ldb + p) * size, x.a + p * size,
+                                  scratch + t * x.M * k.vl * size)
+            p += most
+        k.sum_lanes(count * x.M, scratch, numbers)
+        k.transpose(count, x.M, numbers, x.M, x.c + j * size, x.ldc)
+        j += count
 
 
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil:
@@ -241,12 +281,14 @@ cdef void multiply_block(const Product *x, const Block *block, char *scratch) no
 
 
 cdef void multiply_share(const Product *x, int part, int team, char *scratch) noexcept nogil:
-    """A thread's share of C: a block, or panels of a C of few rows."""
+    """A thread's share of C: a block, or panels or columns of a C of few rows."""
     cdef Py_ssize_t count = panels(x.k, x.N)
     cdef uint64_t mode = nn_flush_subnormals()
     cdef Block block
     if x.storage == ROWS and x.M <= 2 * x.k.mr and x.N % x.k.vl == 0 and x.N > x.M and x.K > 0:
         multiply_few(x, count * part // team, count * (part + 1) // team)
+    elif few_dots(x):
+        multiply_dots(x, x.N * part // team, x.N * (part + 1) // team, scratch)
     else:
         block = block_of(x, part, team, False)
         multiply_block(x, &block, scratch)
