@@ -125,6 +125,17 @@ def test_gradients_of_a_batch_in_segments(shape, kernel, groups, padding, rng):
     quick_case(x, w, b, dy, groups, how, padding=padding)
 
 
+@pytest.mark.parametrize("c", [1, 2])
+@pytest.mark.parametrize("where", [
+    {"padding": 1}, {"dilation": (2, 1), "stride": (1, 2)}, {"dilation": (3, 1)},
+], ids=str)
+def test_first_layers(c, where, rng):
+    """Kernel rows of few numbers, which share a tile of the kernel's gradient, and columns of one vector and of two."""
+    x, w, b = rng.normal(size=(2, 9, 8, c)), rng.normal(size=(3, 3, c, 37)), rng.normal(size=37)
+    how = place_of(x, w, **where) | {"groups": 1}
+    quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), 1, how, **where)
+
+
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_every_combination(kernel, rng):
     for stride, padding, dilation, (c, k, groups) in itertools.product(STRIDES, PADDINGS, DILATIONS, GROUPS):
