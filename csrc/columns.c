@@ -93,8 +93,8 @@ static void NAME(column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptr
     BY_FOURS(rows, i, NAME(sum_of_rows), cols, x + i * ld, ld, y);
 }
 
-nn_inline void NAME(squares_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, const real *mean, real *y,
-                                     int accumulate)
+nn_inline void NAME(squares_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, ptrdiff_t ld, const real *mean,
+                                     real *y, int accumulate)
 {
     for (ptrdiff_t j = 0; j < cols; j += VL) {
         const ptrdiff_t n = cols - j < VL ? cols - j : VL;
@@ -102,17 +102,34 @@ nn_inline void NAME(squares_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const
         vec r[4];
         NN_UNROLL
         for (ptrdiff_t t = 0; t < rows; t++) {
-            const vec away = v_sub(AT(x + t * cols + j, n), center);
+            const vec away = v_sub(AT(x + t * ld + j, n), center);
             r[t] = v_mul(away, away);
         }
         NAME(add_rows)(rows, r, accumulate, y + j, n);
     }
 }
 
-static void NAME(column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, const void *mean, void *y)
+static void NAME(column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, const void *mean, void *y)
 {
     const real *x = x_;
-    BY_FOURS(rows, i, NAME(squares_of_rows), cols, x + i * cols, mean, y);
+    BY_FOURS(rows, i, NAME(squares_of_rows), cols, x + i * ld, ld, mean, y);
+}
+
+static void NAME(join_moments)(ptrdiff_t n, const void *mean_, const void *squares_, double share, double weight,
+                               double *restrict joint_mean, double *restrict joint_squares)
+{
+    const real *mean = mean_, *squares = squares_;
+    for (ptrdiff_t j = 0; j < n; j++) {
+        const double delta = (double)mean[j] - joint_mean[j];
+        joint_mean[j] += delta * share;
+        joint_squares[j] += (double)squares[j] + delta * delta * weight;
+    }
+}
+
+static void NAME(join_sums)(ptrdiff_t n, const void *x_, double *restrict sum)
+{
+    const real *x = x_;
+    for (ptrdiff_t j = 0; j < n; j++) sum[j] += (double)x[j];
 }
 
 static void NAME(normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, const void *scale_, const void *shift_,
@@ -128,7 +145,7 @@ static void NAME(normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, cons
         }
 }
 
-nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, const real *mean,
+nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, ptrdiff_t ld, const real *mean,
                                       const real *y, real *dy, real *sum, real *moment, int accumulate)
 {
     for (ptrdiff_t j = 0; j < cols; j += VL) {
@@ -137,7 +154,7 @@ nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, cons
         vec dz[4], product[4];
         NN_UNROLL
         for (ptrdiff_t t = 0; t < rows; t++) {
-            const ptrdiff_t at = t * cols + j;
+            const ptrdiff_t at = t * ld + j;
             dz[t] = AT(dy + at, n);
             if (y) {
                 dz[t] = v_select(v_le(AT(y + at, n), v_zero()), v_zero(), dz[t]);
@@ -150,13 +167,13 @@ nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, cons
     }
 }
 
-static void NAME(normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, const void *mean, const void *y_,
-                                 void *dy_, void *sum, void *moment)
+static void NAME(normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, const void *mean,
+                                 const void *y_, void *dy_, void *sum, void *moment)
 {
     const real *x = x_, *y = y_;
     real *dy = dy_;
-    if (y) BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * cols, mean, y + i * cols, dy + i * cols, sum, moment);
-    else BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * cols, mean, NULL, dy + i * cols, sum, moment);
+    if (y) BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * ld, ld, mean, y + i * ld, dy + i * ld, sum, moment);
+    else BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * ld, ld, mean, NULL, dy + i * ld, sum, moment);
 }
 
 static void NAME(normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy_, const void *p_, const void *x_,

@@ -146,17 +146,23 @@ typedef struct nn_kernels {
     /* y[j] = sum_i x[i, j] for x: rows x cols. */
     void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y);
 
-    /* batch normalization; rows >= 1 follow one another */
+    /* batch normalization; rows >= 1, ld = cols where none is given */
 
     /* y[j] = sum_i (x[i, j] - mean[j])^2 */
-    void (*column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, void *y);
+    void (*column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *mean, void *y);
+    /* The moments of rows that come to others (Chan, Golub and LeVeque 1979, eq. 2.1): with delta[j] = mean[j] -
+     * joint_mean[j], joint_mean[j] += delta[j] * share, joint_squares[j] += squares[j] + delta[j]^2 * weight. */
+    void (*join_moments)(ptrdiff_t n, const void *mean, const void *squares, double share, double weight,
+                         double *joint_mean, double *joint_squares);
+    /* sum[j] += x[j] */
+    void (*join_sums)(ptrdiff_t n, const void *x, double *sum);
     /* y[i, j] = x[i, j] * scale[j] + shift[j], then relu or not. y may be x. */
     void (*normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *scale, const void *shift, int relu,
                       void *y);
     /* sum[j] = sum_i dz[i, j], moment[j] = sum_i dz[i, j] * (x[i, j] - mean[j]). dz is dy, or, with y, the gradient before
      * a relu that gave y; then it takes dy's place. */
-    void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, const void *y, void *dy,
-                           void *sum, void *moment);
+    void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *mean, const void *y,
+                           void *dy, void *sum, void *moment);
     /* dx[i, j] (+)= dy[i, j] * p[j] + x[i, j] * q[j] + r[j] */
     void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
                                const void *q, const void *r, int accumulate, void *dx);

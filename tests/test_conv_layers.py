@@ -272,6 +272,32 @@ def test_a_sample_of_one_pixel_is_its_own_mean():
     np.testing.assert_allclose(model.parameters["batch_norm/running_variance"], [0.9, 0.9, 0.9])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_normalized_rows_of_many_samples(dtype, training):
+    """Single pixels: the statistics are summed up in groups of samples and bands of channels, the last of each not full."""
+    units, n = 75, 150
+    def layers():
+        return [nf.Dense(units, use_bias=False), nf.BatchNorm(momentum=0.3), nf.Activation("relu"), nf.BatchNorm(scale=False),
+                nf.Activation("silu"), nf.Dense(CLASSES, activation="softmax")]
+    rng = np.random.default_rng(0)
+    x, labels = rng.standard_normal((n, 9)).astype(dtype), rng.integers(0, CLASSES, n)
+    results = []
+    for n_threads in (1, 2, 3):
+        model = nf.Sequential(layers(), input_shape=(9,), dtype=dtype.name, seed=2)
+        model.compile(nf.SGD(0.1), "cross_entropy", n_threads=n_threads)
+        _, _, total, grads, _, running = expected_of(model, x, labels, training=training)
+        loss, ours = model.gradients(x, labels, training=training)
+        close(np.float64(loss), total, dtype.name, "loss")
+        for key, expected in grads.items():
+            close(ours[key], expected, dtype.name, key)
+        model.fit(x, labels, batch_size=n, epochs=1, shuffle=False, verbose=0)
+        if training:
+            for key, expected in running.items():
+                close(model.parameters[key], expected, dtype.name, key)
+        results.append([array.tobytes() for array in [model.predict(x), *ours.values(), *model.get_weights()]])
+    assert results[1] == results[0] and results[2] == results[0]
+
+
 def test_running_statistics_far_from_zero(dtype):
     """Deviations are taken from the mean first: values around 1000 keep their variance in float32."""
     model = nf.Sequential([nf.BatchNorm(momentum=1.0)], input_shape=(6, 6, 2), dtype=dtype.name)

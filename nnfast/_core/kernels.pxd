@@ -143,11 +143,15 @@ cdef extern from "nnfast.h":
         void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
                      ptrdiff_t dst_ld) noexcept nogil
         void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y) noexcept nogil
-        void (*column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, void *y) noexcept nogil
+        void (*column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *mean,
+                               void *y) noexcept nogil
+        void (*join_moments)(ptrdiff_t n, const void *mean, const void *squares, double share, double weight,
+                             double *joint_mean, double *joint_squares) noexcept nogil
+        void (*join_sums)(ptrdiff_t n, const void *x, double *sum) noexcept nogil
         void (*normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *scale, const void *shift, int relu,
                           void *y) noexcept nogil
-        void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *mean, const void *y, void *dy,
-                               void *sum, void *moment) noexcept nogil
+        void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *mean,
+                               const void *y, void *dy, void *sum, void *moment) noexcept nogil
         void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
                                    const void *q, const void *r, int accumulate, void *dx) noexcept nogil
         void (*max_pool)(const nn_window *w, ptrdiff_t windows, const void *x, void *y, void *code) noexcept nogil

@@ -20,7 +20,7 @@ cdef struct Normalization:
     Parameter *variance
     double momentum, epsilon
     bint frozen                     # uses and keeps the running statistics even in training
-    char *sums                      # [batch][2][ld] over each sample's pixels
+    char *sums                      # [batch][2][ld] over each sample's pixels, where there are several
     char *rows                      # [ROWS][ld], not the batch's
 
 cdef struct Folding:        # a normalization with running statistics in the weights of the layer before it

@@ -4,14 +4,15 @@ mean and variance are each channel's over all samples and pixels of the batch; i
 is the only thing that samples share in a forward pass, so this operation has a barrier on both sides:
 
     forward    each sample's mean and sum of squared deviations     rows of the batch
-               all of them combined, in order of the samples        channels, shared out among the threads
+               all of them combined, in order of the samples        bands of channels, shared out among the threads
                y = x * scale + shift                                rows
     backward   each sample's sums of dz and dz (x - mean)           rows
-               the three factors of dx, and dgamma, dbeta           channels
+               the three factors of dx, and dgamma, dbeta           bands
                dx = dz * a + x * b + c                              rows
 
-Partial sums belong to a sample and are combined in double precision (Chan, Golub and LeVeque 1979, eq. 2.1): the bits do
-not depend on the number of threads. The running statistics change only when the step is applied.
+A sample of one pixel (dense layers) has nothing to sum up: there the band's thread takes GROUP samples together.
+Partial sums belong to a sample or group and are combined in double precision (Chan, Golub and LeVeque 1979, eq. 2.1): the
+bits do not depend on the number of threads. The running statistics change only when the step is applied.
 
 In inference scale and shift are known before the batch comes, and where a linear dense layer or convolution lies before
 the normalization they go into its weights (fold): w' = w scale, b' = b scale + shift.
@@ -41,51 +42,91 @@ cdef inline char *row(const Node *node, Row which) noexcept nogil:
     return n.rows + which * n.ld * node.k.real_size
 
 
-cdef inline Py_ssize_t border(const Node *node, int part, int team) noexcept nogil:
-    return (<const Normalization *>node.extra).channels * part // team
+cdef enum:
+    BAND = 32       # channels whose statistics one thread makes
+    GROUP = 64      # samples of one pixel that are summed up in single precision: 8 KB of a band
+
+
+cdef inline Py_ssize_t band_border(const Node *node, int part, int team) noexcept nogil:
+    """First channel of a thread's bands."""
+    cdef Py_ssize_t channels = (<const Normalization *>node.extra).channels, bands = (channels + BAND - 1) // BAND
+    return min(channels, bands * part // team * BAND)
+
+
+cdef inline Py_ssize_t samples_of_group(const Node *node, const Context *ctx, Py_ssize_t first) noexcept nogil:
+    return 1 if node.outer > 1 else min(<Py_ssize_t>GROUP, ctx.batch - first)
+
+
+cdef inline void matrix_moments(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t cols, const char *x, Py_ssize_t ld, char *mean,
+                         char *squares) noexcept nogil:
+    """Each column's mean, and sum of squared deviations from that."""
+    k.column_sum(rows, cols, x, ld, mean)
+    k.affine(cols, mean, 1.0 / rows, 0, mean)
+    k.column_squares(rows, cols, x, ld, mean, squares)
 
 
 cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """A sample's mean over its pixels, and its sum of squared deviations from that."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const Value *x = node.inputs[0]
-    cdef Py_ssize_t size = node.k.real_size, b, pixels = x.size // n.channels, c
+    cdef Py_ssize_t size = node.k.real_size, b
     cdef char *sums
-    if not ctx.training or n.frozen:
+    if not ctx.training or n.frozen or node.outer == 1:
         return
     for b in range(lo, hi):
         sums = n.sums + 2 * b * n.ld * size
-        node.k.column_sum(pixels, n.channels, x.y + b * x.ld * size, n.channels, sums)
-        node.k.affine(n.channels, sums, 1.0 / pixels, 0, sums)
-        node.k.column_squares(pixels, n.channels, x.y + b * x.ld * size, sums, sums + n.ld * size)
+        matrix_moments(node.k, node.outer, n.channels, x.y + b * x.ld * size, n.channels, sums, sums + n.ld * size)
+
+
+cdef void band_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t width, double *mean,
+                       double *squares) noexcept nogil:
+    """The same of the whole batch, of the channels from lo on."""
+    cdef const Normalization *n = <const Normalization *>node.extra
+    cdef const Value *x = node.inputs[0]
+    cdef Py_ssize_t size = node.k.real_size, first = 0, samples
+    cdef double[2 * BAND] room
+    cdef char *sums = <char *>room
+    cdef char *deviations = sums + BAND * size
+    cdef double rows, count = 0     # pixels of the group, of all before it
+    memset(mean, 0, width * sizeof(double))
+    memset(squares, 0, width * sizeof(double))
+    while first < ctx.batch:
+        samples = samples_of_group(node, ctx, first)
+        if node.outer == 1:
+            matrix_moments(node.k, samples, width, x.y + (first * x.ld + lo) * size, x.ld, sums, deviations)
+        else:
+            sums = n.sums + (2 * first * n.ld + lo) * size
+            deviations = sums + n.ld * size
+        rows = <double>samples * node.outer
+        node.k.join_moments(width, sums, deviations, rows / (count + rows), count * rows / (count + rows), mean, squares)
+        count += rows
+        first += samples
 
 
 cdef void combine_moments(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const nn_kernels *k = node.k
-    cdef Py_ssize_t size = k.real_size, b, c, pixels = node.inputs[0].size // n.channels
-    cdef double mean, squares, delta, inverse, scale, count
-    cdef const char *sums
-    for c in range(border(node, part, team), border(node, part + 1, team)):
+    cdef Py_ssize_t c, width, first = band_border(node, part, team), last = band_border(node, part + 1, team)
+    cdef double pixels = <double>node.outer * ctx.batch, inverse, scale
+    cdef double[BAND] mean
+    cdef double[BAND] variance
+    while first < last:
+        width = min(<Py_ssize_t>BAND, last - first)
         if ctx.training and not n.frozen:
-            mean = squares = count = 0
-            for b in range(ctx.batch):
-                sums = n.sums + 2 * b * n.ld * size
-                delta = get(k, sums, c) - mean
-                mean += delta * pixels / (count + pixels)
-                squares += get(k, sums, n.ld + c) + delta * delta * count * pixels / (count + pixels)
-                count += pixels
-            squares /= count
-        else:
-            mean = get(k, n.mean.w, c)
-            squares = get(k, n.variance.w, c)
-        inverse = 1 / sqrt(squares + n.epsilon)
-        scale = inverse * (1 if node.kernel == NULL else get(k, node.kernel.w, c))
-        put(k, row(node, MEAN), c, mean)
-        put(k, row(node, VARIANCE), c, squares)
-        put(k, row(node, DEVIATION_INVERSE), c, inverse)
-        put(k, row(node, SCALE), c, scale)
-        put(k, row(node, SHIFT), c, (0 if node.bias == NULL else get(k, node.bias.w, c)) - mean * scale)
+            band_moments(node, ctx, first, width, mean, variance)
+        for c in range(first, first + width):
+            if ctx.training and not n.frozen:
+                variance[c - first] /= pixels
+            else:
+                mean[c - first] = get(k, n.mean.w, c)
+                variance[c - first] = get(k, n.variance.w, c)
+            inverse = 1 / sqrt(variance[c - first] + n.epsilon)
+            scale = inverse * (1 if node.kernel == NULL else get(k, node.kernel.w, c))
+            put(k, row(node, MEAN), c, mean[c - first])
+            put(k, row(node, VARIANCE), c, variance[c - first])
+            put(k, row(node, DEVIATION_INVERSE), c, inverse)
+            put(k, row(node, SCALE), c, scale)
+            put(k, row(node, SHIFT), c, (0 if node.bias == NULL else get(k, node.bias.w, c)) - mean[c - first] * scale)
+        first += width
 
 
 cdef void normalize_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -95,26 +136,52 @@ cdef void normalize_forward(const Node *node, const Context *ctx, Py_ssize_t lo,
     cdef Py_ssize_t size = node.k.real_size, b
     cdef char *z = y.y if y.z == NULL else y.z
     for b in range(lo, hi):
-        node.k.normalize(x.size // n.channels, n.channels, x.y + b * x.ld * size, row(node, SCALE), row(node, SHIFT),
+        node.k.normalize(node.outer, n.channels, x.y + b * x.ld * size, row(node, SCALE), row(node, SHIFT),
                          node.activation == NN_RELU, z + b * y.ld * size)
     if node.activation != NN_RELU:
         apply(node, ctx, lo, hi)
 
 
-cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """A sample's sums over its pixels of dz, and of dz (x - mean)."""
-    cdef const Normalization *n = <const Normalization *>node.extra
-    cdef const Value *x = node.inputs[0]
+cdef inline void matrix_sums(const Node *node, Py_ssize_t rows, Py_ssize_t width, Py_ssize_t at, Py_ssize_t ld, Py_ssize_t lo,
+                      char *sums, char *moments) noexcept nogil:
+    """Sums over pixels, `at` being the first one's place in x and in y, of dz and of dz (x - mean); the channels from lo on."""
+    cdef Py_ssize_t size = node.k.real_size
     cdef const Value *y = node.output
-    cdef Py_ssize_t size = node.k.real_size, b, pixels = x.size // n.channels
+    node.k.normalize_sums(rows, width, node.inputs[0].y + at * size, ld, row(node, MEAN) + lo * size,
+                          y.y + at * size if node.activation == NN_RELU else NULL, y.dy + at * size, sums, moments)
+
+
+cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Normalization *n = <const Normalization *>node.extra
+    cdef Py_ssize_t size = node.k.real_size, b
     cdef char *sums
     if node.activation != NN_RELU:
         apply_backward(node, ctx, lo, hi)
-    for b in range(lo, hi):
+    for b in range(lo, hi if node.outer > 1 else lo):
         sums = n.sums + 2 * b * n.ld * size
-        node.k.normalize_sums(pixels, n.channels, x.y + b * x.ld * size, row(node, MEAN),
-                              y.y + b * y.ld * size if node.activation == NN_RELU else NULL, y.dy + b * y.ld * size,
-                              sums, sums + n.ld * size)
+        matrix_sums(node, node.outer, n.channels, b * node.output.ld, n.channels, 0, sums, sums + n.ld * size)
+
+
+cdef void band_sums(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t width, double *total,
+                    double *moment) noexcept nogil:
+    """The same over the whole batch."""
+    cdef const Normalization *n = <const Normalization *>node.extra
+    cdef Py_ssize_t size = node.k.real_size, first = 0, samples
+    cdef double[2 * BAND] room
+    cdef char *sums = <char *>room
+    cdef char *moments = sums + BAND * size
+    memset(total, 0, width * sizeof(double))
+    memset(moment, 0, width * sizeof(double))
+    while first < ctx.batch:
+        samples = samples_of_group(node, ctx, first)
+        if node.outer == 1:
+            matrix_sums(node, samples, width, first * node.output.ld + lo, node.output.ld, lo, sums, moments)
+        else:
+            sums = n.sums + (2 * first * n.ld + lo) * size
+            moments = sums + n.ld * size
+        node.k.join_sums(width, sums, total)
+        node.k.join_sums(width, moments, moment)
+        first += samples
 
 
 cdef void combine_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
@@ -122,27 +189,27 @@ cdef void combine_gradients(const Node *node, const Context *ctx, int part, int 
     dx = gamma h (dz - s / N - (x - mean) h^2 t / N); in inference mode mean and deviation are constants."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const nn_kernels *k = node.k
-    cdef Py_ssize_t size = k.real_size, b, c
-    cdef double s, t, h, scale, pixels = <double>(node.inputs[0].size // n.channels) * ctx.batch, factor = 0
-    cdef const char *sums
-    for c in range(border(node, part, team), border(node, part + 1, team)):
-        s = t = 0
-        for b in range(ctx.batch):
-            sums = n.sums + 2 * b * n.ld * size
-            s += get(k, sums, c)
-            t += get(k, sums, n.ld + c)
-        h = get(k, row(node, DEVIATION_INVERSE), c)
-        scale = get(k, row(node, SCALE), c)
-        put(k, row(node, GAMMA_GRADIENT), c, t * h)
-        put(k, row(node, BETA_GRADIENT), c, s)
-        put(k, row(node, DY_FACTOR), c, scale)
-        if ctx.training and not n.frozen:
-            factor = -scale * h * h * t / pixels
-            put(k, row(node, X_FACTOR), c, factor)
-            put(k, row(node, CONSTANT), c, -scale * s / pixels - factor * get(k, row(node, MEAN), c))
-        else:
-            put(k, row(node, X_FACTOR), c, 0)
-            put(k, row(node, CONSTANT), c, 0)
+    cdef Py_ssize_t c, width, first = band_border(node, part, team), last = band_border(node, part + 1, team)
+    cdef double h, scale, factor, pixels = <double>node.outer * ctx.batch
+    cdef double[BAND] s
+    cdef double[BAND] t
+    while first < last:
+        width = min(<Py_ssize_t>BAND, last - first)
+        band_sums(node, ctx, first, width, s, t)
+        for c in range(first, first + width):
+            h = get(k, row(node, DEVIATION_INVERSE), c)
+            scale = get(k, row(node, SCALE), c)
+            put(k, row(node, GAMMA_GRADIENT), c, t[c - first] * h)
+            put(k, row(node, BETA_GRADIENT), c, s[c - first])
+            put(k, row(node, DY_FACTOR), c, scale)
+            if ctx.training and not n.frozen:
+                factor = -scale * h * h * t[c - first] / pixels
+                put(k, row(node, X_FACTOR), c, factor)
+                put(k, row(node, CONSTANT), c, -scale * s[c - first] / pixels - factor * get(k, row(node, MEAN), c))
+            else:
+                put(k, row(node, X_FACTOR), c, 0)
+                put(k, row(node, CONSTANT), c, 0)
+        first += width
 
 
 cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -153,7 +220,7 @@ cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo
     if x.dy == NULL:
         return
     for b in range(lo, hi):
-        node.k.normalize_backward(x.size // n.channels, n.channels, y.dy + b * y.ld * size, row(node, DY_FACTOR),
+        node.k.normalize_backward(node.outer, n.channels, y.dy + b * y.ld * size, row(node, DY_FACTOR),
                                   x.y + b * x.ld * size, row(node, X_FACTOR), row(node, CONSTANT), node.adds[0],
                                   x.dy + b * x.ld * size)
 
@@ -171,9 +238,9 @@ cdef void update_running(const Node *node, const Context *ctx, int part, int tea
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const nn_kernels *k = node.k
     cdef Py_ssize_t c
-    cdef double count = <double>(node.inputs[0].size // n.channels) * ctx.batch
+    cdef double count = <double>node.outer * ctx.batch
     cdef double unbiased = count / (count - 1) if count > 1 else 1
-    for c in range(border(node, part, team), border(node, part + 1, team)):
+    for c in range(band_border(node, part, team), band_border(node, part + 1, team)):
         put(k, n.mean.w, c, (1 - n.momentum) * get(k, n.mean.w, c) + n.momentum * get(k, row(node, MEAN), c))
         put(k, n.variance.w, c, (1 - n.momentum) * get(k, n.variance.w, c)
             + n.momentum * unbiased * get(k, row(node, VARIANCE), c))

@@ -272,7 +272,7 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
     elif node.forward.rows == max_forward:
         pool = <Pool *>node.extra
         arena.want(&pool.code, node.output.ld * size, owner, "code")
-    elif node.forward.before == sample_moments:
+    elif node.forward.before == sample_moments and node.outer > 1:
         n = <Normalization *>node.extra
         arena.want(&n.sums, 2 * n.ld * size, owner, "sums")
     return 0

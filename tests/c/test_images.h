@@ -41,8 +41,8 @@ static void test_normalization(void)
                 void *squares = array(cols), *sum = array(cols), *moment = array(cols);
                 about("normalization %ld x %ld mode %d", (long)rows, (long)cols, mode);
                 K->normalize(rows, cols, x, p, shift, mode, y);
-                K->column_squares(rows, cols, x, p, squares);
-                K->normalize_sums(rows, cols, x, p, mode ? y : NULL, dz, sum, moment);
+                K->column_squares(rows, cols, x, cols, p, squares);
+                K->normalize_sums(rows, cols, x, cols, p, mode ? y : NULL, dz, sum, moment);
                 K->normalize_backward(rows, cols, dy, p, x, q, shift, mode, dx);
                 for (ptrdiff_t j = 0; j < cols; j++) {
                     wide deviations = 0, total = 0, product = 0;
@@ -63,6 +63,53 @@ static void test_normalization(void)
                 }
                 release();
             }
+}
+
+/* The same bits from rows that lie apart. */
+static void test_normalization_of_a_band(void)
+{
+    for (int r = 1; r < 14; r += 3)
+        for (int s = 1; s < N_SOME; s++) {
+            const ptrdiff_t rows = some[r], cols = some[s], ld = cols + 5, n = rows * cols;
+            void *x = random_array(n, -1, 1), *y = random_array(n, -1, 1), *dy = random_array(n, -1, 1);
+            void *mean = random_array(cols, -1, 1), *sums[6];
+            void *apart[3] = {array(span(rows, cols, ld)), array(span(rows, cols, ld)), array(span(rows, cols, ld))};
+            about("normalization of a band %ld x %ld", (long)rows, (long)cols);
+            K->copy(rows, cols, x, cols, apart[0], ld);
+            K->copy(rows, cols, y, cols, apart[1], ld);
+            K->copy(rows, cols, dy, cols, apart[2], ld);
+            for (int i = 0; i < 6; i++) sums[i] = array(cols);
+            K->column_squares(rows, cols, x, cols, mean, sums[0]);
+            K->column_squares(rows, cols, apart[0], ld, mean, sums[1]);
+            K->normalize_sums(rows, cols, x, cols, mean, y, dy, sums[2], sums[4]);
+            K->normalize_sums(rows, cols, apart[0], ld, mean, apart[1], apart[2], sums[3], sums[5]);
+            for (int i = 0; i < 6; i += 2) expect(same_bits(sums[i], sums[i + 1], cols), "sum %d", i / 2);
+            for (ptrdiff_t i = 0; i < rows; i++)
+                expect(same_bits(at(dy, i * cols), at(apart[2], i * ld), cols), "row %ld", (long)i);
+            expect_gaps(apart[2], rows, cols, ld);
+            release();
+        }
+}
+
+static void test_joined_moments(void)
+{
+    for (int s = 0; s < N_SOME; s++) {
+        const ptrdiff_t n = some[s];
+        void *mean = random_array(n, -1, 1), *squares = random_array(n, 0, 1);
+        double *joint = fenced((size_t)(3 * n) * sizeof *joint);
+        about("joined moments of %ld", (long)n);
+        for (ptrdiff_t j = 0; j < 3 * n; j++) joint[j] = (double)(j % 7);
+        K->join_moments(n, mean, squares, 0.25, 1.5, joint, joint + n);
+        K->join_sums(n, mean, joint + 2 * n);
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const double before = (double)(j % 7), delta = (double)get(mean, j) - before;
+            const double others = (double)((n + j) % 7);
+            expect(fabs(joint[j] - (before + 0.25 * delta)) <= 1e-14, "mean %ld", (long)j);
+            expect(fabs(joint[n + j] - (others + (double)get(squares, j) + 1.5 * delta * delta)) <= 1e-12, "squares %ld", (long)j);
+            expect(joint[2 * n + j] == (double)((2 * n + j) % 7) + (double)get(mean, j), "sum %ld", (long)j);
+        }
+        release();
+    }
 }
 
 static const ptrdiff_t channel_counts[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 24, 33};

@@ -645,6 +645,8 @@ static void test_precision(int precision)
     test_copy();
     test_affine();
     test_normalization();
+    test_normalization_of_a_band();
+    test_joined_moments();
     test_pools();
     test_depthwise();
     test_planes();
