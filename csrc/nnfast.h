@@ -90,11 +90,12 @@ typedef struct nn_planes_gradient {
     ptrdiff_t samples, x_sample, y_sample;
 } nn_planes_gradient;
 
-/* A 4 x 4 tile of y or a 6 x 6 tile of x (csrc/winograd.c). */
+/* A tile of y, 7 - taps rows and columns, a 6 x 6 tile of x, or a kernel (csrc/winograd.c). */
 typedef struct nn_winograd {
+    ptrdiff_t taps;             /* each way: 2 to 5; x's tile is the same for all */
     ptrdiff_t first_row, first_column;  /* of x's tile, that lies inside the image; y's tiles begin inside */
-    ptrdiff_t rows, columns;    /* the first that no longer does: up to 4 or 6 */
-    ptrdiff_t row_pitch, pixel_pitch;
+    ptrdiff_t rows, columns;    /* the first that no longer does, or that the kernel does not have */
+    ptrdiff_t row_pitch, pixel_pitch;   /* from row to row, from pixel to pixel or tap to tap */
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
 } nn_winograd;
@@ -194,13 +195,13 @@ typedef struct nn_kernels {
 
     /* The 36 positions of a 6 x 6 tile of x, v[p * step + c]; zeros where it reaches beyond the image. */
     void (*winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v, ptrdiff_t step);
-    /* A 4 x 4 tile of y from m[p * step + c], with bias or NULL; and of m from dy. */
+    /* A tile of y from m[p * step + c], with bias or NULL; and of m from dy. */
     void (*winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step, const void *bias,
                             void *y);
     void (*winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy, void *m, ptrdiff_t step);
-    /* u[p * u_step + i] from w[tap * w_step + i]; and the gradient of w from that of u. */
-    void (*winograd_kernel)(ptrdiff_t n, const void *w, ptrdiff_t w_step, void *u, ptrdiff_t u_step);
-    void (*winograd_kernel_backward)(ptrdiff_t n, const void *u, ptrdiff_t u_step, void *w, ptrdiff_t w_step);
+    /* u[p * step + i] from n numbers of every tap of w; and the gradient of w from that of u. */
+    void (*winograd_kernel)(const nn_winograd *op, ptrdiff_t n, const void *w, void *u, ptrdiff_t step);
+    void (*winograd_kernel_backward)(const nn_winograd *op, ptrdiff_t n, const void *u, ptrdiff_t step, void *w);
 
     /* runs of n numbers, n >= 0 */
 

@@ -1,22 +1,24 @@
-/* Transforms of Winograd's minimal filtering F(4 x 4, 3 x 3): sixteen outputs of a 3 x 3 convolution from 36 products a
- * channel pair instead of 144 (Lavin and Gray 2015, "Fast Algorithms for Convolutional Neural Networks", section 4.1).
+/* Transforms of Winograd's minimal filtering F(m x m, r x r), m = 7 - r, for kernels of r = 2 to 5 taps each way: m^2
+ * outputs from 36 products a channel pair instead of (m r)^2, with 3 x 3 taps 36 instead of 144 (Lavin and Gray 2015, "Fast
+ * Algorithms for Convolutional Neural Networks", section 4.1).
  *
- *     y = A' [(G w G') * (B' x B)] A        per 6 x 6 tile of x, 3 x 3 kernel w, 4 x 4 tile of y
+ *     y = A' [(G w G') * (B' x B)] A        per 6 x 6 tile of x, r x r kernel w, m x m tile of y
  *
  * summed over channels in between, which makes the 36 elementwise products 36 products of matrices. Each transform here
  * goes over vectors of channels: of pixels it takes and gives as many channels as there are, of tiles whole vectors, zeros
  * beyond. `step` leads from one of the 36 positions to the next.
  *
- * In one dimension it multiplies polynomials by their values at 0, p, -p, q, -q and infinity (Toom and Cook). p = 5/8 and
- * q = 3/2 round to an error about four times that of the plain sum, 1 and 2 to eight times; powers of both are exact.
+ * In one dimension it multiplies polynomials by their values at 0, p, -p, q, -q and infinity (Toom and Cook). With p = 5/8
+ * and q = 3/2 the error is, for r = 2 to 5 and 64 channels, 2.8, 1.7, 1.4 and 1.0 times that of the plain sum, with 1 and 2
+ * about twice as much; powers of both are exact.
  *
  *     B' = | p^2 q^2     0       -(p^2 + q^2)     0       1  0 |      A' = | 1   1    1    1    1   0 |
  *          |  0      -+ p q^2       -q^2        +- p      1  0 |           | 0   p   -p    q   -q   0 |
  *          |  0      -+ q p^2       -p^2        +- q      1  0 |           | 0  p^2  p^2  q^2  q^2  0 |
  *          |  0       p^2 q^2         0     -(p^2 + q^2)  0  1 |           | 0  p^3 -p^3  q^3 -q^3  1 |
  *
- * with rows of G: (1, 0, 0) / p^2 q^2, (1, +- p, p^2) / P, (1, +- q, q^2) / Q, (0, 0, 1), where P = 2 p^2 (p^2 - q^2) and
- * Q = 2 q^2 (q^2 - p^2).
+ * A' is that of m = 4: m rows of powers, and the last ends in 1. Rows of G: (1, 0, ...) / p^2 q^2, (1, +- p, p^2, ...) / P,
+ * (1, +- q, q^2, ...) / Q, (..., 0, 1), where P = 2 p^2 (p^2 - q^2) and Q = 2 q^2 (q^2 - p^2).
  */
 #ifndef NN_WINOGRAD_POINTS
 #define NN_WINOGRAD_POINTS
@@ -45,55 +47,88 @@ nn_inline void NAME(winograd_b)(const vec *d, vec *t)
     t[5] = v_fma(product, d[1], v_fnma(sum, d[3], d[5]));
 }
 
-/* y = A' m */
-nn_inline void NAME(winograd_a)(const vec *m, vec *y)
+/* p^i and q^i; i is a constant once the loops are unrolled. */
+#undef POWER_OF_P
+#undef POWER_OF_Q
+#define POWER_OF_P(i) ((i) == 0 ? 1 : (i) == 1 ? WINO_P : (i) == 2 ? WINO_P2 : (i) == 3 ? WINO_P * WINO_P2 : WINO_P2 * WINO_P2)
+#define POWER_OF_Q(i) ((i) == 0 ? 1 : (i) == 1 ? WINO_Q : (i) == 2 ? WINO_Q2 : (i) == 3 ? WINO_Q * WINO_Q2 : WINO_Q2 * WINO_Q2)
+
+/* y = A' m, of `tile` numbers */
+nn_inline void NAME(winograd_a)(const int tile, const vec *m, vec *y)
 {
     const vec even_p = v_add(m[1], m[2]), odd_p = v_sub(m[1], m[2]);
     const vec even_q = v_add(m[3], m[4]), odd_q = v_sub(m[3], m[4]);
     y[0] = v_add(m[0], v_add(even_p, even_q));
-    y[1] = v_fma(CONSTANT(WINO_P), odd_p, v_mul(CONSTANT(WINO_Q), odd_q));
-    y[2] = v_fma(CONSTANT(WINO_P2), even_p, v_mul(CONSTANT(WINO_Q2), even_q));
-    y[3] = v_fma(CONSTANT(WINO_P * WINO_P2), odd_p, v_fma(CONSTANT(WINO_Q * WINO_Q2), odd_q, m[5]));
+    NN_UNROLL
+    for (int i = 1; i < tile; i++) {
+        const vec of_p = i % 2 ? odd_p : even_p, of_q = i % 2 ? odd_q : even_q, q = CONSTANT(POWER_OF_Q(i));
+        y[i] = v_fma(CONSTANT(POWER_OF_P(i)), of_p, i + 1 == tile ? v_fma(q, of_q, m[5]) : v_mul(q, of_q));
+    }
+}
+
+/* Values of a polynomial of n coefficients at p and -p, or at q and -q. */
+nn_inline void NAME(winograd_values)(const int n, const int at_q, const vec *y, vec *values)
+{
+    vec even = y[0], odd = v_mul(CONSTANT(at_q ? WINO_Q : WINO_P), y[1]);
+    NN_UNROLL
+    for (int i = 2; i < n; i++) {
+        const vec power = CONSTANT(at_q ? POWER_OF_Q(i) : POWER_OF_P(i));
+        if (i % 2) odd = v_fma(power, y[i], odd);
+        else even = v_fma(power, y[i], even);
+    }
+    values[0] = v_add(even, odd);
+    values[1] = v_sub(even, odd);
 }
 
 /* m = A y */
-nn_inline void NAME(winograd_a_backward)(const vec *y, vec *m)
+nn_inline void NAME(winograd_a_backward)(const int tile, const vec *y, vec *m)
 {
-    const vec even_p = v_fma(CONSTANT(WINO_P2), y[2], y[0]), even_q = v_fma(CONSTANT(WINO_Q2), y[2], y[0]);
-    const vec odd_p = v_fma(CONSTANT(WINO_P * WINO_P2), y[3], v_mul(CONSTANT(WINO_P), y[1]));
-    const vec odd_q = v_fma(CONSTANT(WINO_Q * WINO_Q2), y[3], v_mul(CONSTANT(WINO_Q), y[1]));
     m[0] = y[0];
-    m[1] = v_add(even_p, odd_p);
-    m[2] = v_sub(even_p, odd_p);
-    m[3] = v_add(even_q, odd_q);
-    m[4] = v_sub(even_q, odd_q);
-    m[5] = y[3];
+    NAME(winograd_values)(tile, 0, y, m + 1);
+    NAME(winograd_values)(tile, 1, y, m + 3);
+    m[5] = y[tile - 1];
 }
 
-/* u = G w */
-nn_inline void NAME(winograd_g)(const vec *w, vec *u)
+/* u = G w, of `taps` numbers */
+nn_inline void NAME(winograd_g)(const int taps, const vec *w, vec *u)
 {
-    const vec even_p = v_fma(CONSTANT(WINO_P2 / WINO_NORM_P), w[2], v_mul(CONSTANT(1 / WINO_NORM_P), w[0]));
-    const vec even_q = v_fma(CONSTANT(WINO_Q2 / WINO_NORM_Q), w[2], v_mul(CONSTANT(1 / WINO_NORM_Q), w[0]));
-    const vec odd_p = CONSTANT(WINO_P / WINO_NORM_P), odd_q = CONSTANT(WINO_Q / WINO_NORM_Q);
+    vec of_p[5], of_q[5];
+    NN_UNROLL
+    for (int i = 0; i < taps; i++) {
+        of_p[i] = v_mul(CONSTANT(1 / WINO_NORM_P), w[i]);
+        of_q[i] = v_mul(CONSTANT(1 / WINO_NORM_Q), w[i]);
+    }
     u[0] = v_mul(CONSTANT(1 / (WINO_P2 * WINO_Q2)), w[0]);
-    u[1] = v_fma(odd_p, w[1], even_p);
-    u[2] = v_fnma(odd_p, w[1], even_p);
-    u[3] = v_fma(odd_q, w[1], even_q);
-    u[4] = v_fnma(odd_q, w[1], even_q);
-    u[5] = w[2];
+    NAME(winograd_values)(taps, 0, of_p, u + 1);
+    NAME(winograd_values)(taps, 1, of_q, u + 3);
+    u[5] = w[taps - 1];
 }
 
 /* w = G' u */
-nn_inline void NAME(winograd_g_backward)(const vec *u, vec *w)
+nn_inline void NAME(winograd_g_backward)(const int taps, const vec *u, vec *w)
 {
     const vec even_p = v_mul(CONSTANT(1 / WINO_NORM_P), v_add(u[1], u[2]));
     const vec even_q = v_mul(CONSTANT(1 / WINO_NORM_Q), v_add(u[3], u[4]));
-    const vec odd_p = v_sub(u[1], u[2]), odd_q = v_sub(u[3], u[4]);
+    const vec odd_p = v_mul(CONSTANT(1 / WINO_NORM_P), v_sub(u[1], u[2]));
+    const vec odd_q = v_mul(CONSTANT(1 / WINO_NORM_Q), v_sub(u[3], u[4]));
     w[0] = v_fma(CONSTANT(1 / (WINO_P2 * WINO_Q2)), u[0], v_add(even_p, even_q));
-    w[1] = v_fma(CONSTANT(WINO_P / WINO_NORM_P), odd_p, v_mul(CONSTANT(WINO_Q / WINO_NORM_Q), odd_q));
-    w[2] = v_fma(CONSTANT(WINO_P2), even_p, v_fma(CONSTANT(WINO_Q2), even_q, u[5]));
+    NN_UNROLL
+    for (int i = 1; i < taps; i++) {
+        const vec of_p = i % 2 ? odd_p : even_p, of_q = i % 2 ? odd_q : even_q, q = CONSTANT(POWER_OF_Q(i));
+        w[i] = v_fma(CONSTANT(POWER_OF_P(i)), of_p, i + 1 == taps ? v_fma(q, of_q, u[5]) : v_mul(q, of_q));
+    }
 }
+
+/* f(op->taps, ...) with the number of taps as a constant. */
+#undef BY_TAPS
+#define BY_TAPS(f, ...) do {                                                                                         \
+    switch (op->taps) {                                                                                              \
+    case 2: f(2, __VA_ARGS__); break;                                                                                \
+    case 3: f(3, __VA_ARGS__); break;                                                                                \
+    case 4: f(4, __VA_ARGS__); break;                                                                                \
+    default: f(5, __VA_ARGS__);                                                                                      \
+    }                                                                                                                \
+} while (0)
 
 nn_inline vec NAME(winograd_load)(ptrdiff_t n, const real *x) { return n == VL ? v_load(x) : v_load_n(x, n); }
 
@@ -132,25 +167,25 @@ static void NAME(winograd_input)(const nn_winograd *op, ptrdiff_t channels, cons
     if (c < channels) NAME(winograd_input_of)(0, channels - c, op, x + c, v + c, step);
 }
 
-nn_inline void NAME(winograd_output_of)(ptrdiff_t n, const nn_winograd *op, const real *m, ptrdiff_t step,
+nn_inline void NAME(winograd_output_of)(const int tile, ptrdiff_t n, const nn_winograd *op, const real *m, ptrdiff_t step,
                                         const real *bias, real *y)
 {
     const vec shift = bias ? v_load(bias) : v_zero();
-    vec columns[4][6], d[6], t[4];
+    vec columns[5][6], d[6], t[5];
     NN_UNROLL
     for (int s = 0; s < 6; s++) {
         NN_UNROLL
         for (int r = 0; r < 6; r++) d[r] = v_load(m + (6 * r + s) * step);
-        NAME(winograd_a)(d, t);
+        NAME(winograd_a)(tile, d, t);
         NN_UNROLL
-        for (int r = 0; r < 4; r++) columns[r][s] = t[r];
+        for (int r = 0; r < tile; r++) columns[r][s] = t[r];
     }
     NN_UNROLL
-    for (int r = 0; r < 4; r++) {
+    for (int r = 0; r < tile; r++) {
         if (r >= op->rows) break;
-        NAME(winograd_a)(columns[r], t);
+        NAME(winograd_a)(tile, columns[r], t);
         NN_UNROLL
-        for (int s = 0; s < 4; s++) {
+        for (int s = 0; s < tile; s++) {
             real *to = y + r * op->row_pitch + s * op->pixel_pitch;
             vec out = v_add(t[s], shift);
             if (s >= op->columns) break;
@@ -162,95 +197,120 @@ nn_inline void NAME(winograd_output_of)(ptrdiff_t n, const nn_winograd *op, cons
     }
 }
 
-static void NAME(winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m_, ptrdiff_t step,
-                                  const void *bias_, void *y_)
+nn_inline void NAME(winograd_output_of_taps)(const int taps, const nn_winograd *op, ptrdiff_t channels, const real *m,
+                                             ptrdiff_t step, const real *bias, real *y)
 {
-    const real *m = m_, *bias = bias_;
-    real *y = y_;
+    const int tile = 7 - taps;
     ptrdiff_t c = 0;
-    for (; c + VL <= channels; c += VL) NAME(winograd_output_of)(VL, op, m + c, step, bias ? bias + c : NULL, y + c);
-    if (c < channels) NAME(winograd_output_of)(channels - c, op, m + c, step, bias ? bias + c : NULL, y + c);
+    for (; c + VL <= channels; c += VL) NAME(winograd_output_of)(tile, VL, op, m + c, step, bias ? bias + c : NULL, y + c);
+    if (c < channels) NAME(winograd_output_of)(tile, channels - c, op, m + c, step, bias ? bias + c : NULL, y + c);
 }
 
-/* m = A dy A', zeros for what of the 4 x 4 tile lies outside. */
-nn_inline void NAME(winograd_output_backward_of)(ptrdiff_t n, const nn_winograd *op, const real *dy, real *m,
-                                                 ptrdiff_t step)
+static void NAME(winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step,
+                                  const void *bias, void *y)
 {
-    vec columns[6][4], d[4], t[6];
+    BY_TAPS(NAME(winograd_output_of_taps), op, channels, m, step, bias, y);
+}
+
+/* m = A dy A', zeros for what of the tile lies outside. */
+nn_inline void NAME(winograd_output_backward_of)(const int tile, ptrdiff_t n, const nn_winograd *op, const real *dy,
+                                                 real *m, ptrdiff_t step)
+{
+    vec columns[6][5], d[5], t[6];
     NN_UNROLL
-    for (int s = 0; s < 4; s++) {
+    for (int s = 0; s < tile; s++) {
         NN_UNROLL
-        for (int r = 0; r < 4; r++) {
+        for (int r = 0; r < tile; r++) {
             const int inside = r < op->rows && s < op->columns;
             d[r] = inside ? NAME(winograd_load)(n, dy + r * op->row_pitch + s * op->pixel_pitch) : v_zero();
         }
-        NAME(winograd_a_backward)(d, t);
+        NAME(winograd_a_backward)(tile, d, t);
         NN_UNROLL
         for (int r = 0; r < 6; r++) columns[r][s] = t[r];
     }
     NN_UNROLL
     for (int r = 0; r < 6; r++) {
-        NAME(winograd_a_backward)(columns[r], t);
+        NAME(winograd_a_backward)(tile, columns[r], t);
         NN_UNROLL
         for (int s = 0; s < 6; s++) v_store(m + (6 * r + s) * step, t[s]);
     }
 }
 
-static void NAME(winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy_, void *m_,
-                                           ptrdiff_t step)
+nn_inline void NAME(winograd_output_backward_of_taps)(const int taps, const nn_winograd *op, ptrdiff_t channels,
+                                                      const real *dy, real *m, ptrdiff_t step)
 {
-    const real *dy = dy_;
-    real *m = m_;
+    const int tile = 7 - taps;
     ptrdiff_t c = 0;
-    for (; c + VL <= channels; c += VL) NAME(winograd_output_backward_of)(VL, op, dy + c, m + c, step);
-    if (c < channels) NAME(winograd_output_backward_of)(channels - c, op, dy + c, m + c, step);
+    for (; c + VL <= channels; c += VL) NAME(winograd_output_backward_of)(tile, VL, op, dy + c, m + c, step);
+    if (c < channels) NAME(winograd_output_backward_of)(tile, channels - c, op, dy + c, m + c, step);
 }
 
-/* u = G w G' for n numbers of each of the nine taps, and its transpose dw = G' du G. */
-static void NAME(winograd_kernel)(ptrdiff_t n, const void *w_, ptrdiff_t w_step, void *u_, ptrdiff_t u_step)
+static void NAME(winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy, void *m,
+                                           ptrdiff_t step)
 {
-    const real *w = w_;
-    real *u = u_;
+    BY_TAPS(NAME(winograd_output_backward_of_taps), op, channels, dy, m, step);
+}
+
+/* u = G w G' for n numbers of each tap, and its transpose dw = G' du G. */
+nn_inline void NAME(winograd_kernel_of)(const int taps, const nn_winograd *op, ptrdiff_t n, const real *w, real *u,
+                                        ptrdiff_t step)
+{
     for (ptrdiff_t i = 0; i < n; i += VL) {
-        vec columns[6][3], d[3], t[6];
+        vec columns[6][5], d[5], t[6];
         NN_UNROLL
-        for (int s = 0; s < 3; s++) {
+        for (int s = 0; s < taps; s++) {
             NN_UNROLL
-            for (int r = 0; r < 3; r++) d[r] = v_load(w + (3 * r + s) * w_step + i);
-            NAME(winograd_g)(d, t);
+            for (int r = 0; r < taps; r++) {
+                const int inside = r < op->rows && s < op->columns;
+                d[r] = inside ? v_load(w + r * op->row_pitch + s * op->pixel_pitch + i) : v_zero();
+            }
+            NAME(winograd_g)(taps, d, t);
             NN_UNROLL
             for (int r = 0; r < 6; r++) columns[r][s] = t[r];
         }
         NN_UNROLL
         for (int r = 0; r < 6; r++) {
-            NAME(winograd_g)(columns[r], t);
+            NAME(winograd_g)(taps, columns[r], t);
             NN_UNROLL
-            for (int s = 0; s < 6; s++) v_store(u + (6 * r + s) * u_step + i, t[s]);
+            for (int s = 0; s < 6; s++) v_store(u + (6 * r + s) * step + i, t[s]);
         }
     }
 }
 
-static void NAME(winograd_kernel_backward)(ptrdiff_t n, const void *u_, ptrdiff_t u_step, void *w_, ptrdiff_t w_step)
+static void NAME(winograd_kernel)(const nn_winograd *op, ptrdiff_t n, const void *w, void *u, ptrdiff_t step)
 {
-    const real *u = u_;
-    real *w = w_;
+    BY_TAPS(NAME(winograd_kernel_of), op, n, w, u, step);
+}
+
+nn_inline void NAME(winograd_kernel_backward_of)(const int taps, const nn_winograd *op, ptrdiff_t n, const real *u,
+                                                 ptrdiff_t step, real *w)
+{
     for (ptrdiff_t i = 0; i < n; i += VL) {
-        vec columns[3][6], d[6], t[3];
+        vec columns[5][6], d[6], t[5];
         NN_UNROLL
         for (int s = 0; s < 6; s++) {
             NN_UNROLL
-            for (int r = 0; r < 6; r++) d[r] = v_load(u + (6 * r + s) * u_step + i);
-            NAME(winograd_g_backward)(d, t);
+            for (int r = 0; r < 6; r++) d[r] = v_load(u + (6 * r + s) * step + i);
+            NAME(winograd_g_backward)(taps, d, t);
             NN_UNROLL
-            for (int r = 0; r < 3; r++) columns[r][s] = t[r];
+            for (int r = 0; r < taps; r++) columns[r][s] = t[r];
         }
         NN_UNROLL
-        for (int r = 0; r < 3; r++) {
-            NAME(winograd_g_backward)(columns[r], t);
+        for (int r = 0; r < taps; r++) {
+            if (r >= op->rows) break;
+            NAME(winograd_g_backward)(taps, columns[r], t);
             NN_UNROLL
-            for (int s = 0; s < 3; s++) v_store(w + (3 * r + s) * w_step + i, t[s]);
+            for (int s = 0; s < taps; s++) {
+                if (s >= op->columns) break;
+                v_store(w + r * op->row_pitch + s * op->pixel_pitch + i, t[s]);
+            }
         }
     }
+}
+
+static void NAME(winograd_kernel_backward)(const nn_winograd *op, ptrdiff_t n, const void *u, ptrdiff_t step, void *w)
+{
+    BY_TAPS(NAME(winograd_kernel_backward_of), op, n, u, step, w);
 }
 
 #undef CONSTANT

@@ -27,8 +27,9 @@ GROUPS = [(6, 4, 1), (6, 4, 2), (6, 6, 6), (6, 18, 6)]      # C, K, groups; the 
 
 def scale(n, w=None):
     """Error of a sum of n products of standard normals, relative to `length=n`: see test_functional.dense_case.
-    Winograd's sums, for 3 x 3 kernels w of many channels, have about four times that of the plain sum."""
-    winograd = w is not None and w.shape[:2] == (3, 3) and min(w.shape[2:]) >= 8
+    Winograd's sums, for kernels w of several taps each way and many channels, have up to three times that of the plain
+    sum."""
+    winograd = w is not None and min(w.shape[:2]) >= 2 and min(16 * w.shape[2], w.shape[3]) >= 8
     return (16.0 if winograd else 4.0) * max(1.0, math.sqrt(n) / 4)
 
 
@@ -277,11 +278,33 @@ def test_a_kernel_over_the_whole_input(rng):
 ], ids=str)
 @pytest.mark.parametrize("channels", [(16, 32), (21, 9), (41, 66)], ids=str)
 def test_winograd(shape, padding, channels, rng):
+    winograd_case(rng, shape, (3, 3), channels, padding=padding)
+
+
+def winograd_case(rng, shape, kernel, channels, **where):
     C, K = channels
-    x, w, b = rng.normal(size=(*shape, C)), rng.normal(size=(3, 3, C, K)), rng.normal(size=K)
-    how = place_of(x, w, padding=padding) | {"groups": 1}
+    x, w, b = rng.normal(size=(*shape, C)), rng.normal(size=(*kernel, C, K)), rng.normal(size=K)
+    how = place_of(x, w, **where) | {"groups": 1}
     dy = rng.normal(size=reference.conv2d(x, w, **how).shape)
-    quick_case(x, w, b, dy, 1, how, padding=padding)
+    quick_case(x, w, b, dy, 1, how, **where)
+
+
+@pytest.mark.parametrize("kernel", [(2, 2), (4, 4), (5, 5), (4, 5), (3, 2), (2, 5)], ids=str)
+@pytest.mark.parametrize("padding", ["same", ((0, 3), (2, 1))], ids=str)
+@pytest.mark.parametrize("channels", [(16, 32), (33, 20)], ids=str)
+def test_winograd_of_other_kernels(kernel, padding, channels, rng):
+    winograd_case(rng, (3, 20, 23), kernel, channels, padding=padding)
+
+
+@pytest.mark.parametrize("kernel, stride", [
+    ((4, 4), 2), ((3, 3), 2), ((5, 5), 2), ((7, 7), 2), ((6, 7), 2), ((8, 9), 2), ((3, 5), (1, 2)), ((4, 3), (2, 1)),
+    ((3, 12), (1, 4)), ((9, 3), (3, 1)), ((11, 11), 4), ((8, 7), 4), ((6, 6), 3),
+], ids=str)
+@pytest.mark.parametrize("padding", ["same", ((1, 4), (3, 0))], ids=str)
+@pytest.mark.parametrize("channels", [(32, 48), (21, 35), (3, 16)], ids=str)
+def test_winograd_with_strides(kernel, stride, padding, channels, rng):
+    """Phases with equal numbers of taps and with different ones, borders in the middle of a stride."""
+    winograd_case(rng, (2, 31, 40), kernel, channels, stride=stride, padding=padding)
 
 
 def test_padding_beyond_the_kernel(rng):

@@ -13,10 +13,11 @@ cdef struct Convolution:
     Py_ssize_t rows             # of a group's kernel matrix: R * S * C / groups (depthwise: R * S)
     Py_ssize_t matrices         # how many such matrices the packed kernel holds: groups (depthwise: 1)
     Py_ssize_t scratch          # bytes of a thread
-    bint winograd               # 3 x 3 by winograd.pyx
+    Py_ssize_t tile             # of y, that winograd.pyx makes at once, forward and for the kernel's gradient; 0: plain sums
+    Py_ssize_t samples          # of the only call that there will be, or 0
     char *flipped               # the kernel as the input gradient needs it
     char *transformed           # both as Winograd's sums need them: u of the kernel
-    char *transformed_flipped   # and of the flipped kernel
+    char *transformed_flipped   # and of the flipped kernel, phase after phase
     char *bias_sums             # sum of dz over each sample's pixels
     bint pooled                 # a max-pooling layer follows in the same node
     Window pool

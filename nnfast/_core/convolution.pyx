@@ -11,7 +11,8 @@ group; depthwise: one of R * S rows), y [N][OH][OW][K].
               dx = a sum over taps for each phase of the stride, with the kernel flipped
     gradient  dw[r, s] = sum over pixels of x' dz, a product for each tap over the whole batch (kernel_gradient.pyx)
 
-3 x 3 kernels of many channels go by winograd.pyx in all three, few output channels by planar.pyx.
+Kernels of 2 x 2 to 5 x 5 taps, and larger ones with strides, of many channels go by winograd.pyx in all three, few output
+channels by planar.pyx.
 """
 from cython.parallel cimport parallel, threadid
 from libc.stddef cimport ptrdiff_t
@@ -68,8 +69,9 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
         w.H = 1
         w.OW *= w.OH
         w.OH = 1
-    c.winograd = winograd.suits(k, w, C, K, groups) and (samples == 0 or winograd.pays(k, w, C, K, samples))
+    c.samples = samples
     forward_sum(c, &x)
+    c.tile = x.tile
     c.scratch = x.scratch
     for phase in range(phases(w)):
         backward_sum(c, phase, &x)
@@ -114,7 +116,7 @@ cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
     x.taps_h, x.taps_w = w.R, w.S
     x.y_pixel = c.K
     x.y_row = w.OW * c.K
-    x.winograd = c.winograd
+    x.tile = winograd.tile_of(x, c.samples)
     x.u = c.transformed
     prepare(x)
 
@@ -206,8 +208,7 @@ cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) n
     x.y_pixel = w.stride_w * x.K
     x.y_row = w.stride_h * w.W * x.K
     x.gradient = True
-    x.winograd = c.winograd
-    x.u = c.transformed_flipped
+    x.tile = winograd.tile_of(x, c.samples)
     prepare(x)
 
 
@@ -221,39 +222,61 @@ cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil:
     return c.groups * packed_size(c.k, w.R * w.S * (c.K // c.groups), c.C // c.groups)
 
 
-cdef inline Py_ssize_t transformed_bytes(const Convolution *c) noexcept nogil:
-    return winograd.transformed_size(c.k, c.C, c.K) * c.k.real_size if c.winograd else 0
+cdef inline Py_ssize_t transformed_bytes(const Correlation *x) noexcept nogil:
+    return winograd.transformed_size(x) * x.k.real_size if x.tile > 0 else 0
+
+
+cdef inline Py_ssize_t flipped_bytes(const Correlation *x) noexcept nogil:
+    """Of the kernel of one phase of the input gradient."""
+    if x.depthwise:
+        return packed_size(x.k, x.taps_h * x.taps_w, x.K) * x.k.real_size
+    return x.groups * packed_size(x.k, x.taps_h * x.taps_w * (x.C // x.groups), x.K // x.groups) * x.k.real_size
+
+
+cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil:
+    cdef Py_ssize_t phase, total = 0
+    cdef Correlation x
+    for phase in range(phases(&c.window)):
+        backward_sum(c, phase, &x)
+        total += transformed_bytes(&x)
+    return total
 
 
 cdef int allocate_kernels(Convolution *c, bint gradient) except -1:
     """Room for the forms that a plan's kernel takes besides its own, with those for the input gradient or without."""
-    cdef Py_ssize_t flipped = flipped_size(c) * c.k.real_size if gradient else 0
+    cdef Correlation x
+    cdef Py_ssize_t flipped = flipped_size(c) * c.k.real_size if gradient else 0, transformed
+    cdef Py_ssize_t transformed_flipped = transformed_flipped_bytes(c) if gradient else 0
+    forward_sum(c, &x)
+    transformed = transformed_bytes(&x)
     if gradient:
         c.flipped = allocate(flipped)
-    if c.winograd:
-        c.transformed = allocate(transformed_bytes(c))
-    if c.winograd and gradient:
-        c.transformed_flipped = allocate(transformed_bytes(c))
-    if ((gradient and c.flipped == NULL) or (c.winograd and c.transformed == NULL)
-            or (c.winograd and gradient and c.transformed_flipped == NULL)):
-        raise MemoryError(f"{flipped + (1 + gradient) * transformed_bytes(c)} bytes for a kernel")
+    if transformed > 0:
+        c.transformed = allocate(transformed)
+    if transformed_flipped > 0:
+        c.transformed_flipped = allocate(transformed_flipped)
+    if ((gradient and c.flipped == NULL) or (transformed > 0 and c.transformed == NULL)
+            or (transformed_flipped > 0 and c.transformed_flipped == NULL)):
+        raise MemoryError(f"{flipped + transformed + transformed_flipped} bytes for a kernel")
     return 0
 
 
 cdef void free_kernels(Convolution *c) noexcept:
+    cdef Correlation x
+    forward_sum(c, &x)
     if c.flipped != NULL:
         release(c.flipped, flipped_size(c) * c.k.real_size)
     if c.transformed != NULL:
-        release(c.transformed, transformed_bytes(c))
+        release(c.transformed, transformed_bytes(&x))
     if c.transformed_flipped != NULL:
-        release(c.transformed_flipped, transformed_bytes(c))
+        release(c.transformed_flipped, transformed_flipped_bytes(c))
 
 
 cdef bint takes_chunks(const Node *node) noexcept:
     """Whether a few samples at a time take no longer than all at once: not if each time a large kernel is read again, nor
     by Winograd's blocks of tiles, which go through the samples."""
     cdef const Convolution *c = <const Convolution *>node.extra
-    return not c.winograd and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
+    return c.tile == 0 and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
 
 
 cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flipped, int part, int team) noexcept nogil:
@@ -317,12 +340,28 @@ cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flip
 
 cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
-    if c.winograd:
-        winograd.transform_kernel(c.k, c.C, c.K, node.kernel.w, c.transformed, part, team)
+    cdef Correlation x
+    if c.tile > 0:
+        forward_sum(c, &x)
+        winograd.transform_kernel(&x, node.kernel.w, c.transformed, part, team)
     if gradient and node.inputs[0].dy != NULL:
         flip(c, node.kernel.w, True, c.flipped, part, team)
-        if c.winograd:
-            winograd.transform_kernel(c.k, c.K, c.C, c.flipped, c.transformed_flipped, part, team)
+        transform_flipped(c, part, team)
+
+
+cdef void transform_flipped(const Convolution *c, int part, int team) noexcept nogil:
+    """The panels that this thread has flipped."""
+    cdef const char *flipped = c.flipped
+    cdef char *u = c.transformed_flipped
+    cdef Py_ssize_t phase, before
+    cdef Correlation x
+    for phase in range(phases(&c.window) if u != NULL else 0):
+        backward_sum(c, phase, &x)
+        before = phase * panels(c.k, x.K)
+        if x.tile > 0:
+            winograd.transform_kernel(&x, flipped, u, (part + team - before % team) % team, team)
+        flipped += flipped_bytes(&x)
+        u += transformed_bytes(&x)
 
 
 # ---------------------------------------------------------------- forward
@@ -371,7 +410,7 @@ cdef void after_team_forward(const Node *node, const Context *ctx, Py_ssize_t lo
 cdef Py_ssize_t pool_unit(const Convolution *c) noexcept nogil:
     """Rows of windows that threads share out: their pixels are whole rows of tiles."""
     cdef Py_ssize_t windows = 1
-    while c.winograd and windows * c.pool.R % winograd.TILE != 0:
+    while c.tile > 0 and windows * c.pool.R % c.tile != 0:
         windows += 1
     return windows
 
@@ -402,8 +441,8 @@ cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssi
             # The rows' places in an output that begins `i` rows before the band.
             x.y = pixels - (i * x.y_row + b * x.y_sample) * size
             first = b * x.per_sample
-            if x.winograd:
-                correlate(x, first + i // winograd.TILE, first + winograd.tiles(i + rows), scratch)
+            if x.tile > 0:
+                correlate(x, first + i // x.tile, first + winograd.tiles(x.tile, i + rows), scratch)
             else:
                 correlate(x, first + i * x.segments, first + (i + rows) * x.segments, scratch)
             if node.activation != NN_RELU and node.activation != 0:
@@ -519,11 +558,13 @@ cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, co
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = c.k.real_size, phase, b = 0, together = samples, units, lo, hi
     cdef const char *taps
+    cdef const char *u
     cdef Correlation x
-    if phases(w) > 1:       # which read the same samples: as many as stay in L2
+    if phases(w) > 1 and c.transformed_flipped == NULL:     # which read the same samples: as many as stay in L2
         together = max(1, <Py_ssize_t>SAMPLE_BYTES // ((w.OH * w.OW * c.K + w.H * w.W * c.C) * size))
     while b < samples:
         taps = flipped
+        u = c.transformed_flipped
         for phase in range(phases(w)):
             backward_sum(c, phase, &x)
             x.x = dz
@@ -531,16 +572,15 @@ cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, co
             x.y = dx + (row_offset(w, phase) * w.W + column_offset(w, phase)) * x.K * size
             x.y_sample = dx_ld
             x.w = taps
+            x.u = u
             x.accumulate = accumulate
             units = samples * x.per_sample
             lo = max(units * part // team, b * x.per_sample)
             hi = min(units * (part + 1) // team, (b + together) * x.per_sample)
             if lo < hi:
                 correlate(&x, lo, hi, scratch)
-            if c.depthwise:
-                taps += packed_size(c.k, x.taps_h * x.taps_w, c.K) * size
-            else:
-                taps += c.groups * packed_size(c.k, x.taps_h * x.taps_w * (c.K // c.groups), c.C // c.groups) * size
+            taps += flipped_bytes(&x)
+            u += transformed_bytes(&x)
         b += together
 
 
@@ -602,8 +642,8 @@ cdef void forward_share(Forward *job, int part, int team, char *scratch) noexcep
     cdef uint64_t mode = nn_flush_subnormals()
     cdef Py_ssize_t units = job.samples * job.sum.per_sample
     pack_kernel(job.c, job.w, job.packed, part, team)
-    if job.c.winograd:      # of the panels that this thread has packed
-        winograd.transform_kernel(job.c.k, job.c.C, job.c.K, job.packed, job.c.transformed, part, team)
+    if job.sum.tile > 0:    # of the panels that this thread has packed
+        winograd.transform_kernel(job.sum, job.packed, job.c.transformed, part, team)
     nn_barrier_wait(&job.barrier, team)
     correlate(job.sum, units * part // team, units * (part + 1) // team, scratch)
     nn_restore_subnormals(mode)
@@ -625,7 +665,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
     n_threads = team_for(<double>samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
     bias_size = aligned((round_up(c.K, k.vl) + k.nr) * size)
     packed = aligned(c.matrices * packed_size(k, c.rows, c.K // c.matrices) * size)
-    transformed = aligned(transformed_bytes(&c))
+    transformed = aligned(transformed_bytes(&sum))
     each = aligned(c.scratch)
     borrow(&memory, bias_size + packed + transformed + n_threads * each)
     if b is not None:       # tiles read whole vectors of it, and store none of what comes of the rest
@@ -682,8 +722,7 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
             hi = job.samples * (part + 1) // team
             memset(job.dx + lo * dx_sample * size, 0, (hi - lo) * dx_sample * size)
         flip(c, job.w, False, c.flipped, part, team)
-        if c.winograd:
-            winograd.transform_kernel(k, c.K, c.C, c.flipped, c.transformed_flipped, part, team)
+        transform_flipped(c, part, team)
         nn_barrier_wait(&job.barrier, team)
     if job.sums != NULL:
         for b in range(job.samples * part // team, job.samples * (part + 1) // team):
@@ -724,8 +763,8 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     if dx is not None and multiplies(&c):
         wide = aligned(samples * geometry.H * geometry.W * c.K * size)
     each = aligned(c.scratch) + aligned(tile_room(&c) * size)
-    if dx is not None and c.winograd:
-        transformed = aligned(transformed_bytes(&c))
+    if dx is not None:
+        transformed = aligned(transformed_flipped_bytes(&c))
     if dw is not None:
         partial = aligned(partial_size(&c, segments))
     borrow(&memory, flipped + transformed + sums + wide + partial + n_threads * each)
@@ -738,8 +777,9 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     job.kernel.x, job.kernel.dy = address(x), job.dy
     job.kernel.x_sample, job.kernel.y_sample = geometry.H * geometry.W * c.C, job.y_sample
     job.kernel.samples, job.kernel.segments = samples, segments
-    c.transformed_flipped = memory.at + flipped
-    after = c.transformed_flipped + transformed     # what the kernels need not
+    if transformed > 0:
+        c.transformed_flipped = memory.at + flipped
+    after = memory.at + flipped + transformed       # what the kernels need not
     job.kernel.partial = after + sums + wide
     scratch = job.kernel.partial + partial
     if dx is not None:

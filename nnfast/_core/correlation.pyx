@@ -110,8 +110,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
     if x.OH == 0 or x.OW == 0:
         x.per_sample = x.scratch = 0
         return
-    if x.winograd:
-        x.per_sample = tiles(x.OH)
+    if x.tile > 0:
+        x.per_sample = tiles(x.tile, x.OH)
         x.scratch = sum_scratch(x)
         return
     x.planar = suits(x)
@@ -199,7 +199,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
     cdef char *band
     cdef char *copy
-    if x.winograd:
+    if x.tile > 0:
         sum_tiles(x, lo, hi, scratch)
         return
     if x.planar:

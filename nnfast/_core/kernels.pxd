@@ -94,6 +94,7 @@ cdef extern from "nnfast.h":
         ptrdiff_t y_sample
 
     ctypedef struct nn_winograd:
+        ptrdiff_t taps
         ptrdiff_t first_row
         ptrdiff_t first_column
         ptrdiff_t rows
@@ -175,9 +176,9 @@ cdef extern from "nnfast.h":
                                 const void *bias, void *y) noexcept nogil
         void (*winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy, void *m,
                                          ptrdiff_t step) noexcept nogil
-        void (*winograd_kernel)(ptrdiff_t n, const void *w, ptrdiff_t w_step, void *u, ptrdiff_t u_step) noexcept nogil
-        void (*winograd_kernel_backward)(ptrdiff_t n, const void *u, ptrdiff_t u_step, void *w,
-                                         ptrdiff_t w_step) noexcept nogil
+        void (*winograd_kernel)(const nn_winograd *op, ptrdiff_t n, const void *w, void *u, ptrdiff_t step) noexcept nogil
+        void (*winograd_kernel_backward)(const nn_winograd *op, ptrdiff_t n, const void *u, ptrdiff_t step,
+                                         void *w) noexcept nogil
         void (*exp)(ptrdiff_t n, const void *x, void *y) noexcept nogil
         void (*log)(ptrdiff_t n, const void *x, void *y) noexcept nogil
         void (*activation[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, void *y, double alpha) noexcept nogil

@@ -1,29 +1,37 @@
-"""3 x 3 convolution with stride 1 from 6 x 6 tiles of x and 4 x 4 tiles of y: 36 products a channel pair instead of 144.
+"""Convolution by Winograd's minimal filtering: sums over 2 x 2 to 5 x 5 taps from 6 x 6 tiles of x and m x m tiles of y.
 
     for a block of tiles, through rows and samples:     v_p, m_p stay in L2
         v = B' x B of every tile                        [36][tiles][C padded]
         for a position p of 36:     m_p = v_p u_p       a product of matrices; u = G w G', [36] packed matrices [C][K]
         y = A' m A of every tile, bias and relu
 
+So 36 products a channel pair give m x m outputs, m = 7 - taps: instead of 144 with 3 x 3 taps, of 100 with 5 x 5.
+
+With a stride, the pixels of x at one offset of it are a phase, and meet every stride-th tap of the kernel: sums of
+stride 1 over fewer taps, zeros where a phase has one less than the others. Phases are channels side by side: [36][tiles]
+[phase][C], and u has a row for each.
+
 The input gradient is the same sum over dy with the kernel flipped. The kernel's gradient runs it backwards:
 du_p = v_p' (A dy A')_p over all tiles of the batch, dw = G' du G.
 
-The rounding error is about four times that of the plain sum (csrc/winograd.c says why). An element's bits depend on the
+The rounding error is up to three times that of the plain sum (csrc/winograd.c says why). An element's bits depend on the
 shape alone: a tile's numbers meet only in its own rows of the products.
 """
 from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport Correlation
-from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, round_up
+from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_winograd
-from nnfast._core.window cimport Window
+from nnfast._core.window cimport Window, first_output, last_output
 
 cdef enum:
-    SIDE = 6                # of x
+    SIDE = 6                # of x's tile
     POSITIONS = SIDE * SIDE
     LEAST_CHANNELS = 8
+    MOST_PHASES = 16
     TRANSFORMS = 176        # of a tile take as long as so many multiply-adds for every channel of x and y
+    STORED = 3              # a number of m that is stored, as long as so many multiply-adds
     LARGE_KERNEL = 8388608  # bytes of u that the caches do not hold: reading and writing it takes
     MANY_TILES = 48         # as long as so many tiles save
     BLOCK_BYTES = 262144    # of v and m
@@ -31,7 +39,8 @@ cdef enum:
     MOST_TILES = 96
     GRADIENT_TILES = 48
     GRADIENT_ROWS = 64      # channels c of a gradient's tile
-    SPARE = 16              # numbers between positions, which would otherwise fall into few sets of the L1 cache
+    SPARE = 16              # numbers between positions, which would otherwise fall into few sets of the L1 cache,
+    ONE_SET = 4096          # as rows do that are so many bytes apart
 
 
 cdef inline Py_ssize_t lanes(const nn_kernels *k, Py_ssize_t channels) noexcept nogil:
@@ -39,87 +48,150 @@ cdef inline Py_ssize_t lanes(const nn_kernels *k, Py_ssize_t channels) noexcept 
     return channels if 2 * channels <= k.vl else round_up(channels, k.vl)
 
 
-cdef bint suits(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups) noexcept nogil:
-    """Multiply-adds of the plain sum against those of the products and, as measured, of the transforms."""
-    cdef Py_ssize_t v_row = round_up(C, k.vl), m_row = round_up(K, k.vl)
-    cdef double plain, minimal
-    if (w.R != 3 or w.S != 3 or w.stride_h != 1 or w.stride_w != 1 or w.dilation_h != 1 or w.dilation_w != 1 or groups != 1
-            or C < LEAST_CHANNELS or K < LEAST_CHANNELS or w.OH < 2 or w.OW < 2):
-        return False
-    plain = 9.0 * w.OH * w.OW * min(C * lanes(k, K), K * lanes(k, C))
-    minimal = (36.0 * C * m_row + TRANSFORMS * (v_row + m_row)) * tiles(w.OH) * tiles(w.OW)
-    return plain >= 1.15 * minimal
+cdef inline Py_ssize_t phases(const Correlation *x) noexcept nogil:
+    return x.step_h * x.step_w
 
 
-cdef bint pays(const nn_kernels *k, const Window *w, Py_ssize_t C, Py_ssize_t K, Py_ssize_t samples) noexcept nogil:
-    """Whether it is worth its transforms in a single call for so many samples."""
-    return (transformed_size(k, C, K) * k.real_size <= LARGE_KERNEL
-            or samples * tiles(w.OH) * tiles(w.OW) >= MANY_TILES)
+cdef inline Py_ssize_t side(const Correlation *x) noexcept nogil:
+    """Taps each way of a phase."""
+    return max((x.taps_h + x.step_h - 1) // x.step_h, (x.taps_w + x.step_w - 1) // x.step_w)
 
 
-cdef Py_ssize_t transformed_size(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K) noexcept nogil:
-    """Of the kernel as of the flipped one."""
-    return POSITIONS * max(packed_size(k, C, K), packed_size(k, K, C))
+cdef Py_ssize_t taps_inside(Py_ssize_t outputs, Py_ssize_t step, Py_ssize_t first, Py_ssize_t taps, Py_ssize_t spacing,
+                            Py_ssize_t length) noexcept nogil:
+    """Of a column of outputs, or a row: how many do not fall on zeros around the image."""
+    cdef Py_ssize_t inside = 0, t
+    for t in range(taps):
+        inside += max(0, min(outputs, last_output(length, -first, t * spacing, step))
+                      - first_output(-first, t * spacing, step))
+    return inside
 
 
-cdef void transform_kernel(const nn_kernels *k, Py_ssize_t C, Py_ssize_t K, const char *w, char *u, int part,
-                           int team) noexcept nogil:
-    """u of a packed kernel [9 C][K]; every team-th panel."""
-    cdef Py_ssize_t size = k.real_size, j = part, width
-    while j < panels(k, K):
-        width = panel_width(k, K, j)
-        k.winograd_kernel(C * width, w + j * k.nr * 9 * C * size, C * width, u + j * k.nr * C * size, packed_size(k, C, K))
+cdef double plain_cost(const Correlation *x) noexcept nogil:
+    """Multiply-adds of the plain sum, which leaves out rows of zeros, and columns where these are many."""
+    cdef double down = taps_inside(x.OH, x.step_h, x.first_h, x.taps_h, x.spacing_h, x.H), across = x.taps_w * x.OW, inside
+    if x.gradient:
+        inside = taps_inside(x.OW, x.step_w, x.first_w, x.taps_w, x.spacing_w, x.W)
+        if 5 * inside <= 4 * across:
+            across = inside
+    return down * across * min(x.C * lanes(x.k, x.K), x.K * lanes(x.k, x.C))
+
+
+cdef Py_ssize_t tile_of(const Correlation *x, Py_ssize_t samples) noexcept nogil:
+    """Rows and columns of y that are made at once; 0 where the plain sum is faster. Its multiply-adds are compared with
+    those of the products and, as measured, of the transforms. samples: of the only call that there will be, or 0, where a
+    sample's bits must not depend on their number."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t tile = SIDE + 1 - side(x), n, m_row = round_up(x.K, k.vl)
+    cdef double minimal
+    if (x.depthwise or x.groups != 1 or tile < 2 or side(x) < 2 or max(x.step_h, x.step_w, phases(x)) > MOST_PHASES
+            or phases(x) * x.C < LEAST_CHANNELS or x.K < LEAST_CHANNELS
+            or (x.taps_h > 1 and x.spacing_h > 1) or (x.taps_w > 1 and x.spacing_w > 1) or x.OH < 2 or x.OW < 2):
+        return 0
+    n = tiles(tile, x.OH) * tiles(tile, x.OW)
+    minimal = (<double>POSITIONS * (phases(x) * x.C + STORED) * m_row
+               + TRANSFORMS * (phases(x) * round_up(x.C, k.vl) + m_row))
+    if plain_cost(x) < (1.15 if phases(x) == 1 else 1.3) * minimal * n:     # deep products wait for u
+        return 0
+    # A large u must be worth while in a single call; with phases it is up to sixteen times as large as the kernel.
+    if (transformed_size(x) * k.real_size > LARGE_KERNEL
+            and (phases(x) > 1 or 0 < samples and samples * n < MANY_TILES)):
+        return 0
+    return tile
+
+
+cdef Py_ssize_t transformed_size(const Correlation *x) noexcept nogil:
+    return POSITIONS * packed_size(x.k, phases(x) * x.C, x.K)
+
+
+cdef void taps_of(nn_winograd *op, Py_ssize_t tile, Py_ssize_t phase, Py_ssize_t step_h, Py_ssize_t step_w,
+                  Py_ssize_t taps_h, Py_ssize_t taps_w, Py_ssize_t tap) noexcept nogil:
+    """A phase's taps of a kernel; `tap`: numbers from tap to tap there. The first one is phase_tap's."""
+    op.taps = SIDE + 1 - tile
+    op.rows = (taps_h - phase // step_w + step_h - 1) // step_h
+    op.columns = (taps_w - phase % step_w + step_w - 1) // step_w
+    op.row_pitch, op.pixel_pitch = step_h * taps_w * tap, step_w * tap
+
+
+cdef inline Py_ssize_t phase_tap(Py_ssize_t phase, Py_ssize_t step_w, Py_ssize_t taps_w) noexcept nogil:
+    return phase // step_w * taps_w + phase % step_w
+
+
+cdef void transform_kernel(const Correlation *x, const char *w, char *u, int part, int team) noexcept nogil:
+    """u of a packed kernel [taps C][K]; every team-th panel."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, j = part, n, phase
+    cdef nn_winograd op
+    while j < panels(k, x.K):
+        n = x.C * panel_width(k, x.K, j)
+        for phase in range(phases(x)):
+            taps_of(&op, x.tile, phase, x.step_h, x.step_w, x.taps_h, x.taps_w, n)
+            k.winograd_kernel(&op, n, w + (j * k.nr * x.taps_h * x.taps_w * x.C + phase_tap(phase, x.step_w, x.taps_w) * n) * size,
+                              u + (j * k.nr * phases(x) * x.C + phase * n) * size, packed_size(k, phases(x) * x.C, x.K))
         j += team
 
 
+cdef inline Py_ssize_t row_of_v(const nn_kernels *k, Py_ssize_t phases, Py_ssize_t C) noexcept nogil:
+    """From one tile's channels to the next tile's: the last phase's are whole vectors."""
+    cdef Py_ssize_t row = round_up((phases - 1) * C + round_up(C, k.vl), k.vl)
+    return row + k.vl if row * k.real_size % ONE_SET == 0 else row
+
+
 cdef inline Py_ssize_t tiles_at_once(const Correlation *x) noexcept nogil:
-    cdef Py_ssize_t n = BLOCK_BYTES // (POSITIONS * (x.C + x.K) * x.k.real_size)
+    cdef Py_ssize_t n = BLOCK_BYTES // (POSITIONS * (phases(x) * x.C + x.K) * x.k.real_size)
     return max(<Py_ssize_t>LEAST_TILES, min(<Py_ssize_t>MOST_TILES, n))
 
 
 cdef Py_ssize_t sum_scratch(const Correlation *x) noexcept nogil:
     """Bytes of v and m."""
-    cdef Py_ssize_t vl = x.k.vl
-    return POSITIONS * (tiles_at_once(x) * (round_up(x.C, vl) + round_up(x.K, vl)) + 2 * SPARE) * x.k.real_size
+    cdef Py_ssize_t rows = row_of_v(x.k, phases(x), x.C) + round_up(x.K, x.k.vl)
+    return POSITIONS * (tiles_at_once(x) * rows + 2 * SPARE) * x.k.real_size
 
 
 cdef void transform_input(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t row,
-                          Py_ssize_t column, Py_ssize_t first, Py_ssize_t channels, char *v,
-                          Py_ssize_t step) noexcept nogil:
-    """The tile of one sample that begins at a pixel, or beyond the image."""
+                          Py_ssize_t column, Py_ssize_t step_h, Py_ssize_t step_w, Py_ssize_t first, Py_ssize_t channels,
+                          char *v, Py_ssize_t step) noexcept nogil:
+    """The tile of one sample's phase that begins at a pixel, or beyond the image."""
     cdef nn_winograd op
-    op.first_row, op.first_column = max(-row, 0), max(-column, 0)
-    op.rows, op.columns = min(H - row, SIDE), min(W - column, SIDE)
-    op.row_pitch, op.pixel_pitch = W * C, C
+    op.first_row = (step_h - 1 - row) // step_h if row < 0 else 0
+    op.first_column = (step_w - 1 - column) // step_w if column < 0 else 0
+    op.rows = min((H - row + step_h - 1) // step_h if H > row else 0, <Py_ssize_t>SIDE)
+    op.columns = min((W - column + step_w - 1) // step_w if W > column else 0, <Py_ssize_t>SIDE)
+    op.row_pitch, op.pixel_pitch = step_h * W * C, step_w * C
     k.winograd_input(&op, channels, x + ((row * W + column) * C + first) * k.real_size, v, step)
 
 
 cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
     """Rows of tiles lo..hi, counted through the samples."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, j, n = 0, t
-    cdef Py_ssize_t down = tiles(x.OH), row, column
-    cdef Py_ssize_t v_row = round_up(x.C, k.vl), m_row = round_up(x.K, k.vl)
+    cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, j, n = 0, t, phase, tile = x.tile
+    cdef Py_ssize_t down = tiles(tile, x.OH), row, column
+    cdef Py_ssize_t v_row = row_of_v(k, phases(x), x.C), m_row = round_up(x.K, k.vl)
     cdef Py_ssize_t v_step = most * v_row + SPARE, m_step = most * m_row + SPARE
+    cdef Py_ssize_t together = parts((hi - lo) * tiles(tile, x.OW), most)
     cdef char *m = scratch + POSITIONS * v_step * size
     cdef char *to[MOST_TILES]
     cdef Py_ssize_t rows[MOST_TILES]
     cdef Py_ssize_t columns[MOST_TILES]
     cdef nn_winograd op
+    op.taps = SIDE + 1 - tile
     op.row_pitch, op.pixel_pitch = x.y_row, x.y_pixel
     op.accumulate, op.relu = x.accumulate, x.relu
     for unit in range(lo, hi):
         sample = unit // down
-        row = (unit - sample * down) * TILE
-        for j in range(tiles(x.OW)):
-            column = j * TILE
-            transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, row + x.first_h, column + x.first_w, 0,
-                            x.C, scratch + n * v_row * size, v_step)
+        row = (unit - sample * down) * tile
+        for j in range(tiles(tile, x.OW)):
+            column = j * tile
+            for phase in range(phases(x)):      # in this order: each overwrites the zeros behind the one before
+                transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C,
+                                row * x.step_h + x.first_h + phase // x.step_w,
+                                column * x.step_w + x.first_w + phase % x.step_w, x.step_h, x.step_w, 0, x.C,
+                                scratch + (n * v_row + phase * x.C) * size, v_step)
             to[n] = x.y + (sample * x.y_sample + row * x.y_row + column * x.y_pixel) * size
-            rows[n] = min(x.OH - row, TILE)
-            columns[n] = min(x.OW - column, TILE)
+            rows[n] = min(x.OH - row, tile)
+            columns[n] = min(x.OW - column, tile)
             n += 1
-            if n == most or (unit + 1 == hi and column + TILE >= x.OW):
+            if n == together or (unit + 1 == hi and column + tile >= x.OW):
                 multiply(x, n, scratch, v_step, m, m_step)
                 for t in range(n):
                     op.rows, op.columns = rows[t], columns[t]
@@ -131,38 +203,50 @@ cdef void multiply(const Correlation *x, Py_ssize_t n, const char *v, Py_ssize_t
                    Py_ssize_t m_step) noexcept nogil:
     """m_p = v_p u_p for n tiles."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t size = k.real_size, block = packed_size(k, x.C, x.K), p, j
+    cdef Py_ssize_t size = k.real_size, depth = phases(x) * x.C, block = packed_size(k, depth, x.K), p, j
     cdef nn_brgemm op
-    op.k = x.C
+    op.k = depth
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
-    op.a_row, op.a_col = round_up(x.C, k.vl), 1
+    op.a_row, op.a_col = row_of_v(k, phases(x), x.C), 1
     op.ldc = round_up(x.K, k.vl)
     op.accumulate = op.relu = False
     for p in range(POSITIONS):
         for j in range(panels(k, x.K)):
             op.ldb = panel_width(k, x.K, j)
-            multiply_rows(k, &op, n, op.ldb, v + p * v_step * size, x.u + (p * block + j * k.nr * x.C) * size, NULL,
+            multiply_rows(k, &op, n, op.ldb, v + p * v_step * size, x.u + (p * block + j * k.nr * depth) * size, NULL,
                           m + (p * m_step + j * k.nr) * size)
 
 
 # ---------------------------------------------------------------- the kernel's gradient
 
+cdef inline Py_ssize_t phases_of(const Convolution *c) noexcept nogil:
+    return c.window.stride_h * c.window.stride_w
+
+
 cdef Py_ssize_t gradient_rows(const Convolution *c) noexcept nogil:
     """Channels c of a tile: vectors that divide those of C."""
     cdef Py_ssize_t C = round_up(c.C, c.k.vl), rows = c.k.vl, n = c.k.vl
-    while n <= min(C, <Py_ssize_t>GRADIENT_ROWS):
+    while n <= min(C, GRADIENT_ROWS // phases_of(c)):
         if C % n == 0:
             rows = n
         n += c.k.vl
     return rows
 
 
+cdef double gradient_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """Of a tile for one sample, in multiply-adds."""
+    cdef const Window *w = &c.window
+    return ((<double>POSITIONS * phases_of(c) * rows * columns + TRANSFORMS * (phases_of(c) * rows + columns))
+            * tiles(c.tile, w.OH) * tiles(c.tile, w.OW))
+
+
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     """Bytes of v, m and the gradient of u, for tiles of at most four panels."""
-    cdef Py_ssize_t rows = gradient_rows(c), columns = 4 * c.k.nr
-    return POSITIONS * (GRADIENT_TILES * (rows + columns) + 3 * SPARE + rows * columns) * c.k.real_size
+    cdef Py_ssize_t rows = gradient_rows(c), columns = min(4 * c.k.nr, round_up(c.K, c.k.vl))
+    return POSITIONS * (phases_of(c) * (GRADIENT_TILES * rows + rows * columns + 2 * SPARE)
+                        + GRADIENT_TILES * columns + SPARE) * c.k.real_size
 
 
 cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -174,40 +258,47 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
     cdef Py_ssize_t size = k.real_size, rows = hi - lo, columns = min(c.K - panel * k.nr, n_panels * k.nr), n = 0
     cdef Py_ssize_t v_row = round_up(rows, k.vl), m_row = round_up(columns, k.vl)
     cdef Py_ssize_t v_step = GRADIENT_TILES * v_row + SPARE, m_step = GRADIENT_TILES * m_row + SPARE
-    cdef Py_ssize_t u_step = rows * m_row + SPARE, b, i, j, row, column, width
-    cdef char *m = scratch + POSITIONS * v_step * size
+    cdef Py_ssize_t u_step = rows * m_row + SPARE, b, i, j, row, column, phase
+    cdef char *m = scratch + phases_of(c) * POSITIONS * v_step * size
     cdef char *du = m + POSITIONS * m_step * size
     cdef nn_winograd op
+    op.taps = SIDE + 1 - c.tile
     op.row_pitch, op.pixel_pitch = w.OW * c.K, c.K
-    memset(du, 0, POSITIONS * u_step * size)
+    memset(du, 0, phases_of(c) * POSITIONS * u_step * size)
     dz += panel * k.nr * size
     for b in range(batch):
-        for i in range(tiles(w.OH)):
-            row = i * TILE
-            op.rows = min(w.OH - row, TILE)
-            for j in range(tiles(w.OW)):
-                column = j * TILE
-                op.columns = min(w.OW - column, TILE)
-                transform_input(k, x + b * x_ld * size, w.H, w.W, c.C, row - w.pad_top, column - w.pad_left, lo, rows,
-                                scratch + n * v_row * size, v_step)
+        for i in range(tiles(c.tile, w.OH)):
+            row = i * c.tile
+            op.rows = min(w.OH - row, c.tile)
+            for j in range(tiles(c.tile, w.OW)):
+                column = j * c.tile
+                op.columns = min(w.OW - column, c.tile)
+                for phase in range(phases_of(c)):
+                    transform_input(k, x + b * x_ld * size, w.H, w.W, c.C,
+                                    row * w.stride_h - w.pad_top + phase // w.stride_w,
+                                    column * w.stride_w - w.pad_left + phase % w.stride_w, w.stride_h, w.stride_w, lo, rows,
+                                    scratch + (phase * POSITIONS * v_step + n * v_row) * size, v_step)
                 k.winograd_output_backward(&op, columns, dz + (b * dz_ld + (row * w.OW + column) * c.K) * size,
                                            m + n * m_row * size, m_step)
                 n += 1
                 if n == GRADIENT_TILES:
-                    add_products(k, n, rows, m_row, scratch, v_step, m, m_step, du, u_step)
+                    add_products(c, n, rows, m_row, scratch, v_step, m, m_step, du, u_step)
                     n = 0
     if n > 0:
-        add_products(k, n, rows, m_row, scratch, v_step, m, m_step, du, u_step)
-    j = 0
-    while j < m_row:
-        width = min(k.nr, m_row - j)
-        k.winograd_kernel_backward(rows * width, du + j * rows * size, u_step, to + j * rows * size, rows * m_row)
-        j += k.nr
+        add_products(c, n, rows, m_row, scratch, v_step, m, m_step, du, u_step)
+    for phase in range(phases_of(c)):
+        taps_of(&op, c.tile, phase, w.stride_h, w.stride_w, w.R, w.S, rows * m_row)
+        j = 0
+        while j < m_row:
+            k.winograd_kernel_backward(&op, rows * min(k.nr, m_row - j), du + (phase * POSITIONS * u_step + j * rows) * size,
+                                       u_step, to + (phase_tap(phase, w.stride_w, w.S) * m_row + j) * rows * size)
+            j += k.nr
 
 
-cdef void add_products(const nn_kernels *k, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t columns, const char *v,
+cdef void add_products(const Convolution *c, Py_ssize_t n, Py_ssize_t rows, Py_ssize_t columns, const char *v,
                        Py_ssize_t v_step, const char *m, Py_ssize_t m_step, char *du, Py_ssize_t u_step) noexcept nogil:
-    """du_p += v_p' m_p over n tiles; columns: whole vectors."""
+    """du_p += v_p' m_p over n tiles, for every phase; columns: whole vectors."""
+    cdef const nn_kernels *k = c.k
     cdef Py_ssize_t size = k.real_size, p, j
     cdef nn_brgemm op
     op.k = n
@@ -217,10 +308,10 @@ cdef void add_products(const nn_kernels *k, Py_ssize_t n, Py_ssize_t rows, Py_ss
     op.a_row, op.a_col = 1, round_up(rows, k.vl)
     op.ldb = columns
     op.accumulate, op.relu = True, False
-    for p in range(POSITIONS):
+    for p in range(phases_of(c) * POSITIONS):
         j = 0
         while j < columns:
             op.ldc = min(k.nr, columns - j)
-            multiply_rows(k, &op, rows, op.ldc, v + p * v_step * size, m + (p * m_step + j) * size, NULL,
+            multiply_rows(k, &op, rows, op.ldc, v + p * v_step * size, m + (p % POSITIONS * m_step + j) * size, NULL,
                           du + (p * u_step + j * rows) * size)
             j += k.nr
