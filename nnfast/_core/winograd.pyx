@@ -31,7 +31,7 @@ cdef enum:
     LEAST_CHANNELS = 8
     MOST_PHASES = 16
     TRANSFORMS = 176        # of a tile take as long as so many multiply-adds for every channel of x and y
-    STORED = 3              # a number of m that is stored, as long as so many multiply-adds
+    STORED = 2              # a number of m that is stored, as long as so many multiply-adds
     LARGE_KERNEL = 8388608  # bytes of u that the caches do not hold: reading and writing it takes
     MANY_TILES = 48         # as long as so many tiles save
     BLOCK_BYTES = 262144    # of v and m
@@ -43,9 +43,9 @@ cdef enum:
     ONE_SET = 4096          # as rows do that are so many bytes apart
 
 
-cdef inline Py_ssize_t lanes(const nn_kernels *k, Py_ssize_t channels) noexcept nogil:
-    """That the plain sum needs for its outputs: planar.pyx wastes none."""
-    return channels if 2 * channels <= k.vl else round_up(channels, k.vl)
+cdef inline double lanes(const nn_kernels *k, Py_ssize_t channels) noexcept nogil:
+    """That the plain sum needs for its outputs: planar.pyx wastes none, but takes longer."""
+    return 1.2 * channels if 2 * channels <= k.vl else round_up(channels, k.vl)
 
 
 cdef inline Py_ssize_t phases(const Correlation *x) noexcept nogil:
@@ -91,7 +91,7 @@ cdef Py_ssize_t tile_of(const Correlation *x, Py_ssize_t samples) noexcept nogil
     n = tiles(tile, x.OH) * tiles(tile, x.OW)
     minimal = (<double>POSITIONS * (phases(x) * x.C + STORED) * m_row
                + TRANSFORMS * (phases(x) * round_up(x.C, k.vl) + m_row))
-    if plain_cost(x) < (1.15 if phases(x) == 1 else 1.3) * minimal * n:     # deep products wait for u
+    if plain_cost(x) < (1.1 if phases(x) == 1 else 1.3) * minimal * n:     # deep products wait for u
         return 0
     # A large u must be worth while in a single call; with phases it is up to sixteen times as large as the kernel.
     if (transformed_size(x) * k.real_size > LARGE_KERNEL
@@ -148,15 +148,20 @@ cdef Py_ssize_t sum_scratch(const Correlation *x) noexcept nogil:
     return POSITIONS * (tiles_at_once(x) * rows + 2 * SPARE) * x.k.real_size
 
 
+cdef inline Py_ssize_t steps_to(Py_ssize_t end, Py_ssize_t start, Py_ssize_t step) noexcept nogil:
+    """How many of start, start + step, ... lie before `end`."""
+    if start >= end:
+        return 0
+    return end - start if step == 1 else (end - start + step - 1) // step      # a division takes as long as a small tile
+
+
 cdef void transform_input(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t row,
                           Py_ssize_t column, Py_ssize_t step_h, Py_ssize_t step_w, Py_ssize_t first, Py_ssize_t channels,
                           char *v, Py_ssize_t step) noexcept nogil:
     """The tile of one sample's phase that begins at a pixel, or beyond the image."""
     cdef nn_winograd op
-    op.first_row = (step_h - 1 - row) // step_h if row < 0 else 0
-    op.first_column = (step_w - 1 - column) // step_w if column < 0 else 0
-    op.rows = min((H - row + step_h - 1) // step_h if H > row else 0, <Py_ssize_t>SIDE)
-    op.columns = min((W - column + step_w - 1) // step_w if W > column else 0, <Py_ssize_t>SIDE)
+    op.first_row, op.first_column = steps_to(0, row, step_h), steps_to(0, column, step_w)
+    op.rows, op.columns = min(steps_to(H, row, step_h), SIDE), min(steps_to(W, column, step_w), SIDE)
     op.row_pitch, op.pixel_pitch = step_h * W * C, step_w * C
     k.winograd_input(&op, channels, x + ((row * W + column) * C + first) * k.real_size, v, step)
 
@@ -164,7 +169,7 @@ cdef void transform_input(const nn_kernels *k, const char *x, Py_ssize_t H, Py_s
 cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *scratch) noexcept nogil:
     """Rows of tiles lo..hi, counted through the samples."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, j, n = 0, t, phase, tile = x.tile
+    cdef Py_ssize_t size = k.real_size, most = tiles_at_once(x), unit, sample, j, n = 0, t, r, s, tile = x.tile
     cdef Py_ssize_t down = tiles(tile, x.OH), row, column
     cdef Py_ssize_t v_row = row_of_v(k, phases(x), x.C), m_row = round_up(x.K, k.vl)
     cdef Py_ssize_t v_step = most * v_row + SPARE, m_step = most * m_row + SPARE
@@ -182,11 +187,11 @@ cdef void sum_tiles(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         row = (unit - sample * down) * tile
         for j in range(tiles(tile, x.OW)):
             column = j * tile
-            for phase in range(phases(x)):      # in this order: each overwrites the zeros behind the one before
-                transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C,
-                                row * x.step_h + x.first_h + phase // x.step_w,
-                                column * x.step_w + x.first_w + phase % x.step_w, x.step_h, x.step_w, 0, x.C,
-                                scratch + (n * v_row + phase * x.C) * size, v_step)
+            for r in range(x.step_h):
+                for s in range(x.step_w):       # in this order: each phase overwrites the zeros behind the one before
+                    transform_input(k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, row * x.step_h + x.first_h + r,
+                                    column * x.step_w + x.first_w + s, x.step_h, x.step_w, 0, x.C,
+                                    scratch + (n * v_row + (r * x.step_w + s) * x.C) * size, v_step)
             to[n] = x.y + (sample * x.y_sample + row * x.y_row + column * x.y_pixel) * size
             rows[n] = min(x.OH - row, tile)
             columns[n] = min(x.OW - column, tile)
@@ -258,7 +263,7 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
     cdef Py_ssize_t size = k.real_size, rows = hi - lo, columns = min(c.K - panel * k.nr, n_panels * k.nr), n = 0
     cdef Py_ssize_t v_row = round_up(rows, k.vl), m_row = round_up(columns, k.vl)
     cdef Py_ssize_t v_step = GRADIENT_TILES * v_row + SPARE, m_step = GRADIENT_TILES * m_row + SPARE
-    cdef Py_ssize_t u_step = rows * m_row + SPARE, b, i, j, row, column, phase
+    cdef Py_ssize_t u_step = rows * m_row + SPARE, b, i, j, r, s, row, column, phase
     cdef char *m = scratch + phases_of(c) * POSITIONS * v_step * size
     cdef char *du = m + POSITIONS * m_step * size
     cdef nn_winograd op
@@ -273,11 +278,11 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
             for j in range(tiles(c.tile, w.OW)):
                 column = j * c.tile
                 op.columns = min(w.OW - column, c.tile)
-                for phase in range(phases_of(c)):
-                    transform_input(k, x + b * x_ld * size, w.H, w.W, c.C,
-                                    row * w.stride_h - w.pad_top + phase // w.stride_w,
-                                    column * w.stride_w - w.pad_left + phase % w.stride_w, w.stride_h, w.stride_w, lo, rows,
-                                    scratch + (phase * POSITIONS * v_step + n * v_row) * size, v_step)
+                for r in range(w.stride_h):
+                    for s in range(w.stride_w):
+                        transform_input(k, x + b * x_ld * size, w.H, w.W, c.C, row * w.stride_h - w.pad_top + r,
+                                        column * w.stride_w - w.pad_left + s, w.stride_h, w.stride_w, lo, rows,
+                                        scratch + ((r * w.stride_w + s) * POSITIONS * v_step + n * v_row) * size, v_step)
                 k.winograd_output_backward(&op, columns, dz + (b * dz_ld + (row * w.OW + column) * c.K) * size,
                                            m + n * m_row * size, m_step)
                 n += 1
