@@ -93,6 +93,7 @@ typedef struct nn_planes_gradient {
 /* A tile of y, 7 - taps rows and columns, a 6 x 6 tile of x, or a kernel (csrc/winograd.c). */
 typedef struct nn_winograd {
     ptrdiff_t taps;             /* each way: 2 to 5; x's tile is the same for all */
+    int line;                   /* one row of taps: tiles have one row, and 6 positions */
     ptrdiff_t first_row, first_column;  /* of x's tile, that lies inside the image; y's tiles begin inside */
     ptrdiff_t rows, columns;    /* the first that no longer does, or that the kernel does not have */
     ptrdiff_t row_pitch, pixel_pitch;   /* from row to row, from pixel to pixel or tap to tap */

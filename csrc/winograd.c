@@ -17,6 +17,8 @@
  *          |  0      -+ q p^2       -p^2        +- q      1  0 |           | 0  p^2  p^2  q^2  q^2  0 |
  *          |  0       p^2 q^2         0     -(p^2 + q^2)  0  1 |           | 0  p^3 -p^3  q^3 -q^3  1 |
  *
+ * Kernels of one row of taps need only one of the two: tiles of one row, 6 positions, F(m, r).
+ *
  * A' is that of m = 4: m rows of powers, and the last ends in 1. Rows of G: (1, 0, ...) / p^2 q^2, (1, +- p, p^2, ...) / P,
  * (1, +- q, q^2, ...) / Q, (..., 0, 1), where P = 2 p^2 (p^2 - q^2) and Q = 2 q^2 (q^2 - p^2).
  */
@@ -119,24 +121,39 @@ nn_inline void NAME(winograd_g_backward)(const int taps, const vec *u, vec *w)
     }
 }
 
-/* f(op->taps, ...) with the number of taps as a constant. */
+/* f(op->line, op->taps, ...) with both as constants. */
 #undef BY_TAPS
 #define BY_TAPS(f, ...) do {                                                                                         \
-    switch (op->taps) {                                                                                              \
-    case 2: f(2, __VA_ARGS__); break;                                                                                \
-    case 3: f(3, __VA_ARGS__); break;                                                                                \
-    case 4: f(4, __VA_ARGS__); break;                                                                                \
-    default: f(5, __VA_ARGS__);                                                                                      \
+    switch (op->taps + (op->line ? 4 : 0)) {                                                                         \
+    case 2: f(0, 2, __VA_ARGS__); break;                                                                             \
+    case 3: f(0, 3, __VA_ARGS__); break;                                                                             \
+    case 4: f(0, 4, __VA_ARGS__); break;                                                                             \
+    case 5: f(0, 5, __VA_ARGS__); break;                                                                             \
+    case 6: f(1, 2, __VA_ARGS__); break;                                                                             \
+    case 7: f(1, 3, __VA_ARGS__); break;                                                                             \
+    case 8: f(1, 4, __VA_ARGS__); break;                                                                             \
+    default: f(1, 5, __VA_ARGS__);                                                                                   \
     }                                                                                                                \
 } while (0)
 
 nn_inline vec NAME(winograd_load)(ptrdiff_t n, const real *x) { return n == VL ? v_load(x) : v_load_n(x, n); }
 
 /* A vector of which n lanes are channels: VL, a constant where this is inlined for all but the last. */
-nn_inline void NAME(winograd_input_of)(const int whole, ptrdiff_t n, const nn_winograd *op, const real *x, real *v,
+nn_inline void NAME(winograd_input_of)(const int line, const int whole, ptrdiff_t n, const nn_winograd *op, const real *x, real *v,
                                        ptrdiff_t step)
 {
     vec columns[6][6], d[6], t[6];
+    if (line) {
+        NN_UNROLL
+        for (int s = 0; s < 6; s++) {
+            const int inside = whole || (s >= op->first_column && s < op->columns);
+            d[s] = inside ? NAME(winograd_load)(n, x + s * op->pixel_pitch) : v_zero();
+        }
+        NAME(winograd_b)(d, t);
+        NN_UNROLL
+        for (int s = 0; s < 6; s++) v_store(v + s * step, t[s]);
+        return;
+    }
     NN_UNROLL
     for (int s = 0; s < 6; s++) {
         NN_UNROLL
@@ -156,22 +173,50 @@ nn_inline void NAME(winograd_input_of)(const int whole, ptrdiff_t n, const nn_wi
     }
 }
 
-static void NAME(winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x_, void *v_, ptrdiff_t step)
+nn_inline void NAME(winograd_input_by)(const int line, const nn_winograd *op, ptrdiff_t channels, const real *x, real *v,
+                                       ptrdiff_t step)
 {
-    const real *x = x_;
-    real *v = v_;
-    const int whole = op->first_row == 0 && op->first_column == 0 && op->rows == 6 && op->columns == 6;
+    const int whole = op->first_column == 0 && op->columns == 6 && (line || (op->first_row == 0 && op->rows == 6));
     ptrdiff_t c = 0;
-    for (; whole && c + VL <= channels; c += VL) NAME(winograd_input_of)(1, VL, op, x + c, v + c, step);
-    for (; c + VL <= channels; c += VL) NAME(winograd_input_of)(0, VL, op, x + c, v + c, step);
-    if (c < channels) NAME(winograd_input_of)(0, channels - c, op, x + c, v + c, step);
+    for (; whole && c + VL <= channels; c += VL) NAME(winograd_input_of)(line, 1, VL, op, x + c, v + c, step);
+    for (; c + VL <= channels; c += VL) NAME(winograd_input_of)(line, 0, VL, op, x + c, v + c, step);
+    if (c < channels) NAME(winograd_input_of)(line, 0, channels - c, op, x + c, v + c, step);
 }
 
-nn_inline void NAME(winograd_output_of)(const int tile, ptrdiff_t n, const nn_winograd *op, const real *m, ptrdiff_t step,
-                                        const real *bias, real *y)
+static void NAME(winograd_input)(const nn_winograd *op, ptrdiff_t channels, const void *x, void *v, ptrdiff_t step)
+{
+    if (op->line) NAME(winograd_input_by)(1, op, channels, x, v, step);
+    else NAME(winograd_input_by)(0, op, channels, x, v, step);
+}
+
+/* A row of y's tile, of which m has the values. */
+nn_inline void NAME(winograd_output_row)(const int tile, ptrdiff_t n, const nn_winograd *op, const vec *m, vec shift, real *y)
+{
+    vec t[5];
+    NAME(winograd_a)(tile, m, t);
+    NN_UNROLL
+    for (int s = 0; s < tile; s++) {
+        real *to = y + s * op->pixel_pitch;
+        vec out = v_add(t[s], shift);
+        if (s >= op->columns) break;
+        if (op->accumulate) out = v_add(out, NAME(winograd_load)(n, to));
+        if (op->relu) out = v_max(v_zero(), out);       /* nan comes through */
+        if (n == VL) v_store(to, out);
+        else v_store_n(to, out, n);
+    }
+}
+
+nn_inline void NAME(winograd_output_of)(const int line, const int tile, ptrdiff_t n, const nn_winograd *op, const real *m,
+                                        ptrdiff_t step, const real *bias, real *y)
 {
     const vec shift = bias ? v_load(bias) : v_zero();
     vec columns[5][6], d[6], t[5];
+    if (line) {
+        NN_UNROLL
+        for (int s = 0; s < 6; s++) d[s] = v_load(m + s * step);
+        NAME(winograd_output_row)(tile, n, op, d, shift, y);
+        return;
+    }
     NN_UNROLL
     for (int s = 0; s < 6; s++) {
         NN_UNROLL
@@ -183,40 +228,41 @@ nn_inline void NAME(winograd_output_of)(const int tile, ptrdiff_t n, const nn_wi
     NN_UNROLL
     for (int r = 0; r < tile; r++) {
         if (r >= op->rows) break;
-        NAME(winograd_a)(tile, columns[r], t);
-        NN_UNROLL
-        for (int s = 0; s < tile; s++) {
-            real *to = y + r * op->row_pitch + s * op->pixel_pitch;
-            vec out = v_add(t[s], shift);
-            if (s >= op->columns) break;
-            if (op->accumulate) out = v_add(out, NAME(winograd_load)(n, to));
-            if (op->relu) out = v_max(v_zero(), out);       /* nan comes through */
-            if (n == VL) v_store(to, out);
-            else v_store_n(to, out, n);
-        }
+        NAME(winograd_output_row)(tile, n, op, columns[r], shift, y + r * op->row_pitch);
     }
 }
 
-nn_inline void NAME(winograd_output_of_taps)(const int taps, const nn_winograd *op, ptrdiff_t channels, const real *m,
-                                             ptrdiff_t step, const real *bias, real *y)
+nn_inline void NAME(winograd_output_by)(const int line, const int taps, const nn_winograd *op, ptrdiff_t channels,
+                                        const real *m, ptrdiff_t step, const real *bias, real *y)
 {
     const int tile = 7 - taps;
     ptrdiff_t c = 0;
-    for (; c + VL <= channels; c += VL) NAME(winograd_output_of)(tile, VL, op, m + c, step, bias ? bias + c : NULL, y + c);
-    if (c < channels) NAME(winograd_output_of)(tile, channels - c, op, m + c, step, bias ? bias + c : NULL, y + c);
+    for (; c + VL <= channels; c += VL)
+        NAME(winograd_output_of)(line, tile, VL, op, m + c, step, bias ? bias + c : NULL, y + c);
+    if (c < channels)
+        NAME(winograd_output_of)(line, tile, channels - c, op, m + c, step, bias ? bias + c : NULL, y + c);
 }
 
 static void NAME(winograd_output)(const nn_winograd *op, ptrdiff_t channels, const void *m, ptrdiff_t step,
                                   const void *bias, void *y)
 {
-    BY_TAPS(NAME(winograd_output_of_taps), op, channels, m, step, bias, y);
+    BY_TAPS(NAME(winograd_output_by), op, channels, m, step, bias, y);
 }
 
 /* m = A dy A', zeros for what of the tile lies outside. */
-nn_inline void NAME(winograd_output_backward_of)(const int tile, ptrdiff_t n, const nn_winograd *op, const real *dy,
-                                                 real *m, ptrdiff_t step)
+nn_inline void NAME(winograd_output_backward_of)(const int line, const int tile, ptrdiff_t n, const nn_winograd *op,
+                                                 const real *dy, real *m, ptrdiff_t step)
 {
     vec columns[6][5], d[5], t[6];
+    if (line) {
+        NN_UNROLL
+        for (int s = 0; s < tile; s++)
+            d[s] = s < op->columns ? NAME(winograd_load)(n, dy + s * op->pixel_pitch) : v_zero();
+        NAME(winograd_a_backward)(tile, d, t);
+        NN_UNROLL
+        for (int s = 0; s < 6; s++) v_store(m + s * step, t[s]);
+        return;
+    }
     NN_UNROLL
     for (int s = 0; s < tile; s++) {
         NN_UNROLL
@@ -236,27 +282,35 @@ nn_inline void NAME(winograd_output_backward_of)(const int tile, ptrdiff_t n, co
     }
 }
 
-nn_inline void NAME(winograd_output_backward_of_taps)(const int taps, const nn_winograd *op, ptrdiff_t channels,
-                                                      const real *dy, real *m, ptrdiff_t step)
+nn_inline void NAME(winograd_output_backward_by)(const int line, const int taps, const nn_winograd *op, ptrdiff_t channels,
+                                                 const real *dy, real *m, ptrdiff_t step)
 {
     const int tile = 7 - taps;
     ptrdiff_t c = 0;
-    for (; c + VL <= channels; c += VL) NAME(winograd_output_backward_of)(tile, VL, op, dy + c, m + c, step);
-    if (c < channels) NAME(winograd_output_backward_of)(tile, channels - c, op, dy + c, m + c, step);
+    for (; c + VL <= channels; c += VL) NAME(winograd_output_backward_of)(line, tile, VL, op, dy + c, m + c, step);
+    if (c < channels) NAME(winograd_output_backward_of)(line, tile, channels - c, op, dy + c, m + c, step);
 }
 
 static void NAME(winograd_output_backward)(const nn_winograd *op, ptrdiff_t channels, const void *dy, void *m,
                                            ptrdiff_t step)
 {
-    BY_TAPS(NAME(winograd_output_backward_of_taps), op, channels, dy, m, step);
+    BY_TAPS(NAME(winograd_output_backward_by), op, channels, dy, m, step);
 }
 
 /* u = G w G' for n numbers of each tap, and its transpose dw = G' du G. */
-nn_inline void NAME(winograd_kernel_of)(const int taps, const nn_winograd *op, ptrdiff_t n, const real *w, real *u,
-                                        ptrdiff_t step)
+nn_inline void NAME(winograd_kernel_of)(const int line, const int taps, const nn_winograd *op, ptrdiff_t n, const real *w,
+                                        real *u, ptrdiff_t step)
 {
     for (ptrdiff_t i = 0; i < n; i += VL) {
         vec columns[6][5], d[5], t[6];
+        if (line) {
+            NN_UNROLL
+            for (int s = 0; s < taps; s++) d[s] = s < op->columns ? v_load(w + s * op->pixel_pitch + i) : v_zero();
+            NAME(winograd_g)(taps, d, t);
+            NN_UNROLL
+            for (int s = 0; s < 6; s++) v_store(u + s * step + i, t[s]);
+            continue;
+        }
         NN_UNROLL
         for (int s = 0; s < taps; s++) {
             NN_UNROLL
@@ -282,11 +336,22 @@ static void NAME(winograd_kernel)(const nn_winograd *op, ptrdiff_t n, const void
     BY_TAPS(NAME(winograd_kernel_of), op, n, w, u, step);
 }
 
-nn_inline void NAME(winograd_kernel_backward_of)(const int taps, const nn_winograd *op, ptrdiff_t n, const real *u,
-                                                 ptrdiff_t step, real *w)
+nn_inline void NAME(winograd_kernel_backward_of)(const int line, const int taps, const nn_winograd *op, ptrdiff_t n,
+                                                 const real *u, ptrdiff_t step, real *w)
 {
     for (ptrdiff_t i = 0; i < n; i += VL) {
         vec columns[5][6], d[6], t[5];
+        if (line) {
+            NN_UNROLL
+            for (int s = 0; s < 6; s++) d[s] = v_load(u + s * step + i);
+            NAME(winograd_g_backward)(taps, d, t);
+            NN_UNROLL
+            for (int s = 0; s < taps; s++) {
+                if (s >= op->columns) break;
+                v_store(w + s * op->pixel_pitch + i, t[s]);
+            }
+            continue;
+        }
         NN_UNROLL
         for (int s = 0; s < 6; s++) {
             NN_UNROLL

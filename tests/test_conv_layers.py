@@ -274,11 +274,13 @@ def test_a_sample_of_one_pixel_is_its_own_mean():
 
 @pytest.mark.parametrize("training", [True, False])
 def test_normalized_rows_of_many_samples(dtype, training):
-    """Single pixels: the statistics are summed up in groups of samples and bands of channels, the last of each not full."""
+    """Single pixels: statistics of groups of samples and bands of channels, the last of each not full."""
     units, n = 75, 150
+
     def layers():
-        return [nf.Dense(units, use_bias=False), nf.BatchNorm(momentum=0.3), nf.Activation("relu"), nf.BatchNorm(scale=False),
-                nf.Activation("silu"), nf.Dense(CLASSES, activation="softmax")]
+        return [nf.Dense(units, use_bias=False), nf.BatchNorm(momentum=0.3), nf.Activation("relu"),
+                nf.BatchNorm(scale=False), nf.Activation("silu"), nf.Dense(CLASSES, activation="softmax")]
+
     rng = np.random.default_rng(0)
     x, labels = rng.standard_normal((n, 9)).astype(dtype), rng.integers(0, CLASSES, n)
     results = []

@@ -27,9 +27,8 @@ GROUPS = [(6, 4, 1), (6, 4, 2), (6, 6, 6), (6, 18, 6)]      # C, K, groups; the 
 
 def scale(n, w=None):
     """Error of a sum of n products of standard normals, relative to `length=n`: see test_functional.dense_case.
-    Winograd's sums, for kernels w of several taps each way and many channels, have up to three times that of the plain
-    sum."""
-    winograd = w is not None and min(w.shape[:2]) >= 2 and min(16 * w.shape[2], w.shape[3]) >= 8
+    Winograd's sums, for kernels w of several taps and many channels, have up to three times that of the plain sum."""
+    winograd = w is not None and max(w.shape[:2]) >= 2 and min(16 * w.shape[2], w.shape[3]) >= 8
     return (16.0 if winograd else 4.0) * max(1.0, math.sqrt(n) / 4)
 
 
@@ -303,8 +302,25 @@ def test_winograd_of_other_kernels(kernel, padding, channels, rng):
 @pytest.mark.parametrize("padding", ["same", ((1, 4), (3, 0))], ids=str)
 @pytest.mark.parametrize("channels", [(32, 48), (21, 35), (3, 16)], ids=str)
 def test_winograd_with_strides(kernel, stride, padding, channels, rng):
-    """Phases with equal numbers of taps and with different ones, borders in the middle of a stride."""
+    """Pieces with equal numbers of taps and with different ones, borders in the middle of a stride."""
     winograd_case(rng, (2, 31, 40), kernel, channels, stride=stride, padding=padding)
+
+
+@pytest.mark.parametrize("kernel", [(7, 7), (6, 8), (11, 3), (3, 9)], ids=str)
+@pytest.mark.parametrize("channels", [(16, 32), (2, 24)], ids=str)
+def test_winograd_of_large_kernels(kernel, channels, rng):
+    winograd_case(rng, (2, 21, 26), kernel, channels, padding=((2, 5), (0, 4)))
+
+
+@pytest.mark.parametrize("taps, stride, dilation", [
+    (2, 1, 1), (3, 1, 1), (5, 1, 1), (3, 1, 2), (5, 1, 3), (3, 1, 40), (7, 1, 1), (9, 1, 2), (16, 1, 1), (7, 2, 1),
+    (10, 5, 1),
+], ids=str)
+@pytest.mark.parametrize("length, padding", [(31, "same"), (420, ((0, 0), (1, 9)))], ids=str)
+@pytest.mark.parametrize("channels", [(32, 48), (21, 35)], ids=str)
+def test_winograd_of_one_row(taps, stride, dilation, length, padding, channels, rng):
+    """Tiles of one row, in several strips where rows are long, of pixels that a dilation sets apart."""
+    winograd_case(rng, (3, 2, length), (1, taps), channels, stride=(1, stride), dilation=(1, dilation), padding=padding)
 
 
 def test_padding_beyond_the_kernel(rng):

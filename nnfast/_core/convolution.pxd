@@ -4,6 +4,9 @@ from nnfast._core.kernels cimport nn_kernels
 from nnfast._core.node cimport Context, Node, Tile
 from nnfast._core.window cimport Window
 
+cdef enum:
+    TILED_PHASES = 16           # of an input gradient, which winograd.pyx may make: more are of large strides
+
 cdef struct Convolution:
     const nn_kernels *k
     Window window
@@ -13,8 +16,9 @@ cdef struct Convolution:
     Py_ssize_t rows             # of a group's kernel matrix: R * S * C / groups (depthwise: R * S)
     Py_ssize_t matrices         # how many such matrices the packed kernel holds: groups (depthwise: 1)
     Py_ssize_t scratch          # bytes of a thread
-    Py_ssize_t tile             # of y, that winograd.pyx makes at once, forward and for the kernel's gradient; 0: plain sums
-    Py_ssize_t samples          # of the only call that there will be, or 0
+    # Rows and columns of y that winograd.pyx makes at once, forward and for the kernel's gradient; 0: plain sums.
+    Py_ssize_t tile_h, tile_w
+    Py_ssize_t[TILED_PHASES] dx_tile      # columns of dx, in each phase of the stride
     char *flipped               # the kernel as the input gradient needs it
     char *transformed           # both as Winograd's sums need them: u of the kernel
     char *transformed_flipped   # and of the flipped kernel, phase after phase

@@ -11,8 +11,8 @@ group; depthwise: one of R * S rows), y [N][OH][OW][K].
               dx = a sum over taps for each phase of the stride, with the kernel flipped
     gradient  dw[r, s] = sum over pixels of x' dz, a product for each tap over the whole batch (kernel_gradient.pyx)
 
-Kernels of 2 x 2 to 5 x 5 taps, and larger ones with strides, of many channels go by winograd.pyx in all three, few output
-channels by planar.pyx.
+Kernels of two to five taps each way, and larger ones with strides, of many channels go by winograd.pyx in all three, few
+output channels by planar.pyx.
 """
 from cython.parallel cimport parallel, threadid
 from libc.stddef cimport ptrdiff_t
@@ -69,11 +69,16 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
         w.H = 1
         w.OW *= w.OH
         w.OH = 1
-    c.samples = samples
+    forward_shape(c, &x)
+    winograd.choose_tile(&x, samples)
+    c.tile_h, c.tile_w = x.tile_h, x.tile_w
     forward_sum(c, &x)
-    c.tile = x.tile
     c.scratch = x.scratch
     for phase in range(phases(w)):
+        if phase < TILED_PHASES:
+            backward_shape(c, phase, &x)
+            winograd.choose_tile(&x, samples)
+            c.dx_tile[phase] = x.tile_w
         backward_sum(c, phase, &x)
         c.scratch = max(c.scratch, x.scratch)
     c.scratch = max(c.scratch, gradient_scratch(c))
@@ -101,6 +106,13 @@ cdef Py_ssize_t pool_rows(const Convolution *c) noexcept nogil:
 
 cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
     """The convolution as a sum over taps; arrays are the caller's to fill in."""
+    forward_shape(c, x)
+    winograd.set_tile(x, c.tile_w)
+    x.u = c.transformed
+    prepare(x)
+
+
+cdef void forward_shape(const Convolution *c, Correlation *x) noexcept nogil:
     cdef const Window *w = &c.window
     memset(x, 0, sizeof(Correlation))
     x.k = c.k
@@ -116,9 +128,6 @@ cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
     x.taps_h, x.taps_w = w.R, w.S
     x.y_pixel = c.K
     x.y_row = w.OW * c.K
-    x.tile = winograd.tile_of(x, c.samples)
-    x.u = c.transformed
-    prepare(x)
 
 
 # Pixels of dx at one offset of the stride, a phase, meet dz through the same taps. Only phases that have any are visited:
@@ -190,6 +199,12 @@ cdef Taps taps_across(const Window *w, Py_ssize_t phase) noexcept nogil:
 cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) noexcept nogil:
     """The input gradient at one phase of the stride as a sum over taps of dz. For a depthwise multiplier the result is
     for every channel of dz; its `repeat` neighbours are added afterwards."""
+    backward_shape(c, phase, x)
+    winograd.set_tile(x, c.dx_tile[phase] if phase < TILED_PHASES else 0)
+    prepare(x)
+
+
+cdef void backward_shape(const Convolution *c, Py_ssize_t phase, Correlation *x) noexcept nogil:
     cdef const Window *w = &c.window
     cdef Taps down = taps_down(w, phase), across = taps_across(w, phase)
     memset(x, 0, sizeof(Correlation))
@@ -208,8 +223,6 @@ cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) n
     x.y_pixel = w.stride_w * x.K
     x.y_row = w.stride_h * w.W * x.K
     x.gradient = True
-    x.tile = winograd.tile_of(x, c.samples)
-    prepare(x)
 
 
 # ---------------------------------------------------------------- the flipped kernel
@@ -223,7 +236,7 @@ cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil:
 
 
 cdef inline Py_ssize_t transformed_bytes(const Correlation *x) noexcept nogil:
-    return winograd.transformed_size(x) * x.k.real_size if x.tile > 0 else 0
+    return winograd.transformed_size(x) * x.k.real_size if x.tile_w > 0 else 0
 
 
 cdef inline Py_ssize_t flipped_bytes(const Correlation *x) noexcept nogil:
@@ -276,7 +289,7 @@ cdef bint takes_chunks(const Node *node) noexcept:
     """Whether a few samples at a time take no longer than all at once: not if each time a large kernel is read again, nor
     by Winograd's blocks of tiles, which go through the samples."""
     cdef const Convolution *c = <const Convolution *>node.extra
-    return c.tile == 0 and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
+    return c.tile_w == 0 and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
 
 
 cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flipped, int part, int team) noexcept nogil:
@@ -341,7 +354,7 @@ cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flip
 cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef Correlation x
-    if c.tile > 0:
+    if c.tile_w > 0:
         forward_sum(c, &x)
         winograd.transform_kernel(&x, node.kernel.w, c.transformed, part, team)
     if gradient and node.inputs[0].dy != NULL:
@@ -358,7 +371,7 @@ cdef void transform_flipped(const Convolution *c, int part, int team) noexcept n
     for phase in range(phases(&c.window) if u != NULL else 0):
         backward_sum(c, phase, &x)
         before = phase * panels(c.k, x.K)
-        if x.tile > 0:
+        if x.tile_w > 0:
             winograd.transform_kernel(&x, flipped, u, (part + team - before % team) % team, team)
         flipped += flipped_bytes(&x)
         u += transformed_bytes(&x)
@@ -410,7 +423,7 @@ cdef void after_team_forward(const Node *node, const Context *ctx, Py_ssize_t lo
 cdef Py_ssize_t pool_unit(const Convolution *c) noexcept nogil:
     """Rows of windows that threads share out: their pixels are whole rows of tiles."""
     cdef Py_ssize_t windows = 1
-    while c.tile > 0 and windows * c.pool.R % c.tile != 0:
+    while c.tile_w > 0 and windows * c.pool.R % c.tile_h != 0:
         windows += 1
     return windows
 
@@ -441,8 +454,9 @@ cdef void forward_pooled(const Node *node, Correlation *x, char *scratch, Py_ssi
             # The rows' places in an output that begins `i` rows before the band.
             x.y = pixels - (i * x.y_row + b * x.y_sample) * size
             first = b * x.per_sample
-            if x.tile > 0:
-                correlate(x, first + i // x.tile, first + winograd.tiles(x.tile, i + rows), scratch)
+            if x.tile_w > 0:
+                correlate(x, first + i // x.tile_h * x.segments, first + winograd.tiles(x.tile_h, i + rows) * x.segments,
+                          scratch)
             else:
                 correlate(x, first + i * x.segments, first + (i + rows) * x.segments, scratch)
             if node.activation != NN_RELU and node.activation != 0:
@@ -642,7 +656,7 @@ cdef void forward_share(Forward *job, int part, int team, char *scratch) noexcep
     cdef uint64_t mode = nn_flush_subnormals()
     cdef Py_ssize_t units = job.samples * job.sum.per_sample
     pack_kernel(job.c, job.w, job.packed, part, team)
-    if job.sum.tile > 0:    # of the panels that this thread has packed
+    if job.sum.tile_w > 0:    # of the panels that this thread has packed
         winograd.transform_kernel(job.sum, job.packed, job.c.transformed, part, team)
     nn_barrier_wait(&job.barrier, team)
     correlate(job.sum, units * part // team, units * (part + 1) // team, scratch)

@@ -13,7 +13,8 @@ cdef struct Correlation:
     Py_ssize_t step_h, step_w, first_h, first_w, spacing_h, spacing_w, taps_h, taps_w
     char *y                             # pixel (i, j) of a sample at i * y_row + j * y_pixel
     Py_ssize_t y_sample, y_row, y_pixel, OH, OW
-    Py_ssize_t tile                     # rows and columns of y that winograd.pyx makes at once, or 0: plain sums
+    Py_ssize_t tile_h, tile_w           # rows and columns of y that winograd.pyx makes at once, or 0: plain sums
+    Py_ssize_t pieces_h, pieces_w       # into which winograd.pyx cuts the kernel
     const char *u                       # then: the transformed kernel
     const char *w                       # a packed matrix [taps_h * taps_w * C / groups][K / groups] for each group
     const char *bias                    # K values with a vector of padding, or NULL

@@ -23,7 +23,7 @@ from nnfast._core.gemm cimport multiply_rows, multiply_scattered, packed_size, p
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.planar cimport prepare_planes, suits, sum_planes
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
-from nnfast._core.winograd cimport sum_scratch, sum_tiles, tiles
+from nnfast._core.winograd cimport strips, sum_scratch, sum_tiles, tiles
 
 cdef enum:
     PANEL_BYTES = 98304     # one panel's block of w in L1
@@ -110,8 +110,9 @@ cdef void prepare(Correlation *x) noexcept nogil:
     if x.OH == 0 or x.OW == 0:
         x.per_sample = x.scratch = 0
         return
-    if x.tile > 0:
-        x.per_sample = tiles(x.tile, x.OH)
+    if x.tile_w > 0:
+        x.segments = strips(x)
+        x.per_sample = tiles(x.tile_h, x.OH) * x.segments
         x.scratch = sum_scratch(x)
         return
     x.planar = suits(x)
@@ -199,7 +200,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
     cdef char *band
     cdef char *copy
-    if x.tile > 0:
+    if x.tile_w > 0:
         sum_tiles(x, lo, hi, scratch)
         return
     if x.planar:

@@ -79,7 +79,7 @@ cdef bint by_planes(const Convolution *c) noexcept nogil:
     cdef double cycles = planar.narrow_cycles() * c.window.R * c.window.S * (c.C // c.groups)
     if whole_rows(c) and turned_columns(c, c.K, run) == c.K:
         cycles = min(cycles, planar.wide_cycles() * c.window.R * c.K * (round_up(run, c.k.vl) // c.k.vl))
-    return not c.depthwise and c.tile == 0 and planar.gradient_suits(c, cycles)
+    return not c.depthwise and c.tile_w == 0 and planar.gradient_suits(c, cycles)
 
 
 cdef inline Py_ssize_t turned_room(const Convolution *c, Py_ssize_t run) noexcept nogil:
@@ -89,7 +89,7 @@ cdef inline Py_ssize_t turned_room(const Convolution *c, Py_ssize_t run) noexcep
 
 cdef inline bint few_columns(const Convolution *c) noexcept nogil:
     """Tiles of all taps: a tile of one tap would do little with what it reads of x."""
-    return (c.tile == 0 and not c.depthwise and not whole_rows(c)
+    return (c.tile_w == 0 and not c.depthwise and not whole_rows(c)
             and panels(c.k, c.K // c.groups) <= FEW_PANELS)
 
 
@@ -156,7 +156,7 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
     shape.panels = PANELS
     shape.taps = 1
     shape.within = c.rows
-    if c.tile > 0:
+    if c.tile_w > 0:
         shape.rows, shape.panels, shape.taps = winograd.gradient_rows(c), 4, c.window.R * c.window.S
         shape.within = c.C
         # Smaller ones repeat transforms, but something for every thread saves more.
@@ -202,7 +202,7 @@ cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil:
 cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     """For one sample, in multiply-adds; copying and transforms, which are measured, count, too."""
     cdef Py_ssize_t taps = c.window.R * c.window.S
-    if c.tile > 0:
+    if c.tile_w > 0:
         return winograd.gradient_cost(c, rows, columns)
     if few_columns(c):
         return (<double>taps * rows * columns + 4 * columns + 64 * taps) * c.window.OH * c.window.OW
@@ -212,7 +212,7 @@ cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns)
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     """Bytes of a thread."""
     cdef Py_ssize_t size = c.k.real_size
-    if c.tile > 0:
+    if c.tile_w > 0:
         return winograd.gradient_scratch(c)
     if c.depthwise:
         return 2 * c.rows * sizeof(ptrdiff_t) + LINE + (depthwise_image(c) * size if depthwise_copied(c) else 0)
@@ -236,7 +236,7 @@ cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, 
     cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), g = panel // in_group
     cdef Py_ssize_t k0 = panel % in_group * k.nr, columns = min(Kg - k0, n_panels * k.nr)
     cdef const char *dz_end = dz + ((batch - 1) * dz_ld + c.window.OH * c.window.OW * c.K) * size
-    if c.tile > 0:
+    if c.tile_w > 0:
         winograd.gradient(c, x, x_ld, dz, dz_ld, batch, panel, n_panels, lo, hi, to, scratch)
         return
     dz += (g * Kg + k0) * size
@@ -589,8 +589,8 @@ cdef Py_ssize_t segments_of(const Convolution *c, Py_ssize_t samples) noexcept n
     thread."""
     cdef TileShape shape = tile_shape(c)
     cdef Py_ssize_t tiles = tile_count(c, &shape), segments = 1, most = samples * c.window.OH * c.window.OW // SEGMENT_PIXELS
-    if c.tile > 0:
-        most = samples * winograd.tiles(c.tile, c.window.OH) * winograd.tiles(c.tile, c.window.OW) // SEGMENT_TILES
+    if c.tile_w > 0:
+        most = samples * winograd.gradient_tiles(c) // SEGMENT_TILES
     while 2 * segments <= min(samples, most) and segments * tiles < SHARES:
         segments *= 2
     return segments

@@ -95,6 +95,7 @@ cdef extern from "nnfast.h":
 
     ctypedef struct nn_winograd:
         ptrdiff_t taps
+        int line
         ptrdiff_t first_row
         ptrdiff_t first_column
         ptrdiff_t rows

@@ -298,27 +298,31 @@ static void test_planes(void)
 }
 
 /* The transforms together are a convolution of one channel with itself, and each backward is a transpose: for the same
- * random numbers, <forward a, b> = <a, backward b>. The kernel has one row of taps less than it could, in mode 1. */
-static void check_winograd(ptrdiff_t taps, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t columns, int mode)
+ * random numbers, <forward a, b> = <a, backward b>. The kernel has one row of taps less than it could, in mode 1; with
+ * `line` it has one, and so have the tiles. */
+static void check_winograd(int line, ptrdiff_t taps, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t columns, int mode)
 {
     const ptrdiff_t tile = 7 - taps, padded = (n + K->vl - 1) / K->vl * K->vl, pitch = 7 * n, step = padded + 3;
-    const ptrdiff_t outputs = tile * tile, area = taps * taps;
-    const nn_winograd op = {.taps = taps, .rows = rows, .columns = columns, .row_pitch = tile * n, .pixel_pitch = n,
-                            .accumulate = mode & 1, .relu = mode >> 1};
-    const nn_winograd kernel = {.taps = taps, .rows = taps - (mode == 1), .columns = taps, .row_pitch = taps * padded,
-                                .pixel_pitch = padded};
+    const ptrdiff_t down = line ? 1 : taps, high = line ? 1 : 6, positions = 6 * high, outputs = tile * tile;
+    const ptrdiff_t area = down * taps;
+    const nn_winograd op = {.taps = taps, .line = line, .rows = rows, .columns = columns, .row_pitch = tile * n,
+                            .pixel_pitch = n, .accumulate = mode & 1, .relu = mode >> 1};
+    const nn_winograd kernel = {.taps = taps, .line = line, .rows = down - (mode == 1 && !line), .columns = taps,
+                                .row_pitch = taps * padded, .pixel_pitch = padded};
     void *x = random_array(5 * pitch + 6 * n, -1, 1), *seen = copy(x, 5 * pitch + 6 * n), *w = array(area * padded);
     void *v = array(36 * step), *u = array(36 * step), *m = array(36 * step), *dm = array(36 * step);
     void *bias = random_array(padded, -1, 1), *dw = array(area * padded);
     void *y = random_array(outputs * n, -1, 1), *before = copy(y, outputs * n);
-    about("winograd %ld taps, %ld channels, %ld x %ld, mode %d", (long)taps, (long)n, (long)rows, (long)columns, mode);
+    about("winograd %s %ld taps, %ld channels, %ld x %ld, mode %d", line ? "line" : "square", (long)taps, (long)n,
+          (long)rows, (long)columns, mode);
     /* All of what these outputs see lies inside, or all but the first and the last row or column of it. */
-    const nn_winograd part = {.first_row = mode & 1, .first_column = mode >> 1, .rows = taps - 1 + rows - (mode & 1),
+    const nn_winograd part = {.line = line, .first_row = line ? 0 : mode & 1, .first_column = mode >> 1,
+                              .rows = down - 1 + rows - (line ? 0 : mode & 1),
                               .columns = taps - 1 + columns - (mode >> 1), .row_pitch = pitch, .pixel_pitch = n};
     for (ptrdiff_t t = 0; t < area; t++)        /* the padding stays 0 */
         for (ptrdiff_t c = 0; c < n; c++)
             put(w, t * padded + c, t / taps < kernel.rows ? between(-1, 1) : 99);
-    for (ptrdiff_t i = 0; i < 6; i++)
+    for (ptrdiff_t i = 0; i < high; i++)
         for (ptrdiff_t j = 0; j < 6 * n; j++)
             if (i < part.first_row || i >= part.rows || j < part.first_column * n || j >= part.columns * n)
                 put(seen, i * pitch + j, 0);
@@ -329,17 +333,18 @@ static void check_winograd(ptrdiff_t taps, ptrdiff_t n, ptrdiff_t rows, ptrdiff_
             put(w, t * padded + c, 0);
             put(dw, t * padded + c, 7);
         }
-    for (int p = 0; p < 36; p++)
+    for (int p = 0; p < positions; p++)
         for (ptrdiff_t c = 0; c < padded; c++)
             put(m, p * step + c, get(u, p * step + c) * get(v, p * step + c));
     K->winograd_output(&op, n, m, step, bias, y);
     K->winograd_output_backward(&op, n, before, dm, step);
     K->winograd_kernel_backward(&kernel, padded, m, step, dw);
     for (ptrdiff_t c = n; c < padded; c++)
-        expect(get(v, c) == 0 && get(v, 35 * step + c) == 0 && get(dm, 35 * step + c) == 0, "channels beyond the last");
+        expect(get(v, c) == 0 && get(v, (positions - 1) * step + c) == 0 && get(dm, (positions - 1) * step + c) == 0,
+               "channels beyond the last");
     for (ptrdiff_t c = 0; c < n; c++) {
         wide left = 0, right = 0, sum = 0, other = 0;
-        for (ptrdiff_t i = 0; i < tile; i++)
+        for (ptrdiff_t i = 0; i < (line ? 1 : tile); i++)
             for (ptrdiff_t j = 0; j < tile; j++) {
                 const ptrdiff_t here = (tile * i + j) * n + c;
                 wide conv = 0;
@@ -353,7 +358,7 @@ static void check_winograd(ptrdiff_t taps, ptrdiff_t n, ptrdiff_t rows, ptrdiff_
                 conv += get(bias, c) + (mode & 1 ? get(before, here) : 0);
                 expect_near(y, here, mode >> 1 && conv < 0 ? 0 : conv, 200 * epsilon());
             }
-        for (int p = 0; p < 36; p++) {
+        for (int p = 0; p < positions; p++) {
             left += get(m, p * step + c) * get(dm, p * step + c);
             sum += get(m, p * step + c) * get(u, p * step + c);
         }
@@ -372,6 +377,8 @@ static void test_winograd(void)
     for (int taps = 2; taps <= 5; taps++)
         for (int vectors = 1; vectors < 4; vectors++)
             for (int mode = 0; mode < 4; mode++)
-                for (int i = 0; i < (7 - taps) * (7 - taps); i++)
-                    check_winograd(taps, vectors * K->vl - i % 3, 1 + i / (7 - taps), 1 + i % (7 - taps), mode);
+                for (int i = 0; i < (7 - taps) * (7 - taps); i++) {
+                    check_winograd(0, taps, vectors * K->vl - i % 3, 1 + i / (7 - taps), 1 + i % (7 - taps), mode);
+                    if (i < 7 - taps) check_winograd(1, taps, vectors * K->vl - i % 3, 1, 1 + i, mode);
+                }
 }
