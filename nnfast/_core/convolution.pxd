@@ -38,6 +38,15 @@ cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, in
 cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef bint multiplies(const Convolution *c) noexcept nogil
+cdef bint leaves_pixels_out(const Convolution *c) noexcept nogil
+cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil
+cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil
+cdef Py_ssize_t transformed_bytes(const Correlation *x) noexcept nogil
+cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil
+cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flipped, int part, int team) noexcept nogil
+cdef void transform_flipped(const Convolution *c, int part, int team) noexcept nogil
+cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, const char *flipped, char *dx, Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team, char *scratch) noexcept nogil
+cdef void add_neighbours(const nn_kernels *k, char *x, Py_ssize_t n, Py_ssize_t count, bint accumulate, char *y) noexcept nogil
 cdef void team_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 cdef void after_team_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void before_input_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .. import activations
-from .._core import convolution as _convolution
+from .._core import convolution_call as _convolution
 from .._core.threads import resolve as _threads
 from ..geometry import check_groups, window
 from .arguments import as_array, gradient_arrays, image, like, result_array
