@@ -57,6 +57,15 @@ def convolutions():
     yield (1, 5, 6, 100), (3, 3, 100, 3), 1, 1, "same", 2
     yield (1, 6, 7, 41), (3, 3, 1, 41), 41, 1, "same", 1
     yield (1, 7, 6, 256), (3, 3, 1, 256), 256, 1, 1, 1
+    for c, k in (16, 16), (21, 35), (41, 9):     # Winograd's filtering of other kernels
+        yield (1, 12, 13, c), (5, 5, c, k), 1, 1, "same", 1
+        yield (2, 11, 9, c), (2, 2, c, k), 1, 1, "valid", 1
+        yield (1, 15, 17, c), (4, 4, c, k), 1, 2, ((1, 2), (0, 3)), 1
+        yield (1, 16, 19, c), (7, 7, c, k), 1, 1, ((0, 3), (4, 1)), 1
+        yield (1, 31, 33, c), (9, 9, c, k), 1, 3, "same", 1
+        yield (1, 1, 50, c), (1, 5, c, k), 1, 1, ((0, 0), (1, 3)), 1
+        yield (2, 2, 40, c), (1, 3, c, k), 1, 1, "valid", 3
+        yield (1, 2, 61, c), (1, 9, c, k), 1, (1, 2), ((0, 0), (4, 0)), 1
 
 
 def run_convolutions(fence, dtype):
