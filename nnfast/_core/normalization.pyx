@@ -66,6 +66,7 @@ cdef inline void matrix_moments(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t
 
 
 cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Of each sample that has several pixels."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const Value *x = node.inputs[0]
     cdef Py_ssize_t size = node.k.real_size, b
@@ -79,7 +80,7 @@ cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py
 
 cdef void band_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t width, double *mean,
                        double *squares) noexcept nogil:
-    """The same of the whole batch, of the channels from lo on."""
+    """Of the whole batch, mean and sum of squared deviations of the channels from lo on."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const Value *x = node.inputs[0]
     cdef Py_ssize_t size = node.k.real_size, first = 0, samples
@@ -152,6 +153,7 @@ cdef inline void matrix_sums(const Node *node, Py_ssize_t rows, Py_ssize_t width
 
 
 cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """dz, and the sums of each sample that has several pixels."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef Py_ssize_t size = node.k.real_size, b
     cdef char *sums
@@ -164,7 +166,7 @@ cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, 
 
 cdef void band_sums(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t width, double *total,
                     double *moment) noexcept nogil:
-    """The same over the whole batch."""
+    """Over the whole batch, the sums of the channels from lo on."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef Py_ssize_t size = node.k.real_size, first = 0, samples
     cdef double[2 * BAND] room
