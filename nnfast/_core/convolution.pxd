@@ -40,7 +40,7 @@ cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize
 cdef bint multiplies(const Convolution *c) noexcept nogil
 cdef bint leaves_pixels_out(const Convolution *c) noexcept nogil
 cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil
-cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil
+cdef Py_ssize_t all_flipped_bytes(const Convolution *c) noexcept nogil
 cdef Py_ssize_t transformed_bytes(const Correlation *x) noexcept nogil
 cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil
 cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flipped, int part, int team) noexcept nogil

@@ -215,14 +215,6 @@ cdef void backward_shape(const Convolution *c, Py_ssize_t phase, Correlation *x)
 
 # ---------------------------------------------------------------- the flipped kernel
 
-cdef Py_ssize_t flipped_size(const Convolution *c) noexcept nogil:
-    """Elements: every tap belongs to one phase."""
-    cdef const Window *w = &c.window
-    if c.depthwise:
-        return packed_size(c.k, c.rows, c.K)
-    return c.groups * packed_size(c.k, w.R * w.S * (c.K // c.groups), c.C // c.groups)
-
-
 cdef Py_ssize_t transformed_bytes(const Correlation *x) noexcept nogil:
     return winograd.transformed_size(x) * x.k.real_size if x.tile_w > 0 else 0
 
@@ -232,6 +224,15 @@ cdef inline Py_ssize_t flipped_bytes(const Correlation *x) noexcept nogil:
     if x.depthwise:
         return packed_size(x.k, x.taps_h * x.taps_w, x.K) * x.k.real_size
     return x.groups * packed_size(x.k, x.taps_h * x.taps_w * (x.C // x.groups), x.K // x.groups) * x.k.real_size
+
+
+cdef Py_ssize_t all_flipped_bytes(const Convolution *c) noexcept nogil:
+    cdef Py_ssize_t phase, total = 0
+    cdef Correlation x
+    for phase in range(phases(&c.window)):
+        backward_sum(c, phase, &x)
+        total += flipped_bytes(&x)
+    return total
 
 
 cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil:
@@ -246,7 +247,7 @@ cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil:
 cdef int allocate_kernels(Convolution *c, bint gradient) except -1:
     """Room for the forms that a plan's kernel takes besides its own, with those for the input gradient or without."""
     cdef Correlation x
-    cdef Py_ssize_t flipped = flipped_size(c) * c.k.real_size if gradient else 0, transformed
+    cdef Py_ssize_t flipped = all_flipped_bytes(c) if gradient else 0, transformed
     cdef Py_ssize_t transformed_flipped = transformed_flipped_bytes(c) if gradient else 0
     forward_sum(c, &x)
     transformed = transformed_bytes(&x)
@@ -266,7 +267,7 @@ cdef void free_kernels(Convolution *c) noexcept:
     cdef Correlation x
     forward_sum(c, &x)
     if c.flipped != NULL:
-        release(c.flipped, flipped_size(c) * c.k.real_size)
+        release(c.flipped, all_flipped_bytes(c))
     if c.transformed != NULL:
         release(c.transformed, transformed_bytes(&x))
     if c.transformed_flipped != NULL:

@@ -7,8 +7,8 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.convolution cimport (
-    Convolution, add_neighbours, describe, flip, flipped_size, forward_sum, input_gradient, leaves_pixels_out, multiplies,
-    transform_flipped, transformed_bytes, transformed_flipped_bytes,
+    Convolution, add_neighbours, all_flipped_bytes, describe, flip, forward_sum, input_gradient, leaves_pixels_out,
+    multiplies, transform_flipped, transformed_bytes, transformed_flipped_bytes,
 )
 from nnfast._core.correlation cimport Correlation, correlate
 from nnfast._core.gemm cimport pack, packed_size, panels, round_up
@@ -171,7 +171,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     if segments == 1:   # tiles are cut for the threads
         describe(&c, k, &geometry, x.shape[3], w.shape[3], groups, n_threads, samples)
     n_threads = team_for(2.0 * samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
-    flipped = aligned(flipped_size(&c) * size) if dx is not None else 0
+    flipped = aligned(all_flipped_bytes(&c)) if dx is not None else 0
     sums = aligned(samples * round_up(c.K, k.vl) * size) if db is not None else 0
     # A depthwise multiplier's dx, before its neighbours are added.
     if dx is not None and multiplies(&c):
