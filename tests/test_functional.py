@@ -378,6 +378,20 @@ def test_out_beside_its_input_in_one_array_is_fine():
     np.testing.assert_array_equal(whole, [-3, -2, -1, 0, 0, 0])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_results_begin_with_a_cache_line(dtype):
+    """Whatever NumPy's own do: a hundred sizes leave its memory in many states."""
+    kept = []
+    for channels in range(1, 101):
+        x, w = np.ones((2, 40, 40, 1), dtype), np.ones((1, 1, 1, channels), dtype)
+        y = F.conv2d(x, w)
+        assert np.all(y == 1)
+        if y.nbytes >= 16384:
+            kept.append(y)
+            assert y.ctypes.data % 64 == 0
+    assert len(kept) > 90
+
+
 def test_strided_transposed_and_unaligned_inputs(rng):
     x = rng.normal(size=(5, 3)).astype(np.float32)
     w = rng.normal(size=(3, 4)).astype(np.float32)

@@ -101,6 +101,11 @@ cdef char *address(object array, bint writable=False) except? NULL:
     return at
 
 
+def bytes_to_line(array):
+    """From where an array begins to the next beginning of a cache line."""
+    return -<Py_ssize_t>address(array) & 63
+
+
 cdef void *table(Py_ssize_t count, size_t size) except NULL:
     """Zeroed room for `count` C structs, to be freed with free()."""
     cdef void *p = calloc(count if count else 1, size)

@@ -4,6 +4,11 @@ import math
 
 import numpy as np
 
+from nnfast._core.memory import bytes_to_line
+
+LINE = 64             # bytes of a cache line
+WORTH_A_LINE = 16384  # bytes
+
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -35,7 +40,7 @@ def like(op, name, a, x_name, x, shape=None):
 def result_array(op, out, shape, dtype, inputs, name="out"):
     """A new array, or `out` after its checks."""
     if out is None:
-        return np.empty(shape, dtype)
+        return new_array(shape, dtype)
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: {name} must be a NumPy array, got {type(out).__name__}")
     if out.dtype != dtype:
@@ -50,6 +55,16 @@ def result_array(op, out, shape, dtype, inputs, name="out"):
         if a is not None and np.may_share_memory(out, a):
             raise ValueError(f"{op}: {name} overlaps another argument's memory")
     return out
+
+
+def new_array(shape, dtype):
+    """An array that begins with a cache line, unless it is small: NumPy's large ones begin within one, where every vector
+    that is stored or loaded lies in two lines, and the next call, which reads the result, is slowed down as well."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < WORTH_A_LINE:
+        return np.empty(shape, dtype)
+    room = np.empty(size + LINE, np.uint8)
+    return np.ndarray(shape, dtype, room, bytes_to_line(room))
 
 
 def gradient_arrays(op, out, needed, x, w, dy):
