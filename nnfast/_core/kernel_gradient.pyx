@@ -38,7 +38,7 @@ cdef enum:
     FEW_CHANNELS = 64
     FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place
     IN_PLACE = 12288        # numbers of x that a tap reads at once
-    TILE_NUMBERS = 32768    # of a tile of all taps: it stays in L2
+    TILE_BYTES = 262144     # of a tile of all taps: it stays in L2
     LEAST_ROWS = 16         # of such a tile
     LONG_RUN = 192          # numbers in a kernel row
     JOINED = 64             # most rows of kernel rows that are multiplied together
@@ -51,9 +51,10 @@ cdef enum:
     SEGMENT_TILES = 256     # by Winograd's filtering, whose sums are transformed
 
 
-cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
-    """A row's length in scratch: off the strides that fall into few sets of the L1 cache, with a vector to spare."""
-    return round_up(n, 16) + 16
+cdef inline Py_ssize_t padded(const nn_kernels *k, Py_ssize_t n) noexcept nogil:
+    """The length in scratch of a row of whole vectors: an odd number of lines, as rows then fall into all sets of the L1
+    cache."""
+    return ((n * k.real_size + LINE - 1) // LINE | 1) * LINE // k.real_size
 
 
 cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
@@ -104,7 +105,7 @@ cdef inline Py_ssize_t tap_panels(const Convolution *c) noexcept nogil:
 cdef inline Py_ssize_t tap_pixels(const Convolution *c) noexcept nogil:
     """The same however tiles are cut for the threads: sums end where they end in one thread's."""
     cdef Py_ssize_t rows = min(c.C // c.groups, tap_rows(c)), columns = min(c.K // c.groups, tap_panels(c) * c.k.nr)
-    return min(<Py_ssize_t>PIXELS, TAP_ROOM // (c.k.real_size * (padded(rows) + padded(columns))))
+    return min(<Py_ssize_t>PIXELS, TAP_ROOM // (c.k.real_size * (padded(c.k, rows) + padded(c.k, columns))))
 
 
 cdef inline Py_ssize_t few_pixels(const Convolution *c) noexcept nogil:
@@ -142,7 +143,7 @@ cdef inline Py_ssize_t depthwise_image(const Convolution *c) noexcept nogil:
     cdef const Window *w = &c.window
     cdef Py_ssize_t columns = min(w.OW, LONG_ROW)
     return (((depthwise_band(c) - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
-            * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * padded(COPIED_PANELS * c.k.nr))
+            * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * padded(c.k, COPIED_PANELS * c.k.nr))
 
 
 cdef inline Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
@@ -170,7 +171,7 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
             shape.panels //= 2
     elif whole_rows(c):
         # Each copies the image, but threads need their share.
-        pieces = TILE_NUMBERS // round_up(min(c.K, shape.panels * c.k.nr), c.k.vl) if c.team == 1 else ROWS
+        pieces = TILE_BYTES // c.k.real_size // round_up(min(c.K, shape.panels * c.k.nr), c.k.vl) if c.team == 1 else ROWS
         pieces = max(1, pieces // (c.window.S * c.C))
         pieces = (c.window.R + pieces - 1) // pieces
         shape.rows = (c.window.R + pieces - 1) // pieces * c.window.S * c.C
@@ -178,7 +179,7 @@ cdef TileShape tile_shape(const Convolution *c) noexcept nogil:
             shape.panels //= 2
     elif few_columns(c):
         shape.taps, shape.panels = c.window.R * c.window.S, FEW_PANELS
-        shape.rows = parts(Cg, max(<Py_ssize_t>LEAST_ROWS, TILE_NUMBERS // (shape.taps * round_up(c.K // c.groups, c.k.vl))))
+        shape.rows = parts(Cg, max(<Py_ssize_t>LEAST_ROWS, TILE_BYTES // (shape.taps * c.k.real_size * round_up(c.K // c.groups, c.k.vl))))
         shape.within = Cg
         while shape.rows > LEAST_ROWS and tile_count(c, &shape) < c.team:
             shape.rows = max(<Py_ssize_t>LEAST_ROWS, (shape.rows + 1) // 2)
@@ -219,10 +220,10 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     if by_planes(c):
         return planar.gradient_scratch(c)
     if whole_rows(c):
-        return (BAND * padded(PANELS * c.k.nr) + image_size(c)
+        return (BAND * padded(c.k, PANELS * c.k.nr) + image_size(c)
                 + c.window.R * turned_room(c, c.window.S * c.C)) * size
     if few_columns(c):
-        return (PIXELS * (padded(FEW_PANELS * c.k.nr) + c.k.nr)
+        return (PIXELS * (padded(c.k, FEW_PANELS * c.k.nr) + c.k.nr)
                 + c.window.R * c.window.S * turned_room(c, tile_shape(c).rows)) * size
     return TAP_ROOM + turned_room(c, tap_rows(c)) * size
 
@@ -338,7 +339,7 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Py_ssize_t j0 = first_output(w.pad_left, s * w.dilation_w, w.stride_w)
     cdef Py_ssize_t j1 = min(w.OW, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
     cdef Py_ssize_t rows = hi - lo, turned = turned_columns(c, columns, rows), direct = columns - turned
-    cdef Py_ssize_t x_pitch = padded(rows), dz_pitch = padded(columns), n = 0, b, i, j, m, at
+    cdef Py_ssize_t x_pitch = padded(k, rows), dz_pitch = padded(k, columns), n = 0, b, i, j, m, at
     cdef Py_ssize_t most = parts(batch * max(<Py_ssize_t>0, i1 - i0) * max(<Py_ssize_t>0, j1 - j0), tap_pixels(c))
     cdef char *dz_copy = scratch + most * x_pitch * size
     cdef char *sums = scratch + TAP_ROOM
@@ -385,13 +386,13 @@ cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     last ones may be turned. c0: the group's first channel of x."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, rows = hi - lo, dz_pitch = padded(columns), tap_size = rows * round_up(columns, k.vl)
+    cdef Py_ssize_t size = k.real_size, rows = hi - lo, dz_pitch = padded(k, columns), tap_size = rows * round_up(columns, k.vl)
     cdef Py_ssize_t most = few_pixels(c), piece = parts(w.OW, most), band = max(1, most // piece)
     cdef Py_ssize_t turned = turned_columns(c, columns, rows), direct = columns - turned
     cdef Py_ssize_t b, i, j, m, n, q, r, s, r_lo, r_hi, s_lo, s_hi
     cdef ptrdiff_t x_offset[PIXELS]
     cdef ptrdiff_t dz_offset[PIXELS]
-    cdef char *x_copy = scratch + PIXELS * padded(FEW_PANELS * k.nr) * size
+    cdef char *x_copy = scratch + PIXELS * padded(k, FEW_PANELS * k.nr) * size
     cdef char *sums = x_copy + PIXELS * k.nr * size     # of the turned columns: [tap][turned][rows]
     cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
     cdef const char *x_at
@@ -473,7 +474,7 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
     cdef ptrdiff_t x_offset[BAND]
     cdef ptrdiff_t dz_offset[BAND]
     cdef char *dz_copy = scratch
-    cdef char *image = scratch + BAND * padded(PANELS * k.nr) * size
+    cdef char *image = scratch + BAND * padded(k, PANELS * k.nr) * size
     cdef char *sums = image + image_size(c) * size      # of the turned columns: [r][turned][run]
     cdef Py_ssize_t sums_size = turned * round_up(run, k.vl)
     cdef const char *source
@@ -509,7 +510,7 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                 op.ldb, op.b_step = c.K, row
                 if direct > 0 and (c.K * size > SHORT_PIXEL
                                    or source + ((op.count - 1) * row + (m - 1) * c.K + whole) * size > dz_end):
-                    op.ldb = padded(columns)
+                    op.ldb = padded(k, columns)
                     op.b_step = m * op.ldb
                     for q in range(op.count):
                         copy_vectors(k, m, direct, source + q * row * size, c.K, dz_copy + q * op.b_step * size, op.ldb,
@@ -559,7 +560,7 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
                 j_end = clip_run(j, min(w.OW, j + LONG_ROW), w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &s_lo, &s_hi)
                 left = j * w.stride_w - w.pad_left
                 if copied:
-                    pixel = padded(columns)
+                    pixel = padded(k, columns)
                     rows = (i_end - 1 - i) * w.stride_h + (w.R - 1) * w.dilation_h + 1
                     across = (j_end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1
                     pitch = across * pixel
