@@ -210,7 +210,6 @@ cdef void backward_shape(const Convolution *c, Py_ssize_t phase, Correlation *x)
     x.taps_w, x.first_w, x.spacing_w = across.count, across.first_output, across.spacing
     x.y_pixel = w.stride_w * x.K
     x.y_row = w.stride_h * w.W * x.K
-    x.gradient = True
 
 
 # ---------------------------------------------------------------- the flipped kernel

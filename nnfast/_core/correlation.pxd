@@ -19,7 +19,6 @@ cdef struct Correlation:
     const char *w                       # a packed matrix [taps_h * taps_w * C / groups][K / groups] for each group
     const char *bias                    # K values with a vector of padding, or NULL
     bint accumulate, relu
-    bint gradient                       # dy is x: neither bias nor relu will be asked for
     # by `prepare`
     bint planar                         # by planar.pyx
     bint copied                         # x is copied to scratch, with its zeros around it

@@ -20,7 +20,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport multiply_rows, multiply_scattered, packed_size, panel_width, panels, parts, round_up
-from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.planar cimport prepare_planes, suits, sum_planes
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
 from nnfast._core.winograd cimport strips, sum_scratch, sum_tiles, tiles
@@ -127,7 +127,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.copied |= last > x.W
     if x.depthwise:     # leaves out the taps that lie in zeros
         x.copied = x.repeat > 1
-    x.by_columns = (x.gradient and not x.depthwise and x.OW <= LONG_ROW and much_padding(x)
+    x.by_columns = (not x.depthwise and x.OW <= LONG_ROW and much_padding(x)
                     and FEW_TERMS <= x.taps_h * x.C // x.groups <= depth(k))
     if x.by_columns:
         x.copied = False
@@ -370,8 +370,11 @@ cdef void band_by_columns(const Correlation *x, Py_ssize_t n, const Unit *rows, 
     cdef Py_ssize_t block = packed_size(k, x.taps_h * x.taps_w * Cg, Kg), g, j, s, i, lo, hi, width, columns, first
     cdef nn_brgemm op
     for i in range(n if not x.accumulate else 0):
-        for j in range(x.OW):
-            memset(rows[i].to + j * x.y_pixel * size, 0, x.K * size)
+        if x.bias != NULL:
+            k.copy(x.OW, x.K, x.bias, 0, rows[i].to, x.y_pixel)
+        else:
+            for j in range(x.OW):
+                memset(rows[i].to + j * x.y_pixel * size, 0, x.K * size)
     op.a_row = x.step_w * x.C
     op.a_col = 1
     op.k = Cg
@@ -396,6 +399,9 @@ cdef void band_by_columns(const Correlation *x, Py_ssize_t n, const Unit *rows, 
                     multiply_rows(k, &op, hi - lo, columns, rows[i].at + (lo * op.a_row + g * Cg) * size,
                                   x.w + (g * block + j * k.nr * x.taps_h * x.taps_w * Cg + first * width) * size, NULL,
                                   rows[i].to + (lo * x.y_pixel + g * Kg + j * k.nr) * size)
+    for i in range(n if x.relu else 0):
+        for j in range(x.OW):
+            k.activation[NN_RELU](x.K, rows[i].to + j * x.y_pixel * size, rows[i].to + j * x.y_pixel * size, 0)
 
 
 cdef Py_ssize_t lines_of(const Correlation *x, Py_ssize_t n, const Unit *units) noexcept nogil:

@@ -123,11 +123,10 @@ cdef Py_ssize_t taps_inside(Py_ssize_t outputs, Py_ssize_t step, Py_ssize_t firs
 
 cdef double plain_cost(const Correlation *x) noexcept nogil:
     """Multiply-adds of the plain sum, which leaves out rows of zeros, and columns where these are many."""
-    cdef double down = taps_inside(x.OH, x.step_h, x.first_h, x.taps_h, x.spacing_h, x.H), across = x.taps_w * x.OW, inside
-    if x.gradient:
-        inside = taps_inside(x.OW, x.step_w, x.first_w, x.taps_w, x.spacing_w, x.W)
-        if 5 * inside <= 4 * across:
-            across = inside
+    cdef double down = taps_inside(x.OH, x.step_h, x.first_h, x.taps_h, x.spacing_h, x.H), across = x.taps_w * x.OW
+    cdef double inside = taps_inside(x.OW, x.step_w, x.first_w, x.taps_w, x.spacing_w, x.W)
+    if 5 * inside <= 4 * across:
+        across = inside
     return down * across * min(x.C * lanes(x.k, x.K), x.K * lanes(x.k, x.C))
 
 
