@@ -86,6 +86,22 @@ def check_padding(owner: str, value: Any, axes: int) -> Any:
     return pairs[0] if axes == 1 else pairs
 
 
+def check_output_padding(owner: str, value: Any, stride: Any, padding: Any, axes: int) -> Any:
+    """A transposed convolution's: an int for one axis, a pair of ints for two, each smaller than the stride.
+
+    >>> check_output_padding("conv2d_transpose", 1, (2, 2), "valid", 2)
+    (1, 1)
+    """
+    value = check_sizes(owner, "output_padding", value, axes, at_least=0)
+    for entry, step in zip(*((pair,) if axes == 1 else pair for pair in (value, stride))):
+        if entry >= step:
+            raise ValueError(f"{owner}: output_padding must be smaller than the stride {stride}, got {value}")
+        if entry and padding == "same":
+            raise ValueError(f"{owner}: padding 'same' says how large the output is; output_padding must be 0, got "
+                             f"{value}")
+    return value
+
+
 def check_groups(owner, n_groups, channels, filters):
     """The number of groups, which must divide the channels and the filters."""
     if type(n_groups) is not int or n_groups < 1:
@@ -147,6 +163,50 @@ def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels
         raise ValueError(f"{owner}: input {_words(shape, axes)}{_padding_words(pairs, axes)} and {channels} channels "
                          f"are {math.prod(padded) * channels:,} numbers, more than this library computes")
     return Window(tuple(shape), tuple(output), kernel, stride, pairs, dilation)
+
+
+@_remembered
+def transposed_window(owner, shape, kernel, stride=1, padding="valid", output_padding=0, dilation=1, channels=1):
+    """The `Window` of a transposed convolution of spatial sizes `shape`: that of the convolution which goes back.
+
+    The transposed convolution's output is the window's input, and `shape` its output.
+
+    Raises
+    ------
+    ValueError
+        If a size is out of range, the padding leaves nothing, or the output has too many elements.
+
+    Examples
+    --------
+    >>> transposed_window("conv2d_transpose", (7, 7), 4, stride=2, padding=1).input
+    (14, 14)
+    """
+    axes = len(shape)
+    sizes = check_sizes(owner, "stride", stride, axes)
+    extra = _both(check_output_padding(owner, output_padding, sizes, padding, axes), 0)
+    kernel = _both(check_sizes(owner, "kernel_size", kernel, axes), 1)
+    spacing = _both(check_sizes(owner, "dilation", dilation, axes), 1)
+    steps, inner = _both(sizes, 1), shape if axes == 2 else (1, *shape)
+    if check_padding(owner, padding, axes) == "same":
+        outer = [size * step for size, step in zip(inner, steps)]
+    else:
+        extent = [(k - 1) * d + 1 for k, d in zip(kernel, spacing)]
+        pairs = _pairs(owner, padding, axes, inner, extent, steps)
+        outer = [(size - 1) * step + span - sum(pair) + more
+                 for size, step, span, pair, more in zip(inner, steps, extent, pairs, extra)]
+        if min(outer) < 1:
+            raise ValueError(f"{owner}: {_kernel_words(kernel, spacing, extent, axes)} with stride "
+                             f"{_words(steps, axes)}{_padding_words(pairs, axes, ' and')} makes nothing of the input "
+                             f"{_words(inner, axes)}")
+    return window(owner, tuple(outer[2 - axes:]), kernel if axes == 2 else kernel[1], stride, padding, dilation,
+                  channels)
+
+
+def upsampling_window(owner, shape, size, channels=1):
+    """The `Window` of a pooling that undoes an upsampling of spatial sizes `shape`."""
+    axes = len(shape)
+    times = _both(check_sizes(owner, "size", size, axes), 1)[2 - axes:]
+    return window(owner, tuple(n * factor for n, factor in zip(shape, times)), size, size, channels=channels)
 
 
 @_remembered
@@ -243,7 +303,7 @@ def _kernel_words(kernel, dilation, extent, axes):
     return words
 
 
-def _padding_words(pairs, axes):
+def _padding_words(pairs, axes, before=" with"):
     if not any(map(any, pairs)):
         return ""
-    return f" with padding {pairs[1] if axes == 1 else pairs}"
+    return f"{before} padding {pairs[1] if axes == 1 else pairs}"

@@ -3,6 +3,8 @@
 Reads the layers' public attributes and the model's parameters; places windows with nnfast.geometry, which has tests of
 its own.
 """
+import re
+
 import numpy as np
 import reference
 
@@ -49,7 +51,7 @@ class Step:
 
     def forward(self, x):
         self.x = x
-        self.z = z = getattr(self, self.kind.rstrip("12D") if self.kind[-1] == "D" else self.kind)(x)
+        self.z = z = getattr(self, re.sub("[12]D", "", self.kind))(x)
         return z if self.activation is None else reference.activation(self.activation, z, self.alpha)
 
     def backward(self, dy, fused):
@@ -96,6 +98,28 @@ class Step:
         return y
 
     DepthwiseConv = Conv
+
+    def ConvTranspose(self, x):
+        at, *_ = self.place()
+        w = self.w["kernel"]
+        w = w if w.ndim == 4 else w[None]
+        how = {"stride": at.stride, "padding": at.padding, "dilation": at.dilation}
+        y = reference.conv2d_transpose(self.image(x), w, at.input, self.w.get("bias"), **how)
+        y = y if x.ndim == 4 else y[:, 0]
+
+        def back(dy):
+            dx, dw, db = reference.conv2d_transpose_backward(self.image(x), w, self.image(dy), **how)
+            self.keep(kernel=dw.reshape(self.w["kernel"].shape), bias=db)
+            return dx.reshape(x.shape)
+
+        self.back = back
+        return y
+
+    def UpSampling(self, x):
+        size = self.place()[1]
+        y = reference.upsample2d(self.image(x), size)
+        self.back = lambda dy: reference.upsample2d_backward(self.image(dy), size).reshape(x.shape)
+        return y if x.ndim == 4 else y[:, 0]
 
     def MaxPool(self, x):
         _, *place = self.place()

@@ -119,6 +119,27 @@ def conv2d_backward(x, w, dy, stride=ONE, padding=NONE, dilation=ONE, groups=1):
     return scatter(dv, x.shape, stride, padding, dilation), dw, dy.sum(axis=(0, 1, 2))
 
 
+def conv2d_transpose(x, w, size, b=None, stride=ONE, padding=NONE, dilation=ONE):
+    """Every pixel of x (N, H, W, C) adds its sums with w (R, S, K, C) to images of this size."""
+    parts = np.einsum("nijk,rsck->nijrsc", x, w)
+    y = scatter(parts, (len(x), *size, w.shape[2]), stride, padding, dilation)
+    return y if b is None else y + b
+
+
+def conv2d_transpose_backward(x, w, dy, stride=ONE, padding=NONE, dilation=ONE):
+    v = windows(dy, w.shape[:2], stride, padding, dilation)
+    return np.einsum("nijrsc,rsck->nijk", v, w), np.einsum("nijrsc,nijk->rsck", v, x), dy.sum(axis=(0, 1, 2))
+
+
+def upsample2d(x, size):
+    return np.kron(x, np.ones((1, *size, 1)))
+
+
+def upsample2d_backward(dy, size):
+    (h, w), (n, H, W, c) = size, dy.shape
+    return dy.reshape(n, H // h, h, W // w, w, c).sum(axis=(2, 4))
+
+
 def max_pool2d(x, kernel, stride, padding=NONE):
     return windows(x, kernel, stride, padding, fill=-np.inf).max(axis=(3, 4))       # nan wins
 

@@ -77,6 +77,19 @@ def run_convolutions(fence, dtype):
         F.conv2d_backward(x, w, y, **where, out=fence.results(x, w, b))
 
 
+def run_transposed(fence, dtype):
+    channels = (1, 3), (5, 2), (16, 16), (9, 17), (33, 41), (70, 9)
+    places = ((3, 3), 1, 1, 1), ((4, 4), 2, 1, 1), ((2, 3), 3, "same", 1), ((3, 2), 2, 0, 2)
+    for (c, k), (kernel, stride, padding, dilation) in itertools.product(channels, places):
+        x, w, b = fence.array((2, 4, 5, c), dtype), fence.array((*kernel, k, c), dtype), fence.array((k,), dtype)
+        where = {"stride": stride, "padding": padding, "dilation": dilation}
+        y, = fence.results(F.conv2d_transpose(x, w, b, **where))
+        F.conv2d_transpose(x, w, b, **where, out=y)
+        F.conv2d_transpose_backward(x, w, y, **where, out=fence.results(x, w, b))
+        y, dx = fence.results(F.upsample2d(x, kernel), x)
+        F.upsample2d_backward(F.upsample2d(x, kernel, out=y), kernel, out=dx)
+
+
 def run_pools(fence, dtype):
     windows = (2, 2, "valid"), (3, 2, "same"), (3, 1, ((1, 2), (2, 0))), (2, 3, "valid")
     for c, (kernel, stride, padding) in itertools.product((1, 2, 3, 4, 5, 7, 8, 9, 15, 17), windows):
@@ -111,11 +124,11 @@ def run_model(fence, dtype):
 def test_nothing_is_touched_beyond_the_arrays(behind):
     done = subprocess.run([sys.executable, __file__, behind], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"after {done.stdout.split() or 'nothing'}: {done.stderr}"
-    assert done.stdout.split() == ["run_convolutions", "run_pools", "run_dense", "run_model"] * 2
+    assert done.stdout.split() == ["run_convolutions", "run_transposed", "run_pools", "run_dense", "run_model"] * 2
 
 
 if __name__ == "__main__":
     for precision in (np.float32, np.float64):
-        for part in (run_convolutions, run_pools, run_dense, run_model):
+        for part in (run_convolutions, run_transposed, run_pools, run_dense, run_model):
             part(Fence(sys.argv[1] == "behind"), precision)
             print(part.__name__, flush=True)

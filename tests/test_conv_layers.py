@@ -90,6 +90,23 @@ NETS = {
     "reshaped": ((24,), lambda: [
         nf.Dense(36, activation="relu"), nf.Reshape((3, 3, 4)), nf.Conv2D(5, 2, activation="relu"), nf.Reshape((4, 5)),
         nf.Conv1D(3, 2), *head()]),
+    "transposed": ((5, 4, 3), lambda: [
+        nf.Conv2DTranspose(6, 4, stride=2, padding="same", activation="relu"),
+        nf.Conv2DTranspose(5, (2, 3), stride=(3, 2), padding=((1, 0), (0, 2)), output_padding=(2, 1), use_bias=False),
+        nf.Activation("tanh"), nf.Conv2DTranspose(2, 3, dilation=(1, 2), activation="gelu"), *head()]),
+    "transposed, gaps": ((3, 4, 2), lambda: [
+        nf.Conv2DTranspose(4, 1, stride=2, padding="same", activation="relu"),
+        nf.Conv2DTranspose(3, 2, stride=3, dilation=2, activation="softplus"), *head()]),
+    "transposed, many channels": ((5, 5, 9), lambda: [
+        nf.Conv2DTranspose(17, 3, padding=1, activation="relu"), nf.MaxPool2D(2), nf.Conv2D(16, 3, padding=1),
+        nf.Conv2DTranspose(16, 4, stride=2, padding=1, activation="softmax"), *head()]),
+    "autoencoder": ((8, 8, 2), lambda: [
+        nf.Conv2D(8, 3, stride=2, padding="same", activation="relu"), nf.Conv2DTranspose(4, 3, 2, "same"),
+        nf.BatchNorm(), nf.Activation("relu"), nf.UpSampling2D((1, 2)), nf.Conv2D(2, 3, activation="relu"), *head()]),
+    "upsampled first": ((4, 3, 2), lambda: [nf.UpSampling2D(2), nf.Conv2D(4, 3, activation="relu"), *head()]),
+    "signals, transposed": ((9, 3), lambda: [
+        nf.Conv1DTranspose(6, 4, stride=2, padding=(1, 2), output_padding=1, activation="tanh"), nf.UpSampling1D(3),
+        nf.Conv1DTranspose(4, 3, padding="same", dilation=2), nf.Activation("relu"), *head()]),
     "batch norm": ((8, 7, 3), lambda: [
         nf.Conv2D(6, 3, use_bias=False), nf.BatchNorm(), nf.Activation("relu"), nf.MaxPool2D(2), nf.Conv2D(5, 2),
         nf.BatchNorm(momentum=0.3, epsilon=0.01), nf.Activation("gelu"), *head()]),

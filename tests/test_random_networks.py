@@ -30,8 +30,8 @@ def draw_layer(rng, shape):
     signal, channels = len(shape) == 2, shape[-1]
     place = draw_window(rng, signal)
     dilation, activation, use_bias = int(rng.choice([1, 1, 2])), rng.choice(list(ACTIVATIONS)), bool(rng.random() < 0.7)
-    kind = rng.choice(["conv", "conv", "conv", "depthwise", "max", "max", "2x2", "mean", "pad", "norm", "activation",
-                       "rescale"])
+    kind = rng.choice(["conv", "conv", "conv", "depthwise", "transposed", "upsampled", "max", "max", "2x2", "mean",
+                       "pad", "norm", "activation", "rescale"])
     if kind == "conv":
         filters = int(rng.choice([1, 3, 4, 6, 8, 16, 17, 33]))
         fitting = [g for g in range(1, channels + 1) if channels % g == 0 and filters % g == 0]
@@ -39,6 +39,14 @@ def draw_layer(rng, shape):
         return (nf.Conv1D if signal else nf.Conv2D)(filters, *place, dilation, groups, str(activation), use_bias)
     if kind == "depthwise" and not signal:
         return nf.DepthwiseConv2D(*place, dilation, int(rng.integers(1, 3)), str(activation), use_bias)
+    if kind == "transposed":
+        filters, (_, stride, padding) = int(rng.choice([1, 3, 4, 8, 17, 33])), place
+        more = 0 if padding == "same" else int(rng.integers(np.min(stride)))
+        return (nf.Conv1DTranspose if signal else nf.Conv2DTranspose)(filters, *place, more, dilation, str(activation),
+                                                                      use_bias)
+    if kind == "upsampled":
+        size = rng.integers(1, 4, 2).tolist()
+        return nf.UpSampling1D(size[0]) if signal else nf.UpSampling2D(size)
     if kind == "max":
         return (nf.MaxPool1D if signal else nf.MaxPool2D)(*place)
     if kind == "2x2":

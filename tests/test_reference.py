@@ -86,6 +86,36 @@ def test_conv2d_by_its_definition(kernel, stride, padding, dilation, groups, rng
         assert abs(y[n, i, j, k] - total) < 1e-12
 
 
+@pytest.mark.parametrize("kernel, stride, padding, dilation", [place[:4] for place in PLACES], ids=str)
+def test_conv2d_transpose(kernel, stride, padding, dilation, rng):
+    x, w, b = rng.normal(size=(2, 3, 4, 5)), rng.normal(size=(*kernel, 3, 5)), rng.normal(size=3)
+    size = tuple((n - 1) * step + (k - 1) * d + 1 - sum(pair)
+                 for n, step, k, d, pair in zip((3, 4), stride, kernel, dilation, padding))
+    how = {"stride": stride, "padding": padding, "dilation": dilation}
+    y = reference.conv2d_transpose(x, w, size, b, **how)
+    g = rng.normal(size=y.shape)
+    dx, dw, db = reference.conv2d_transpose_backward(x, w, g, **how)
+    close(dx, central_difference(lambda v: (reference.conv2d_transpose(v, w, size, b, **how) * g).sum(), x))
+    close(dw, central_difference(lambda v: (reference.conv2d_transpose(x, v, size, b, **how) * g).sum(), w))
+    close(db, central_difference(lambda v: (reference.conv2d_transpose(x, w, size, v, **how) * g).sum(), b))
+    # By its definition: one product at a time.
+    expected = np.broadcast_to(b, y.shape).copy()
+    for n, i, j, r, s in np.ndindex(2, 3, 4, *kernel):
+        row, column = (at * step + tap * d - pair[0] for at, step, tap, d, pair
+                       in zip((i, j), stride, (r, s), dilation, padding))
+        if 0 <= row < size[0] and 0 <= column < size[1]:
+            expected[n, row, column] += w[r, s] @ x[n, i, j]
+    close(y, expected)
+
+
+def test_upsample2d(rng):
+    x, g = rng.normal(size=(2, 3, 2, 2)), rng.normal(size=(2, 6, 6, 2))
+    y = reference.upsample2d(x, (2, 3))
+    np.testing.assert_array_equal(y, x.repeat(2, axis=1).repeat(3, axis=2))
+    close(reference.upsample2d_backward(g, (2, 3)),
+          central_difference(lambda v: (reference.upsample2d(v, (2, 3)) * g).sum(), x))
+
+
 @pytest.mark.parametrize("kernel, stride, padding", [
     ((2, 2), (2, 2), ((0, 0), (0, 0))), ((3, 2), (1, 3), ((2, 1), (0, 1))), ((1, 2), (2, 1), ((0, 0), (1, 0))),
 ], ids=str)

@@ -31,22 +31,24 @@ cdef struct Convolution:
 
 cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py_ssize_t C, Py_ssize_t K, Py_ssize_t groups, int team, Py_ssize_t samples) noexcept
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
-cdef int allocate_kernels(Convolution *c, bint gradient) except -1
+cdef int allocate_kernels(Convolution *c, bint sums, bint gradients) except -1
 cdef void free_kernels(Convolution *c) noexcept
+cdef bint plain_flipped(const Convolution *c) noexcept
 cdef bint takes_chunks(const Node *node) noexcept
 cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef bint multiplies(const Convolution *c) noexcept nogil
-cdef bint leaves_pixels_out(const Convolution *c) noexcept nogil
+cdef void fill_gaps(const Convolution *c, const char *bias, bint relu, char *dx, Py_ssize_t ld, Py_ssize_t samples) noexcept nogil
 cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil
 cdef Py_ssize_t all_flipped_bytes(const Convolution *c) noexcept nogil
 cdef Py_ssize_t transformed_bytes(const Correlation *x) noexcept nogil
 cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil
 cdef void flip(const Convolution *c, const char *kernel, bint packed, char *flipped, int part, int team) noexcept nogil
 cdef void transform_flipped(const Convolution *c, int part, int team) noexcept nogil
-cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, const char *flipped, char *dx, Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team, char *scratch) noexcept nogil
+cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, const char *flipped, const char *bias, bint relu, char *dx, Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team, char *scratch) noexcept nogil
 cdef void add_neighbours(const nn_kernels *k, char *x, Py_ssize_t n, Py_ssize_t count, bint accumulate, char *y) noexcept nogil
+cdef void sum_pixels(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t channels, const char *dz, Py_ssize_t ld, Py_ssize_t lo, Py_ssize_t hi, char *sums) noexcept nogil
 cdef void team_forward(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 cdef void after_team_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void before_input_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

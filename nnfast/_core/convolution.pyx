@@ -12,7 +12,7 @@ group; depthwise: one of R * S rows), y [N][OH][OW][K].
     gradient  dw[r, s] = sum over pixels of x' dz, a product for each tap over the whole batch (kernel_gradient.pyx)
 
 Kernels of several taps and many channels go by winograd.pyx in all three, few output channels by planar.pyx; calls outside
-a plan are in convolution_call.pyx.
+a plan are in convolution_call.pyx, the transposed convolution in convolution_transpose.pyx.
 """
 from libc.string cimport memcpy, memset
 
@@ -243,20 +243,21 @@ cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil:
     return total
 
 
-cdef int allocate_kernels(Convolution *c, bint gradient) except -1:
-    """Room for the forms that a plan's kernel takes besides its own, with those for the input gradient or without."""
+cdef int allocate_kernels(Convolution *c, bint sums, bint gradients) except -1:
+    """Room for the forms that a plan's kernel takes besides its own, for the convolution's sums, for its input gradient, or
+    for both."""
     cdef Correlation x
-    cdef Py_ssize_t flipped = all_flipped_bytes(c) if gradient else 0, transformed
-    cdef Py_ssize_t transformed_flipped = transformed_flipped_bytes(c) if gradient else 0
+    cdef Py_ssize_t flipped = all_flipped_bytes(c) if gradients else 0, transformed
+    cdef Py_ssize_t transformed_flipped = transformed_flipped_bytes(c) if gradients else 0
     forward_sum(c, &x)
-    transformed = transformed_bytes(&x)
-    if gradient:
+    transformed = transformed_bytes(&x) if sums else 0
+    if gradients:
         c.flipped = allocate(flipped)
     if transformed > 0:
         c.transformed = allocate(transformed)
     if transformed_flipped > 0:
         c.transformed_flipped = allocate(transformed_flipped)
-    if ((gradient and c.flipped == NULL) or (transformed > 0 and c.transformed == NULL)
+    if ((gradients and c.flipped == NULL) or (transformed > 0 and c.transformed == NULL)
             or (transformed_flipped > 0 and c.transformed_flipped == NULL)):
         raise MemoryError(f"{flipped + transformed + transformed_flipped} bytes for a kernel")
     return 0
@@ -271,6 +272,11 @@ cdef void free_kernels(Convolution *c) noexcept:
         release(c.transformed, transformed_bytes(&x))
     if c.transformed_flipped != NULL:
         release(c.transformed_flipped, transformed_flipped_bytes(c))
+
+
+cdef bint plain_flipped(const Convolution *c) noexcept:
+    """No phase of the input gradient is winograd.pyx's."""
+    return transformed_flipped_bytes(c) == 0
 
 
 cdef bint takes_chunks(const Node *node) noexcept:
@@ -469,21 +475,27 @@ cdef void pool_window(const Convolution *c, nn_window *w) noexcept nogil:
 cdef void before_input_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """dz, its sums for db, and zeros where no tap adds to dx."""
     cdef const Convolution *c = <const Convolution *>node.extra
-    cdef const nn_kernels *k = c.k
     cdef const Value *in_ = node.inputs[0]
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, b, ld
+    cdef Py_ssize_t size = c.k.real_size, ld
     cdef const char *dz
     apply_backward(node, ctx, lo, hi)
     if c.pooled:
         unpool(node, lo, hi)
     gradient_before_pool(node, &dz, &ld)
     if node.bias != NULL and node.bias.trainable:
-        for b in range(lo, hi):
-            k.column_sum(w.OH * w.OW, c.K, dz + b * ld * size, c.K, c.bias_sums + b * round_up(c.K, k.vl) * size)
-    if in_.dy != NULL and not multiplies(c) and leaves_pixels_out(c) and not node.adds[0]:
-        for b in range(lo, hi):
-            memset(in_.dy + b * in_.ld * size, 0, w.H * w.W * c.C * size)
+        sum_pixels(c.k, w.OH * w.OW, c.K, dz, ld, lo, hi, c.bias_sums)
+    if in_.dy != NULL and not multiplies(c) and not node.adds[0]:
+        fill_gaps(c, NULL, False, in_.dy + lo * in_.ld * size, in_.ld, hi - lo)
+
+
+cdef void sum_pixels(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t channels, const char *dz, Py_ssize_t ld, Py_ssize_t lo,
+                     Py_ssize_t hi, char *sums) noexcept nogil:
+    """The sums over pixels of samples lo..hi, each a row of whole vectors of `sums`."""
+    cdef Py_ssize_t b
+    for b in range(lo, hi):
+        k.column_sum(pixels, channels, dz + b * ld * k.real_size, channels,
+                     sums + b * round_up(channels, k.vl) * k.real_size)
 
 
 cdef void team_backward(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
@@ -494,7 +506,7 @@ cdef void team_backward(const Node *node, const Context *ctx, int part, int team
     cdef const char *dz
     if in_.dy != NULL:
         gradient_before_pool(node, &dz, &ld)
-        input_gradient(c, dz, ld, c.flipped, in_.dy, in_.ld, ctx.batch, node.adds[0], part, team, ctx.scratch)
+        input_gradient(c, dz, ld, c.flipped, NULL, False, in_.dy, in_.ld, ctx.batch, node.adds[0], part, team, ctx.scratch)
 
 
 cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -509,8 +521,8 @@ cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize
         multiplied_gradient(node, ctx, lo, hi)
         return
     gradient_before_pool(node, &dz, &ld)
-    input_gradient(c, dz + lo * ld * size, ld, c.flipped, in_.dy + lo * in_.ld * size, in_.ld, hi - lo, node.adds[0], 0, 1,
-                   ctx.scratch)
+    input_gradient(c, dz + lo * ld * size, ld, c.flipped, NULL, False, in_.dy + lo * in_.ld * size, in_.ld, hi - lo,
+                   node.adds[0], 0, 1, ctx.scratch)
 
 
 cdef void multiplied_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -524,9 +536,8 @@ cdef void multiplied_gradient(const Node *node, const Context *ctx, Py_ssize_t l
     gradient_before_pool(node, &dz, &ld)
     wide = ctx.scratch + c.scratch - w.H * w.W * c.K * size
     for b in range(lo, hi):
-        if leaves_pixels_out(c):    # and the last sample's sums are where these begin
-            memset(wide, 0, w.H * w.W * c.K * size)
-        input_gradient(c, dz + b * ld * size, ld, c.flipped, wide, 0, 1, False, 0, 1, ctx.scratch)
+        fill_gaps(c, NULL, False, wide, 0, 1)       # the last sample's sums are where these begin
+        input_gradient(c, dz + b * ld * size, ld, c.flipped, NULL, False, wide, 0, 1, False, 0, 1, ctx.scratch)
         add_neighbours(c.k, wide, w.H * w.W * c.C, c.K // c.C, node.adds[0], in_.dy + b * in_.ld * size)
 
 
@@ -554,9 +565,25 @@ cdef void unpool(const Node *node, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
             c.k.max_pool_backward(&w, c.pool.OW, out.dy + at, c.code + at, dz + i * c.pool.R * w.row_pitch * size)
 
 
-cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, const char *flipped, char *dx,
-                         Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team, char *scratch) noexcept nogil:
-    """dx of some samples, where there are taps; a team's part of the rows of each phase."""
+cdef void fill_gaps(const Convolution *c, const char *bias, bint relu, char *dx, Py_ssize_t ld, Py_ssize_t samples) noexcept nogil:
+    """dx of some samples, before `input_gradient`, where no tap adds to it: zeros, or what a transposed convolution makes
+    of its bias alone."""
+    cdef Py_ssize_t pixels = c.window.H * c.window.W, channels = c.K if c.depthwise else c.C, b
+    for b in range(samples if leaves_pixels_out(c) else 0):
+        if bias == NULL:
+            memset(dx, 0, pixels * channels * c.k.real_size)
+        else:
+            c.k.copy(pixels, channels, bias, 0, dx, channels)
+        if relu:
+            c.k.activation[NN_RELU](pixels * channels, dx, dx, 0)
+        dx += ld * c.k.real_size
+
+
+cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, const char *flipped, const char *bias, bint relu,
+                         char *dx, Py_ssize_t dx_ld, Py_ssize_t samples, bint accumulate, int part, int team,
+                         char *scratch) noexcept nogil:
+    """dx of some samples, where there are taps; a team's part of the rows of each phase. bias and relu are for a transposed
+    convolution, whose y this is."""
     cdef const Window *w = &c.window
     cdef Py_ssize_t size = c.k.real_size, phase, b = 0, together = samples, units, lo, hi
     cdef const char *taps
@@ -575,7 +602,8 @@ cdef void input_gradient(const Convolution *c, const char *dz, Py_ssize_t ld, co
             x.y_sample = dx_ld
             x.w = taps
             x.u = u
-            x.accumulate = accumulate
+            x.bias = bias
+            x.accumulate, x.relu = accumulate, relu
             units = samples * x.per_sample
             lo = max(units * part // team, b * x.per_sample)
             hi = min(units * (part + 1) // team, (b + together) * x.per_sample)

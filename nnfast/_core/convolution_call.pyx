@@ -7,8 +7,8 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.convolution cimport (
-    Convolution, add_neighbours, all_flipped_bytes, describe, flip, forward_sum, input_gradient, leaves_pixels_out,
-    multiplies, transform_flipped, transformed_bytes, transformed_flipped_bytes,
+    Convolution, add_neighbours, all_flipped_bytes, describe, fill_gaps, flip, forward_sum, input_gradient, multiplies,
+    sum_pixels, transform_flipped, transformed_bytes, transformed_flipped_bytes,
 )
 from nnfast._core.correlation cimport Correlation, correlate
 from nnfast._core.gemm cimport pack, packed_size, panels, round_up
@@ -112,11 +112,13 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
         activation_forward(activation, out, out, alpha, n_threads)
 
 
-cdef struct Backward:       # what the threads of conv_backward share
+cdef struct Backward:       # what the threads of conv_backward share, and of a transposed convolution, whose x is dy
     Convolution *c
     const char *w
     const char *dy
     char *dx
+    const char *bias        # of the transposed convolution, or NULL
+    bint relu
     char *sums              # [N][K padded]
     Py_ssize_t samples, y_sample
     KernelGradient kernel   # without dw where it is not wanted
@@ -125,29 +127,25 @@ cdef struct Backward:       # what the threads of conv_backward share
 
 cdef void backward_share(Backward *job, int part, int team, char *scratch) noexcept nogil:
     cdef Convolution *c = job.c
-    cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, b, bias_ld = round_up(c.K, k.vl), lo, hi
+    cdef Py_ssize_t lo = job.samples * part // team, hi = job.samples * (part + 1) // team
     cdef Py_ssize_t dx_sample = w.H * w.W * (c.K if c.depthwise else c.C)
     cdef uint64_t mode = nn_flush_subnormals()
     if job.dx != NULL:
-        if leaves_pixels_out(c):
-            lo = job.samples * part // team
-            hi = job.samples * (part + 1) // team
-            memset(job.dx + lo * dx_sample * size, 0, (hi - lo) * dx_sample * size)
+        fill_gaps(c, job.bias, job.relu, job.dx + lo * dx_sample * c.k.real_size, dx_sample, hi - lo)
         flip(c, job.w, False, c.flipped, part, team)
         transform_flipped(c, part, team)
         nn_barrier_wait(&job.barrier, team)
     if job.sums != NULL:
-        for b in range(job.samples * part // team, job.samples * (part + 1) // team):
-            k.column_sum(w.OH * w.OW, c.K, job.dy + b * job.y_sample * size, c.K, job.sums + b * bias_ld * size)
+        sum_pixels(c.k, w.OH * w.OW, c.K, job.dy, job.y_sample, lo, hi, job.sums)
     if job.kernel.dw != NULL:
         sum_share(&job.kernel, part, team, scratch)
         if job.kernel.segments > 1:
             nn_barrier_wait(&job.barrier, team)
             store_share(&job.kernel, part, team, scratch)
     if job.dx != NULL:
-        input_gradient(c, job.dy, job.y_sample, c.flipped, job.dx, dx_sample, job.samples, False, part, team, scratch)
+        input_gradient(c, job.dy, job.y_sample, c.flipped, job.bias, job.relu, job.dx, dx_sample, job.samples, False, part, team,
+                       scratch)
     nn_restore_subnormals(mode)
 
 
@@ -221,3 +219,74 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
     give_back(&memory)
 
 
+def conv_transpose_forward(x, w, b, window, activation, double alpha, out, int n_threads):
+    """out = act(conv_transpose(x, w) + b): the input gradient of the convolution that makes x's pixels of out's."""
+    cdef Convolution c
+    cdef Window geometry
+    cdef const nn_kernels *k = kernels_of(x.itemsize)
+    cdef Py_ssize_t size = k.real_size, samples = x.shape[0], flipped, transformed, each, bias_size
+    cdef Memory memory
+    cdef char *scratch
+    cdef Backward job
+    read_window(&geometry, window)
+    describe(&c, k, &geometry, w.shape[2], w.shape[3], 1, n_threads, samples)
+    n_threads = team_for(<double>samples * geometry.OH * geometry.OW * c.rows * c.K, n_threads)
+    bias_size = aligned((round_up(c.C, k.vl) + k.nr) * size)
+    flipped = aligned(all_flipped_bytes(&c))
+    transformed = aligned(transformed_flipped_bytes(&c))
+    each = aligned(c.scratch)
+    borrow(&memory, bias_size + flipped + transformed + n_threads * each)
+    memset(&job, 0, sizeof(Backward))
+    if b is not None:       # tiles read whole vectors of it
+        memcpy(memory.at, address(b), c.C * size)
+        job.bias = memory.at
+    job.c = &c
+    job.w = address(w)
+    job.dy = address(x)
+    job.dx = address(out, True)
+    job.samples, job.y_sample = samples, geometry.OH * geometry.OW * c.K
+    job.relu = activation == "relu"
+    c.flipped = memory.at + bias_size
+    if transformed > 0:
+        c.transformed_flipped = c.flipped + flipped
+    scratch = c.flipped + flipped + transformed
+    with nogil:
+        if n_threads == 1:
+            backward_share(&job, 0, 1, scratch)
+        else:
+            with parallel(num_threads=n_threads):
+                backward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
+    give_back(&memory)
+    if activation == "softmax":
+        softmax_forward(out, out, c.C, n_threads)
+    elif activation not in ("linear", "relu"):
+        activation_forward(activation, out, out, alpha, n_threads)
+
+
+cdef void sum_part(const nn_kernels *k, Py_ssize_t samples, Py_ssize_t pixels, Py_ssize_t channels, const char *dy, char *sums,
+                   int part, int team) noexcept nogil:
+    cdef uint64_t mode = nn_flush_subnormals()
+    sum_pixels(k, pixels, channels, dy, pixels * channels, samples * part // team, samples * (part + 1) // team, sums)
+    nn_restore_subnormals(mode)
+
+
+def sum_over_pixels(dy, db, int n_threads):
+    """db: the sum of dy [N][H][W][C] over samples and pixels."""
+    cdef const nn_kernels *k = kernels_of(dy.itemsize)
+    cdef Py_ssize_t samples = dy.shape[0], pixels = dy.shape[1] * dy.shape[2], channels = dy.shape[3]
+    cdef Memory memory
+    cdef const char *dy_at = address(dy)
+    cdef char *db_at = address(db, True)
+    cdef uint64_t mode
+    n_threads = team_for(<double>samples * pixels * channels, n_threads)
+    borrow(&memory, samples * round_up(channels, k.vl) * k.real_size)
+    with nogil:
+        if n_threads == 1:
+            sum_part(k, samples, pixels, channels, dy_at, memory.at, 0, 1)
+        else:
+            with parallel(num_threads=n_threads):
+                sum_part(k, samples, pixels, channels, dy_at, memory.at, threadid(), nn_team_size())
+        mode = nn_flush_subnormals()
+        k.column_sum(samples, channels, memory.at, round_up(channels, k.vl), db_at)
+        nn_restore_subnormals(mode)
+    give_back(&memory)

@@ -15,7 +15,7 @@ from libc.stdlib cimport free
 
 from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
-from nnfast._core.convolution cimport Convolution, forward as conv_forward
+from nnfast._core.convolution cimport Convolution
 from nnfast._core.dense cimport by_columns, team_forward as dense_team_forward
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
@@ -27,7 +27,7 @@ from nnfast._core.loss cimport (
 )
 from nnfast._core.memory cimport address, aligned, allocate, release, table
 from nnfast._core.node cimport CHUNK_BYTES, SOFTMAX, Node, Parameter, Pass, Tile, Value, piece_start, pieces
-from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
+from nnfast._core.operations cimport build_node, convolves, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
 from nnfast._core.threads cimport forks, resolve_threads
 from nnfast._core.transfer cimport Port
@@ -319,7 +319,7 @@ cdef class Network:
         cdef Py_ssize_t lo, in_matrix, matrix, panel, rows, block
         if p == NULL or not p.trainable:
             return count
-        if node.forward.rows == conv_forward:
+        if convolves(node):
             shape = tile_shape(<Convolution *>node.extra)
         else:
             shape.rows = (p.rows + TILE_ROWS - 1) // TILE_ROWS
@@ -359,7 +359,7 @@ cdef class Network:
         tile.width = panel_width(self.k, p.columns, at)
         tile.last_width = panel_width(self.k, p.columns, at + n_panels - 1)
         tile.cost = <double>tile.rows * tile.width * n_panels * node.outer
-        if node.forward.rows == conv_forward:
+        if convolves(node):
             tile.cost = tile_cost(<Convolution *>node.extra, tile.rows, tile.width * n_panels)
 
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept:

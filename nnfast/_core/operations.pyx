@@ -27,10 +27,12 @@ from nnfast._core.normalization cimport (
     normalize_bound, normalize_forward, normalize_gradient, sample_gradients, sample_moments, update_running,
 )
 from nnfast._core.pooling cimport (
-    Pool, average_backward, average_forward, max_backward, max_forward, pad_backward, pad_forward,
+    ALL_TAPS, TAPS_INSIDE, Pool, average_backward, average_forward, max_backward, max_forward, pad_backward, pad_forward,
+    upsample_backward, upsample_forward,
 )
 from nnfast._core.scaling cimport rescale_backward, rescale_forward
 from nnfast._core.window cimport Window, read_window
+from nnfast._core cimport convolution_transpose
 
 cdef enum:
     CACHE_LINE = 64
@@ -77,12 +79,19 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     elif op == "conv":
         build_convolution(node, spec, parameters, inference)
         spec["flops"] = 2 * spec["work"]
+    elif op == "conv_transpose":
+        build_transpose(node, spec, parameters, inference)
+        spec["flops"] = 2 * spec["work"]
     elif op == "max_pool":
         spec["flops"] = elements * build_pool(node, spec)
         node.forward.rows, node.backward.rows = max_forward, max_backward
     elif op == "average_pool":
         spec["flops"] = elements * build_pool(node, spec)
         node.forward.rows, node.backward.rows = average_forward, average_backward
+    elif op == "upsample":
+        build_pool(node, spec)
+        node.forward.rows, node.backward.rows = upsample_forward, upsample_backward
+        spec["work"] = elements
     elif op == "pad":
         build_pool(node, spec)
         node.forward.rows, node.backward.rows = pad_forward, pad_backward
@@ -115,7 +124,8 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     node.work = spec["work"]
     # Vectors are short, and dense layers want many rows for each reading of their weights.
     node.in_chunks = (op not in ("dense", "python") and len(spec["input_shapes"][0]) > 1
-                      and (op != "conv" or takes_chunks(node)))
+                      and (op != "conv" or takes_chunks(node))
+                      and (op != "conv_transpose" or convolution_transpose.takes_chunks(node)))
     return 0
 
 
@@ -187,12 +197,36 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
         c.dz_sample = row_length(node.k, c.window.OH * c.window.OW * c.K)
     outer = node.outer
     spec["work"] = outer * c.rows * c.K
-    allocate_kernels(c, not inference)
+    allocate_kernels(c, True, not inference)
     if node.folding == NULL:
         node.prepare = prepare_kernel
     if not multiplies(c):
         node.backward.before, node.backward.team = before_input_gradient, conv_team_backward
     return 0
+
+
+cdef int build_transpose(Node *node, dict spec, Parameter *parameters, bint inference) except -1:
+    cdef Convolution *c = <Convolution *>table(1, sizeof(Convolution))
+    cdef Window window
+    node.extra = c
+    node.forward.rows, node.backward.rows = convolution_transpose.forward, convolution_transpose.backward
+    node.forward.before = convolution_transpose.before_forward
+    node.forward.team = convolution_transpose.team_forward
+    node.forward.after = convolution_transpose.after_team_forward
+    node.backward.before = convolution_transpose.before_input_gradient
+    node.backward.team = convolution_transpose.team_backward
+    node.gradient, node.prepare = convolution_transpose.gradient, convolution_transpose.prepare_kernel
+    build_weights(node, spec, parameters)
+    read_window(&window, spec["window"])
+    describe(c, node.k, &window, spec["channels"], node.kernel.columns, 1, node.team, 0)
+    outer = window.OH * window.OW
+    spec["work"] = outer * c.rows * c.K
+    return allocate_kernels(c, not inference, True)
+
+
+cdef bint convolves(const Node *node) noexcept:
+    """Its `extra` is a Convolution."""
+    return node.forward.rows == conv_forward or node.forward.rows == convolution_transpose.forward
 
 
 cdef Py_ssize_t build_pool(Node *node, dict spec) except -1:
@@ -201,7 +235,7 @@ cdef Py_ssize_t build_pool(Node *node, dict spec) except -1:
     node.extra = pool
     read_window(&pool.window, spec["window"])
     pool.channels = spec["channels"]
-    pool.include_pad = spec.get("include_pad", False)
+    pool.divisor = ALL_TAPS if spec.get("include_pad", False) else TAPS_INSIDE
     elements, taps = node.output.size, pool.window.R * pool.window.S
     spec["work"] = elements * taps
     return taps
@@ -239,7 +273,7 @@ cdef void release_node(Node *node) noexcept:
     cdef Convolution *c = <Convolution *>node.extra
     cdef Normalization *n = <Normalization *>node.extra
     cdef Folding *f = <Folding *>node.folding
-    if node.forward.rows == conv_forward and c != NULL:
+    if convolves(node) and c != NULL:
         free_kernels(c)
     if node.gradient == normalize_gradient and n != NULL and n.rows != NULL:
         release(n.rows, ROWS * n.ld * node.k.real_size)
@@ -251,7 +285,7 @@ cdef void release_node(Node *node) noexcept:
 
 cdef Py_ssize_t scratch_size(const Node *node) noexcept:
     """Bytes that it needs of a thread."""
-    if node.forward.rows == conv_forward:
+    if convolves(node):
         return max(scratch_bytes(node.k), (<const Convolution *>node.extra).scratch)
     return scratch_bytes(node.k)
 
@@ -262,10 +296,10 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
     cdef Convolution *c
     cdef Pool *pool
     cdef Normalization *n
-    if node.forward.rows == conv_forward:
+    if convolves(node):
         c = <Convolution *>node.extra
         if node.bias != NULL and node.bias.trainable:
-            arena.want(&c.bias_sums, round_up(c.K, node.k.vl) * size, owner, "bias sums")
+            arena.want(&c.bias_sums, round_up(node.bias.columns, node.k.vl) * size, owner, "bias sums")
         if c.pooled:
             arena.want(&c.code, node.output.ld * size, owner, "code")
             arena.want(&c.dz, c.dz_sample * size, owner, "dz")

@@ -1,9 +1,10 @@
-"""Pooling over windows of pixels, 1-D and 2-D, and padding with zeros.
+"""Pooling over windows of pixels, 1-D and 2-D, upsampling, and padding with zeros.
 
     maximum   y = max of the window; dy goes to the first maximum. NaN counts as the greatest, padding is never chosen
     average   y = sum of the window / number of taps (in the image, or all of them); dy is shared out likewise
+    upsample  x = y in all of the window; dy = the window's sum of dx
 
-Layout: x [N][H][W][C], y [N][OH][OW][C].
+Layout: x [N][H][W][C], y [N][OH][OW][C]; an upsampling's input is y.
 
     for a row of windows:
         for a run of windows with the same taps inside the image:   one kernel call
@@ -38,7 +39,7 @@ cdef bint gapless(const Window *w) noexcept nogil:
             and w.pad_top == w.pad_left == 0 and w.OW * w.S == w.W)
 
 
-cdef void pool_row(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, bint include_pad,
+cdef void pool_row(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, Divisor divisor,
                    bint accumulate, Py_ssize_t i, char *x, char *y, char *code) noexcept nogil:
     """Row i of the windows: x is the sample's image, y and code are this row's. Backward: y is dy and x is dx."""
     cdef Py_ssize_t pixel = channels * k.real_size, start = i * w.stride_h - w.pad_top, j = 0, end, r_lo, r_hi, lo, hi
@@ -56,7 +57,9 @@ cdef void pool_row(const nn_kernels *k, const Window *w, Py_ssize_t channels, Di
         end = clip_run(j, w.OW, w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &lo, &hi)
         op.columns = hi - lo
         at = ((start + r_lo * w.dilation_h) * w.W + j * w.stride_w - w.pad_left + lo * w.dilation_w) * pixel
-        scale = 1.0 / (w.R * w.S if include_pad else max(op.rows * op.columns, 1))
+        scale = 1.0
+        if divisor != ONE:
+            scale /= w.R * w.S if divisor == ALL_TAPS else max(op.rows * op.columns, 1)
         if direction == MAX_FORWARD:
             k.max_pool(&op, end - j, x + at, y + j * pixel, NULL if code == NULL else code + j * pixel)
         elif direction == MAX_BACKWARD:
@@ -79,7 +82,7 @@ cdef inline Py_ssize_t clear_rows(const nn_kernels *k, const Window *w, Py_ssize
     return end
 
 
-cdef void pool(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, bint include_pad,
+cdef void pool(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direction direction, Divisor divisor,
                bint accumulate, char *x, char *y, char *code, const char *source, char *row_y) noexcept nogil:
     """One sample, forward: x to y and code; backward: y is dy and x is dx. If `source` is not NULL, code and row_y have
     room for a row, and codes are made anew from it, the image."""
@@ -88,13 +91,13 @@ cdef void pool(const nn_kernels *k, const Window *w, Py_ssize_t channels, Direct
     cdef bint filled = gapless(w)
     for i in range(w.OH):
         if source != NULL:
-            pool_row(k, w, channels, MAX_FORWARD, False, False, i, <char *>source, row_y, code)
+            pool_row(k, w, channels, MAX_FORWARD, TAPS_INSIDE, False, i, <char *>source, row_y, code)
         if backward and not accumulate:
             if filled:
                 last = (i + 1) * w.R
             else:
                 last = clear_rows(k, w, channels, last, i * w.stride_h - w.pad_top + (w.R - 1) * w.dilation_h + 1, x)
-        pool_row(k, w, channels, direction, include_pad, accumulate, i, x, y + i * row,
+        pool_row(k, w, channels, direction, divisor, accumulate, i, x, y + i * row,
                  code if code == NULL or source != NULL else code + i * row)
     if backward and not accumulate:
         clear_rows(k, w, channels, last, w.H, x)
@@ -109,7 +112,7 @@ cdef void pool_rows(const Node *node, Direction direction, Py_ssize_t lo, Py_ssi
     if backward and x.dy == NULL:
         return
     for b in range(lo, hi):
-        pool(node.k, &op.window, op.channels, direction, op.include_pad, backward and node.adds[0],
+        pool(node.k, &op.window, op.channels, direction, op.divisor, backward and node.adds[0],
              (x.dy if backward else x.y) + b * x.ld * size, (y.dy if backward else y.y) + b * y.ld * size,
              NULL if op.code == NULL else op.code + b * y.ld * size, NULL, NULL)
 
@@ -128,6 +131,33 @@ cdef void average_forward(const Node *node, const Context *ctx, Py_ssize_t lo, P
 
 cdef void average_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     pool_rows(node, AVERAGE_BACKWARD, lo, hi)
+
+
+cdef void upsample_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Pool *op = <const Pool *>node.extra
+    cdef const Value *in_ = node.inputs[0]
+    cdef const Value *out = node.output
+    cdef Py_ssize_t size = node.k.real_size, b
+    for b in range(lo, hi):
+        pool(node.k, &op.window, op.channels, AVERAGE_BACKWARD, ONE, False, out.y + b * out.ld * size,
+             in_.y + b * in_.ld * size, NULL, NULL, NULL)
+
+
+cdef void upsample_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Pool *op = <const Pool *>node.extra
+    cdef const Value *in_ = node.inputs[0]
+    cdef Py_ssize_t size = node.k.real_size, b
+    cdef char *dy
+    cdef char *dx
+    if in_.dy == NULL:
+        return
+    for b in range(lo, hi):
+        dy = node.output.dy + b * node.output.ld * size
+        dx = in_.dy + b * in_.ld * size
+        # Nobody reads dy again: sums that are to be added take its place, behind what they are made of.
+        pool(node.k, &op.window, op.channels, AVERAGE_FORWARD, ONE, False, dy, dy if node.adds[0] else dx, NULL, NULL, NULL)
+        if node.adds[0]:
+            node.k.add(in_.size, dx, dy, dx)
 
 
 cdef void pad_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -169,7 +199,7 @@ cdef struct Job:
     Window window
     Py_ssize_t samples, channels
     Direction direction
-    bint include_pad
+    Divisor divisor
     char *x                 # or dx
     char *y                 # or dy
     char *code              # maximum: of y, or NULL
@@ -194,7 +224,7 @@ cdef void share(const Job *job, int part, int team) noexcept nogil:
             source = job.source + b * x_bytes
         elif job.code != NULL:
             code = job.code + b * y_bytes
-        pool(job.k, &job.window, job.channels, job.direction, job.include_pad, False, job.x + b * x_bytes,
+        pool(job.k, &job.window, job.channels, job.direction, job.divisor, False, job.x + b * x_bytes,
              job.y + b * y_bytes, code, source, row_y)
     nn_restore_subnormals(mode)
 
@@ -226,7 +256,7 @@ def max_pool_forward(x, y, taps, window, int n_threads):
     """y: each window's maximum. taps: which tap that was, or None."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
-    job.direction, job.include_pad = MAX_FORWARD, False
+    job.direction = MAX_FORWARD
     job.x, job.y = address(x), address(y, True)
     if taps is not None:
         job.code = address(taps, True)
@@ -237,7 +267,7 @@ def max_pool_backward(x, taps, dy, dx, window, int n_threads):
     """dx: dy at the tap of each window that `taps` says, or, if it is None, at the first maximum of x."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
-    job.direction, job.include_pad = MAX_BACKWARD, False
+    job.direction = MAX_BACKWARD
     job.x, job.y = address(dx, True), address(dy)
     if taps is not None:
         job.code = address(taps)
@@ -250,7 +280,7 @@ def average_pool_forward(x, y, window, bint include_pad, int n_threads):
     """y: each window's mean."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
-    job.direction, job.include_pad = AVERAGE_FORWARD, include_pad
+    job.direction, job.divisor = AVERAGE_FORWARD, ALL_TAPS if include_pad else TAPS_INSIDE
     job.x, job.y = address(x), address(y, True)
     run(&job, x, window, n_threads)
 
@@ -259,6 +289,24 @@ def average_pool_backward(dy, dx, window, bint include_pad, int n_threads):
     """dx: dy over the number of taps, for every tap."""
     cdef Job job
     memset(&job, 0, sizeof(Job))
-    job.direction, job.include_pad = AVERAGE_BACKWARD, include_pad
+    job.direction, job.divisor = AVERAGE_BACKWARD, ALL_TAPS if include_pad else TAPS_INSIDE
     job.x, job.y = address(dx, True), address(dy)
     run(&job, dx, window, n_threads)
+
+
+def upsample(x, y, window, int n_threads):
+    """y: each pixel of x in all of its window of y."""
+    cdef Job job
+    memset(&job, 0, sizeof(Job))
+    job.direction, job.divisor = AVERAGE_BACKWARD, ONE
+    job.x, job.y = address(y, True), address(x)
+    run(&job, y, window, n_threads)
+
+
+def upsample_gradient(dy, dx, window, int n_threads):
+    """dx: the sum of each window of dy."""
+    cdef Job job
+    memset(&job, 0, sizeof(Job))
+    job.direction, job.divisor = AVERAGE_FORWARD, ONE
+    job.x, job.y = address(dy), address(dx, True)
+    run(&job, dy, window, n_threads)

@@ -34,7 +34,16 @@ from .activation import (
     tanh,
     tanh_backward,
 )
-from .convolution import conv1d, conv1d_backward, conv2d, conv2d_backward
+from .convolution import (
+    conv1d,
+    conv1d_backward,
+    conv1d_transpose,
+    conv1d_transpose_backward,
+    conv2d,
+    conv2d_backward,
+    conv2d_transpose,
+    conv2d_transpose_backward,
+)
 from .distribution import cross_entropy, entropy
 from .fully_connected import dense, dense_backward
 from .loss import (
@@ -62,10 +71,13 @@ from .pooling import (
     max_pool2d_with_taps,
 )
 from .toeplitz import conv_toeplitz
+from .upsampling import upsample1d, upsample1d_backward, upsample2d, upsample2d_backward
 
 __all__ = [
     "dense", "dense_backward",
     "conv1d", "conv1d_backward", "conv2d", "conv2d_backward", "conv_toeplitz",
+    "conv1d_transpose", "conv1d_transpose_backward", "conv2d_transpose", "conv2d_transpose_backward",
+    "upsample1d", "upsample1d_backward", "upsample2d", "upsample2d_backward",
     "max_pool1d", "max_pool1d_backward", "max_pool1d_with_taps",
     "max_pool2d", "max_pool2d_backward", "max_pool2d_with_taps",
     "avg_pool1d", "avg_pool1d_backward", "avg_pool2d", "avg_pool2d_backward",

@@ -58,8 +58,8 @@ def result_array(op, out, shape, dtype, inputs, name="out"):
 
 
 def new_array(shape, dtype):
-    """An array that begins with a cache line, unless it is small: NumPy's large ones begin within one, where every vector
-    that is stored or loaded lies in two lines, and the next call, which reads the result, is slowed down as well."""
+    """An array that begins with a cache line, unless it is small: NumPy's large ones begin within one, so every vector
+    lies in two, and the next call, which reads the result, is slowed down as well."""
     size = math.prod(shape) * dtype.itemsize
     if size < WORTH_A_LINE:
         return np.empty(shape, dtype)
@@ -67,14 +67,17 @@ def new_array(shape, dtype):
     return np.ndarray(shape, dtype, room, bytes_to_line(room))
 
 
-def gradient_arrays(op, out, needed, x, w, dy):
-    """(dx, dw, db) of a layer with a kernel: new arrays or those in `out`, None where one is not needed."""
+def gradient_arrays(op, out, needed, x, w, dy, bias_shape=None):
+    """(dx, dw, db) of a layer with a kernel: new arrays or those in `out`, None where one is not needed.
+
+    bias_shape: the last axis of w unless given.
+    """
     if out is None:
         out = None, None, None
     elif not isinstance(out, tuple) or len(out) != 3:
         raise TypeError(f"{op}: out must be a tuple (dx, dw, db) of arrays or None")
     gradients = []
-    shapes = x.shape, w.shape, w.shape[-1:]
+    shapes = x.shape, w.shape, w.shape[-1:] if bias_shape is None else bias_shape
     for name, wanted, given, shape in zip(("dx", "dw", "db"), needed, out, shapes, strict=True):
         if wanted:
             # The gradients may not overlap each other, either.

@@ -3,6 +3,7 @@
 from .activation import Activation
 from .base import Layer, ParameterSpec, Value
 from .convolution import Conv1D, Conv2D, DepthwiseConv2D
+from .convolution_transpose import Conv1DTranspose, Conv2DTranspose
 from .dense import Dense
 from .dropout import Dropout
 from .function import Lambda
@@ -13,15 +14,18 @@ from .padding import ZeroPadding2D
 from .pooling import AvgPool1D, AvgPool2D, GlobalAvgPool, GlobalMaxPool, MaxPool1D, MaxPool2D
 from .rescale import Rescale
 from .shape import Flatten, Reshape
+from .upsampling import UpSampling1D, UpSampling2D
 
 #: the layers a model file may name
 LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (
-    Dense, Conv1D, Conv2D, DepthwiseConv2D, MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D, GlobalMaxPool, GlobalAvgPool,
-    ZeroPadding2D, BatchNorm, Rescale, Activation, Dropout, Flatten, Reshape, Add, Concatenate,
+    Dense, Conv1D, Conv2D, DepthwiseConv2D, Conv1DTranspose, Conv2DTranspose, MaxPool1D, MaxPool2D, AvgPool1D,
+    AvgPool2D, GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm, Rescale, Activation,
+    Dropout, Flatten, Reshape, Add, Concatenate,
 )}
 
 __all__ = [
-    "LAYERS", "Activation", "Add", "AvgPool1D", "AvgPool2D", "BatchNorm", "Concatenate", "Conv1D", "Conv2D", "Dense",
-    "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAvgPool", "GlobalMaxPool", "Input", "Lambda", "Layer", "MaxPool1D",
-    "MaxPool2D", "ParameterSpec", "Rescale", "Reshape", "Value", "ZeroPadding2D",
+    "LAYERS", "Activation", "Add", "AvgPool1D", "AvgPool2D", "BatchNorm", "Concatenate", "Conv1D", "Conv1DTranspose",
+    "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAvgPool", "GlobalMaxPool",
+    "Input", "Lambda", "Layer", "MaxPool1D", "MaxPool2D", "ParameterSpec", "Rescale", "Reshape", "UpSampling1D",
+    "UpSampling2D", "Value", "ZeroPadding2D",
 ]
