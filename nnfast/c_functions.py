@@ -1,8 +1,9 @@
 """The C functions of exported networks (c_source.py), one for each kind of operation.
 
 NET_ stands for the network's prefix, REAL for float or double, and exp@ for expf or exp. Images are (H, W, C), kernels
-(R, S, C / groups, K). Products run over the outputs innermost: compilers make vector code of that without being allowed
-to change the order of sums.
+(R, S, C / groups, K), of transposed convolutions (R, S, C, K), whose window is that of the convolution going back.
+Products run over the outputs innermost: compilers make vector code of that without being allowed to change the order of
+sums.
 """
 
 WINDOW = """
@@ -50,6 +51,41 @@ static void NET_conv(const REAL *x, REAL *restrict y, const REAL *w, const REAL 
                                 y[g * own_k + k] += pixel[c] * kernel[c * outputs + k];
                     }
                 }
+        }
+}
+""",
+    "conv_transpose": """
+/* y[i * down - top + r * dilation_h][...][c] = b[c] + sum over i, r, ..., k of w[r][s][k][c] * x[i][j][k] */
+static void NET_conv_transpose(const REAL *x, REAL *restrict y, const REAL *w, const REAL *b, const NET_window *at,
+                               ptrdiff_t outputs, ptrdiff_t channels)
+{
+    for (ptrdiff_t i = 0; i < at->height * at->width; i++)
+        for (ptrdiff_t c = 0; c < outputs; c++)
+            y[i * outputs + c] = b ? b[c] : 0;
+    for (ptrdiff_t i = 0; i < at->out_height; i++)
+        for (ptrdiff_t j = 0; j < at->out_width; j++, x += channels)
+            for (ptrdiff_t r = 0; r < at->rows; r++)
+                for (ptrdiff_t s = 0; s < at->columns; s++) {
+                    const ptrdiff_t row = i * at->down - at->top + r * at->dilation_h;
+                    const ptrdiff_t column = j * at->right - at->left + s * at->dilation_w;
+                    if (row < 0 || row >= at->height || column < 0 || column >= at->width)
+                        continue;
+                    REAL *pixel = y + (row * at->width + column) * outputs;
+                    const REAL *kernel = w + (r * at->columns + s) * channels * outputs;
+                    for (ptrdiff_t k = 0; k < channels; k++)
+                        for (ptrdiff_t c = 0; c < outputs; c++)
+                            pixel[c] += x[k] * kernel[k * outputs + c];
+                }
+}
+""",
+    "upsample": """
+static void NET_upsample(const REAL *x, REAL *restrict y, const NET_window *at, ptrdiff_t channels)
+{
+    for (ptrdiff_t i = 0; i < at->height; i++)
+        for (ptrdiff_t j = 0; j < at->width; j++, y += channels) {
+            const REAL *pixel = x + (i / at->rows * at->out_width + j / at->columns) * channels;
+            for (ptrdiff_t c = 0; c < channels; c++)
+                y[c] = pixel[c];
         }
 }
 """,

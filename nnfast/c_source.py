@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 LARGE = 20 << 20
 #: places in the scratch array are multiples of so many numbers
 LINE = 16
+#: operations with a kernel, whose last axis are the outputs
+PRODUCTS = "dense", "conv", "conv_transpose"
+WINDOWED = "conv", "conv_transpose", "max_pool", "average_pool", "upsample", "pad"
 
 
 @dataclass
@@ -151,8 +154,10 @@ class Source:
             self.same[value] = inputs[0]
             return
         step = Step(op, node["name"], inputs, value, node)
-        if op in ("dense", "conv"):
+        if op in PRODUCTS:
             step.arrays["w"] = parameters[node["kernel"]]
+            if op == "conv_transpose":      # the outputs last, as in the others
+                step.arrays["w"] = np.ascontiguousarray(step.arrays["w"].swapaxes(-1, -2))
             if node["bias"] >= 0:
                 step.arrays["b"] = parameters[node["bias"]]
         elif op == "batch_norm":
@@ -187,7 +192,7 @@ class Source:
         made = {step.output: step for step in self.steps}
         for step in [step for step in self.steps if step.op == "batch_norm"]:
             before = made.get(step.inputs[0])
-            if (before is None or before.op not in ("dense", "conv") or readers[before.output] > 1
+            if (before is None or before.op not in PRODUCTS or readers[before.output] > 1
                     or before.output in self.outputs or self.shapes[before.output] != self.shapes[step.output]):
                 continue
             scale, shift = (step.arrays[what].astype(np.float64) for what in ("scale", "shift"))
@@ -320,7 +325,7 @@ class Source:
         if not separate:
             for i, array in enumerate(self.arrays):
                 pieces += [f"static const {self.real} {self.name}_w{i}[{array.size}] = {{", numbers(array), "};", ""]
-        if used & {"conv", "max_pool", "average_pool", "pad"}:
+        if used & set(WINDOWED):
             pieces += [self._fill(WINDOW)]
         for op in sorted(used):
             pieces += [self._fill(ACTIVATIONS[op] if op in ACTIVATIONS else FUNCTIONS[op])]
@@ -363,11 +368,11 @@ class Source:
                 arguments = [x[0], y, arrays["scale"], arrays["shift"], size // shape[-1], shape[-1]]
             elif op == "rescale":
                 arguments = [x[0], y, size, self._number(a["scale"]), self._number(a["offset"])]
-            elif op in ("conv", "max_pool", "average_pool", "pad"):
+            elif op in WINDOWED:
                 arguments = [x[0], y, self._window(a["window"]), a["channels"]]
-                if op == "conv":
+                if op in PRODUCTS:
                     arguments[2:2] = [arrays["w"], arrays.get("b", "NULL")]
-                    arguments += [shape[-1], a["groups"]]
+                    arguments += [shape[-1], a["groups"]] if op == "conv" else [self.shapes[step.inputs[0]][-1]]
                 elif op == "average_pool":
                     arguments.append(int(a["include_pad"]))
             elif op == "add":

@@ -1,7 +1,8 @@
 """Weights of other libraries: into a model, and back.
 
-PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), data as (N, C, H, W), and so flattens
-channels slowest; here they are (in, out), (R, S, C / groups, K), (N, H, W, C), and channels are flattened fastest.
+PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), those of transposed convolutions as
+(C, K, R, S), data as (N, C, H, W), and so flattens channels slowest; here they are (in, out), (R, S, C / groups, K),
+(R, S, K, C), (N, H, W, C), and channels are flattened fastest.
 Keras has our order of everything. What a layer's parameters are called:
 
 ==================  =========================================  =================================================
@@ -27,7 +28,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import as_numbers
-from .layers import Activation, BatchNorm, Conv1D, Conv2D, Dense, DepthwiseConv2D, Dropout, Flatten, Reshape
+from .layers import (
+    Activation,
+    BatchNorm,
+    Conv1D,
+    Conv1DTranspose,
+    Conv2D,
+    Conv2DTranspose,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    Reshape,
+)
 from .tensor_file import FileFormatError, Problem, naming, read
 
 if TYPE_CHECKING:
@@ -42,7 +55,7 @@ PYTORCH = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"
            "running_variance": "running_var"}
 #: classes as Keras's files call them, and the order in which each class's arrays lie there
 KERAS = {Dense: "dense", Conv1D: "conv1d", Conv2D: "conv2d", DepthwiseConv2D: "depthwise_conv2d",
-         BatchNorm: "batch_normalization"}
+         Conv1DTranspose: "conv1d_transpose", Conv2DTranspose: "conv2d_transpose", BatchNorm: "batch_normalization"}
 KERAS_ORDER = ("kernel", "bias", "gamma", "beta", "running_mean", "running_variance")
 
 #: bytes that a .keras file may unpack to

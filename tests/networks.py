@@ -54,6 +54,12 @@ IMAGES = {
                                     nf.MaxPool2D((3, 2), (1, 2), "same"), nf.GlobalMaxPool()]),
     "padded": ((6, 5, 2), lambda: [nf.ZeroPadding2D(2), nf.AvgPool2D(3, 2, count_include_pad=True),
                                    nf.Activation("softmax"), nf.ZeroPadding2D(1), nf.AvgPool2D(2)]),
+    "transposed": ((5, 4, 3), lambda: [nf.Conv2DTranspose(6, (3, 4), 2, ((1, 0), (1, 2)), (1, 0), activation="relu"),
+                                       nf.BatchNorm(), nf.UpSampling2D((1, 2)), nf.Conv2DTranspose(4, 2, 3, "same"),
+                                       nf.Conv2DTranspose(2, 3, 1, 1, 0, (2, 1), activation="tanh", use_bias=False),
+                                       nf.BatchNorm(), nf.Activation("softmax")]),
+    "transposed signal": ((7, 3), lambda: [nf.Conv1DTranspose(4, 5, 2, (1, 2), 1, activation="relu"),
+                                           nf.UpSampling1D(3), nf.Conv1DTranspose(2, 3, padding="same", dilation=2)]),
     "norm": ((8, 8, 3), lambda: [nf.Rescale(0.5, 0.1), nf.Conv2D(6, 3, use_bias=False), nf.BatchNorm(),
                                  nf.Activation("relu"), nf.BatchNorm(scale=False), nf.Conv2D(4, 3, activation="tanh"),
                                  nf.BatchNorm(center=False), nf.Flatten(), nf.Dense(5), nf.BatchNorm()]),
@@ -90,14 +96,20 @@ def layers_of_an_image(draw, shape):
         stride = (draw(st.integers(1, 3)), draw(st.integers(1, 2)))
         pairs = tuple((draw(st.integers(0, k - 1)), draw(st.integers(0, k - 1))) for k in kernel)
         padding = draw(st.sampled_from(["valid", "same", pairs]))
-        kind = draw(st.sampled_from(["conv", "depthwise", "max", "average", "norm", "activation", "pad", "rescale",
-                                     "dense", "dropout"]))
+        kind = draw(st.sampled_from(["conv", "depthwise", "transposed", "upsampled", "max", "average", "norm",
+                                     "activation", "pad", "rescale", "dense", "dropout"]))
         if kind == "conv":
             groups = draw(st.sampled_from([g for g in (1, 2, 3) if channels % g == 0]))
             layer = nf.Conv2D(groups * draw(st.integers(1, 3)), kernel, stride, padding, groups=groups,
                               activation=draw(activations), use_bias=draw(st.booleans()))
         elif kind == "depthwise":
             layer = nf.DepthwiseConv2D(kernel, stride, padding, depth_multiplier=draw(st.integers(1, 2)))
+        elif kind == "transposed":
+            more = tuple(draw(st.integers(0, step - 1)) for step in stride)
+            layer = nf.Conv2DTranspose(draw(st.integers(1, 3)), kernel, stride, "valid", more,
+                                       activation=draw(activations), use_bias=draw(st.booleans()))
+        elif kind == "upsampled":
+            layer = nf.UpSampling2D((draw(st.integers(1, 2)), draw(st.integers(1, 3))))
         elif kind == "max":
             layer = nf.MaxPool2D(kernel, stride, padding)
         elif kind == "average":

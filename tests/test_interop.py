@@ -48,6 +48,10 @@ NETS = {
         nf.Dense(10)]),
     "vgg11": sequential((64, 64, 3), vgg_layers),
     "residual": residual,
+    "decoder": sequential((2, 1, 6), lambda: [
+        nf.Conv2DTranspose(9, 4, stride=2, padding=1, activation="relu"), nf.UpSampling2D(2),
+        nf.Conv2DTranspose(4, (3, 5), (2, 3), ((1, 1), (2, 2)), (1, 2), use_bias=False), nf.BatchNorm(),
+        nf.Activation("tanh"), nf.Conv2DTranspose(2, 3, dilation=2)]),
     "signal": sequential((30, 4), lambda: [
         nf.Conv1D(6, 5, dilation=2, padding=4), nf.BatchNorm(), nf.Activation("relu"), nf.MaxPool1D(2), nf.Flatten(),
         nf.Dense(3)]),
@@ -62,7 +66,8 @@ def oracle(net):
 
 
 def check(model, x, logits):
-    np.testing.assert_allclose(model.predict(np.moveaxis(x, 1, -1)), logits, rtol=0, atol=1e-5 * abs(logits).max())
+    np.testing.assert_allclose(np.moveaxis(model.predict(np.moveaxis(x, 1, -1)), -1, 1), logits, rtol=0,
+                               atol=1e-5 * abs(logits).max())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -27,19 +27,21 @@ averagepool_2d_precomputed_strides averagepool_2d_same_lower averagepool_2d_same
 basic_conv_with_padding basic_conv_without_padding batchnorm_epsilon batchnorm_example concat_2d_axis_1
 concat_2d_axis_negative_1 concat_3d_axis_1 concat_3d_axis_2 concat_3d_axis_negative_1 concat_3d_axis_negative_2
 conv_with_autopad_same conv_with_strides_and_asymmetric_padding conv_with_strides_no_padding conv_with_strides_padding
-div_bcast dropout_default dropout_default_ratio dropout_random_old elu elu_default flatten_axis1 flatten_default_axis
-flatten_negative_axis3 gelu_default_2 gemm_alpha gemm_beta gemm_default_no_bias gemm_default_scalar_bias
-gemm_default_single_elem_vector_bias gemm_default_vector_bias gemm_default_zero_bias gemm_transposeB globalaveragepool
-globalaveragepool_precomputed globalmaxpool globalmaxpool_precomputed identity leakyrelu leakyrelu_default matmul_2d
-maxpool_1d_default maxpool_2d_ceil maxpool_2d_ceil_output_size_reduce_by_one maxpool_2d_default maxpool_2d_pads
-maxpool_2d_precomputed_pads maxpool_2d_precomputed_same_upper maxpool_2d_precomputed_strides maxpool_2d_same_lower
-maxpool_2d_same_upper maxpool_2d_strides mul_bcast reduce_mean_do_not_keepdims_example
-reduce_mean_do_not_keepdims_random reduce_mean_keepdims_example reduce_mean_keepdims_random
-reduce_mean_negative_axes_keepdims_example reduce_mean_negative_axes_keepdims_random relu reshape_extended_dims
-reshape_negative_dim reshape_reduced_dims reshape_reordered_last_dims reshape_zero_and_negative_dim reshape_zero_dim
-sigmoid softmax_axis_2 softmax_default_axis softmax_example softmax_large_number softmax_negative_axis softplus
+convtranspose convtranspose_1d convtranspose_autopad_same convtranspose_dilations convtranspose_kernel_shape
+convtranspose_output_shape convtranspose_pad convtranspose_pads div_bcast dropout_default dropout_default_ratio
+dropout_random_old elu elu_default flatten_axis1 flatten_default_axis flatten_negative_axis3 gelu_default_2 gemm_alpha
+gemm_beta gemm_default_no_bias gemm_default_scalar_bias gemm_default_single_elem_vector_bias gemm_default_vector_bias
+gemm_default_zero_bias gemm_transposeB globalaveragepool globalaveragepool_precomputed globalmaxpool
+globalmaxpool_precomputed identity leakyrelu leakyrelu_default matmul_2d maxpool_1d_default maxpool_2d_ceil
+maxpool_2d_ceil_output_size_reduce_by_one maxpool_2d_default maxpool_2d_pads maxpool_2d_precomputed_pads
+maxpool_2d_precomputed_same_upper maxpool_2d_precomputed_strides maxpool_2d_same_lower maxpool_2d_same_upper
+maxpool_2d_strides mul_bcast reduce_mean_do_not_keepdims_example reduce_mean_do_not_keepdims_random
+reduce_mean_keepdims_example reduce_mean_keepdims_random reduce_mean_negative_axes_keepdims_example
+reduce_mean_negative_axes_keepdims_random relu reshape_extended_dims reshape_negative_dim reshape_reduced_dims
+reshape_reordered_last_dims reshape_zero_and_negative_dim reshape_zero_dim resize_upsample_scales_nearest sigmoid
+softmax_axis_2 softmax_default_axis softmax_example softmax_large_number softmax_negative_axis softplus
 squeeze_negative_axes sub_bcast tanh transpose_all_permutations_0 unsqueeze_axis_1 unsqueeze_axis_2
-unsqueeze_negative_axes unsqueeze_three_axes unsqueeze_two_axes unsqueeze_unsorted_axes
+unsqueeze_negative_axes unsqueeze_three_axes unsqueeze_two_axes unsqueeze_unsorted_axes upsample_nearest
 """.split()
 
 # Networks of one layer that PyTorch once exported, stored with the package onnx.
@@ -53,17 +55,17 @@ pytorch-converted/test_Conv1d_stride pytorch-converted/test_Conv2d pytorch-conve
 pytorch-converted/test_Conv2d_depthwise_padded pytorch-converted/test_Conv2d_depthwise_strided
 pytorch-converted/test_Conv2d_depthwise_with_multiplier pytorch-converted/test_Conv2d_dilated
 pytorch-converted/test_Conv2d_groups pytorch-converted/test_Conv2d_groups_thnn pytorch-converted/test_Conv2d_no_bias
+pytorch-converted/test_ConvTranspose2d pytorch-converted/test_ConvTranspose2d_no_bias
 pytorch-converted/test_Conv2d_padding pytorch-converted/test_Conv2d_strided pytorch-converted/test_ELU
 pytorch-converted/test_LeakyReLU pytorch-converted/test_LeakyReLU_with_negval pytorch-converted/test_Linear
 pytorch-converted/test_Linear_no_bias pytorch-converted/test_MaxPool1d pytorch-converted/test_MaxPool1d_stride
 pytorch-converted/test_MaxPool2d pytorch-converted/test_ReLU pytorch-converted/test_Sigmoid
 pytorch-converted/test_Softmax pytorch-converted/test_Softplus pytorch-converted/test_Tanh
-pytorch-converted/test_ZeroPad2d pytorch-converted/test_softmax_functional_dim3
-pytorch-converted/test_softmax_lastdim pytorch-operator/test_operator_add_broadcast
-pytorch-operator/test_operator_add_size1_right_broadcast pytorch-operator/test_operator_add_size1_singleton_broadcast
-pytorch-operator/test_operator_addconstant pytorch-operator/test_operator_concat2 pytorch-operator/test_operator_conv
-pytorch-operator/test_operator_flatten pytorch-operator/test_operator_maxpool pytorch-operator/test_operator_mm
-simple/test_single_relu_model
+pytorch-converted/test_ZeroPad2d pytorch-converted/test_softmax_functional_dim3 pytorch-converted/test_softmax_lastdim
+pytorch-operator/test_operator_add_broadcast pytorch-operator/test_operator_add_size1_right_broadcast
+pytorch-operator/test_operator_add_size1_singleton_broadcast pytorch-operator/test_operator_addconstant
+pytorch-operator/test_operator_concat2 pytorch-operator/test_operator_conv pytorch-operator/test_operator_flatten
+pytorch-operator/test_operator_maxpool pytorch-operator/test_operator_mm simple/test_single_relu_model
 """.split()
 
 
@@ -264,6 +266,34 @@ def test_convolutions(auto_pad, axes, tmp_path, rng):
     check(made, tmp_path / "a.onnx", rng)
 
 
+@pytest.mark.parametrize("settings", [
+    {"auto_pad": "SAME_UPPER"}, {"auto_pad": "SAME_LOWER"}, {"auto_pad": "VALID"}, {"pads": [1, 0, 2, 1]},
+    {"output_shape": [15, 17]}, {"output_shape": [12, 13], "auto_pad": "SAME_UPPER"}, {"output_padding": [1, 0]},
+], ids=str)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_transposed_convolutions(settings, axes, tmp_path, rng):
+    kernel, shape = (3, 2)[:axes], (7, 8)[:axes]
+    own = {name: value if isinstance(value, str) else value[:axes] if len(value) == 2 else value[:2 * axes]
+           for name, value in settings.items()}
+    made = graph([node("ConvTranspose", "x w b", "y", strides=[2] * axes, kernel_shape=kernel, **own)],
+                 {"x": ["N", 4, *shape]}, ["y"], draw(rng, w=(4, 6, *kernel), b=6))
+    check(made, tmp_path / "a.onnx", rng)
+
+
+@pytest.mark.parametrize("inputs, settings", [
+    ("x r scales", {}), ("x r scales", {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
+    ("x r none sizes", {"nearest_mode": "round_prefer_ceil"}),
+], ids=str)
+def test_upsampling(inputs, settings, tmp_path, rng):
+    constants = {"r": np.array([], np.float32), "none": np.array([], np.float32),
+                 "scales": np.array([1, 1, 3, 2], np.float32), "sizes": np.array([3, 2, 12, 10])}
+    constants = {name: constants[name] for name in inputs.split()[1:]}
+    made = graph([node("Resize", inputs, "a", **settings), node("Conv", "a w", "y")], {"x": ["N", 2, 4, 5]}, ["y"],
+                 constants | draw(rng, w=(3, 2, 2, 2)))
+    model = check(made, tmp_path / "a.onnx", rng, batch=3)
+    assert any(isinstance(layer, nf.UpSampling2D) and layer.size == (3, 2) for layer in model.layers)
+
+
 def test_constants_that_nodes_make(tmp_path, rng):
     value = helper.make_tensor("v", TensorProto.FLOAT, [1], [0.25])
     nodes = [node("ConstantOfShape", "shape", "a", value=value),
@@ -328,6 +358,15 @@ def test_open_shapes(tmp_path, rng):
     ([node("MaxPool", "x", "y", kernel_shape=[2, 2], dilations=[2, 1])], {}, "dilations .2, 1. of a pooling"),
     ([node("MaxPool", "x", "y", kernel_shape=[9, 9])], {}, r"node 'y_node' \(MaxPool\): .*is larger than the input"),
     ([node("Conv", "x w", "y", group=4)], {"w": np.ones((4, 3, 1, 1), np.float32)}, "W has shape .*group is 4"),
+    ([node("ConvTranspose", "x w", "y", group=2)], {"w": np.ones((4, 3, 1, 1), np.float32)}, "group is 2"),
+    ([node("ConvTranspose", "x w", "y")], {"w": np.ones((3, 4, 1, 1), np.float32)}, r"W has shape \(3, 4, 1, 1\)"),
+    ([node("ConvTranspose", "x w", "y", output_shape=[9, 9])], {"w": np.ones((4, 3, 1, 1), np.float32)},
+     "output_padding must be smaller than the stride"),
+    ([node("Resize", "x r s", "y", mode="linear")], {"r": np.float32([]), "s": np.float32([1, 1, 2, 2])},
+     "mode 'linear' .*only the nearest pixel's values"),
+    ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 1, 2, 1.5])},
+     r"scales \[1.0, 1.0, 2.0, 1.5\] are not whole factors"),
+    ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 2, 2, 2])}, "whole factors in space"),
     ([node("Softmax", "x", "y", axis=2)], {}, "axis 2 is not the axis of channels"),
     ([node("Mul", "x x", "y")], {}, "product of two computed tensors"),
     ([node("Conv", "x w", "a"), node("Flatten", "a", "y")], {"w": np.ones((2, 4, 1, 1), np.float32)},

@@ -133,7 +133,7 @@ class Exporter:
                              + ("a Lambda layer holds Python functions" if node["op"] == "python" else "no operator "
                                 f"for {node['op']!r}"))
         value = method(node, node["name"])
-        if node["op"] in ("dense", "conv"):
+        if node["op"] in ("dense", "conv", "conv_transpose"):
             value = self._activate(value, node, len(node["shape"]))
         return value
 
@@ -147,13 +147,34 @@ class Exporter:
         return (self._node("Add", [product, bias], name) if bias else product), False
 
     def _conv(self, node, name):
+        place = window(node["window"], len(node["shape"]) - 1)
+        return self._node("Conv", self._conv_inputs(node, name), name, group=node["groups"], **place), True
+
+    def _conv_transpose(self, node, name):
         axes = len(node["shape"]) - 1
-        kernel = np.moveaxis(self.parameters[node["kernel"]], (-1, -2), (0, 1))     # (K, C / groups, R, S)
+        place = window(node["window"], axes)
+        before, after = place["pads"][:axes], place["pads"][axes:]
+        sizes = zip(node["shape"], self.shapes[node["inputs"][0]], place["kernel_shape"], place["strides"],
+                    place["dilations"], before, after)
+        place["output_padding"] = [out - (size - 1) * step - (kernel - 1) * apart - 1 + first + last
+                                   for out, size, kernel, step, apart, first, last in sizes]
+        return self._node("ConvTranspose", self._conv_inputs(node, name), name, **place), True
+
+    def _conv_inputs(self, node, name):
+        """Data, kernel (K, C / groups, R, S) and bias; a transposed convolution's kernel is (C, K, R, S)."""
+        kernel = np.moveaxis(self.parameters[node["kernel"]], (-1, -2), (0, 1))
         inputs = [self._turned(node["inputs"][0], True), self._real(f"{name}/kernel", kernel)]
         if node["bias"] >= 0:
             inputs.append(self._real(f"{name}/bias", self.parameters[node["bias"]]))
-        place = window(node["window"], axes)
-        return self._node("Conv", inputs, name, group=node["groups"], **place), True
+        return inputs
+
+    def _upsample(self, node, name):
+        axes = len(node["shape"]) - 1
+        factors = window(node["window"], axes)["strides"]
+        scales = self._constant(f"{name}/scales", np.array([1, 1, *factors], np.float32))
+        inputs = [self._turned(node["inputs"][0], True), "", scales]
+        return self._node("Resize", inputs, name, mode="nearest", coordinate_transformation_mode="asymmetric",
+                          nearest_mode="floor"), True
 
     def _max_pool(self, node, name):
         return self._pool(node, name, "Max", {})

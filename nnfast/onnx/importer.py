@@ -154,7 +154,8 @@ class Importer:
     def _is_image(self, name, n):
         """Whether an input of n axes is read as an image whose channels come first: the first node that says where it
         expects the channels decides."""
-        spatial = {"Conv", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "BatchNormalization", "Pad"}
+        spatial = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize",
+                   "Upsample", "BatchNormalization", "Pad"}
         waiting, seen = [(name, last_axes(n))], {name}
         while waiting:
             name, axes = waiting.pop(0)     # axes: those of the input, in the order of this value's

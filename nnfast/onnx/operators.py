@@ -19,7 +19,9 @@ from ..layers import (
     BatchNorm,
     Concatenate,
     Conv1D,
+    Conv1DTranspose,
     Conv2D,
+    Conv2DTranspose,
     Dense,
     DepthwiseConv2D,
     Dropout,
@@ -30,6 +32,8 @@ from ..layers import (
     MaxPool2D,
     Rescale,
     Reshape,
+    UpSampling1D,
+    UpSampling2D,
     ZeroPadding2D,
 )
 from .importer import Tensor, elements, first_axes, is_layer, last_axes
@@ -106,6 +110,54 @@ def conv(importer, node):
     return importer.same(layer, x, weights=weights)
 
 
+def conv_transpose(importer, node):
+    """Transposed convolution of a signal or image with a constant kernel (C, K, ...)."""
+    a = importer.attributes(auto_pad="NOTSET", dilations=None, group=1, kernel_shape=None, output_padding=None,
+                            output_shape=None, pads=None, strides=None)
+    x, kernel = importer.image(), importer.constant(1, "W")
+    bias, n = importer.constant(2, "B"), len(x.shape) - 1
+    if kernel.ndim != n + 2 or kernel.shape[0] != x.shape[0]:
+        raise importer.unsupported(f"W has shape {kernel.shape}, the input {x.shape} without N")
+    if a["group"] != 1:
+        raise importer.unsupported(f"group is {a['group']}")
+    size = kernel.shape[2:]
+    if a["kernel_shape"] is not None and tuple(a["kernel_shape"]) != size:
+        raise importer.unsupported(f"kernel_shape is {a['kernel_shape']}, W has shape {kernel.shape}")
+    stride, dilation = a["strides"] or [1] * n, a["dilations"] or [1] * n
+    pads, more = transposed_padding(importer, a, x.shape[1:], size, stride, dilation)
+    weights = {"kernel": np.moveaxis(kernel, (0, 1), (-1, -2))}
+    if bias is not None:
+        weights["bias"] = bias
+    place = {"kernel_size": tuple(size), "stride": tuple(stride), "padding": pads, "output_padding": more,
+             "dilation": tuple(dilation)}
+    if n == 1:
+        place = {what: value[0] for what, value in place.items()}
+    layer = (Conv1DTranspose if n == 1 else Conv2DTranspose)(kernel.shape[1], use_bias=bias is not None,
+                                                             name=importer.name(), **place)
+    return importer.same(layer, x, weights=weights)
+
+
+def transposed_padding(importer, a, sizes, kernel, stride, dilation):
+    """((before, after), ...) and the output's padding, from pads or from its shape, which may be the input's times the
+    stride."""
+    n, wanted = len(sizes), a["output_shape"]
+    more = a["output_padding"] or [0] * n
+    if wanted is None and a["auto_pad"] in ("SAME_UPPER", "SAME_LOWER"):
+        wanted = [size * step for size, step in zip(sizes, stride)]
+    if wanted is None:
+        pads = a["pads"] or [0] * 2 * n
+        if min(pads) < 0:
+            raise importer.unsupported(f"negative pads {list(pads)}")
+        return tuple(zip(pads[:n], pads[n:])), tuple(more)
+    pairs, rest = [], []
+    for size, k, step, d, extra, out in zip(sizes, kernel, stride, dilation, more, wanted):
+        total = step * (size - 1) + extra + (k - 1) * d + 1 - out
+        rest.append(extra + max(-total, 0))     # what no tap reaches is longer
+        small, large = max(total, 0) // 2, max(total, 0) - max(total, 0) // 2
+        pairs.append((small, large) if a["auto_pad"] == "SAME_UPPER" else (large, small))
+    return tuple(pairs), tuple(rest)
+
+
 def padding(importer, a, sizes, kernel, stride, dilation):
     """((before, after), ...) from pads or auto_pad."""
     n = len(sizes)
@@ -172,6 +224,47 @@ def average_pool(importer, node):
 
 def max_pool(importer, node):
     return pool(importer, False)
+
+
+def resize(importer, node):
+    """Every pixel of an image, or element of a signal, several times."""
+    a = importer.attributes(antialias=0, axes=None, coordinate_transformation_mode="half_pixel", cubic_coeff_a=-0.75,
+                            exclude_outside=0, extrapolation_value=0.0, keep_aspect_ratio_policy="stretch",
+                            mode="nearest", nearest_mode="round_prefer_floor")
+    rule = a["coordinate_transformation_mode"], a["nearest_mode"]
+    # For whole factors these are the same.
+    if a["mode"] != "nearest" or rule not in (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"),
+                                              ("half_pixel", "round_prefer_ceil")) or a["axes"] is not None:
+        raise importer.unsupported(f"mode {a['mode']!r} with {rule[0]!r}, {rule[1]!r}; only the nearest pixel's values "
+                                   "are supported")
+    x = importer.image()
+    # Before 11 the scales come first, after it a region of interest, then scales or sizes.
+    at = 1 if importer.opset < 11 else 2
+    scales, sizes = importer.constant(at, "scales"), importer.constant(at + 1, "sizes")
+    if scales is None or scales.size == 0:
+        if sizes is None:
+            raise importer.unsupported("neither scales nor sizes are constant")
+        # Of the batch, nothing is known.
+        scales = np.array([1.0, *(size / own for size, own in zip(sizes[1:], x.shape))])
+    return upsampled(importer, x, scales)
+
+
+def upsample(importer, node):
+    """Resize as it was called before opset 10."""
+    a = importer.attributes(mode="nearest", scales=None)
+    if a["mode"] != "nearest":
+        raise importer.unsupported(f"mode {a['mode']!r}")
+    scales = a["scales"] if a["scales"] is not None else importer.constant(1, "scales")
+    return upsampled(importer, importer.image(), np.asarray(scales))
+
+
+def upsampled(importer, x, scales):
+    factors = [round(float(scale)) for scale in scales]
+    if len(factors) != len(x.axes) or factors[:2] != [1, 1] or min(factors) < 1 or not np.allclose(scales, factors):
+        raise importer.unsupported(f"scales {[float(scale) for scale in scales]} are not whole factors in space")
+    layer = UpSampling1D(factors[2], name=importer.name()) if len(factors) == 3 else UpSampling2D(
+        tuple(factors[2:]), name=importer.name())
+    return importer.same(layer, x)
 
 
 def global_pool(importer, layer, x, keep):
@@ -583,7 +676,8 @@ def pad(importer, node):
 
 
 OPERATORS = {
-    "Gemm": gemm, "MatMul": matmul, "Conv": conv,
+    "Gemm": gemm, "MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose,
+    "Resize": resize, "Upsample": upsample,
     "AveragePool": average_pool, "MaxPool": max_pool, "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool, "ReduceMean": reduce_mean,
     "BatchNormalization": batch_normalization, "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Sum": sum_,

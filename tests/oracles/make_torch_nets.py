@@ -62,6 +62,11 @@ def networks():
         "residual": (Residual(), (3, 8, 8)),
         "signal": (nn.Sequential(nn.Conv1d(4, 6, 5, dilation=2, padding=4), nn.BatchNorm1d(6), nn.ReLU(),
                                  nn.MaxPool1d(2), nn.Flatten(), nn.Linear(6 * 15, 3)), (4, 30)),
+        "decoder": (nn.Sequential(nn.ConvTranspose2d(6, 9, 4, stride=2, padding=1), nn.ReLU(),
+                                  nn.Upsample(scale_factor=2),
+                                  nn.ConvTranspose2d(9, 4, (3, 5), stride=(2, 3), padding=(1, 2),
+                                                     output_padding=(1, 2), bias=False),
+                                  nn.BatchNorm2d(4), nn.Tanh(), nn.ConvTranspose2d(4, 2, 3, dilation=2)), (6, 2, 1)),
     }
 
 
