@@ -21,6 +21,7 @@ from .arrays import NotNumbersError, as_numbers, check_finite
 from .callbacks import GradientNorms, History
 from .configurable import boolean, integer
 from .data import encode_labels
+from .layers.convolution_transpose import TransposedConvolution
 from .layout import channels_last
 from .model import Model
 
@@ -615,6 +616,9 @@ def _kernel(model, layer):
             raise ValueError("plot.filters: layer names a part of a model, but a kernel was given")
         return model
     kernels = {name.partition("/")[0]: w for name, w in model.parameters.items() if name.endswith("/kernel")}
+    for own in model.layers:
+        if isinstance(own, TransposedConvolution) and own.name in kernels:      # its filters come before its inputs
+            kernels[own.name] = kernels[own.name].swapaxes(-1, -2)
     if layer is None:
         if not kernels:
             raise ValueError("plot.filters: the model has no kernel")

@@ -335,6 +335,9 @@ def test_filters(cnn, rng):
         ax = nf.plot.filters(model, layer)
         np.testing.assert_allclose(np.stack(drawn(ax), axis=-1), kernel.sum(axis=2))
         assert ax.images[0].norm.vmax == -ax.images[0].norm.vmin == pytest.approx(np.abs(kernel.sum(axis=2)).max())
+    decoder = nf.Sequential([nf.Conv2DTranspose(5, 3, 2)], input_shape=(4, 4, 2), seed=0)
+    kernel = decoder.parameters["conv2d_transpose/kernel"]
+    np.testing.assert_allclose(np.stack(drawn(nf.plot.filters(decoder)), axis=-1), kernel.sum(axis=3), rtol=1e-6)
     ax = nf.plot.filters(w["conv2d_1/kernel"], channel=2)
     np.testing.assert_allclose(np.stack(drawn(ax), axis=-1), w["conv2d_1/kernel"][:, :, 2])
     dense = rng.standard_normal((12, 3))
