@@ -9,6 +9,7 @@
 #include "few_columns.c"
 #include "transpose.c"
 #include "columns.c"
+#include "layer_norm.c"
 #include "pool.c"
 #include "depthwise.c"
 #include "planes.c"
@@ -44,6 +45,9 @@ static const nn_kernels NAME(table) = {
     .normalize = NAME(normalize),
     .normalize_sums = NAME(normalize_sums),
     .normalize_backward = NAME(normalize_backward),
+    .layer_norm = NAME(layer_norm),
+    .layer_norm_backward = NAME(layer_norm_backward),
+    .layer_norm_gradient = NAME(layer_norm_gradient),
 
     .max_pool = NAME(max_pool),
     .max_pool_backward = NAME(max_pool_backward),

@@ -169,6 +169,18 @@ typedef struct nn_kernels {
     void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
                                const void *q, const void *r, int accumulate, void *dx);
 
+    /* layer normalization, of rows ld numbers apart; gamma, beta and moments may be NULL */
+
+    /* y[i] = (x[i] - mean) * h * gamma + beta; moments[i] = mean, h = 1 / sqrt(variance + epsilon). */
+    void (*layer_norm)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, double epsilon, const void *gamma,
+                       const void *beta, void *y, void *moments);
+    /* With g = dy * gamma and n = (x - mean) * h: dx[i] (+)= h * (g - the mean of g - n * the mean of g * n). */
+    void (*layer_norm_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, ptrdiff_t ld,
+                                const void *moments, const void *gamma, int accumulate, void *dx);
+    /* sum[j] = sum_i dy[i, j] * (x[i, j] - mean_i) * h_i, gamma's gradient. */
+    void (*layer_norm_gradient)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, ptrdiff_t ld,
+                                const void *moments, void *sum);
+
     /* pixels of an image */
 
     /* Each window's maximum; NaN counts as the greatest, the first of equals wins. code: which tap that was, or NULL. */

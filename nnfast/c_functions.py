@@ -154,6 +154,24 @@ static void NET_batch_norm(const REAL *x, REAL *y, const REAL *scale, const REAL
             y[c] = x[c] * scale[c] + shift[c];
 }
 """,
+    "layer_norm": """
+/* rows of n numbers, each by its own mean and variance */
+static void NET_layer_norm(const REAL *x, REAL *y, const REAL *gamma, const REAL *beta, ptrdiff_t rows, ptrdiff_t n,
+                           REAL epsilon)
+{
+    for (ptrdiff_t r = 0; r < rows; r++, x += n, y += n) {
+        REAL mean = 0, squares = 0;
+        for (ptrdiff_t i = 0; i < n; i++)
+            mean += x[i];
+        mean /= (REAL)n;
+        for (ptrdiff_t i = 0; i < n; i++)
+            squares += (x[i] - mean) * (x[i] - mean);
+        const REAL h = 1 / sqrt@(squares / (REAL)n + epsilon);
+        for (ptrdiff_t i = 0; i < n; i++)
+            y[i] = (x[i] - mean) * h * (gamma ? gamma[i] : 1) + (beta ? beta[i] : 0);
+    }
+}
+""",
     "rescale": """
 static void NET_rescale(const REAL *x, REAL *y, ptrdiff_t n, REAL scale, REAL offset)
 {

@@ -170,6 +170,9 @@ class Source:
                 shift += parameters[node["beta"]]
             step.arrays = {"scale": scale.astype(dtype), "shift": shift.astype(dtype)}
             step.in_place = True
+        elif op == "layer_norm":
+            step.arrays = {what: parameters[node[what]] for what in ("gamma", "beta") if node[what] >= 0}
+            step.in_place = True
         elif op in ("activation", "rescale"):
             step.in_place = True
         elif op not in FUNCTIONS:
@@ -366,6 +369,9 @@ class Source:
                 arguments = [x[0], y, arrays["w"], arrays.get("b", "NULL"), size // n_out, n_in, n_out]
             elif op == "batch_norm":
                 arguments = [x[0], y, arrays["scale"], arrays["shift"], size // shape[-1], shape[-1]]
+            elif op == "layer_norm":
+                weights = [arrays.get(what, "NULL") for what in ("gamma", "beta")]
+                arguments = [x[0], y, *weights, size // shape[-1], shape[-1], self._number(a["epsilon"])]
             elif op == "rescale":
                 arguments = [x[0], y, size, self._number(a["scale"]), self._number(a["offset"])]
             elif op in WINDOWED:

@@ -10,6 +10,7 @@ layer               PyTorch                                    Keras
 ==================  =========================================  =================================================
 Dense, Conv...      weight, bias                               kernel, bias
 BatchNorm           weight, bias, running_mean, running_var    gamma, beta, moving_mean, moving_variance
+LayerNorm           weight, bias                               gamma, beta
 ==================  =========================================  =================================================
 
 Every function checks all it was given before it changes the model.
@@ -39,6 +40,7 @@ from .layers import (
     DepthwiseConv2D,
     Dropout,
     Flatten,
+    LayerNorm,
     Reshape,
 )
 from .tensor_file import FileFormatError, Problem, naming, read
@@ -55,7 +57,8 @@ PYTORCH = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"
            "running_variance": "running_var"}
 #: classes as Keras's files call them, and the order in which each class's arrays lie there
 KERAS = {Dense: "dense", Conv1D: "conv1d", Conv2D: "conv2d", DepthwiseConv2D: "depthwise_conv2d",
-         Conv1DTranspose: "conv1d_transpose", Conv2DTranspose: "conv2d_transpose", BatchNorm: "batch_normalization"}
+         Conv1DTranspose: "conv1d_transpose", Conv2DTranspose: "conv2d_transpose", BatchNorm: "batch_normalization",
+         LayerNorm: "layer_normalization"}
 KERAS_ORDER = ("kernel", "bias", "gamma", "beta", "running_mean", "running_variance")
 
 #: bytes that a .keras file may unpack to
@@ -294,7 +297,8 @@ def _flattened(model, node):
             shapes = [graph.shape_of(i) for i in before.inputs]
             raise ValueError(f"interop: {node.layer.name} reads {before.layer.name}, which joins features {shapes}; "
                              "their order in PyTorch is not known")
-        if not isinstance(before.layer, (Flatten, Reshape, Dropout, Activation, BatchNorm)) or len(before.shape) != 1:
+        if (not isinstance(before.layer, (Flatten, Reshape, Dropout, Activation, BatchNorm, LayerNorm))
+                or len(before.shape) != 1):
             return None
         value = before.inputs[0]
     return None
@@ -318,7 +322,7 @@ def _from_torch(model, node, name, shape, array, what):
         expected = shape
     if given != expected:
         raise ValueError(f"{what}: expected shape {expected} for our {shape}, got {given}")
-    if isinstance(layer, (Dense, BatchNorm)) and name != "bias":
+    if isinstance(layer, (Dense, BatchNorm, LayerNorm)) and name != "bias":
         order = _order(model, node)
         if order is not None:
             array = array[order]
@@ -326,7 +330,7 @@ def _from_torch(model, node, name, shape, array, what):
 
 
 def _to_torch(model, node, name, array):
-    if isinstance(node.layer, (Dense, BatchNorm)) and name != "bias":
+    if isinstance(node.layer, (Dense, BatchNorm, LayerNorm)) and name != "bias":
         order = _order(model, node)
         if order is not None:
             array = array[np.argsort(order)]

@@ -177,6 +177,17 @@ class Step:
         self.back = back_with_constants
         return reference.batch_norm(x, gamma, beta, epsilon, mean, variance)
 
+    def LayerNorm(self, x):
+        gamma, beta = self.w.get("gamma", np.ones(x.shape[-1])), self.w.get("beta", np.zeros(x.shape[-1]))
+
+        def back(dy):
+            dx, dgamma, dbeta = reference.layer_norm_backward(x, gamma, dy, self.layer.epsilon)
+            self.keep(gamma=dgamma, beta=dbeta)
+            return dx
+
+        self.back = back
+        return reference.layer_norm(x, gamma, beta, self.layer.epsilon)
+
     def Rescale(self, x):
         self.back = lambda dy: dy * self.layer.scale
         return x * self.layer.scale + self.layer.offset

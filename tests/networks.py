@@ -60,6 +60,10 @@ IMAGES = {
                                        nf.BatchNorm(), nf.Activation("softmax")]),
     "transposed signal": ((7, 3), lambda: [nf.Conv1DTranspose(4, 5, 2, (1, 2), 1, activation="relu"),
                                            nf.UpSampling1D(3), nf.Conv1DTranspose(2, 3, padding="same", dilation=2)]),
+    "layer norm": ((5, 4, 3), lambda: [nf.Conv2D(6, 2), nf.LayerNorm(0.01), nf.Activation("relu"),
+                                       nf.LayerNorm(scale=False), nf.Flatten(), nf.LayerNorm(), nf.Dense(9),
+                                       nf.LayerNorm(center=False), nf.Activation("tanh"),
+                                       nf.LayerNorm(center=False, scale=False)]),
     "norm": ((8, 8, 3), lambda: [nf.Rescale(0.5, 0.1), nf.Conv2D(6, 3, use_bias=False), nf.BatchNorm(),
                                  nf.Activation("relu"), nf.BatchNorm(scale=False), nf.Conv2D(4, 3, activation="tanh"),
                                  nf.BatchNorm(center=False), nf.Flatten(), nf.Dense(5), nf.BatchNorm()]),
@@ -115,7 +119,8 @@ def layers_of_an_image(draw, shape):
         elif kind == "average":
             layer = nf.AvgPool2D(kernel, stride, padding, count_include_pad=draw(st.booleans()))
         elif kind == "norm":
-            layer = nf.BatchNorm(center=draw(st.booleans()), scale=draw(st.booleans()))
+            layer = draw(st.sampled_from([nf.BatchNorm, nf.LayerNorm]))(center=draw(st.booleans()),
+                                                                        scale=draw(st.booleans()))
         elif kind == "activation":
             layer = nf.Activation(draw(st.sampled_from(list(ACTIVATIONS))))
         elif kind == "pad":

@@ -197,6 +197,21 @@ def running(old_mean, old_variance, x, momentum):
     return (1 - momentum) * old_mean + momentum * x.mean(axis=axes), (1 - momentum) * old_variance + momentum * unbiased
 
 
+# --- layer normalization over the last axis --------------------------------------------------------------------------
+
+def layer_norm(x, gamma, beta, epsilon):
+    mean, variance = x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True)
+    return gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
+
+
+def layer_norm_backward(x, gamma, dy, epsilon):
+    """(dx, dgamma, dbeta)."""
+    scale = 1.0 / np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
+    x_hat, g, axes = (x - x.mean(axis=-1, keepdims=True)) * scale, dy * gamma, tuple(range(x.ndim - 1))
+    dx = scale * (g - g.mean(axis=-1, keepdims=True) - x_hat * (g * x_hat).mean(axis=-1, keepdims=True))
+    return dx, (dy * x_hat).sum(axis=axes), dy.sum(axis=axes)
+
+
 # --- losses: (value of each sample, gradient with respect to y) ------------------------------------------------------
 
 def one_hot(labels, n):

@@ -107,6 +107,14 @@ NETS = {
     "signals, transposed": ((9, 3), lambda: [
         nf.Conv1DTranspose(6, 4, stride=2, padding=(1, 2), output_padding=1, activation="tanh"), nf.UpSampling1D(3),
         nf.Conv1DTranspose(4, 3, padding="same", dilation=2), nf.Activation("relu"), *head()]),
+    "layer norm": ((5,), lambda: [
+        nf.LayerNorm(), nf.Dense(70), nf.LayerNorm(epsilon=0.01), nf.Activation("relu"),
+        nf.Dense(33, activation="silu"), nf.LayerNorm(center=False), nf.Dense(16), nf.LayerNorm(scale=False),
+        nf.Activation("gelu"), nf.Dense(1), nf.LayerNorm(), nf.Dense(8), nf.LayerNorm(center=False, scale=False),
+        nf.Dense(CLASSES, activation="softmax")]),
+    "layer norm of pixels": ((6, 5, 3), lambda: [
+        nf.Conv2D(17, 3), nf.LayerNorm(), nf.Activation("softmax"), nf.Conv2D(8, 2), nf.LayerNorm(0.1),
+        nf.Activation("tanh"), nf.LayerNorm(scale=False), nf.MaxPool2D(2), *head()]),
     "batch norm": ((8, 7, 3), lambda: [
         nf.Conv2D(6, 3, use_bias=False), nf.BatchNorm(), nf.Activation("relu"), nf.MaxPool2D(2), nf.Conv2D(5, 2),
         nf.BatchNorm(momentum=0.3, epsilon=0.01), nf.Activation("gelu"), *head()]),

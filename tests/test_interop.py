@@ -48,6 +48,9 @@ NETS = {
         nf.Dense(10)]),
     "vgg11": sequential((64, 64, 3), vgg_layers),
     "residual": residual,
+    "normalized": sequential((5, 4, 2), lambda: [
+        nf.Conv2D(5, 2), nf.Flatten(), nf.LayerNorm(), nf.Dense(9), nf.LayerNorm(1e-3, center=False),
+        nf.Activation("tanh"), nf.Dense(4)]),
     "decoder": sequential((2, 1, 6), lambda: [
         nf.Conv2DTranspose(9, 4, stride=2, padding=1, activation="relu"), nf.UpSampling2D(2),
         nf.Conv2DTranspose(4, (3, 5), (2, 3), ((1, 1), (2, 2)), (1, 2), use_bias=False), nf.BatchNorm(),

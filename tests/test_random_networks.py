@@ -31,7 +31,7 @@ def draw_layer(rng, shape):
     place = draw_window(rng, signal)
     dilation, activation, use_bias = int(rng.choice([1, 1, 2])), rng.choice(list(ACTIVATIONS)), bool(rng.random() < 0.7)
     kind = rng.choice(["conv", "conv", "conv", "depthwise", "transposed", "upsampled", "max", "max", "2x2", "mean",
-                       "pad", "norm", "activation", "rescale"])
+                       "pad", "norm", "layer norm", "activation", "rescale"])
     if kind == "conv":
         filters = int(rng.choice([1, 3, 4, 6, 8, 16, 17, 33]))
         fitting = [g for g in range(1, channels + 1) if channels % g == 0 and filters % g == 0]
@@ -57,6 +57,8 @@ def draw_layer(rng, shape):
         return nf.ZeroPadding2D(1 if isinstance(place[2], str) else place[2])
     if kind == "norm":
         return nf.BatchNorm(center=bool(rng.random() < 0.7), scale=bool(rng.random() < 0.7), epsilon=0.05)
+    if kind == "layer norm":
+        return nf.LayerNorm(center=bool(rng.random() < 0.7), scale=bool(rng.random() < 0.7), epsilon=0.05)
     if kind == "rescale":
         return nf.Rescale(float(rng.normal()), float(rng.normal()))
     return nf.Activation(str(activation))

@@ -154,6 +154,19 @@ def test_batch_norm(shape, rng):
     close(y.reshape(-1, shape[-1]).std(axis=0), np.ones(shape[-1]))
 
 
+@pytest.mark.parametrize("shape", [(6, 3), (3, 2, 4, 5)], ids=str)
+def test_layer_norm(shape, rng):
+    x, g = 2 * rng.normal(size=shape) + 1, rng.normal(size=shape)
+    gamma, beta = rng.normal(size=shape[-1]), rng.normal(size=shape[-1])
+    dx, dgamma, dbeta = reference.layer_norm_backward(x, gamma, g, 0.1)
+    close(dx, central_difference(lambda v: (reference.layer_norm(v, gamma, beta, 0.1) * g).sum(), x))
+    close(dgamma, central_difference(lambda v: (reference.layer_norm(x, v, beta, 0.1) * g).sum(), gamma))
+    close(dbeta, central_difference(lambda v: (reference.layer_norm(x, gamma, v, 0.1) * g).sum(), beta))
+    y = reference.layer_norm(x, 1.0, 0.0, 0.0)
+    close(y.mean(axis=-1), np.zeros(shape[:-1]))
+    close(y.std(axis=-1), np.ones(shape[:-1]))
+
+
 def test_running_statistics():
     x = np.array([[1.0], [3.0]])
     mean, variance = reference.running(np.array([10.0]), np.array([1.0]), x, 0.25)

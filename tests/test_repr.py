@@ -37,6 +37,7 @@ class Own(nf.Callback):
     (nf.AvgPool1D(2, count_include_pad=True), "AvgPool1D(2, count_include_pad=True)"),
     (nf.GlobalAvgPool(), "GlobalAvgPool()"),
     (nf.BatchNorm(momentum=0.5), "BatchNorm(momentum=0.5)"),
+    (nf.LayerNorm(scale=False), "LayerNorm(scale=False)"),
     (nf.Reshape((4, 4)), "Reshape((4, 4))"),
     (nf.Concatenate(), "Concatenate()"),
     (nf.Rescale(0.5), "Rescale(0.5)"),

@@ -130,7 +130,7 @@ def test_norm_and_penalty_do_not_depend_on_how_a_kernel_is_cut(name):
 @pytest.mark.parametrize("layer", [
     nf.Dense(37), nf.Conv2D(37, 3), nf.Conv2D(37, 5), nf.Conv2D(67, 1), nf.Conv2D(5, 3, dilation=2),
     nf.Conv2D(78, 5, groups=2), nf.DepthwiseConv2D(3, depth_multiplier=2), nf.Conv1D(37, 4),
-    nf.Conv2DTranspose(37, 3, stride=2),
+    nf.Conv2DTranspose(37, 3, stride=2), nf.LayerNorm(),
 ], ids=repr)
 def test_a_step_is_as_long_as_its_clipped_gradient(layer, dtype):
     """Kernels are padded to whole vectors: what the padding holds is zero, for any kind of gradient."""

@@ -156,6 +156,12 @@ cdef extern from "nnfast.h":
                                const void *y, void *dy, void *sum, void *moment) noexcept nogil
         void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
                                    const void *q, const void *r, int accumulate, void *dx) noexcept nogil
+        void (*layer_norm)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, double epsilon, const void *gamma,
+                           const void *beta, void *y, void *moments) noexcept nogil
+        void (*layer_norm_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, ptrdiff_t ld,
+                                    const void *moments, const void *gamma, int accumulate, void *dx) noexcept nogil
+        void (*layer_norm_gradient)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, ptrdiff_t ld,
+                                    const void *moments, void *sum) noexcept nogil
         void (*max_pool)(const nn_window *w, ptrdiff_t windows, const void *x, void *y, void *code) noexcept nogil
         void (*max_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, const void *code,
                                   void *dx) noexcept nogil

@@ -19,6 +19,9 @@ from nnfast._core.dense cimport (
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.gemm cimport round_up, scratch_bytes
 from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
+from nnfast._core.layer_norm cimport (
+    LayerNorm, layer_norm_backward, layer_norm_bound, layer_norm_forward, layer_norm_gradient,
+)
 from nnfast._core.memory cimport aligned, allocate, release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
 from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter
@@ -98,6 +101,9 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     elif op == "batch_norm":
         build_normalization(node, spec, parameters, inference)
         spec["flops"] = 2 * elements
+    elif op == "layer_norm":
+        build_layer_norm(node, spec, parameters, inference)
+        spec["flops"] = 7 * elements
     elif op == "rescale":
         node.forward.rows, node.backward.rows = rescale_forward, rescale_backward
         node.alpha, node.rate = spec["scale"], spec["offset"]
@@ -268,6 +274,21 @@ cdef int build_normalization(Node *node, dict spec, Parameter *parameters, bint 
     return 0
 
 
+cdef int build_layer_norm(Node *node, dict spec, Parameter *parameters, bint inference) except -1:
+    cdef LayerNorm *n = <LayerNorm *>table(1, sizeof(LayerNorm))
+    node.extra = n
+    node.forward.rows, node.backward.rows = layer_norm_forward, layer_norm_backward
+    node.gradient, node.bound = layer_norm_gradient, layer_norm_bound
+    n.epsilon = spec["epsilon"]
+    node.kernel = parameter_of(parameters, spec, "gamma")
+    node.bias = parameter_of(parameters, spec, "beta")
+    node.scanned = node.output.ld
+    node.rereads_input = True
+    node.late_input = node.kernel != NULL and node.kernel.trainable
+    node.late_gradient = node.late_input or (node.bias != NULL and node.bias.trainable)
+    return 0
+
+
 cdef void release_node(Node *node) noexcept:
     """What build_node has allocated."""
     cdef Convolution *c = <Convolution *>node.extra
@@ -306,6 +327,8 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
     elif node.forward.rows == max_forward:
         pool = <Pool *>node.extra
         arena.want(&pool.code, node.output.ld * size, owner, "code")
+    elif node.forward.rows == layer_norm_forward:
+        arena.want(&(<LayerNorm *>node.extra).moments, 2 * node.outer * size, owner, "moments")
     elif node.forward.before == sample_moments and node.outer > 1:
         n = <Normalization *>node.extra
         arena.want(&n.sums, 2 * n.ld * size, owner, "sums")

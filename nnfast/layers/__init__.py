@@ -9,7 +9,7 @@ from .dropout import Dropout
 from .function import Lambda
 from .input import Input
 from .merge import Add, Concatenate
-from .normalization import BatchNorm
+from .normalization import BatchNorm, LayerNorm
 from .padding import ZeroPadding2D
 from .pooling import AvgPool1D, AvgPool2D, GlobalAvgPool, GlobalMaxPool, MaxPool1D, MaxPool2D
 from .rescale import Rescale
@@ -19,13 +19,13 @@ from .upsampling import UpSampling1D, UpSampling2D
 #: the layers a model file may name
 LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (
     Dense, Conv1D, Conv2D, DepthwiseConv2D, Conv1DTranspose, Conv2DTranspose, MaxPool1D, MaxPool2D, AvgPool1D,
-    AvgPool2D, GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm, Rescale, Activation,
-    Dropout, Flatten, Reshape, Add, Concatenate,
+    AvgPool2D, GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm, LayerNorm, Rescale,
+    Activation, Dropout, Flatten, Reshape, Add, Concatenate,
 )}
 
 __all__ = [
     "LAYERS", "Activation", "Add", "AvgPool1D", "AvgPool2D", "BatchNorm", "Concatenate", "Conv1D", "Conv1DTranspose",
     "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAvgPool", "GlobalMaxPool",
-    "Input", "Lambda", "Layer", "MaxPool1D", "MaxPool2D", "ParameterSpec", "Rescale", "Reshape", "UpSampling1D",
-    "UpSampling2D", "Value", "ZeroPadding2D",
+    "Input", "Lambda", "Layer", "LayerNorm", "MaxPool1D", "MaxPool2D", "ParameterSpec", "Rescale", "Reshape",
+    "UpSampling1D", "UpSampling2D", "Value", "ZeroPadding2D",
 ]

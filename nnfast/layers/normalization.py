@@ -1,4 +1,7 @@
-"""Batch normalization: each channel shifted and scaled to mean 0 and variance 1 over the batch, then scaled again."""
+"""Normalization: numbers shifted and scaled to mean 0 and variance 1, then scaled and shifted again.
+
+Of each channel over the batch, or of each sample over its features.
+"""
 
 from __future__ import annotations
 
@@ -96,6 +99,59 @@ class BatchNorm(Layer):
                 "mean": parameters["running_mean"], "variance": parameters["running_variance"],
                 "channels": input_shapes[0][-1], "momentum": self.momentum, "epsilon": self.epsilon,
                 "frozen": not self.trainable, "activation": "linear", "alpha": 0.0}
+
+
+class LayerNorm(Layer):
+    """Normalise the last axis of every sample by itself (Ba, Kiros and Hinton, 2016, equation 4).
+
+    Input (..., C), output of the same shape: ``y = gamma * (x - mean) / sqrt(variance + epsilon) + beta``, where mean
+    and (biased) variance are over the C features of a sample, or channels of a pixel. Unlike `BatchNorm` it is the same
+    in training and in inference, keeps no statistics, and makes sense for a batch of any size.
+
+    Parameters
+    ----------
+    epsilon : float
+        At least 1e-12, added to the variance.
+    center, scale : bool
+        False leaves out beta or gamma.
+    beta_initializer, gamma_initializer : str or initializer
+    name : str, optional
+    trainable : bool
+
+    Notes
+    -----
+    Parameters ``gamma`` and ``beta``, each (C,). Regularizers leave them alone.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Dense(8), nf.LayerNorm(), nf.Activation("tanh")], input_shape=(3,))
+    >>> {name: w.shape for name, w in model.parameters.items() if "layer_norm" in name}
+    {'layer_norm/gamma': (8,), 'layer_norm/beta': (8,)}
+    """
+
+    kind = "layer_norm"
+    fields = ("epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
+
+    def __init__(self, epsilon: float = 1e-5, center: bool = True, scale: bool = True,
+                 beta_initializer: InitializerLike = "zeros", gamma_initializer: InitializerLike = "ones",
+                 name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name, trainable)
+        self.epsilon = number(self.label, "epsilon", epsilon, at_least=1e-12)
+        self.center = boolean(self.label, "center", center)
+        self.scale = boolean(self.label, "scale", scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
+        shape = self.one_input(input_shapes)
+        wanted = [("gamma", self.gamma_initializer)] * self.scale + [("beta", self.beta_initializer)] * self.center
+        return shape, [ParameterSpec(name, shape[-1:], "bias", initializer, shape[-1], shape[-1])
+                       for name, initializer in wanted]
+
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
+        return {"op": "layer_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
+                "epsilon": self.epsilon, "activation": "linear", "alpha": 0.0}
 
 
 class Given(initializers.Initializer):

@@ -212,6 +212,14 @@ class Exporter:
                   parameter("variance", 1)]
         return self._node("BatchNormalization", inputs, name, epsilon=node["epsilon"]), len(self.shapes[i]) > 1
 
+    def _layer_norm(self, node, name):
+        channels = node["shape"][-1]
+        gamma = self.parameters[node["gamma"]] if node["gamma"] >= 0 else np.ones(channels)
+        inputs = [self._turned(node["inputs"][0], False), self._real(f"{name}/gamma", gamma)]
+        if node["beta"] >= 0:
+            inputs.append(self._real(f"{name}/beta", self.parameters[node["beta"]]))
+        return self._node("LayerNormalization", inputs, name, axis=-1, epsilon=node["epsilon"]), False
+
     def _rescale(self, node, name):
         x, first = self.values[node["inputs"][0]]
         x = self._node("Mul", [x, self._real(f"{name}/scale", node["scale"])], name)

@@ -164,7 +164,7 @@ class Importer:
                     continue
                 if node.op_type in spatial or self._averages_last_axis(node):
                     return axes[1] == 1
-                if node.op_type == "MatMul":
+                if node.op_type in ("MatMul", "LayerNormalization"):
                     return axes[-1] == 1
                 if node.op_type == "Softmax" and self.opset >= 13:
                     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)

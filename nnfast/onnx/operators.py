@@ -28,6 +28,7 @@ from ..layers import (
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
+    LayerNorm,
     MaxPool1D,
     MaxPool2D,
     Rescale,
@@ -314,6 +315,22 @@ def batch_normalization(importer, node):
         arrays = [reordered(array, x.order) for array in arrays]
     weights = dict(zip(("gamma", "beta", "running_mean", "running_variance"), arrays))
     layer = BatchNorm(momentum=1 - a["momentum"], epsilon=max(a["epsilon"], 1e-12), name=importer.name())
+    return importer.same(layer, x, weights=weights)
+
+
+def layer_normalization(importer, node):
+    """Over the last axis, of the channels or features."""
+    a = importer.attributes(axis=-1, epsilon=1e-5, stash_type=1)
+    x = importer.tensor()
+    n = len(x.axes)
+    if a["axis"] % n != n - 1 or x.axes[-1] != n - 1:
+        raise importer.unsupported(f"from axis {a['axis']} of {x.shape} on; only the axis of channels or features is "
+                                   "supported, and it must come last")
+    gamma, beta = importer.constant(1, "Scale"), importer.constant(2, "B")
+    weights = {"gamma": per_channel(importer, gamma, x)}
+    if beta is not None:
+        weights["beta"] = per_channel(importer, beta, x)
+    layer = LayerNorm(max(a["epsilon"], 1e-12), center=beta is not None, name=importer.name())
     return importer.same(layer, x, weights=weights)
 
 
@@ -680,7 +697,8 @@ OPERATORS = {
     "Resize": resize, "Upsample": upsample,
     "AveragePool": average_pool, "MaxPool": max_pool, "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool, "ReduceMean": reduce_mean,
-    "BatchNormalization": batch_normalization, "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Sum": sum_,
+    "BatchNormalization": batch_normalization, "LayerNormalization": layer_normalization,
+    "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Sum": sum_,
     "Relu": activation("relu"), "LeakyRelu": activation("leaky_relu", 0.01), "Elu": activation("elu", 1.0),
     "Sigmoid": activation("sigmoid"), "Tanh": activation("tanh"), "Softplus": activation("softplus"), "Gelu": gelu,
     "Swish": swish, "Softmax": softmax, "Dropout": dropout,

@@ -91,6 +91,53 @@ static void test_normalization_of_a_band(void)
         }
 }
 
+/* A row's moments, gradient and share of gamma's gradient, with and without gamma and beta. */
+static void test_layer_normalization(void)
+{
+    for (int r = 1; r < 14; r += 3)
+        for (int s = 1; s < N_SOME; s++)
+            for (int mode = 0; mode < 2; mode++) {
+                const ptrdiff_t rows = some[r], cols = some[s], ld = cols + 3;
+                const wide e = 0.01L, n = (wide)cols, near = 32 * epsilon() * (1 + sqrtl(n));
+                void *x = random_matrix(rows, cols, ld, -1, 1), *dy = random_matrix(rows, cols, ld, -1, 1);
+                void *gamma = mode ? random_array(cols, -1, 1) : NULL, *beta = mode ? random_array(cols, -1, 1) : NULL;
+                void *y = array(span(rows, cols, ld)), *moments = array(2 * rows), *sum = array(cols);
+                void *dx = random_matrix(rows, cols, ld, -1, 1), *before = copy(dx, span(rows, cols, ld));
+                about("layer normalization %ld x %ld mode %d", (long)rows, (long)cols, mode);
+                K->layer_norm(rows, cols, x, ld, (double)e, gamma, beta, y, moments);
+                K->layer_norm_backward(rows, cols, dy, x, ld, moments, gamma, mode, dx);
+                K->layer_norm_gradient(rows, cols, dy, x, ld, moments, sum);
+                expect_gaps(y, rows, cols, ld);
+                for (ptrdiff_t i = 0; i < rows; i++) {
+                    const ptrdiff_t row = i * ld;
+                    wide mean = 0, squares = 0, total = 0, product = 0;
+                    for (ptrdiff_t j = 0; j < cols; j++) mean += get(x, row + j) / n;
+                    for (ptrdiff_t j = 0; j < cols; j++) squares += (get(x, row + j) - mean) * (get(x, row + j) - mean);
+                    const wide h = 1 / sqrtl(squares / n + e);
+                    expect_near(moments, 2 * i, mean, near);
+                    expect_near(moments, 2 * i + 1, h, near * h);
+                    for (ptrdiff_t j = 0; j < cols; j++) {
+                        const wide g = get(dy, row + j) * (mode ? get(gamma, j) : 1);
+                        total += g / n;
+                        product += g * (get(x, row + j) - mean) * h / n;
+                    }
+                    for (ptrdiff_t j = 0; j < cols; j++) {
+                        const wide normal = (get(x, row + j) - mean) * h, scale = mode ? get(gamma, j) : 1;
+                        const wide slope = h * (get(dy, row + j) * scale - total - normal * product);
+                        expect_near(y, row + j, normal * scale + (mode ? get(beta, j) : 0), near * h);
+                        expect_near(dx, row + j, slope + (mode ? get(before, row + j) : 0), near * h * h);
+                    }
+                }
+                for (ptrdiff_t j = 0; j < cols; j++) {
+                    wide expected = 0;
+                    for (ptrdiff_t i = 0; i < rows; i++)
+                        expected += get(dy, i * ld + j) * (get(x, i * ld + j) - get(moments, 2 * i)) * get(moments, 2 * i + 1);
+                    expect_near(sum, j, expected, near * 16 * (wide)rows);
+                }
+                release();
+            }
+}
+
 static void test_joined_moments(void)
 {
     for (int s = 0; s < N_SOME; s++) {

@@ -646,6 +646,7 @@ static void test_precision(int precision)
     test_affine();
     test_normalization();
     test_normalization_of_a_band();
+    test_layer_normalization();
     test_joined_moments();
     test_pools();
     test_depthwise();

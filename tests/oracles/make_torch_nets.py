@@ -62,6 +62,8 @@ def networks():
         "residual": (Residual(), (3, 8, 8)),
         "signal": (nn.Sequential(nn.Conv1d(4, 6, 5, dilation=2, padding=4), nn.BatchNorm1d(6), nn.ReLU(),
                                  nn.MaxPool1d(2), nn.Flatten(), nn.Linear(6 * 15, 3)), (4, 30)),
+        "normalized": (nn.Sequential(nn.Conv2d(2, 5, 2), nn.Flatten(), nn.LayerNorm(60), nn.Linear(60, 9),
+                                     nn.LayerNorm(9, eps=1e-3, bias=False), nn.Tanh(), nn.Linear(9, 4)), (2, 5, 4)),
         "decoder": (nn.Sequential(nn.ConvTranspose2d(6, 9, 4, stride=2, padding=1), nn.ReLU(),
                                   nn.Upsample(scale_factor=2),
                                   nn.ConvTranspose2d(9, 4, (3, 5), stride=(2, 3), padding=(1, 2),
