@@ -154,7 +154,8 @@ ELSEWHERE = {
     "averagepooling2d": "AvgPool2D", "globalaveragepooling1d": "GlobalAvgPool",
     "globalaveragepooling2d": "GlobalAvgPool", "adaptiveavgpool2d": "GlobalAvgPool",
     "globalmaxpooling1d": "GlobalMaxPool", "globalmaxpooling2d": "GlobalMaxPool",
-    "rescaling": "Rescale", "modelcheckpoint": "Checkpoint",
+    "convtranspose1d": "Conv1DTranspose", "convtranspose2d": "Conv2DTranspose", "upsample": "UpSampling2D",
+    "layernormalization": "LayerNorm", "rescaling": "Rescale", "modelcheckpoint": "Checkpoint",
 }
 
 

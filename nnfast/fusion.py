@@ -7,7 +7,8 @@ Flatten, Reshape       nothing: another name for the same numbers
 Rescale of an input    the gathering of a batch
 an activation          the dense layer, convolution, normalization or sum before it
 max-pooling            the convolution before it, if its windows lie side by side
-batch normalization    in inference: the kernel and bias of the dense layer or convolution before it
+batch normalization    in inference: the kernel and bias of the dense layer or convolution (not a transposed one) before
+                       it
 dropout                in inference: nothing
 =====================  =========================================================================================
 

@@ -12,8 +12,9 @@ dilation    int or (h, w): distance of the kernel's elements           int
 padding     "valid", "same", int, or ((top, bottom), (left, right))    "valid", "same", int, or (left, right)
 ==========  =========================================================  ================================
 
-"valid" is no padding. "same" is TensorFlow's: as many outputs as ceil(input / stride), with an odd element of padding
-at the bottom or right. An int is that much on each side.
+A transposed convolution's and an upsampling's window stands on the output. "valid" is no padding. "same" is
+TensorFlow's: as many outputs as ceil(input / stride), with an odd element of padding at the bottom or right; of a
+transposed convolution, input * stride outputs. An int is that much on each side.
 """
 
 from __future__ import annotations
@@ -132,8 +133,10 @@ def _plain(value):
 
 
 @_remembered
-def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels=1):
+def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels=1, what="input"):
     """The `Window` of a kernel over spatial sizes `shape`, (L,) or (H, W), with so many channels before or after it.
+
+    what : what a message calls the image that the window stands on.
 
     Raises
     ------
@@ -160,7 +163,7 @@ def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels
                          f"{_words(shape, axes)}{_padding_words(pairs, axes)}")
     output = [(size - span) // step + 1 for size, span, step in zip(padded, extent, stride)]
     if max(padded) > LARGEST or math.prod(padded) * channels > MOST_NUMBERS:
-        raise ValueError(f"{owner}: input {_words(shape, axes)}{_padding_words(pairs, axes)} and {channels} channels "
+        raise ValueError(f"{owner}: {what} {_words(shape, axes)}{_padding_words(pairs, axes)} and {channels} channels "
                          f"are {math.prod(padded) * channels:,} numbers, more than this library computes")
     return Window(tuple(shape), tuple(output), kernel, stride, pairs, dilation)
 
@@ -182,12 +185,12 @@ def transposed_window(owner, shape, kernel, stride=1, padding="valid", output_pa
     (14, 14)
     """
     axes = len(shape)
-    sizes = check_sizes(owner, "stride", stride, axes)
+    padding, sizes = check_padding(owner, padding, axes), check_sizes(owner, "stride", stride, axes)
     extra = _both(check_output_padding(owner, output_padding, sizes, padding, axes), 0)
     kernel = _both(check_sizes(owner, "kernel_size", kernel, axes), 1)
     spacing = _both(check_sizes(owner, "dilation", dilation, axes), 1)
     steps, inner = _both(sizes, 1), shape if axes == 2 else (1, *shape)
-    if check_padding(owner, padding, axes) == "same":
+    if padding == "same":
         outer = [size * step for size, step in zip(inner, steps)]
     else:
         extent = [(k - 1) * d + 1 for k, d in zip(kernel, spacing)]
@@ -196,17 +199,18 @@ def transposed_window(owner, shape, kernel, stride=1, padding="valid", output_pa
                  for size, step, span, pair, more in zip(inner, steps, extent, pairs, extra)]
         if min(outer) < 1:
             raise ValueError(f"{owner}: {_kernel_words(kernel, spacing, extent, axes)} with stride "
-                             f"{_words(steps, axes)}{_padding_words(pairs, axes, ' and')} makes nothing of the input "
-                             f"{_words(inner, axes)}")
+                             f"{_words(steps, axes)}{_padding_words(pairs, axes)} and output_padding "
+                             f"{_words(extra, axes)} makes nothing of the input {_words(inner, axes)}")
     return window(owner, tuple(outer[2 - axes:]), kernel if axes == 2 else kernel[1], stride, padding, dilation,
-                  channels)
+                  channels, "output")
 
 
 def upsampling_window(owner, shape, size, channels=1):
     """The `Window` of a pooling that undoes an upsampling of spatial sizes `shape`."""
     axes = len(shape)
     times = _both(check_sizes(owner, "size", size, axes), 1)[2 - axes:]
-    return window(owner, tuple(n * factor for n, factor in zip(shape, times)), size, size, channels=channels)
+    return window(owner, tuple(n * factor for n, factor in zip(shape, times)), size, size, channels=channels,
+                  what="output")
 
 
 @_remembered
@@ -303,7 +307,7 @@ def _kernel_words(kernel, dilation, extent, axes):
     return words
 
 
-def _padding_words(pairs, axes, before=" with"):
+def _padding_words(pairs, axes):
     if not any(map(any, pairs)):
         return ""
-    return f"{before} padding {pairs[1] if axes == 1 else pairs}"
+    return f" with padding {pairs[1] if axes == 1 else pairs}"

@@ -48,7 +48,7 @@ class Initializer(Configurable):
         Parameters
         ----------
         shape : tuple of int
-            Shape of the parameter, output axis last.
+            Shape of the parameter, output axis last (of a transposed convolution last but one).
         fan_in, fan_out : int
             Number of inputs that feed one output, and of outputs that one input feeds.
         rng : numpy.random.Generator

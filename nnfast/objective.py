@@ -50,7 +50,8 @@ class Objective:
             loss.check_output(graph.output_activation(i), names[i], shape)
             if loss.integer_labels and len(shape) != 1:
                 raise ValueError(f"{names[i]}: {loss.name} expects an output of shape (classes,), got {shape}; "
-                                 "nf.Flatten or nf.GlobalAvgPool before the last layer makes it one")
+                                 "nf.Flatten or nf.GlobalAvgPool before the last layer makes it one; for classes of "
+                                 "each pixel, binary_cross_entropy takes a sigmoid for each of them")
             own = [metrics.resolve(identifier, loss, shape[-1]) for identifier in self.requested[i]]
             for metric in own:
                 if metric.kind in ("accuracy", "top_k_accuracy") and len(shape) != 1:

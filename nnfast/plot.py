@@ -21,7 +21,7 @@ from .arrays import NotNumbersError, as_numbers, check_finite
 from .callbacks import GradientNorms, History
 from .configurable import boolean, integer
 from .data import encode_labels
-from .layers.convolution_transpose import TransposedConvolution
+from .layers import Conv2DTranspose
 from .layout import channels_last
 from .model import Model
 
@@ -617,7 +617,7 @@ def _kernel(model, layer):
         return model
     kernels = {name.partition("/")[0]: w for name, w in model.parameters.items() if name.endswith("/kernel")}
     for own in model.layers:
-        if isinstance(own, TransposedConvolution) and own.name in kernels:      # its filters come before its inputs
+        if isinstance(own, Conv2DTranspose) and own.name in kernels:    # its filters come before its inputs
             kernels[own.name] = kernels[own.name].swapaxes(-1, -2)
     if layer is None:
         if not kernels:

@@ -125,7 +125,11 @@ def test_upsampling(c, size, dtype, rng):
     (lambda x, w: F.conv2d_transpose(x, w[..., :2]), r"x has 3 channels, w of shape \(3, 3, 4, 2\) expects 2"),
     (lambda x, w: F.conv2d_transpose(x, w, np.zeros(3)), r"b has shape \(3,\), expected \(4,\)"),
     (lambda x, w: F.conv2d_transpose(x, w, padding=7),
-     r"kernel 3 x 3 with stride 1 x 1 and padding \(\(7, 7\), \(7, 7\)\) makes nothing of the input 5 x 5"),
+     r"kernel 3 x 3 with stride 1 x 1 with padding \(\(7, 7\), \(7, 7\)\) and output_padding 0 x 0 makes nothing of "
+     "the input 5 x 5"),
+    (lambda x, w: F.conv2d_transpose(x, w, padding=np.ones((2, 2), int)), "padding must be an integer, got ndarray"),
+    (lambda x, w: F.conv2d_transpose(x, w, stride=2**30), "output 4294967299 x 4294967299 and 4 channels"),
+    (lambda x, w: F.upsample2d(x, 2**21), "output 10485760 x 10485760 and 3 channels"),
     (lambda x, w: F.conv2d_transpose(x, w, stride=2, output_padding=2),
      r"must be smaller than the stride \(2, 2\), got \(2, 2\)"),
     (lambda x, w: F.conv2d_transpose(x, w, stride=2, padding="same", output_padding=1), "output_padding must be 0"),
@@ -142,14 +146,14 @@ def test_upsampling(c, size, dtype, rng):
 ], ids=str)
 def test_what_does_not_fit(call, text, rng):
     x, w = rng.normal(size=(2, 5, 5, 3)), rng.normal(size=(3, 3, 4, 3))
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises((ValueError, TypeError), match=text):
         call(x, w)
 
 
 @pytest.mark.parametrize("layer, shape, text", [
     (lambda: nf.Conv2DTranspose(4, 3, padding=4), (5, 5, 2),
-     r"conv2d_transpose: kernel 3 x 3 with stride 1 x 1 and padding \(\(4, 4\), .* makes nothing of the input 5 x 5"),
-    (lambda: nf.Conv1DTranspose(4, 3, padding=6), (5, 2), "conv1d_transpose: kernel 3 with stride 1 and padding"),
+     r"conv2d_transpose: kernel 3 x 3 with stride 1 x 1 with padding \(\(4, 4\), .* makes nothing of the input 5 x 5"),
+    (lambda: nf.Conv1DTranspose(4, 3, padding=6), (5, 2), "conv1d_transpose: kernel 3 with stride 1 with padding"),
     (lambda: nf.Conv2DTranspose(4, 3), (5, 2), r"expected an input of shape \(H, W, C\)"),
     (lambda: nf.Conv2DTranspose(4, 3, 2, output_padding=(0, 2)), None, "must be smaller than the stride"),
     (lambda: nf.Conv2DTranspose(4, 3, 2, "same", 1), None, "says how large the output is"),
@@ -176,6 +180,15 @@ def test_gradients_meet_where_a_value_has_two_readers(rng):
         dx, step = model.input_gradient(x, target), 1e-5 * rng.normal(size=x.shape)
         values = [model.per_sample_loss(x + sign * step, target).sum() for sign in (1, -1)]
         assert (dx * step).sum() == pytest.approx((values[0] - values[1]) / 2, rel=1e-6)
+
+
+def test_initializers_know_how_many_inputs_an_output_has(rng):
+    """He's keeps the variance of relu's inputs, with a stride and without."""
+    x = rng.normal(size=(40, 8, 8, 64))
+    for layer in (nf.Conv2D(64, 4, 1, "same"), nf.Conv2DTranspose(64, 4, 1, "same"), nf.Conv2DTranspose(64, 4, 2, 1)):
+        layer.kernel_initializer = nf.initializers.get("he_normal")
+        y = nf.Sequential([layer], input_shape=(8, 8, 64), seed=0).predict(x)[:, 2:-2, 2:-2]
+        assert y.var() == pytest.approx(2.0, rel=0.1)
 
 
 def test_an_autoencoder_learns():

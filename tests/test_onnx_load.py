@@ -283,13 +283,16 @@ def test_transposed_convolutions(settings, axes, tmp_path, rng):
 @pytest.mark.parametrize("inputs, settings", [
     ("x r scales", {}), ("x r scales", {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
     ("x r none sizes", {"nearest_mode": "round_prefer_ceil"}),
+    ("x r scales", {"coordinate_transformation_mode": "pytorch_half_pixel"}),
+    ("x r few", {"axes": [3, 2]}),
 ], ids=str)
 def test_upsampling(inputs, settings, tmp_path, rng):
     constants = {"r": np.array([], np.float32), "none": np.array([], np.float32),
-                 "scales": np.array([1, 1, 3, 2], np.float32), "sizes": np.array([3, 2, 12, 10])}
+                 "scales": np.array([1, 1, 3, 2], np.float32), "sizes": np.array([3, 2, 12, 10]),
+                 "few": np.array([2, 3], np.float32)}
     constants = {name: constants[name] for name in inputs.split()[1:]}
     made = graph([node("Resize", inputs, "a", **settings), node("Conv", "a w", "y")], {"x": ["N", 2, 4, 5]}, ["y"],
-                 constants | draw(rng, w=(3, 2, 2, 2)))
+                 constants | draw(rng, w=(3, 2, 2, 2)), opset=18)
     model = check(made, tmp_path / "a.onnx", rng, batch=3)
     assert any(isinstance(layer, nf.UpSampling2D) and layer.size == (3, 2) for layer in model.layers)
 
@@ -363,10 +366,17 @@ def test_open_shapes(tmp_path, rng):
     ([node("ConvTranspose", "x w", "y", output_shape=[9, 9])], {"w": np.ones((4, 3, 1, 1), np.float32)},
      "output_padding must be smaller than the stride"),
     ([node("Resize", "x r s", "y", mode="linear")], {"r": np.float32([]), "s": np.float32([1, 1, 2, 2])},
-     "mode 'linear' .*only the nearest pixel's values"),
+     "mode 'linear'; only 'nearest' is supported"),
+    ([node("Resize", "x r s", "y", coordinate_transformation_mode="align_corners")],
+     {"r": np.float32([]), "s": np.float32([1, 1, 2, 2])}, "coordinate_transformation_mode 'align_corners' with"),
+    ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 1, 1.99999, 2])}, "only whole factors"),
+    ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 1, np.nan, 2])}, "only whole factors"),
+    ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 1, np.inf, 2])}, "only whole factors"),
+    ([node("Conv", "x w b", "y")], {"w": np.ones((3, 4, 1, 1), np.float32), "b": np.ones(2, np.float32)},
+     r"B has shape \(2,\), expected \(3,\)"),
     ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 1, 2, 1.5])},
-     r"scales \[1.0, 1.0, 2.0, 1.5\] are not whole factors"),
-    ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 2, 2, 2])}, "whole factors in space"),
+     r"scales \[1.0, 1.0, 2.0, 1.5\]; only whole factors"),
+    ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 2, 2, 2])}, "along the axes of space"),
     ([node("Softmax", "x", "y", axis=2)], {}, "axis 2 is not the axis of channels"),
     ([node("Mul", "x x", "y")], {}, "product of two computed tensors"),
     ([node("Conv", "x w", "a"), node("Flatten", "a", "y")], {"w": np.ones((2, 4, 1, 1), np.float32)},

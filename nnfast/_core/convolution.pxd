@@ -33,7 +33,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
 cdef void fuse_pool(Convolution *c, const Window *pool) noexcept
 cdef int allocate_kernels(Convolution *c, bint sums, bint gradients) except -1
 cdef void free_kernels(Convolution *c) noexcept
-cdef bint plain_flipped(const Convolution *c) noexcept
+cdef bint flipped_without_winograd(const Convolution *c) noexcept
 cdef bint takes_chunks(const Node *node) noexcept
 cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

@@ -274,7 +274,7 @@ cdef void free_kernels(Convolution *c) noexcept:
         release(c.transformed_flipped, transformed_flipped_bytes(c))
 
 
-cdef bint plain_flipped(const Convolution *c) noexcept:
+cdef bint flipped_without_winograd(const Convolution *c) noexcept:
     """No phase of the input gradient is winograd.pyx's."""
     return transformed_flipped_bytes(c) == 0
 

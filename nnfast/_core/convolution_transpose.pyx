@@ -12,8 +12,7 @@ described like any other (convolution.pyx), and its passes have changed places:
 """
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.convolution cimport (
-    Convolution, fill_gaps, flip, forward_sum, input_gradient, plain_flipped, sum_pixels,
-    transform_flipped,
+    Convolution, fill_gaps, flip, flipped_without_winograd, forward_sum, input_gradient, sum_pixels, transform_flipped,
 )
 from nnfast._core.correlation cimport Correlation, correlate
 from nnfast._core.gemm cimport round_up
@@ -24,9 +23,9 @@ from nnfast._core cimport winograd
 
 
 cdef bint takes_chunks(const Node *node) noexcept:
-    """As for a convolution."""
+    """As for a convolution, but here the flipped kernel makes the sums."""
     cdef const Convolution *c = <const Convolution *>node.extra
-    return plain_flipped(c) and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
+    return flipped_without_winograd(c) and node.kernel.size * c.k.real_size <= CHUNK_BYTES // 2
 
 
 cdef void prepare_kernel(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil:

@@ -560,7 +560,7 @@ cdef class Network:
         cdef Node *node = &self.nodes[maker]
         return (len(readers) == 1 and self.node_specs[readers[0]]["op"] == "batch_norm"
                 and not self.nodes[<Py_ssize_t>readers[0]].adds[0]
-                and self.node_specs[maker]["op"] in ("conv", "dense") and not node.rereads_output)
+                and self.node_specs[maker]["op"] in ("conv", "conv_transpose", "dense") and not node.rereads_output)
 
     cdef Arena _lay_out_heads(self):
         cdef Arena arena = Arena()

@@ -133,6 +133,8 @@ cdef void average_backward(const Node *node, const Context *ctx, Py_ssize_t lo, 
     pool_rows(node, AVERAGE_BACKWARD, lo, hi)
 
 
+# An upsampling goes the way back of an average pooling whose windows stand on its output, and its gradient the way there.
+
 cdef void upsample_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Pool *op = <const Pool *>node.extra
     cdef const Value *in_ = node.inputs[0]

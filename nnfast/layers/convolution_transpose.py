@@ -1,6 +1,6 @@
 """Transposed convolutions: from small images to larger ones, as in decoders and generators.
 
-    y[n, i', j', c] = f(b[c] + sum_{r, s, k} w[r, s, c, k] x[n, i, j, k])  over all i, j, r, s with
+    y[n, i', j', k] = f(b[k] + sum_{r, s, c} w[r, s, k, c] x[n, i, j, c])  over all i, j, r, s with
     i' = i stride + r dilation - top,  j' = j stride + s dilation - left
 
 Each element of the input adds the kernel, times itself, to the output: the transpose of the convolution with the same
@@ -43,6 +43,10 @@ class TransposedConvolution(Convolution):
                          bias_initializer, kernel_regularizer)
         self.output_padding = check_output_padding(self.label, output_padding, self.stride, self.padding, self.axes)
 
+    def channels(self, input_channels: int) -> tuple[int, int]:
+        """(groups, output channels)."""
+        return 1, self.filters
+
     def window(self, input_shape: Shape) -> Window:
         """Where the kernel stands on the output: the window of the convolution from there to the input."""
         shape, channels = spatial(self.label, input_shape, self.axes)
@@ -55,7 +59,8 @@ class TransposedConvolution(Convolution):
         place = self.window(shape)
         kernel = check_shape(self.label, "kernel", (*place.kernel[2 - self.axes:], self.filters, inputs))
         area = place.kernel[0] * place.kernel[1]
-        fan_in, fan_out = area * self.filters, area * inputs
+        # An element of the output meets every stride-th tap.
+        fan_in, fan_out = -(-area * inputs // (place.stride[0] * place.stride[1])), area * self.filters
         specs = [ParameterSpec("kernel", kernel, "kernel", self.kernel_initializer, fan_in, fan_out,
                                self.kernel_regularizer)]
         if self.use_bias:
@@ -69,9 +74,10 @@ class TransposedConvolution(Convolution):
 
 
 class Conv1DTranspose(TransposedConvolution):
-    """Transposed convolution of a signal.
+    """Transposed convolution of a signal: with a stride it becomes so many times as long.
 
-    Input (L, C), output (OL, filters), kernel (S, filters, C), bias (filters,); channels last.
+    Input (L, C), output (OL, filters), kernel (S, filters, C), bias (filters,); channels last. Without "same",
+    OL = (L - 1) stride + (S - 1) dilation + 1 - left - right + output_padding.
 
     Parameters
     ----------
@@ -108,15 +114,17 @@ class Conv2DTranspose(TransposedConvolution):
         What is cut off around the output: the padding of the convolution that goes back. "same" is TensorFlow's:
         (H stride) x (W stride) outputs.
     output_padding : int or (int, int)
-        Rows and columns more at the bottom and right, fewer than the stride: which of the sizes is meant that the
-        convolution going back would make alike. 0 with "same".
+        Rows and columns more at the bottom and right, fewer than the stride; 0 with "same". A strided convolution makes
+        several sizes of input one size of output; this chooses among them on the way back. Keras's "valid", where the
+        kernel is smaller than the stride, is ours with ``output_padding=stride - kernel_size``.
     dilation : int or (int, int)
         Pixels from one element of the kernel to the next.
     activation : str or Activation
         Name of an activation (see `Activation`), or ``nf.Activation("leaky_relu", alpha=0.1)`` to set its alpha.
     use_bias : bool
     kernel_initializer, bias_initializer : str or initializer
-        Starting values; ``"glorot_uniform"`` and ``"zeros"`` by default.
+        Starting values; ``"glorot_uniform"`` and ``"zeros"`` by default. fan_in is the number of inputs that an element
+        of the output is made of: kernel area x C / stride^2.
     kernel_regularizer : nf.L1, nf.L2, nf.L1L2, optional
         Penalty on the kernel, added to the mean loss. Biases are never penalised.
     name : str, optional

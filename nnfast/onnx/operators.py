@@ -93,9 +93,7 @@ def conv(importer, node):
         raise importer.unsupported(f"kernel_shape is {a['kernel_shape']}, W has shape {kernel.shape}")
     stride, dilation = a["strides"] or [1] * axes, a["dilations"] or [1] * axes
     pads = padding(importer, a, x.shape[1:], size, stride, dilation)
-    weights = {"kernel": np.moveaxis(kernel, (0, 1), (-1, -2))}
-    if bias is not None:
-        weights["bias"] = bias
+    weights = kernel_and_bias(importer, kernel, bias, kernel.shape[0])
     settings = {"stride": tuple(stride), "padding": pads, "dilation": tuple(dilation), "use_bias": bias is not None,
                 "name": importer.name()}
     filters, group = kernel.shape[0], a["group"]
@@ -109,6 +107,14 @@ def conv(importer, node):
     else:
         layer = Conv2D(filters, tuple(size), groups=group, **settings)
     return importer.same(layer, x, weights=weights)
+
+
+def kernel_and_bias(importer, kernel, bias, filters):
+    """In our order of axes; (K, C, ...) of a convolution, (C, K, ...) of a transposed one."""
+    if bias is not None and bias.shape != (filters,):
+        raise importer.unsupported(f"B has shape {bias.shape}, expected ({filters},)")
+    kernel = np.moveaxis(kernel, (0, 1), (-1, -2))
+    return {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
 
 
 def conv_transpose(importer, node):
@@ -126,9 +132,7 @@ def conv_transpose(importer, node):
         raise importer.unsupported(f"kernel_shape is {a['kernel_shape']}, W has shape {kernel.shape}")
     stride, dilation = a["strides"] or [1] * n, a["dilations"] or [1] * n
     pads, more = transposed_padding(importer, a, x.shape[1:], size, stride, dilation)
-    weights = {"kernel": np.moveaxis(kernel, (0, 1), (-1, -2))}
-    if bias is not None:
-        weights["bias"] = bias
+    weights = kernel_and_bias(importer, kernel, bias, kernel.shape[1])
     place = {"kernel_size": tuple(size), "stride": tuple(stride), "padding": pads, "output_padding": more,
              "dilation": tuple(dilation)}
     if n == 1:
@@ -233,20 +237,29 @@ def resize(importer, node):
                             exclude_outside=0, extrapolation_value=0.0, keep_aspect_ratio_policy="stretch",
                             mode="nearest", nearest_mode="round_prefer_floor")
     rule = a["coordinate_transformation_mode"], a["nearest_mode"]
+    if a["mode"] != "nearest":
+        raise importer.unsupported(f"mode {a['mode']!r}; only 'nearest' is supported")
     # For whole factors these are the same.
-    if a["mode"] != "nearest" or rule not in (("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"),
-                                              ("half_pixel", "round_prefer_ceil")) or a["axes"] is not None:
-        raise importer.unsupported(f"mode {a['mode']!r} with {rule[0]!r}, {rule[1]!r}; only the nearest pixel's values "
-                                   "are supported")
+    if rule != ("asymmetric", "floor") and (rule[0] not in ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel")
+                                            or rule[1] not in ("round_prefer_floor", "round_prefer_ceil")):
+        raise importer.unsupported(f"coordinate_transformation_mode {rule[0]!r} with nearest_mode {rule[1]!r}")
+    if a["keep_aspect_ratio_policy"] != "stretch":
+        raise importer.unsupported(f"keep_aspect_ratio_policy {a['keep_aspect_ratio_policy']!r}")
     x = importer.image()
+    n = len(x.axes)
     # Before 11 the scales come first, after it a region of interest, then scales or sizes.
     at = 1 if importer.opset < 11 else 2
-    scales, sizes = importer.constant(at, "scales"), importer.constant(at + 1, "sizes")
-    if scales is None or scales.size == 0:
-        if sizes is None:
+    given, sizes = importer.constant(at, "scales"), importer.constant(at + 1, "sizes")
+    axes = [axis % n for axis in (range(n) if a["axes"] is None else a["axes"])]
+    if given is None or given.size == 0:
+        if sizes is None or sizes.size != len(axes):
             raise importer.unsupported("neither scales nor sizes are constant")
-        # Of the batch, nothing is known.
-        scales = np.array([1.0, *(size / own for size, own in zip(sizes[1:], x.shape))])
+        # Of the batch nothing is known.
+        given = np.array([1.0 if axis == 0 else size / x.shape[axis - 1] for axis, size in zip(axes, sizes)])
+    scales = np.ones(n)
+    if given.size != len(axes):
+        raise importer.unsupported(f"{given.size} scales for {len(axes)} axes")
+    scales[axes] = given
     return upsampled(importer, x, scales)
 
 
@@ -254,18 +267,18 @@ def upsample(importer, node):
     """Resize as it was called before opset 10."""
     a = importer.attributes(mode="nearest", scales=None)
     if a["mode"] != "nearest":
-        raise importer.unsupported(f"mode {a['mode']!r}")
+        raise importer.unsupported(f"mode {a['mode']!r}; only 'nearest' is supported")
     scales = a["scales"] if a["scales"] is not None else importer.constant(1, "scales")
     return upsampled(importer, importer.image(), np.asarray(scales))
 
 
 def upsampled(importer, x, scales):
-    factors = [round(float(scale)) for scale in scales]
-    if len(factors) != len(x.axes) or factors[:2] != [1, 1] or min(factors) < 1 or not np.allclose(scales, factors):
-        raise importer.unsupported(f"scales {[float(scale) for scale in scales]} are not whole factors in space")
-    layer = UpSampling1D(factors[2], name=importer.name()) if len(factors) == 3 else UpSampling2D(
-        tuple(factors[2:]), name=importer.name())
-    return importer.same(layer, x)
+    values = [float(scale) for scale in scales]
+    if len(values) != len(x.axes) or values[:2] != [1, 1] or not all(1 <= v < 2**31 and v == int(v) for v in values):
+        raise importer.unsupported(f"scales {values}; only whole factors along the axes of space are supported")
+    factors = tuple(map(int, values[2:]))
+    layer = UpSampling1D if len(factors) == 1 else UpSampling2D
+    return importer.same(layer(factors[0] if len(factors) == 1 else factors, name=importer.name()), x)
 
 
 def global_pool(importer, layer, x, keep):
