@@ -35,8 +35,11 @@ cdef enum:
     TRANSFORMS = 176        # of a tile take as long as so many multiply-adds for every channel of x and y,
     LINE_TRANSFORMS = 24    # of a tile of one row
     STORED = 2              # a number of m that is stored, as long as so many multiply-adds
-    LARGE_KERNEL = 8388608  # bytes of u that the caches do not hold: reading and writing it takes
-    MANY_TILES = 48         # as long as so many tiles save
+    LARGE_KERNEL = 8388608  # bytes of u that L2 does not hold: to write and to read a number of it
+    FAR = 20                # takes as long as so many multiply-adds,
+    FARTHER = 40            # as so many where L3 does not hold u, either:
+    LARGEST_KERNEL = 67108864
+    TYPICAL_BATCH = 16      # samples of a step
     BLOCK_BYTES = 262144    # of v and m
     LEAST_TILES = 48        # in a block: they share a load of u
     MOST_TILES = 96
@@ -138,6 +141,15 @@ cdef double minimal_cost(const Correlation *x) noexcept nogil:
             * tiles(x.tile_h, x.OH) * tiles_across(x))
 
 
+cdef double kernel_cost(const Correlation *x) noexcept nogil:
+    """Multiply-adds that making and reading u takes as long as, which may be sixteen times as large as the kernel; for all
+    samples together."""
+    cdef double size = transformed_size(x)
+    if size * x.k.real_size <= LARGE_KERNEL:
+        return 0
+    return size * (FAR if size * x.k.real_size <= LARGEST_KERNEL else FARTHER)
+
+
 cdef void set_tile(Correlation *x, Py_ssize_t tile) noexcept nogil:
     """Columns of y that are made at once, or 0, and as many rows."""
     x.tile_h, x.tile_w = 1 if tile > 0 and line(x) else tile, tile
@@ -158,12 +170,9 @@ cdef void choose_tile(Correlation *x, Py_ssize_t samples) noexcept nogil:
     for tile in range(2, SIDE):
         set_tile(x, tile)
         cost = minimal_cost(x) if pieces(x) <= MOST_PIECES and pieces(x) * x.C >= LEAST_CHANNELS else INFINITY
-        # Deep products wait for u, which is up to sixteen times as large as the kernel; it must be worth while in a call.
-        if pieces(x) > 1:
+        if pieces(x) > 1:       # deep products wait for u
             cost *= 1.2
-        if transformed_size(x) * x.k.real_size > LARGE_KERNEL and (
-                pieces(x) > 1 or 0 < samples and samples * tiles(x.tile_h, x.OH) * tiles_across(x) < MANY_TILES):
-            cost = INFINITY
+        cost += kernel_cost(x) / (samples if samples > 0 else TYPICAL_BATCH)
         if best == 0 or cost < least:
             best, least = tile, cost
     set_tile(x, best if plain_cost(x) >= 1.1 * least else 0)
