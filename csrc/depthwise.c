@@ -305,11 +305,25 @@ nn_inline void NAME(depthwise_column)(const int rows, const int vectors, const i
     }
 }
 
+#undef READ_AHEAD
+#if defined(__GNUC__)
+#define READ_AHEAD(p) __builtin_prefetch(p, 0, 2)
+#else
+#define READ_AHEAD(p) ((void)(p))
+#endif
+
+/* Ask for the panel's piece of a pixel of the next line: pieces lie too far apart for the processor to guess. */
+nn_inline void NAME(depthwise_ahead)(const int vectors, const real *pixel)
+{
+    READ_AHEAD(pixel);
+    if (vectors > 1) READ_AHEAD(pixel + VL);
+}
+
 /* The gradient of a few kernel rows of three neighbours, by columns of x: dy stays in registers for the three columns that
  * it meets. At least two pixels. */
-nn_inline void NAME(depthwise_triples)(const int rows, const int vectors, const int stride, const nn_depthwise *op,
-                                       ptrdiff_t first, ptrdiff_t lines, ptrdiff_t pixels, ptrdiff_t n, const real *x,
-                                       const real *dy, real *dw)
+nn_inline void NAME(depthwise_triples)(const int rows, const int vectors, const int stride, const int ahead,
+                                       const nn_depthwise *op, ptrdiff_t first, ptrdiff_t lines, ptrdiff_t pixels,
+                                       ptrdiff_t n, const real *x, const real *dy, real *dw)
 {
     vec sum[9][2], g[3][2];
     const ptrdiff_t spacing = op->x_step / stride, y_step = op->y_step;
@@ -330,6 +344,10 @@ nn_inline void NAME(depthwise_triples)(const int rows, const int vectors, const 
             NAME(depthwise_load)(vectors, n, dy + y_step, g[0]);
             NAME(depthwise_column)(rows, vectors, 0, 2, 1, n, at, spacing, g, sum);
             for (ptrdiff_t i = 2; i < pixels; i++) {
+                if (ahead) {
+                    NAME(depthwise_ahead)(vectors, at[rows - 1] + op->x_line + i * spacing);
+                    NAME(depthwise_ahead)(vectors, dy + op->y_line + i * y_step);
+                }
                 NAME(depthwise_next)(vectors, g);
                 NAME(depthwise_load)(vectors, n, dy + i * y_step, g[0]);
                 NAME(depthwise_column)(rows, vectors, 0, 3, 1, n, at, i * spacing, g, sum);
@@ -360,8 +378,8 @@ nn_inline void NAME(depthwise_triples)(const int rows, const int vectors, const 
         for (int v = 0; v < vectors; v++) v_store(to[t] + v * VL, sum[t][v]);
 }
 
-nn_inline void NAME(depthwise_panel)(const int vectors, const int stride, const nn_depthwise *op, ptrdiff_t pixels,
-                                     ptrdiff_t n, const real *x, const real *dy, real *dw)
+nn_inline void NAME(depthwise_panel)(const int vectors, const int stride, const int ahead, const nn_depthwise *op,
+                                     ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy, real *dw)
 {
     /* Kernels that take several passes over x take them while a line is in L1. */
     const ptrdiff_t lines = op->taps <= TAPS ? op->lines : 1;
@@ -369,9 +387,9 @@ nn_inline void NAME(depthwise_panel)(const int vectors, const int stride, const 
         ptrdiff_t t = 0;
         if (stride > 0 && pixels > 1) {
             for (; t + 3 * TRIPLES <= op->taps; t += 3 * TRIPLES)
-                NAME(depthwise_triples)(TRIPLES, vectors, stride, op, t, lines, pixels, n, x, dy, dw);
+                NAME(depthwise_triples)(TRIPLES, vectors, stride, ahead, op, t, lines, pixels, n, x, dy, dw);
             for (; t < op->taps; t += 3)
-                NAME(depthwise_triples)(1, vectors, stride, op, t, lines, pixels, n, x, dy, dw);
+                NAME(depthwise_triples)(1, vectors, stride, ahead, op, t, lines, pixels, n, x, dy, dw);
         }
         for (; t + TAPS <= op->taps; t += TAPS) NAME(depthwise_taps)(TAPS, vectors, op, t, lines, pixels, n, x, dy, dw);
         for (; t + 3 <= op->taps; t += 3) NAME(depthwise_taps)(3, vectors, op, t, lines, pixels, n, x, dy, dw);
@@ -379,23 +397,24 @@ nn_inline void NAME(depthwise_panel)(const int vectors, const int stride, const 
     }
 }
 
-nn_inline void NAME(depthwise_panels)(const int stride, const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels,
-                                      const real *x, const real *dy, real *dw)
+nn_inline void NAME(depthwise_panels)(const int stride, const int ahead, const nn_depthwise *op, ptrdiff_t pixels,
+                                      ptrdiff_t channels, const real *x, const real *dy, real *dw)
 {
     ptrdiff_t c = 0;
     for (; c + NR <= channels; c += NR)
-        NAME(depthwise_panel)(2, stride, op, pixels, VL, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(2, stride, ahead, op, pixels, VL, x + c, dy + c, dw + c * op->rows);
     if (channels - c > VL)
-        NAME(depthwise_panel)(2, stride, op, pixels, channels - c - VL, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(2, stride, ahead, op, pixels, channels - c - VL, x + c, dy + c, dw + c * op->rows);
     else if (channels > c)
-        NAME(depthwise_panel)(1, stride, op, pixels, channels - c, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(1, stride, ahead, op, pixels, channels - c, x + c, dy + c, dw + c * op->rows);
 }
 
 static void NAME(depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                      const void *dy, void *dw)
 {
     const int stride = NAME(stride_of_triples)(op);
-    if (stride == 1) NAME(depthwise_panels)(1, op, pixels, channels, x, dy, dw);
-    else if (stride == 2) NAME(depthwise_panels)(2, op, pixels, channels, x, dy, dw);
-    else NAME(depthwise_panels)(0, op, pixels, channels, x, dy, dw);
+    if (stride == 1 && op->ahead) NAME(depthwise_panels)(1, 1, op, pixels, channels, x, dy, dw);
+    else if (stride == 1) NAME(depthwise_panels)(1, 0, op, pixels, channels, x, dy, dw);
+    else if (stride == 2) NAME(depthwise_panels)(2, 0, op, pixels, channels, x, dy, dw);
+    else NAME(depthwise_panels)(0, 0, op, pixels, channels, x, dy, dw);
 }

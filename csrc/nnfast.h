@@ -68,6 +68,7 @@ typedef struct nn_depthwise {
     ptrdiff_t x_line, y_line;   /* from line to line */
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
+    int ahead;                  /* the gradient of stride 1 reads a line ahead: x is not in L2 */
 } nn_depthwise;
 
 /* Convolution of planes, each with one channel of an image (csrc/planes.c). */

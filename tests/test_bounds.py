@@ -56,7 +56,7 @@ def convolutions():
     yield (2, 4, 5, 173), (2, 2, 173, 35), 1, 2, "valid", 1
     yield (1, 5, 6, 100), (3, 3, 100, 3), 1, 1, "same", 2
     yield (1, 6, 7, 41), (3, 3, 1, 41), 41, 1, "same", 1
-    yield (1, 7, 6, 256), (3, 3, 1, 256), 256, 1, 1, 1
+    yield (1, 7, 6, 512), (3, 3, 1, 512), 512, 1, 1, 1
     for c, k in (16, 16), (21, 35), (41, 9):     # Winograd's filtering of other kernels
         yield (1, 12, 13, c), (5, 5, c, k), 1, 1, "same", 1
         yield (2, 11, 9, c), (2, 2, c, k), 1, 1, "valid", 1

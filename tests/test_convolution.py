@@ -178,7 +178,7 @@ def test_depthwise_of_a_narrow_image(kernel, width, rng):
                                    {"stride": (1, 4), "padding": ((2, 0), (0, 1))}], ids=str)
 def test_depthwise_of_pixels_that_share_sets_of_the_cache(where, rng):
     """dw reads a copy of x, in which rows take turns."""
-    c = 256
+    c = 512
     x, w, b = rng.normal(size=(2, 8, 5, c)), rng.normal(size=(3, 2, 1, c)), rng.normal(size=c)
     how = place_of(x, w, **where) | {"groups": c}
     quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), c, how, **where)

@@ -43,7 +43,7 @@ cdef enum:
     LONG_RUN = 192          # numbers in a kernel row
     JOINED = 64             # most rows of kernel rows that are multiplied together
     LONG_ROW = 256          # pixels: longer rows are cut
-    SET_BYTES = 1024        # pixels that are a multiple of this fall into few sets of L1
+    SET_BYTES = 2048        # pixels that are a multiple of this fall into few sets of L1
     DEPTHWISE_BYTES = 131072    # of x and dz, in L2
     LINE = 64
     SHARES = 4              # of a call's work there are at least as many, so that several threads have something to do
@@ -550,6 +550,7 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
     op.x_offset = offset
     op.y_step = c.K
     op.y_line = w.OW * c.K
+    op.ahead = not copied
     for b in range(batch):
         i = 0
         while i < w.OH:

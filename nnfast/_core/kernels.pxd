@@ -73,6 +73,7 @@ cdef extern from "nnfast.h":
         ptrdiff_t y_line
         int accumulate
         int relu
+        int ahead
 
     ctypedef struct nn_planes:
         ptrdiff_t rows
