@@ -100,6 +100,10 @@ NETS = {
     "transposed, many channels": ((5, 5, 9), lambda: [
         nf.Conv2DTranspose(17, 3, padding=1, activation="relu"), nf.MaxPool2D(2), nf.Conv2D(16, 3, padding=1),
         nf.Conv2DTranspose(16, 4, stride=2, padding=1, activation="softmax"), *head()]),
+    "transposed, by Winograd's filtering": ((12, 13, 5), lambda: [
+        nf.Conv2D(16, 1), nf.Conv2DTranspose(24, 3, padding=1, activation="relu"),
+        nf.Conv2DTranspose(17, 5, padding=2, activation="tanh"), nf.Conv2DTranspose(16, 4, stride=2, padding=1),
+        nf.GlobalAvgPool(), nf.Dense(CLASSES, activation="softmax")]),
     "autoencoder": ((8, 8, 2), lambda: [
         nf.Conv2D(8, 3, stride=2, padding="same", activation="relu"), nf.Conv2DTranspose(4, 3, 2, "same"),
         nf.BatchNorm(), nf.Activation("relu"), nf.UpSampling2D((1, 2)), nf.Conv2D(2, 3, activation="relu"), *head()]),

@@ -125,6 +125,15 @@ def test_gradients_of_a_batch_in_segments(shape, kernel, groups, padding, rng):
     quick_case(x, w, b, dy, groups, how, padding=padding)
 
 
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_large_kernels_on_small_images(groups, activation, rng):
+    """Where much of a row would meet zeros, columns of taps add to y one by one."""
+    x, w = rng.normal(size=(2, 5, 5, 34 * groups)), rng.normal(size=(4, 4, 34, 37 * groups))
+    b = rng.normal(size=37 * groups)
+    conv_case(x, w, b, groups, activation, padding=3, dilation=2)
+
+
 @pytest.mark.parametrize("c", [1, 2])
 @pytest.mark.parametrize("where", [
     {"padding": 1}, {"dilation": (2, 1), "stride": (1, 2)}, {"dilation": (3, 1)},

@@ -167,16 +167,18 @@ def test_layers_that_do_not_fit(layer, shape, text):
         layer()(nf.Input(shape))
 
 
-def test_gradients_meet_where_a_value_has_two_readers(rng):
+@pytest.mark.parametrize("layers", [
+    lambda: [nf.UpSampling2D(2), nf.Conv2DTranspose(5, 2, 2)], lambda: [nf.LayerNorm(), nf.Conv2DTranspose(5, 1)],
+], ids=["upsampling", "layer norm"])
+def test_gradients_meet_where_a_value_has_two_readers(layers, rng):
     """The second reader adds to the gradient of the first; each of the two operations in each place."""
     for swapped in (False, True):
         inputs = nf.Input((4, 4, 3))
         h = nf.Conv2D(5, 1, name="stem")(inputs)
-        branches = [nf.UpSampling2D(2, name="up")(h), nf.Conv2DTranspose(5, 2, 2, name="transpose")(h)]
-        y = nf.Add()(branches[::-1] if swapped else branches)
+        y = nf.Add()([layer(h) for layer in (layers()[::-1] if swapped else layers())])
         model = nf.Model(inputs, nf.Flatten()(y), dtype="float64", seed=0)
         model.compile("sgd", "squared_error")
-        x, target = rng.normal(size=(3, 4, 4, 3)), rng.normal(size=(3, 320))
+        x, target = rng.normal(size=(3, 4, 4, 3)), rng.normal(size=(3, *model.output_shape))
         dx, step = model.input_gradient(x, target), 1e-5 * rng.normal(size=x.shape)
         values = [model.per_sample_loss(x + sign * step, target).sum() for sign in (1, -1)]
         assert (dx * step).sum() == pytest.approx((values[0] - values[1]) / 2, rel=1e-6)
