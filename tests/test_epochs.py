@@ -315,6 +315,20 @@ def test_a_variance_that_overflows_is_not_kept(affine, rng):
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("layer", [nf.LayerNorm(), nf.Conv2DTranspose(4, 1)], ids=repr)
+def test_a_gradient_that_overflows_is_not_applied(layer, n_threads):
+    """Each number of dy is finite, and so is each of the normalized x; their sum is not."""
+    loss = nf.CustomLoss(lambda y, target: (np.zeros(len(y)), np.full_like(y, 3e38)))
+    model = nf.Sequential([layer.copy(), nf.Flatten()], input_shape=(2, 2, 4))
+    model.compile(nf.SGD(0.1), loss, n_threads=n_threads)
+    before = model.get_weights()
+    x = np.tile([5.0, 0, 0, 0], (4, 2, 2, 1))
+    with pytest.raises(nf.TrainingError, match="gradient is not finite"):
+        model.train_on_batch(x, np.zeros((4, 16)))
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before))
+
+
 def test_a_step_is_the_same_in_two_calls_for_subnormal_weights():
     models = [nf.Sequential([nf.Dense(1, use_bias=False)], input_shape=(1,)) for _ in range(2)]
     for model in models:
