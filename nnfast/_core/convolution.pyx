@@ -225,22 +225,24 @@ cdef inline Py_ssize_t flipped_bytes(const Correlation *x) noexcept nogil:
     return x.groups * packed_size(x.k, x.taps_h * x.taps_w * (x.C // x.groups), x.K // x.groups) * x.k.real_size
 
 
-cdef Py_ssize_t all_flipped_bytes(const Convolution *c) noexcept nogil:
+ctypedef Py_ssize_t (*bytes_function)(const Correlation *x) noexcept nogil
+
+
+cdef Py_ssize_t of_all_phases(const Convolution *c, bytes_function bytes_of) noexcept nogil:
     cdef Py_ssize_t phase, total = 0
     cdef Correlation x
     for phase in range(phases(&c.window)):
         backward_sum(c, phase, &x)
-        total += flipped_bytes(&x)
+        total += bytes_of(&x)
     return total
+
+
+cdef Py_ssize_t all_flipped_bytes(const Convolution *c) noexcept nogil:
+    return of_all_phases(c, flipped_bytes)
 
 
 cdef Py_ssize_t transformed_flipped_bytes(const Convolution *c) noexcept nogil:
-    cdef Py_ssize_t phase, total = 0
-    cdef Correlation x
-    for phase in range(phases(&c.window)):
-        backward_sum(c, phase, &x)
-        total += transformed_bytes(&x)
-    return total
+    return of_all_phases(c, transformed_bytes)
 
 
 cdef int allocate_kernels(Convolution *c, bint sums, bint gradients) except -1:

@@ -43,6 +43,15 @@ cdef int team_for(double work, int n_threads) noexcept:
     return n_threads
 
 
+cdef int activate(out, activation, double alpha, int n_threads) except -1:
+    """What the tiles have not done."""
+    if activation == "softmax":
+        softmax_forward(out, out, out.shape[3], n_threads)
+    elif activation not in ("linear", "relu"):
+        activation_forward(activation, out, out, alpha, n_threads)
+    return 0
+
+
 cdef struct Forward:        # what the threads of conv_forward share
     Convolution *c
     Correlation *sum
@@ -106,10 +115,7 @@ def conv_forward(x, w, b, window, Py_ssize_t groups, activation, double alpha, o
             with parallel(num_threads=n_threads):
                 forward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
     give_back(&memory)
-    if activation == "softmax":
-        softmax_forward(out, out, c.K, n_threads)
-    elif activation not in ("linear", "relu"):
-        activation_forward(activation, out, out, alpha, n_threads)
+    activate(out, activation, alpha, n_threads)
 
 
 cdef struct Backward:       # what the threads of conv_backward share, and of a transposed convolution, whose x is dy
@@ -147,6 +153,15 @@ cdef void backward_share(Backward *job, int part, int team, char *scratch) noexc
         input_gradient(c, job.dy, job.y_sample, c.flipped, job.bias, job.relu, job.dx, dx_sample, job.samples, False, part, team,
                        scratch)
     nn_restore_subnormals(mode)
+
+
+cdef void run_backward(Backward *job, int n_threads, char *scratch, Py_ssize_t each) noexcept nogil:
+    """each: bytes of scratch for a thread."""
+    if n_threads == 1:
+        backward_share(job, 0, 1, scratch)
+    else:
+        with parallel(num_threads=n_threads):
+            backward_share(job, threadid(), nn_team_size(), scratch + threadid() * each)
 
 
 def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads):
@@ -205,11 +220,7 @@ def conv_backward(x, w, dy, dx, dw, db, window, Py_ssize_t groups, int n_threads
         db_at = address(db, True)
         job.sums = after
     with nogil:
-        if n_threads == 1:
-            backward_share(&job, 0, 1, scratch)
-        else:
-            with parallel(num_threads=n_threads):
-                backward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
+        run_backward(&job, n_threads, scratch, each)
         mode = nn_flush_subnormals()
         if wide:
             add_neighbours(k, job.dx, samples * geometry.H * geometry.W * c.C, c.K // c.C, False, dx_at)
@@ -251,16 +262,9 @@ def conv_transpose_forward(x, w, b, window, activation, double alpha, out, int n
         c.transformed_flipped = c.flipped + flipped
     scratch = c.flipped + flipped + transformed
     with nogil:
-        if n_threads == 1:
-            backward_share(&job, 0, 1, scratch)
-        else:
-            with parallel(num_threads=n_threads):
-                backward_share(&job, threadid(), nn_team_size(), scratch + threadid() * each)
+        run_backward(&job, n_threads, scratch, each)
     give_back(&memory)
-    if activation == "softmax":
-        softmax_forward(out, out, c.C, n_threads)
-    elif activation not in ("linear", "relu"):
-        activation_forward(activation, out, out, alpha, n_threads)
+    activate(out, activation, alpha, n_threads)
 
 
 cdef void sum_part(const nn_kernels *k, Py_ssize_t samples, Py_ssize_t pixels, Py_ssize_t channels, const char *dy, char *sums,

@@ -21,7 +21,25 @@ if TYPE_CHECKING:
     from ..typing import Array, InitializerLike, Shape
 
 
-class BatchNorm(Layer):
+class Normalization(Layer):
+    """What the normalizations share: epsilon, and the numbers of the last axis that scale and shift it afterwards."""
+
+    def _set_common(self, epsilon: float, center: bool, scale: bool, beta_initializer: InitializerLike,
+                    gamma_initializer: InitializerLike) -> None:
+        self.epsilon = number(self.label, "epsilon", epsilon, at_least=1e-12)
+        self.center = boolean(self.label, "center", center)
+        self.scale = boolean(self.label, "scale", scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+
+    def _affine(self, channels: int) -> list[ParameterSpec]:
+        """gamma and beta, unless they are left out."""
+        wanted = [("gamma", self.gamma_initializer)] * self.scale + [("beta", self.beta_initializer)] * self.center
+        return [ParameterSpec(name, (channels,), "bias", initializer, channels, channels)
+                for name, initializer in wanted]
+
+
+class BatchNorm(Normalization):
     """Normalise each channel over the batch and all spatial axes (Ioffe and Szegedy, 2015, algorithm 1).
 
     Input (..., C), output of the same shape: ``y = gamma * (x - mean) / sqrt(variance + epsilon) + beta``. In training
@@ -69,30 +87,19 @@ class BatchNorm(Layer):
                  name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
         self.momentum = number(self.label, "momentum", momentum, at_least=0, at_most=1)
-        self.epsilon = number(self.label, "epsilon", epsilon, at_least=1e-12)
-        self.center = boolean(self.label, "center", center)
-        self.scale = boolean(self.label, "scale", scale)
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        self._set_common(epsilon, center, scale, beta_initializer, gamma_initializer)
 
     def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
         channels = shape[-1]
-
-        def spec(name, kind, initializer, minimum=None):
-            return ParameterSpec(name, (channels,), kind, initializer, channels, channels, minimum=minimum)
-
-        specs = []
-        if self.scale:
-            specs.append(spec("gamma", "bias", self.gamma_initializer))
-        if self.center:
-            specs.append(spec("beta", "bias", self.beta_initializer))
         mean, variance = initializers.Zeros(), initializers.Ones()
         if self.statistics is not None:
             mean, variance = (Given(self.label, values, self.float32_error) for values in self.statistics)
-        specs.append(spec("running_mean", "state", mean))
-        specs.append(spec("running_variance", "state", variance, minimum=0.0))
-        return shape, specs
+        return shape, [
+            *self._affine(channels),
+            ParameterSpec("running_mean", (channels,), "state", mean, channels, channels),
+            ParameterSpec("running_variance", (channels,), "state", variance, channels, channels, minimum=0.0),
+        ]
 
     def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "batch_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
@@ -101,7 +108,7 @@ class BatchNorm(Layer):
                 "frozen": not self.trainable, "activation": "linear", "alpha": 0.0}
 
 
-class LayerNorm(Layer):
+class LayerNorm(Normalization):
     """Normalise the last axis of every sample by itself (Ba, Kiros and Hinton, 2016, equation 4).
 
     Input (..., C), output of the same shape: ``y = gamma * (x - mean) / sqrt(variance + epsilon) + beta``, where mean
@@ -137,17 +144,11 @@ class LayerNorm(Layer):
                  beta_initializer: InitializerLike = "zeros", gamma_initializer: InitializerLike = "ones",
                  name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
-        self.epsilon = number(self.label, "epsilon", epsilon, at_least=1e-12)
-        self.center = boolean(self.label, "center", center)
-        self.scale = boolean(self.label, "scale", scale)
-        self.beta_initializer = initializers.get(beta_initializer)
-        self.gamma_initializer = initializers.get(gamma_initializer)
+        self._set_common(epsilon, center, scale, beta_initializer, gamma_initializer)
 
     def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
-        wanted = [("gamma", self.gamma_initializer)] * self.scale + [("beta", self.beta_initializer)] * self.center
-        return shape, [ParameterSpec(name, shape[-1:], "bias", initializer, shape[-1], shape[-1])
-                       for name, initializer in wanted]
+        return shape, self._affine(shape[-1])
 
     def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "layer_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
