@@ -46,7 +46,7 @@ from .layers import (
     ZeroPadding2D,
 )
 from .losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, CustomLoss, Huber, SquaredError
-from .metrics import BinaryAccuracy, TopKAccuracy
+from .metrics import BinaryAccuracy, MeanIoU, TopKAccuracy
 from .model import Model
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .regularizers import L1, L1L2, L2
@@ -100,6 +100,7 @@ __all__ = [
     "LayerNorm",
     "MaxPool1D",
     "MaxPool2D",
+    "MeanIoU",
     "Model",
     "ProgressBar",
     "RMSprop",

@@ -236,13 +236,14 @@ def same_length(arrays, whats):
 
 def batch_shape(shape):
     """A shape in words, batch first."""
-    return f"(N, {', '.join(map(str, shape))})"
+    return f"(N, {', '.join(map(str, shape))})" if shape else "(N,)"
 
 
-def as_targets(y, names, shapes, losses, dtype, n):
+def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
     """Check and convert the targets of a model; one array per output, shapes as the data have them.
 
-    A cross-entropy's integer labels become int32 (N,), all other targets the model's dtype in the output's shape.
+    A cross-entropy's integer labels become int32 or uint8 (N,), or (N, ...) with one for each pixel, all other targets
+    the model's dtype in the output's shape.
     """
     ys = []
     for data, name, shape, loss in zip(per_name(y, names, "y"), names, shapes, losses):
@@ -252,20 +253,24 @@ def as_targets(y, names, shapes, losses, dtype, n):
             got = "a single number" if a.ndim == 0 else f"{len(a)} targets"
             raise ValueError(f"{what}: expected one target for each of the {n} samples, got {got}")
         if loss.integer_labels and a.shape != (n,) + shape:
-            ys.append(as_labels(a, shape, what))
+            ys.append(as_labels(a, shape, what, loss, data_format))
             continue
         if a.shape == (n,) and shape == (1,):
             a = a.reshape(n, 1)
         if a.shape != (n,) + shape:
             hint = ""
-            if a.ndim == 1 and len(shape) == 1:
-                hint = f"; class labels go with loss='cross_entropy', or one-hot: np.eye({shape[0]})[y]"
+            pixels, classes = split_shape(shape, data_format)
+            if a.shape[1:] == pixels and classes > 1:
+                hint = f"; class labels go with loss='cross_entropy', or one-hot: np.eye({classes})[y]"
+            elif a.shape[1:] == pixels:
+                hint = "; the axis of the single output is y[:, None]" if class_axis(shape, data_format) == 1 else (
+                    "; the axis of the single output is y[..., None]")
             raise ValueError(f"{what}: output {name!r} has shape {batch_shape(shape)}, got targets of shape "
                              f"{a.shape}{hint}")
         check_finite(a, dtype, what)
         a = contiguous(a, dtype)
         if loss.name == "cross_entropy":
-            check_distributions(a, what)
+            check_distributions(a, what, class_axis(shape, data_format), loss.ignore_label is not None)
         elif loss.name == "binary_cross_entropy" and (a.min() < 0 or a.max() > 1):
             place = np.unravel_index(int(np.argmax((a < 0) | (a > 1))), a.shape)
             raise ValueError(f"{what}: binary_cross_entropy needs targets in [0, 1], got {a[place]} at {locate(place)}")
@@ -273,34 +278,57 @@ def as_targets(y, names, shapes, losses, dtype, n):
     return ys
 
 
-def as_labels(a, shape, what):
-    """Integer class labels (N,) or (N, 1) as int32 (N,)."""
-    classes = shape[-1]
-    if len(shape) != 1 or a.ndim > 2 or (a.ndim == 2 and a.shape[1] != 1):
-        labels = "" if len(shape) != 1 else "labels (N,) or "
-        raise ValueError(f"{what}: cross_entropy expects {labels}probabilities {batch_shape(shape)}, "
-                         f"got shape {a.shape}")
-    a = a.reshape(-1)
+def class_axis(shape, data_format):
+    """The axis of the classes in a batch of outputs (N,) + shape."""
+    return 1 if data_format == "channels_first" and len(shape) > 1 else -1
+
+
+def split_shape(shape, data_format):
+    """The shape of the pixels, () of a vector, and the number of classes of an output's shape."""
+    first = class_axis(shape, data_format) == 1
+    return (shape[1:], shape[0]) if first else (shape[:-1], shape[-1])
+
+
+def as_labels(a, shape, what, loss, data_format):
+    """Integer class labels, one for each sample or pixel, the axis of classes left out or of length 1."""
+    pixels, classes = split_shape(shape, data_format)
+    if a.shape[1:] in (pixels + (1,), (1,) + pixels):
+        a = a.reshape((len(a),) + pixels)
+    if a.shape[1:] != pixels:
+        whole = pixels and a.shape[1:] in ((), (1,), (classes,))
+        hint = ("; for one class of a whole sample put nf.Flatten or nf.GlobalAvgPool before the last layer" if whole
+                else "")
+        raise ValueError(f"{what}: cross_entropy expects labels {batch_shape(pixels)} or probabilities "
+                         f"{batch_shape(shape)}, got shape {a.shape}{hint}")
     if a.dtype.kind == "f":
         whole = np.isfinite(a) & (a == np.floor(a))
         if not whole.all():
-            row = int(np.argmin(whole))
-            raise ValueError(f"{what}: class labels must be integers, got {a[row]} at row {row}")
+            place = np.unravel_index(int(np.argmin(whole)), a.shape)
+            raise ValueError(f"{what}: class labels must be integers, got {a[place]} at {locate(place)}")
+    counted = a if loss.ignore_label is None else a[a != loss.ignore_label]
     # The ufuncs' own reductions: min() and max() take three times as long on a small batch.
-    if np.minimum.reduce(a) < 0 or np.maximum.reduce(a) >= classes:
-        row = int(np.argmax((a < 0) | (a >= classes)))
-        raise ValueError(f"{what}: class labels must be in 0..{classes - 1} for an output of width {classes}, "
-                         f"got {a[row]} at row {row}")
-    return contiguous(a, np.int32)
+    if counted.size and (np.minimum.reduce(counted, axis=None) < 0 or np.maximum.reduce(counted, axis=None) >= classes):
+        bad = (a < 0) | (a >= classes)
+        if loss.ignore_label is not None:
+            bad &= a != loss.ignore_label
+        place = np.unravel_index(int(np.argmax(bad)), a.shape)
+        width = f"width {classes}" if not pixels else f"{classes} classes"
+        hint = "" if loss.ignore_label is not None or not pixels else (
+            "; a label of pixels that are not to count is nf.CrossEntropy's ignore_label")
+        raise ValueError(f"{what}: class labels must be in 0..{classes - 1} for an output of {width}, "
+                         f"got {a[place]} at {locate(place)}{hint}")
+    return contiguous(a, np.uint8 if a.dtype == np.uint8 else np.int32)
 
 
-def check_distributions(a, what):
-    """Rows of a cross-entropy's targets are probabilities that sum to 1."""
+def check_distributions(a, what, axis, may_be_zero):
+    """Rows of a cross-entropy's targets are probabilities that sum to 1, or all zero where that is allowed."""
     if a.min() < 0:
         place = np.unravel_index(int(np.argmax(a < 0)), a.shape)
         raise ValueError(f"{what}: probabilities must not be negative, got {a[place]} at {locate(place)}")
-    sums = a.sum(axis=-1)
+    sums = a.sum(axis=axis)
     bad = np.abs(sums - 1) > 1e-3
+    if may_be_zero:
+        bad &= sums != 0
     if bad.any():
         place = np.unravel_index(int(np.argmax(bad)), sums.shape)
         raise ValueError(f"{what}: the probabilities of a sample must sum to 1, those of {locate(place)} sum to "
@@ -326,41 +354,52 @@ def as_sample_weight(sample_weight, n):
     return a
 
 
-def class_ids(y, loss, what):
-    """The class of each sample of a checked target, for class weights."""
+def class_ids(y, loss, what, axis):
+    """The class of each sample or pixel of a checked target, for class weights, and which of them have one."""
+    if loss.integer_labels and y.dtype.kind in "iu":
+        return y, y != loss.ignore_label if loss.ignore_label is not None else np.ones(y.shape, bool)
     if loss.integer_labels:
-        return y if y.ndim == 1 else y.argmax(axis=-1)
+        return y.argmax(axis=axis), y.any(axis=axis)
     if loss.name == "binary_cross_entropy" and y.shape[1:] == (1,):
         if not np.isin(y, (0, 1)).all():
             raise ValueError(f"{what}: needs targets that are 0 or 1")
-        return y[:, 0].astype(np.intp)
+        return y[:, 0].astype(np.intp), np.ones(len(y), bool)
     raise ValueError(f"{what}: needs class labels (cross_entropy) or a single yes/no output (binary_cross_entropy), "
                      f"the loss is {loss.name}")
 
 
-def apply_class_weight(class_weight, sample_weight, ys, shapes, losses):
-    """`sample_weight` times the weight of each sample's class.
+def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="channels_last"):
+    """What class weights make of sample weights, and the factors of the classes that remain to be applied.
 
     Parameters
     ----------
     class_weight : None, "balanced" or dict of int to float
         "balanced": n / (number of classes present * samples of the class), as in scikit-learn. Classes that a dict
         leaves out weigh 1.
+    shapes : list
+        Of the outputs, as the data have them.
+
+    Returns
+    -------
+    weight : float64 array (N,) or None
+        `sample_weight` times the weight of each sample's class.
+    factors : float64 array (classes,) or None
+        Where each pixel has a class: the plan multiplies them into the losses of the pixels.
     """
     if class_weight is None:
-        return sample_weight
+        return sample_weight, None
     if len(ys) != 1:
         raise ValueError(f"class_weight: needs a model with one output, this one has {len(ys)}; use sample_weight")
-    y, loss = ys[0], losses[0]
-    ids = class_ids(y, loss, "class_weight")
-    n_classes = shapes[0][-1] if loss.integer_labels else 2
+    y, loss, (shape,) = ys[0], losses[0], shapes
+    ids, counted = class_ids(y, loss, "class_weight", class_axis(shape, data_format))
+    pixels, n_classes = split_shape(shape, data_format) if loss.integer_labels else ((), 2)
     factors = np.ones(n_classes)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(f'class_weight: expected a dict or "balanced", got {class_weight!r}')
-        counts = np.bincount(ids, minlength=n_classes)
+        counts = np.bincount(ids[counted], minlength=n_classes)
         present = counts > 0
-        factors[present] = len(ids) / (present.sum() * counts[present])
+        factors[present] = counts.sum() / (present.sum() * counts[present])
     elif isinstance(class_weight, Mapping):
         for label, factor in class_weight.items():
             if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < n_classes:
@@ -373,5 +412,8 @@ def apply_class_weight(class_weight, sample_weight, ys, shapes, losses):
             factors[label] = factor
     else:
         raise TypeError(f'class_weight: expected a dict or "balanced", got {type(class_weight).__name__}')
-    weights = factors[ids]
-    return weights if sample_weight is None else weights * sample_weight
+    if pixels:
+        return sample_weight, factors
+    weights = np.ones(len(y))
+    weights[counted] = factors[ids[counted]]
+    return weights if sample_weight is None else weights * sample_weight, None

@@ -15,7 +15,9 @@ changed nor copied, and validation, `evaluate` and `predict` see it as it is.
 * They act on the data as they are given, before any layer: zeros, and the noise's standard deviation, are in the data's
   own unit, 0..255 for uint8 images, also where `nf.Rescale` follows. Nothing is rounded or clipped.
 * Images may have channels first or last, as the model's data have.
-* Targets stay as they are, except under Mixup. Flip and Shift are therefore refused where a target is an image itself.
+* A target that is an image itself, or a map of labels (H, W), is flipped and shifted with the image. What Shift brings
+  in from outside has no label, in other targets it is zero. Cutout and Noise leave targets as they are, Mixup mixes
+  them.
 * The random numbers are a function of the model's seed, the optimizer's step, the sample's place in the batch and the
   operation's place in the list. Results depend neither on the number of threads nor on whether the data come from
   memory or from a memory map, and training goes on from a checkpoint to the same bits.
@@ -86,6 +88,9 @@ class Augmentation(Configurable):
         if self.for_images and len(shape) != 3:
             raise ValueError(f"{type(self).__name__} is for images of height, width and channels; {what}")
 
+    def check_target(self, shape: Shape, target_shape: Shape, name: str) -> None:
+        """Raise ValueError unless the target of output `name`, an image, can be moved as an input of `shape` is."""
+
 
 class Flip(Augmentation):
     """Mirror images: each kind of flip that is asked for happens by itself with the same probability.
@@ -146,6 +151,12 @@ class Shift(Augmentation):
         super().check(shape, what)
         if any(most >= size for most, size in zip(height_and_width(self.pixels), shape)):
             raise ValueError(f"Shift: pixels={self.pixels} can leave nothing of the image; {what}")
+
+    def check_target(self, shape: Shape, target_shape: Shape, name: str) -> None:
+        if shape[:2] != target_shape[:2]:
+            raise ValueError(f"Shift moves the target of output {name!r} by as many pixels as the image, but it has "
+                             f"{target_shape[0]} x {target_shape[1]} pixels, the image {shape[0]} x {shape[1]}; "
+                             "augment both before fit")
 
 
 class Cutout(Augmentation):
@@ -289,35 +300,36 @@ def lists(augment, names):
 
 
 def recipe_of(augment, graph, model_name):
-    """The argument `augment` of `fit`, compiled for the inputs of a graph; None if there is nothing to do.
+    """The argument `augment` of `fit`, compiled for the inputs and targets of a graph; None if there is nothing to do.
 
     Raises
     ------
     ValueError, TypeError
         For what is no augmentation or does not fit an input or a target, unknown inputs, and several Mixups.
     """
-    every, operations, alpha = lists(augment, graph.input_names), [], 0.0
+    every, operations, of_targets, alpha = lists(augment, graph.input_names), [], [], 0.0
+    images = [i for i, shape in enumerate(graph.output_shapes) if len(shape) == 3]
+    moving = [name for name, own in zip(graph.input_names, every) if any(entry.moves for entry in own)]
+    if images and len(moving) > 1:
+        raise ValueError(f"fit: augment moves the pixels of several inputs ({', '.join(moving)}), so it is not known "
+                         f"with which of them the target of output {graph.output_names[images[0]]!r} is to move; "
+                         "augment before fit")
     for i, own in enumerate(every):
         shape = graph.input_shapes[i]
         what = f"input {graph.input_names[i]!r} of {model_name} has shape {graph.input_data_shapes[i]}"
         for place, entry in enumerate(own):
             entry.check(shape, what)
-            check_targets(entry, graph)
             if isinstance(entry, Mixup):
                 alpha = entry.alpha
-            else:
-                operations.append({**entry.describe(), "input": i, "place": place, "shape": shape})
+                continue
+            spec = {**entry.describe(), "stream": (i, place)}
+            operations.append({**spec, "port": i, "shape": shape})
+            for at in images if entry.moves else ():
+                entry.check_target(shape, graph.output_shapes[at], graph.output_names[at])
+                of_targets.append({**spec, "port": at, "shape": graph.output_shapes[at]})
     if not any(every):
         return None
-    return Recipe(operations, alpha, [[entry.to_config() for entry in own] for own in every])
-
-
-def check_targets(entry, graph):
-    """Refuse to move the pixels of inputs whose targets are images, which would stay where they are."""
-    for name, shape in zip(graph.output_names, graph.output_shapes):
-        if entry.moves and len(shape) == 3:
-            raise ValueError(f"{type(entry).__name__} moves the pixels of the input, but not those of the target of "
-                             f"output {name!r}, which is an image, too; augment both before fit")
+    return Recipe(operations, of_targets, alpha, [[entry.to_config() for entry in own] for own in every])
 
 
 def size_of(owner, name, value, at_least):

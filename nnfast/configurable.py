@@ -285,12 +285,14 @@ def number(owner: str, name: str, value: object, *, above: float | None = None, 
     return result
 
 
-def integer(owner: str, name: str, value: object, *, at_least: int) -> int:
-    """Return `value` as an int not below `at_least`, or raise TypeError/ValueError that says `owner: name`."""
+def integer(owner: str, name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
+    """Return `value` as an int within the bounds, or raise TypeError/ValueError that says `owner: name`."""
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
         raise TypeError(f"{owner}: {name} must be an integer, got {type(value).__name__}: {value!r}")
     if value < at_least:
         raise ValueError(f"{owner}: {name} must be at least {at_least}, got {value!r}")
+    if at_most is not None and value > at_most:
+        raise ValueError(f"{owner}: {name} must be at most {at_most}, got {value!r}")
     return int(value)
 
 

@@ -5,7 +5,8 @@ With y the output of one sample, t its target and j over all outputs:
 ====================  ==========================================  =======================================
 name                  value of a sample                           gradient with respect to y
 ====================  ==========================================  =======================================
-cross_entropy         -sum_j t_j log softmax(z)_j                 softmax(z) - t, with respect to z
+cross_entropy         -sum_j t_j log softmax(z)_j, summed over    softmax(z) - t, with respect to z
+                      the pixels where there are some
 binary_cross_entropy  -sum_j t_j log p_j + (1 - t_j) log(1 - p_j) p - t, with respect to z; p = sigmoid(z)
 squared_error         sum_j (y_j - t_j)^2                         2 (y_j - t_j)
 absolute_error        sum_j |y_j - t_j|                           sign(y_j - t_j)
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .configurable import Configurable, Registry, boolean, number
+from .configurable import Configurable, Registry, boolean, integer, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from .typing import Array, ArrayLike, Config, LossLike, Shape
 
 __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "CustomLoss", "Huber", "Loss", "SquaredError", "get"]
+
+
+#: bounds of a label in the compiled loop
+INT32 = {"at_least": -2**31, "at_most": 2**31 - 1}
 
 
 class Loss(Configurable):
@@ -41,7 +46,7 @@ class Loss(Configurable):
     from_logits : bool
         Whether the output holds logits, i.e. the activation belongs to the loss.
     integer_labels : bool
-        Whether targets may be class labels, one integer per sample, instead of one number per output.
+        Whether targets may be class labels, one integer per sample or pixel, instead of one number per output.
 
     Examples
     --------
@@ -53,6 +58,7 @@ class Loss(Configurable):
     name: str | None = None
     from_logits = False
     delta = 1.0
+    ignore_label: int | None = None
     function: Callable[[Array, Array], tuple[ArrayLike, ArrayLike]] | None = None
     integer_labels = False
 
@@ -66,6 +72,7 @@ class Loss(Configurable):
             "loss": self.name,
             "from_logits": self.from_logits,
             "delta": self.delta,
+            "ignore_label": self.ignore_label,
             "function": self.function,
         }
 
@@ -114,14 +121,23 @@ class _LogitLoss(Loss):
 class CrossEntropy(_LogitLoss):
     """Cross-entropy between one class (or a distribution) per sample and the output's softmax over the last axis.
 
+    An output with further axes, (H, W, classes) or (L, classes), has a class for each pixel or step: segmentation and
+    the labelling of sequences. The loss of a sample is then the sum over its pixels.
+
     Parameters
     ----------
     from_logits : bool
         False: the output is a softmax. True: the output is linear and the loss takes its softmax.
+    ignore_label : int, optional
+        Samples or pixels of this label count neither in the loss nor in metrics: what nobody has labelled, the padding
+        of sequences. Of probabilities it is rows that are all zero.
 
     Notes
     -----
-    Targets are integer labels (B,) or rows (B, classes) of probabilities, e.g. one-hot.
+    Targets are integer labels (B,) or rows (B, classes) of probabilities, e.g. one-hot; of pixels (B, H, W) or
+    (B, H, W, classes). The batch's loss is the mean over its samples, also over those that are ignored. PyTorch and
+    Keras average over the pixels, too: a learning rate that suits SGD there, divided by the number of pixels, suits it
+    here. ``loss_weights=[1 / pixels]`` of `Model.compile` does that to the figures as well.
 
     Examples
     --------
@@ -130,11 +146,26 @@ class CrossEntropy(_LogitLoss):
     >>> model.compile("adam", nf.CrossEntropy(from_logits=True))
     >>> round(model.evaluate([[1.0, 2.0]], [3])["loss"], 4)         # log 4
     1.3863
+
+    The same for the six pixels of an image, four of which have a label:
+
+    >>> layer = nf.Conv2D(4, 1, activation="softmax", kernel_initializer="zeros")
+    >>> model = nf.Sequential([layer], input_shape=(2, 3, 1))
+    >>> model.compile("adam", nf.CrossEntropy(ignore_label=255), metrics=["accuracy", "mean_iou"])
+    >>> x, y = [[[[1.0], [2.0], [3.0]], [[4.0], [5.0], [6.0]]]], [[[0, 3, 255], [0, 0, 255]]]
+    >>> {name: round(figure, 4) for name, figure in model.evaluate(x, y).items()}       # 4 log 4
+    {'loss': 5.5452, 'accuracy': 0.75, 'mean_iou': 0.375}
     """
 
     name = "cross_entropy"
     activation = "softmax"
     integer_labels = True
+
+    def __init__(self, from_logits: bool = False, ignore_label: int | None = None) -> None:
+        super().__init__(from_logits)
+        if ignore_label is not None:
+            ignore_label = integer("CrossEntropy", "ignore_label", ignore_label, **INT32)
+        self.ignore_label = ignore_label
 
     def check_output(self, activation_name: str, layer_name: str, shape: Shape | None = None) -> None:
         super().check_output(activation_name, layer_name, shape)

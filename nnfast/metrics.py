@@ -4,12 +4,15 @@
 accuracy         share of samples whose largest output is the target's class; for an output that is yes/no
                  (binary_cross_entropy, or a single output) it means binary_accuracy, as in Keras
 top_k_accuracy   share of samples whose class is among the k largest outputs
+mean_iou         mean over the classes of intersection over union (Jaccard's index) of what is predicted and what is
+                 right
 binary_accuracy  share of outputs on the same side of `threshold` as the target is of 0.5
 mse, mae         mean over samples and outputs of (y - t)^2, |y - t|
 r2               mean over outputs of 1 - sum (y - t)^2 / sum (t - mean t)^2 (scikit-learn's r2_score)
 ===============  ===================================================================================
 
-Sample weights do not count in metrics.
+Where an output has a class for each of its pixels, (H, W, classes), the first three count pixels instead of samples.
+Those that the loss ignores do not count. Sample weights do not count in metrics.
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     from .losses import Loss
     from .typing import MetricLike
 
-__all__ = ["Accuracy", "BinaryAccuracy", "MeanAbsoluteError", "MeanSquaredError", "Metric", "R2", "TopKAccuracy", "get"]
+__all__ = ["Accuracy", "BinaryAccuracy", "MeanAbsoluteError", "MeanIoU", "MeanSquaredError", "Metric", "R2",
+           "TopKAccuracy", "get"]
 
 
 class Metric(Configurable):
@@ -64,10 +68,6 @@ class Metric(Configurable):
         """Return what the compiled plan has to know, as a dict."""
         return {"kind": self.kind, "k": self.k, "threshold": self.threshold}
 
-    def width(self, n_outputs: int) -> int:
-        """Return how many totals the plan adds up."""
-        return 1
-
     def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure after `count` samples as a float; nan where count is 0."""
         return float(totals[0]) / count if count else float("nan")
@@ -80,8 +80,15 @@ class _MeanOverOutputs(Metric):
         return super().result(totals, count * n_outputs)
 
 
-class Accuracy(Metric):
-    """Share of samples whose largest output is the target's class (the first one where several are equal).
+class _ShareOfLabels(Metric):
+    """Totals that are hits and what was counted: samples or pixels with a label."""
+
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
+        return float(totals[0] / totals[1]) if totals[1] else float("nan")
+
+
+class Accuracy(_ShareOfLabels):
+    """Share of samples, or pixels, whose largest output is the target's class (the first one where several are equal).
 
     >>> import nnfast as nf
     >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
@@ -96,8 +103,8 @@ class Accuracy(Metric):
         super().__init__(name)
 
 
-class TopKAccuracy(Metric):
-    """Share of samples whose class is among the `k` largest outputs.
+class TopKAccuracy(_ShareOfLabels):
+    """Share of samples, or pixels, whose class is among the `k` largest outputs.
 
     >>> import nnfast as nf
     >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
@@ -111,6 +118,45 @@ class TopKAccuracy(Metric):
     def __init__(self, k: int = 5, name: str = "top_k_accuracy") -> None:
         super().__init__(name)
         self.k = integer("TopKAccuracy", "k", k, at_least=1)
+
+
+class MeanIoU(Metric):
+    """Mean over the classes of |A and B| / |A or B|, with A the pixels predicted as a class and B those of it.
+
+    A and B are counted over all samples. Classes that occur in neither do not count. An output of a single number is
+    of class 1 above `threshold`, else of class 0.
+
+    Parameters
+    ----------
+    threshold : float
+        Of a single output, as `predict` returns it; for logits 0.0 means a probability of a half.
+    name : str
+        Key in the history.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(2,))
+    >>> model.compile("sgd", "cross_entropy", metrics=[nf.metrics.MeanIoU()])
+    >>> model.evaluate([[5.0, 0.0], [0.0, 5.0], [0.0, 5.0]], [0, 1, 0])["mean_iou"]     # 1/2 of either class
+    0.5
+    """
+
+    kind = "mean_iou"
+
+    def __init__(self, threshold: float = 0.5, name: str = "mean_iou") -> None:
+        super().__init__(name)
+        self.threshold = number("MeanIoU", "threshold", threshold)
+
+    def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
+        """Return the figure of the totals [hits of each class, predictions of each, pixels of each].
+
+        >>> MeanIoU().result([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 2)
+        0.5
+        """
+        both, predicted, actual = np.asarray(totals, dtype=np.float64).reshape(3, -1)
+        either = predicted + actual - both
+        return float((both[either > 0] / either[either > 0]).mean()) if either.any() else float("nan")
 
 
 class BinaryAccuracy(Metric):
@@ -189,9 +235,6 @@ class R2(Metric):
     def __init__(self, name: str = "r2") -> None:
         super().__init__(name)
 
-    def width(self, n_outputs: int) -> int:
-        return 3 * n_outputs
-
     def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure.
 
@@ -211,6 +254,7 @@ class R2(Metric):
 REGISTRY = Registry("metric", Metric, {
     "accuracy": Accuracy,
     "top_k_accuracy": TopKAccuracy,
+    "mean_iou": MeanIoU,
     "binary_accuracy": BinaryAccuracy,
     "mse": MeanSquaredError,
     "mae": MeanAbsoluteError,
@@ -254,6 +298,8 @@ def resolve(identifier: MetricLike, loss: Loss | None, n_outputs: int) -> Metric
         return BinaryAccuracy(half, name=metric.name)
     if metric.kind == "binary_accuracy" and by_name:
         return BinaryAccuracy(half)
+    if metric.kind == "mean_iou" and by_name:
+        return MeanIoU(half)
     if metric.kind == "top_k_accuracy" and metric.k > n_outputs:
         raise ValueError(f"TopKAccuracy: k={metric.k}, but the output has only {n_outputs} values")
     return metric

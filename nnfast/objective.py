@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from . import losses, metrics
 from .configurable import number
 
+#: metrics that leave out what has no label
+COUNT_LABELS = ("accuracy", "top_k_accuracy", "mean_iou")
+
 
 class Objective:
     """Losses and metrics of a model, one entry per output.
@@ -48,14 +51,15 @@ class Objective:
         several = len(names) > 1
         for i, (loss, shape) in enumerate(zip(self.losses, new.shapes)):
             loss.check_output(graph.output_activation(i), names[i], shape)
-            if loss.integer_labels and len(shape) != 1:
-                raise ValueError(f"{names[i]}: {loss.name} expects an output of shape (classes,), got {shape}; "
-                                 "nf.Flatten or nf.GlobalAvgPool before the last layer makes it one; for classes of "
-                                 "each pixel, binary_cross_entropy takes a sigmoid for each of them")
             own = [metrics.resolve(identifier, loss, shape[-1]) for identifier in self.requested[i]]
             for metric in own:
-                if metric.kind in ("accuracy", "top_k_accuracy") and len(shape) != 1:
-                    raise ValueError(f"{names[i]}: {metric.kind} expects an output of shape (classes,), got {shape}")
+                if metric.kind == "mean_iou" and shape[-1] > 1 and isinstance(loss, losses.BinaryCrossEntropy):
+                    raise ValueError(f"{names[i]}: mean_iou compares one class for each pixel, but the output has "
+                                     f"{shape[-1]} yes/no answers; give each an output of its own, or use a softmax "
+                                     "with loss='cross_entropy' if only one of them is right")
+                if loss.ignore_label is not None and metric.kind not in COUNT_LABELS:
+                    raise ValueError(f"{names[i]}: {metric.kind} counts what the loss ignores (ignore_label="
+                                     f"{loss.ignore_label}); use {', '.join(COUNT_LABELS)}")
                 key = f"{names[i]}_{metric.name}" if several else metric.name
                 if key in new.keys or key == "loss" or key.startswith("val_"):
                     raise ValueError(f"compile: the metric name {key!r} is taken; give nf.metrics a name of their own")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "activation", "confusion_matrix", "decision_boundary", "descent_path", "feature_maps", "filters", "gradient_norms",
-    "history", "images", "saliency",
+    "history", "images", "label_maps", "saliency",
 ]
 
 # Points along a curve, pixels along a side of a plane.
@@ -200,20 +200,23 @@ def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, marg
 # --- decisions -------------------------------------------------------------------------------------------------------
 
 def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence[str] | None = None,
-                     normalize: bool = False, *, ax: Any = None, save: PathLike | None = None) -> Any:
-    """How often samples of each true class (rows) were taken for each class (columns).
+                     normalize: bool = False, ignore_label: int | None = None, *, ax: Any = None,
+                     save: PathLike | None = None) -> Any:
+    """How often samples, or pixels, of each true class (rows) were taken for each class (columns).
 
     A new figure grows with the classes, to 12 inches; where the cells are too small for them, the numbers and some of
     the class names are left out.
 
     Parameters
     ----------
-    y_true : integer array (N,), or texts among `class_names`
-    y_pred : the same, or array (N, classes) of a network's outputs, whose largest counts
+    y_true : integer array (N,), or texts among `class_names`; of pixels (N, H, W)
+    y_pred : the same, or array (N, ..., classes) of a network's outputs, whose largest counts
     class_names : sequence of str, optional
         By default 0, 1, ...
     normalize : bool
         Parts of each row instead of counts.
+    ignore_label : int, optional
+        What has this label in y_true is not counted.
 
     Examples
     --------
@@ -225,11 +228,17 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     boolean("plot.confusion_matrix", "normalize", normalize)
     y_true, y_pred = (_numbered(f"plot.confusion_matrix: {name}", y, class_names) for name, y in
                       (("y_true", y_true), ("y_pred", y_pred)))
-    if y_pred.ndim == 2:
-        y_pred = (y_pred[:, 0] > 0.5).astype(int) if y_pred.shape[1] == 1 else y_pred.argmax(axis=1)
-    if y_true.ndim != 1 or y_true.shape != y_pred.shape or y_true.size == 0:
-        raise ValueError(f"plot.confusion_matrix: y_true and y_pred must be labels (N,), got {y_true.shape} and "
-                         f"{y_pred.shape}")
+    if y_pred.ndim == y_true.ndim + 1:
+        y_pred = _largest(y_pred)
+    if y_true.ndim == 0 or y_true.shape != y_pred.shape or y_true.size == 0:
+        raise ValueError(f"plot.confusion_matrix: y_true and y_pred must be labels (N,), or (N, H, W) of pixels, got "
+                         f"{y_true.shape} and {y_pred.shape}")
+    if ignore_label is not None:
+        counted = y_true != ignore_label
+        y_true, y_pred = y_true[counted], y_pred[counted]
+        if y_true.size == 0:
+            raise ValueError(f"plot.confusion_matrix: all labels are {ignore_label}, which is ignored")
+    y_true, y_pred = y_true.reshape(-1), y_pred.reshape(-1)
     for y in (y_true, y_pred):
         _check_labels("plot.confusion_matrix", y)
     n = int(max(y_true.max(), y_pred.max())) + 1
@@ -410,14 +419,58 @@ def images(x: ArrayLike, columns: int | None = None, titles: Sequence[object] | 
     >>> len(ax.images), [text.get_text() for text in ax.texts] == [str(label) for label in y[:6]]
     (6, True)
     """
-    x = as_numbers(x, "plot.images: x")
-    if x.ndim == 3:
-        x = x[..., None]
-    if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.size == 0:
-        raise ValueError(f"plot.images: x must have shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), got {x.shape}")
-    low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
-    x = (x - low) / np.where(high > low, high - low, 1)
-    return _tiles(x, columns, titles, "gray", 0, 1, ax, save)
+    return _tiles(_brightness("plot.images", x), columns, titles, "gray", 0, 1, ax, save)
+
+
+def label_maps(y: ArrayLike, x: ArrayLike | None = None, class_names: Sequence[str] | None = None,
+               ignore_label: int | None = None, columns: int | None = None, titles: Sequence[object] | None = None, *,
+               ax: Any = None, save: PathLike | None = None) -> Any:
+    """The class of each pixel as a colour, over the images if there are some: what a segmentation says, or should.
+
+    Parameters
+    ----------
+    y : integer array (N, H, W), or array (N, H, W, classes) of a network's outputs, whose largest counts
+    x : array (N, H, W), (N, H, W, 1) or (N, H, W, 3), optional
+        The images, half of each pixel's colour.
+    class_names : sequence of str, optional
+        By default 0, 1, ...; in the legend.
+    ignore_label : int, optional
+        Pixels of this label have no colour.
+    columns, titles
+        See `images`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> y = np.array([[[0, 1], [255, 1]]])
+    >>> ax = nf.plot.label_maps(y, class_names=["ground", "cell"], ignore_label=255)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['ground', 'cell']
+    """
+    y = as_numbers(y, "plot.label_maps: y")
+    if y.ndim == 4:
+        y = _largest(y)
+    if y.ndim != 3 or y.size == 0:
+        raise ValueError(f"plot.label_maps: y must have shape (N, H, W) or (N, H, W, classes), got {y.shape}")
+    counted = y != ignore_label if ignore_label is not None else np.ones(y.shape, bool)
+    _check_labels("plot.label_maps", y[counted])
+    y = np.where(counted, y, 0).astype(int)
+    names = [str(i) for i in range(y.max() + 1)] if class_names is None else list(class_names)
+    if len(names) <= y.max():
+        raise ValueError(f"plot.label_maps: {len(names)} class names for {y.max() + 1} classes")
+    colours = _class_colours(len(names))
+    shown = np.where(counted[..., None], colours[y], 1.0)
+    if x is not None:
+        x = _brightness("plot.label_maps", x)
+        if x.shape[:3] != y.shape:
+            raise ValueError(f"plot.label_maps: x has shape {x.shape}, the label maps have {y.shape}")
+        shown = np.where(counted[..., None], (shown + x) / 2, x)
+    ax = _tiles(shown, columns, titles, None, 0, 1, ax, None)
+    squares = [ax.plot([], [], "s", color=colour)[0] for colour in colours]
+    ax.legend(squares, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small",
+              ncols=-(-len(names) // 20))
+    return _done(ax, save)
 
 
 def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int] | None = None,
@@ -608,6 +661,22 @@ def _numbered(what, y, names):
 def _check_labels(op, y):
     if not (np.isfinite(y) & (y >= 0) & (y == np.floor(y))).all():
         raise ValueError(f"{op}: labels must be integers, 0 or more")
+
+
+def _largest(y):
+    """The classes of a network's outputs (..., classes); of a single yes/no output 0 or 1."""
+    return (y[..., 0] > 0.5).astype(int) if y.shape[-1] == 1 else y.argmax(axis=-1)
+
+
+def _brightness(op, x):
+    """Images (N, H, W, 1 or 3), each from 0 at its darkest to 1 at its brightest pixel."""
+    x = as_numbers(x, f"{op}: x")
+    if x.ndim == 3:
+        x = x[..., None]
+    if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.size == 0:
+        raise ValueError(f"{op}: x must have shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), got {x.shape}")
+    low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
+    return (x - low) / np.where(high > low, high - low, 1)
 
 
 def _kernel(model, layer):

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ._core.plan import shuffle as permute
-from .arrays import apply_class_weight, as_numbers, as_sample_weight, as_targets
+from .arrays import as_numbers, as_sample_weight, as_targets
 
 #: bytes of a block of rows: small beside memory, large beside a call
 BLOCK_BYTES = 8 << 20
@@ -61,7 +61,12 @@ def open_stream(model, x, y=None, sample_weight=None, class_weight=None, call="f
 
 
 class Stream:
-    """Base: a subclass defines `blocks`."""
+    """Base: a subclass defines `blocks`.
+
+    class_factors are those of `nnfast.arrays.weigh_classes` for pixels, known when the first block is.
+    """
+
+    class_factors = None
 
     def blocks(self, order, rows):
         """Checked (xs, ys, weight), block by block: rows of `order`, or of all in their order."""
@@ -72,9 +77,9 @@ class Stream:
         model, graph = self.model, self.model._graph
         xs, n = model._inputs(x)
         losses = model._objective.losses
-        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, n)
-        weight = as_sample_weight(weight, n)
-        return xs, ys, apply_class_weight(self.class_weight, weight, ys, graph.output_shapes, losses)
+        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, n, graph.data_format)
+        weight, self.class_factors = model._weigh_classes(self.class_weight, as_sample_weight(weight, n), ys)
+        return xs, ys, weight
 
     def own_weight(self):
         """The weights of all rows, None where there are none or they are not known before the rows are read."""
@@ -96,7 +101,8 @@ class Stream:
                 size = min(batch_size or len(xs[0]), len(xs[0]))
                 count = -(-len(xs[0]) // size)
                 rates = model._settings.optimizer.learning_rates(plan.iterations, count)
-                totals = plan.train_epoch(xs, ys, weight, None, size, rates, model.seed, 0, count, None, recipe)
+                totals = plan.train_epoch(xs, ys, weight, None, size, rates, model.seed, 0, count, None, recipe,
+                                          self.class_factors)
                 sums = add_totals(sums, totals | {"step": step + totals["steps"]})
                 if totals["status"] != "ok":
                     return sums
@@ -197,16 +203,17 @@ class ArrayRows(Rows):
         if y is None:
             raise ValueError(f"{call}: y is missing")
         graph, losses = model._graph, model._objective.losses
-        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, self.n)
+        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, self.n,
+                                  graph.data_format)
         self.plain = as_sample_weight(sample_weight, self.n)
         self._weigh()
 
     def _weigh(self):
         """Weights with those of the classes."""
-        model, rows = self.model, slice(self.first + self.n)
-        self.weight = apply_class_weight(self.class_weight, None if self.plain is None else self.plain[rows],
-                                         [target[rows] for target in self.targets], model._graph.output_shapes,
-                                         model._objective.losses)
+        rows = slice(self.first + self.n)
+        self.weight, self.class_factors = self.model._weigh_classes(
+            self.class_weight, None if self.plain is None else self.plain[rows],
+            [target[rows] for target in self.targets])
 
     def split(self, rows):
         parts = super().split(rows)

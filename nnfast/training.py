@@ -20,12 +20,7 @@ import numpy as np
 from . import optimizers, regularizers, streams
 from ._core.plan import shuffle as permute
 from ._core.threads import resolve as check_threads
-from .arrays import (
-    apply_class_weight,
-    as_inputs,
-    as_sample_weight,
-    as_targets,
-)
+from .arrays import as_inputs, as_sample_weight, as_targets, weigh_classes
 from .callbacks import CallbackList, History, Position, ProgressBar
 from .callbacks.base import may_add_figures
 from .configurable import boolean, integer, number
@@ -105,8 +100,8 @@ class Training:
             ``nf.CrossEntropy(from_logits=True)``, or a function (see `nf.CustomLoss`). With several outputs a list, or
             a dict by output name. None: only `vjp` and `apply_gradients` can train.
         metrics : sequence of str or Metric
-            "accuracy", "top_k_accuracy", "binary_accuracy", "mse", "mae", "r2". With several outputs a dict by output
-            name, or a list with one sequence per output.
+            "accuracy", "top_k_accuracy", "mean_iou", "binary_accuracy", "mse", "mae", "r2". With several outputs a dict
+            by output name, or a list with one sequence per output.
         loss_weights : list or dict of float, optional
             Factors of the outputs' losses in the total; 1 by default.
         regularizer : nf.L1, nf.L2 or nf.L1L2, optional
@@ -246,11 +241,14 @@ class Training:
         """Checked arrays: inputs, targets, weights, number of samples."""
         graph, losses = self._graph, self._objective.losses
         xs, n = self._inputs(x)
-        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n)
+        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n, graph.data_format)
         return xs, ys, as_sample_weight(sample_weight, n), n
 
     def _weigh_classes(self, class_weight, weight, ys):
-        return apply_class_weight(class_weight, weight, ys, self._graph.output_shapes, self._objective.losses)
+        """Weights of the samples, and factors of the classes of pixels or None."""
+        graph = self._graph
+        return weigh_classes(class_weight, weight, ys, graph.output_data_shapes, self._objective.losses,
+                             graph.data_format)
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
@@ -270,7 +268,8 @@ class Training:
             ``__len__`` and ``__getitem__``, or an iterable of batches, that gives (x, y) or (x, y, weight) itself: see
             `nnfast.streams`.
         y : array, or list or dict of arrays for several outputs
-            Targets in the output's shape; for cross_entropy also integer labels (N,).
+            Targets in the output's shape; for cross_entropy also integer labels (N,), or (N, H, W) for outputs
+            (H, W, classes).
         batch_size : int
             Samples in a step, 32 by default; the last batch of an epoch may be smaller.
         epochs : int
@@ -288,6 +287,7 @@ class Training:
             or from 1e-100 to 1e100.
         class_weight : dict of int to float, or "balanced", optional
             Multiplied into the sample weights. "balanced": n / (classes * samples of the class), of those trained with.
+            Where each pixel has a class: multiplied into the losses of the pixels, and pixels are counted.
         callbacks : Callback or sequence of Callback, optional
         verbose : {0, 1, 2}
             0: silent, 1: a progress bar, 2: a line per epoch.
@@ -374,8 +374,9 @@ class Training:
                 n -= validation
                 validation = [a[n:] for a in xs], [a[n:] for a in ys], None if weight is None else weight[n:]
                 xs, ys, weight = [a[:n] for a in xs], [a[:n] for a in ys], None if weight is None else weight[:n]
+            factors = None      # a stream's are its own
             if not stream:      # class weights say what to learn, not how good it is: validation does without them
-                weight = self._weigh_classes(class_weight, weight, ys)
+                weight, factors = self._weigh_classes(class_weight, weight, ys)
             check_weight(weight, "fit: sample_weight" if class_weight is None else "fit: sample_weight, class_weight")
             if validation is not None:
                 check_weight(validation.own_weight() if isinstance(validation, Stream) else validation[2],
@@ -390,6 +391,9 @@ class Training:
                 params: Config = {"epochs": epochs, "steps": steps, "initial_epoch": initial_epoch}
             else:
                 solvers.check_options(self.layers, every, batch_size, shuffle, initial_epoch, n)
+                if factors is not None:
+                    raise ValueError("fit: a solver minimizes the loss as it is, without class weights of pixels; "
+                                     "train without a solver")
                 params = {"epochs": solvers.MOST_ITERATIONS if epochs is None else epochs, "steps": 1,
                           "initial_epoch": 0}
             params["figures"] = None if any(map(may_add_figures, every)) else self._objective.figure_names(
@@ -408,6 +412,9 @@ class Training:
                 run.signature["learning_rate"] = checkpoint.rate_config(self.optimizer)
                 if recipe is not None:
                     run.signature["augment"] = recipe.config
+                seen = xs.class_factors if stream else factors
+                if seen is not None:
+                    run.signature["class_weight"] = seen.tolist()
                 if resume is not None:
                     checkpoint.resume(self, resume, run, history)
 
@@ -417,7 +424,7 @@ class Training:
             run.on_train_begin()
             try:
                 if solver is None:
-                    self._train(run, history, xs, ys, weight, validation, batch_size, shuffle, recipe)
+                    self._train(run, history, xs, ys, weight, factors, validation, batch_size, shuffle, recipe)
                 else:
                     solvers.search(self, solver, run, history, xs, ys, weight, validation, epochs)
             except TrainingError as error:
@@ -429,7 +436,7 @@ class Training:
             run.close()
         return history
 
-    def _train(self, run, history, xs, ys, weight, validation, batch_size, shuffle, recipe):
+    def _train(self, run, history, xs, ys, weight, factors, validation, batch_size, shuffle, recipe):
         """The epochs of `fit` in mini-batches."""
         objective, stream = self._objective, xs if isinstance(xs, Stream) else None
         n = stream.n if stream else len(xs[0])
@@ -443,7 +450,7 @@ class Training:
             order = np.empty(n, np.intp)
         if (stream is None and validation is None and recipe is None and not run.position.step
                 and run.callbacks == [history] and isinstance(self._settings.optimizer.learning_rate, float)):
-            self._train_epochs(run, history, xs, ys, weight, order, batch_size)
+            self._train_epochs(run, history, xs, ys, weight, factors, order, batch_size)
             return
         validation_batch = max(batch_size or 0, self._require_plan().default_batch(INFERENCE_BATCH))
         for epoch in range(run.position.epoch, run.params["epochs"]):
@@ -460,8 +467,8 @@ class Training:
             if stream:
                 totals = stream.train_epoch(plan, order, batch_size, progress, run, recipe)
             else:
-                totals = self._train_epoch(plan, xs, ys, weight, order, batch_size, run.params["steps"], progress, run,
-                                           recipe)
+                totals = self._train_epoch(plan, xs, ys, weight, factors, order, batch_size, run.params["steps"],
+                                           progress, run, recipe)
             if totals["status"] != "ok":
                 of = f" of {run.params['steps']}" if run.params["steps"] else ""
                 raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1}{of}")
@@ -472,7 +479,7 @@ class Training:
             run.position = Position(epoch + 1)
             run.on_epoch_end(epoch, logs)
 
-    def _train_epochs(self, run, history, xs, ys, weight, order, batch_size):
+    def _train_epochs(self, run, history, xs, ys, weight, factors, order, batch_size):
         """Epochs that nobody looks at in between: as many in one call of the plan as take little time together."""
         objective, steps, epochs = self._objective, run.params["steps"], run.params["epochs"]
         while run.position.epoch < epochs and not self.stop_training:
@@ -480,7 +487,7 @@ class Training:
             rates = self._settings.optimizer.learning_rates(plan.iterations, steps)     # one constant: of any epoch
             try:
                 plan.train_epochs(xs, ys, weight, order, batch_size, rates, self.seed, self._epochs,
-                                  epochs - run.position.epoch, ended)
+                                  epochs - run.position.epoch, ended, factors)
             except BaseException:
                 self._record_epochs(run, history, ended)
                 self._epochs += 1       # the one that was begun
@@ -507,7 +514,7 @@ class Training:
             return data.evaluate(plan, batch_size)
         return plan.evaluate(*data, min(batch_size, len(data[0][0])))
 
-    def _train_epoch(self, plan, xs, ys, weight, order, batch_size, n_steps, progress, run, recipe):
+    def _train_epoch(self, plan, xs, ys, weight, factors, order, batch_size, n_steps, progress, run, recipe):
         """The rest of an epoch: in one call, or in one for each stretch between batches that callbacks want to see."""
         objective, position, interval = self._objective, run.position, run.batch_interval
         step, sums, report = position.step, position.totals, None
@@ -520,7 +527,7 @@ class Training:
                     progress(first + done, add_totals(before, totals))
             rates = self._settings.optimizer.learning_rates(plan.iterations, count)
             totals = plan.train_epoch(xs, ys, weight, order, batch_size, rates, self.seed, step, count, report,
-                                      recipe)
+                                      recipe, factors)
             sums = add_totals(sums, totals)
             if totals["status"] != "ok":
                 return sums
@@ -609,9 +616,9 @@ class Training:
         with Unbuild(self):
             plan, objective = self._with_loss(x)
             xs, ys, weight, n = self._data(x, y, sample_weight)
-            weight = self._weigh_classes(class_weight, weight, ys)
+            weight, factors = self._weigh_classes(class_weight, weight, ys)
         rates = self._settings.optimizer.learning_rates(plan.iterations, 1)
-        totals = plan.train_epoch(xs, ys, weight, None, n, rates, self.seed, 0, 1, None)
+        totals = plan.train_epoch(xs, ys, weight, None, n, rates, self.seed, 0, 1, None, None, factors)
         if totals["status"] != "ok":
             raise training_error(totals, f"step {plan.iterations + 1}")
         return objective.figures(totals)

@@ -614,16 +614,6 @@ def test_what_does_not_fit_changes_nothing(shape, augment, error, message, built
         assert_same_bits(model.get_weights()[0], before[0])
 
 
-def test_moved_images_need_targets_that_do_not_move(rng):
-    x = rng.standard_normal((6, 5, 5, 1))
-    model = nf.Sequential([nf.Conv2D(1, 3, padding="same")], input_shape=(5, 5, 1))
-    model.compile("sgd", "squared_error")
-    for operation in (Flip(), Shift(1)):
-        with pytest.raises(ValueError, match="not those of the target of output 'conv2d', which is an image"):
-            model.fit(x, x, verbose=0, augment=operation)
-    model.fit(x, x, verbose=0, augment=[Cutout(2), Noise(0.1)])
-
-
 def test_solvers_do_without(rng):
     model = nf.Sequential([nf.Dense(1)], input_shape=(3,))
     model.compile("sgd", "squared_error")

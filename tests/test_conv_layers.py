@@ -718,7 +718,12 @@ def test_bad_data_format_in_a_configuration(data_format):
         nf.Model.from_config(config)
 
 
-def test_an_output_of_images_has_no_classes():
+@pytest.mark.parametrize("y", [np.zeros(5, int), np.zeros((5, 1), int), np.eye(4)[[0, 1, 2, 3, 0]]])
+def test_a_forgotten_flatten(y, rng):
+    """The output has a class for each pixel, the data one for each image."""
     model = nf.Sequential([nf.Conv2D(3, 3), nf.Dense(4, activation="softmax")], input_shape=(8, 8, 1))
-    with pytest.raises(ValueError, match=r"got \(6, 6, 4\); nf.Flatten or nf.GlobalAvgPool before the last layer"):
-        model.compile("adam", "cross_entropy")
+    model.compile("adam", "cross_entropy")
+    with pytest.raises(ValueError, match=r"expects labels \(N, 6, 6\) or probabilities \(N, 6, 6, 4\), got shape .*; "
+                                         "for one class of a whole sample put nf.Flatten or nf.GlobalAvgPool before "
+                                         "the last layer"):
+        model.fit(rng.random((5, 8, 8, 1)), y, verbose=0)

@@ -60,6 +60,7 @@ def calls(cnn, plane):
         "images": lambda **o: nf.plot.images(x[:5], titles=list("abcde"), **o),
         "filters": lambda **o: nf.plot.filters(model, **o),
         "feature_maps": lambda **o: nf.plot.feature_maps(model, x[0], "conv2d", **o),
+        "label_maps": lambda **o: nf.plot.label_maps((x[:4, ..., 0] > 0.5).astype(int), x[:4], **o),
         "saliency": lambda **o: nf.plot.saliency(model, x[0], y[0], **o),
     }
 
@@ -82,7 +83,7 @@ def test_axes_and_files(cnn, plane, name, tmp_path):
     image = plt.imread(path)
     assert image.shape[0] > 100 and image.std() > 0.01
     # Pictures have words for their axes, images have none.
-    if name not in ("images", "filters", "feature_maps", "saliency"):
+    if name not in ("images", "filters", "feature_maps", "label_maps", "saliency"):
         assert ax.get_xlabel() and ax.get_ylabel()
 
 
@@ -184,6 +185,46 @@ def test_confusion_matrix():
                       (([], []), "got")):
         with pytest.raises(ValueError, match=text):
             nf.plot.confusion_matrix(*bad)
+
+
+def test_confusion_matrix_of_pixels(rng):
+    true, outputs = rng.integers(0, 3, (4, 5, 6)), rng.random((4, 5, 6, 3))
+    counts = np.zeros((3, 3), int)
+    np.add.at(counts, (true, outputs.argmax(axis=-1)), true != 1)
+    given = np.where(true == 1, 255, true)
+    ax = nf.plot.confusion_matrix(given, outputs, ignore_label=255)
+    assert ax.images[0].get_array().tolist() == counts.tolist()
+    for bad, text in (((true, outputs[:3]), r"\(N, H, W\) of pixels, got \(4, 5, 6\) and \(3, 5, 6\)"),
+                      ((given * 0 + 255, outputs, None, False, 255), "all labels are 255, which is ignored")):
+        with pytest.raises(ValueError, match=text):
+            nf.plot.confusion_matrix(*bad)
+
+
+def test_label_maps(rng):
+    y, x = rng.integers(0, 3, (2, 4, 5)), rng.random((2, 4, 5, 1))
+    y[0, 0] = 255
+    ax = nf.plot.label_maps(y, class_names=["sky", "sea", "land"], ignore_label=255, titles=["one", "two"])
+    colours = [line.get_color() for line in ax.get_legend().get_lines()]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["sky", "sea", "land"]
+    for image, labels in zip(ax.images, y):
+        for c in range(3):
+            np.testing.assert_allclose(image.get_array()[labels == c], np.broadcast_to(colours[c], (
+                (labels == c).sum(), 3)))
+        assert (np.asarray(image.get_array())[labels == 255] == 1).all()
+    # Half the image's brightness; all of it where there is no label.
+    over = nf.plot.label_maps(y, x, ignore_label=255).images[0].get_array()
+    light = (x[0] - x[0].min()) / np.ptp(x[0])
+    np.testing.assert_allclose(over[0], np.broadcast_to(light[0], (5, 3)))
+    np.testing.assert_allclose(over[1:], (np.array(colours)[y[0, 1:]] + light[1:]) / 2)
+    outputs = np.eye(3)[np.where(y == 255, 0, y)]
+    np.testing.assert_array_equal(nf.plot.label_maps(outputs).images[1].get_array(),
+                                  nf.plot.label_maps(y, ignore_label=255).images[1].get_array())
+    for bad, text in (((y[0],), r"\(N, H, W, classes\), got \(4, 5\)"),
+                      ((y, None, ["a", "b"]), "2 class names for 256"),
+                      ((y - 1,), "integers, 0 or more"), ((y, x[:1]), r"x has shape \(1, 4, 5, 1\), the label maps"),
+                      ((y, x[..., [0, 0]]), "plot.label_maps: x must have shape")):
+        with pytest.raises(ValueError, match=text):
+            nf.plot.label_maps(*bad)
 
 
 @pytest.mark.parametrize(("n", "normalize", "own", "numbers", "inches"), [

@@ -13,7 +13,7 @@ cdef enum Kind:
 
 cdef struct Operation:
     Kind kind
-    Py_ssize_t input        # the number of the input that it changes
+    Py_ssize_t port         # the number of the input, or of the output whose targets, that it changes
     uint64_t stream         # of random numbers, its own
     Py_ssize_t H, W, C      # of the image; NOISE: of no use
     Py_ssize_t rows, columns    # FLIP: whether their order may change; SHIFT: pixels at most; CUTOUT: pixels
@@ -22,11 +22,12 @@ cdef struct Operation:
 
 
 cdef class Recipe:
-    cdef Operation *operations
-    cdef Py_ssize_t n_operations
+    cdef Operation *operations      # of inputs
+    cdef Operation *of_targets      # that are images, too, and move with an input
+    cdef Py_ssize_t n_operations, n_of_targets
     cdef double alpha       # of mixup; 0: none
     cdef readonly object config     # what was asked for, in words, to compare it by
 
 
-cdef void augment(const nn_kernels *k, const Port *port, const Operation *operations, Py_ssize_t n, const Context *ctx, Py_ssize_t input, Py_ssize_t b, char *x) noexcept nogil
+cdef void augment(const nn_kernels *k, const Port *port, const Operation *operations, Py_ssize_t n, const Context *ctx, Py_ssize_t at, Py_ssize_t b, char *x) noexcept nogil
 cdef double mixing_share(const Context *ctx, double alpha, Py_ssize_t b, Py_ssize_t *partner) noexcept nogil

@@ -6,7 +6,8 @@ in the network's precision, channels last and scaled; and the draws of mixup (lo
         rows of the image, or all of it
 
 They act on the data as they were before the scaling: a zero there is the port's offset here, and noise is scaled with
-the data. The place in the batch, not the sample's number, keys the numbers, so that data which are read block by block
+the data. A target that is an image, or a map of labels, is flipped and shifted by the same numbers as the image. The
+place in the batch, not the sample's number, keys the numbers, so that data which are read block by block
 (nnfast/streams.py) meet the same ones as arrays.
 """
 from libc.math cimport cos, expm1, fabs, log, sqrt
@@ -32,28 +33,39 @@ KINDS = {"flip": FLIP, "shift": SHIFT, "cutout": CUTOUT, "noise": NOISE}
 
 cdef class Recipe:
     """What is done to each sample. operations: a dict for each, as `nnfast.augment.Augmentation.describe` makes it, with
-    "input", "place" in the list of that input, and "shape", (H, W, C) for those on images."""
+    "port", the number of the input that it changes, "stream", a pair of numbers that name its random numbers, and
+    "shape", (H, W, C) for those on images. of_targets: the same of outputs; one with the stream of another moves the
+    target as that one moves the image."""
 
-    def __cinit__(self, operations, alpha=0.0, config=None):
-        cdef Py_ssize_t i
-        cdef Operation *operation
-        self.operations = <Operation *>table(len(operations), sizeof(Operation))
-        self.n_operations = len(operations)
+    def __cinit__(self, operations, of_targets=(), alpha=0.0, config=None):
+        self.n_operations, self.n_of_targets = len(operations), len(of_targets)
+        self.operations = <Operation *>table(self.n_operations, sizeof(Operation))
+        self.of_targets = <Operation *>table(self.n_of_targets, sizeof(Operation))
         self.alpha = alpha
         self.config = config
-        for i, spec in enumerate(operations):
-            operation = &self.operations[i]
-            operation.kind = KINDS[spec["kind"]]
-            operation.input = spec["input"]
-            operation.stream = OWN_STREAMS | <uint64_t>operation.input << 32 | <uint64_t><Py_ssize_t>spec["place"]
-            operation.probability = spec.get("probability", 1.0)
-            operation.deviation = spec.get("deviation", 0.0)
-            if operation.kind != NOISE:
-                operation.H, operation.W, operation.C = spec["shape"]
-                operation.rows, operation.columns = spec["pixels"]
+        fill_operations(self.operations, operations)
+        fill_operations(self.of_targets, of_targets)
 
     def __dealloc__(self):
         free(self.operations)
+        free(self.of_targets)
+
+
+cdef int fill_operations(Operation *operations, object specs) except -1:
+    cdef Py_ssize_t i
+    cdef Operation *operation
+    for i, spec in enumerate(specs):
+        operation = &operations[i]
+        operation.kind = KINDS[spec["kind"]]
+        operation.port = spec["port"]
+        input, place = spec["stream"]
+        operation.stream = OWN_STREAMS | <uint64_t><Py_ssize_t>input << 32 | <uint64_t><Py_ssize_t>place
+        operation.probability = spec.get("probability", 1.0)
+        operation.deviation = spec.get("deviation", 0.0)
+        if operation.kind != NOISE:
+            operation.H, operation.W, operation.C = spec["shape"]
+            operation.rows, operation.columns = spec["pixels"]
+    return 0
 
 
 cdef inline nn_random_key key_of(const Context *ctx, Py_ssize_t b, uint64_t stream) noexcept nogil:
@@ -76,44 +88,45 @@ cdef inline double uniform(uint32_t bits) noexcept nogil:
 
 
 cdef void augment(const nn_kernels *k, const Port *port, const Operation *operations, Py_ssize_t n, const Context *ctx,
-                  Py_ssize_t input, Py_ssize_t b, char *x) noexcept nogil:
-    """All operations on row b of the batch, whose numbers for this input are x."""
+                  Py_ssize_t at, Py_ssize_t b, char *x) noexcept nogil:
+    """All operations of input or output `at` on row b of the batch, x. port NULL: x holds labels of pixels."""
     cdef const Operation *operation
     cdef nn_random_key key
     cdef uint64_t bits
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, C
     for i in range(n):
         operation = &operations[i]
-        if operation.input != input:
+        if operation.port != at:
             continue
+        C = 1 if port == NULL else operation.C
         key = key_of(ctx, b, operation.stream)
         if operation.kind == NOISE:
             k.noise(port.size, x, operation.deviation * fabs(port.scale), &key)
             continue
         bits = nn_mix_key(&key, 0)
         if operation.kind == FLIP:
-            flip(k, operation, uniform(<uint32_t>bits) < operation.probability,
+            flip(k, operation, C, uniform(<uint32_t>bits) < operation.probability,
                  uniform(bits >> 32) < operation.probability, x)
         elif operation.kind == SHIFT:
-            shift(k, port, operation, one_of(2 * operation.rows + 1, <uint32_t>bits) - operation.rows,
+            shift(k, port, operation, C, one_of(2 * operation.rows + 1, <uint32_t>bits) - operation.rows,
                   one_of(2 * operation.columns + 1, bits >> 32) - operation.columns, x)
         elif uniform(<uint32_t>nn_mix_key(&key, 1)) < operation.probability:
             cut_out(k, port, operation, one_of(operation.H, <uint32_t>bits), one_of(operation.W, bits >> 32), x)
 
 
-cdef void flip(const nn_kernels *k, const Operation *image, bint rows, bint columns, char *x) noexcept nogil:
-    cdef Py_ssize_t length = image.W * image.C, i
+cdef void flip(const nn_kernels *k, const Operation *image, Py_ssize_t C, bint rows, bint columns, char *x) noexcept nogil:
+    cdef Py_ssize_t length = image.W * C, i
     if rows and image.rows:
         k.reverse(image.H, length, x)
     if columns and image.columns:
         for i in range(image.H):
-            k.reverse(image.W, image.C, x + i * length * k.real_size)
+            k.reverse(image.W, C, x + i * length * k.real_size)
 
 
-cdef void shift(const nn_kernels *k, const Port *port, const Operation *image, Py_ssize_t down, Py_ssize_t right,
-                char *x) noexcept nogil:
-    """Pixel (i, j) to (i + down, j + right); what comes in from outside is zero."""
-    cdef Py_ssize_t pixel = image.C * k.real_size, row = image.W * pixel, step, i
+cdef void shift(const nn_kernels *k, const Port *port, const Operation *image, Py_ssize_t C, Py_ssize_t down,
+                Py_ssize_t right, char *x) noexcept nogil:
+    """Pixel (i, j) to (i + down, j + right); what comes in from outside is blank."""
+    cdef Py_ssize_t pixel = C * k.real_size, row = image.W * pixel, step, i
     cdef Py_ssize_t kept = image.W - (right if right > 0 else -right)
     cdef char *to
     if down == 0 and right == 0:
@@ -122,13 +135,13 @@ cdef void shift(const nn_kernels *k, const Port *port, const Operation *image, P
         i = image.H - 1 - step if down > 0 else step        # a row is read before it is written
         to = x + i * row
         if not 0 <= i - down < image.H:
-            blank(k, port, image.W * image.C, to)
+            blank(k, port, image.W * C, to)
         elif right > 0:
             memmove(to + right * pixel, to - down * row, kept * pixel)
-            blank(k, port, right * image.C, to)
+            blank(k, port, right * C, to)
         else:
             memmove(to, to - down * row - right * pixel, kept * pixel)
-            blank(k, port, -right * image.C, to + kept * pixel)
+            blank(k, port, -right * C, to + kept * pixel)
 
 
 cdef void cut_out(const nn_kernels *k, const Port *port, const Operation *image, Py_ssize_t i, Py_ssize_t j,
@@ -142,8 +155,9 @@ cdef void cut_out(const nn_kernels *k, const Port *port, const Operation *image,
 
 
 cdef inline void blank(const nn_kernels *k, const Port *port, Py_ssize_t n, char *x) noexcept nogil:
-    memset(x, 0, n * k.real_size)
-    if port.offset != 0:
+    """n numbers that show nothing: zeros of the data, or UNLABELED, all of whose bits are set."""
+    memset(x, 0 if port != NULL else 0xFF, n * k.real_size)
+    if port != NULL and port.offset != 0:
         k.affine(n, x, 0, port.offset, x)
 
 

@@ -1,7 +1,6 @@
 """The running part of a plan. See loop.pyx."""
 from nnfast._core.callouts cimport Callouts
 from nnfast._core.kernels cimport nn_update
-from nnfast._core.loss cimport Head
 from nnfast._core.network cimport Instruction, Report, Status
 from nnfast._core.node cimport Context, Node, Tile
 
@@ -16,9 +15,6 @@ cdef class Loop(Callouts):
     cdef void _commit(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil
     cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil
-    cdef void _mix(self, const Context *ctx, Py_ssize_t b) noexcept nogil
-    cdef void _mix_row(self, Py_ssize_t n, double share, char *x, char *other) noexcept nogil
-    cdef void _add_label(self, const Head *head, Py_ssize_t b, Py_ssize_t label, double share) noexcept nogil
     cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef void _add_penalty(self, Tile *tile, char *g) noexcept nogil

@@ -25,14 +25,14 @@ Design:
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport parallel, threadid
 from libc.math cimport INFINITY, sqrt
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
-from nnfast._core.augment cimport augment, mixing_share
 from nnfast._core.callouts cimport Callouts
+from nnfast._core.gather cimport gather_inputs, gather_targets, mix
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport aligned, allocate, nn_prefetch, table
+from nnfast._core.memory cimport aligned, allocate, table
 from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BATCHES, BEFORE_BACKWARD, BEFORE_FORWARD,
     LEAVE, LOSS, OK, PREPARE, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Report, Slice, Source, Status,
@@ -44,7 +44,7 @@ from nnfast._core.threads cimport (
     begin_work, end_work, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add, nn_flush_subnormals, nn_read,
     nn_restore_subnormals, nn_team_size, nn_write, others_work, resolve_threads,
 )
-from nnfast._core.transfer cimport Port, read_sample, write_gradient, write_sample
+from nnfast._core.transfer cimport write_gradient, write_sample
 
 import threading
 
@@ -67,7 +67,6 @@ STATUS = ("ok", "loss", "gradient")
 
 
 cdef enum:
-    AHEAD = 2048            # bytes of the rows after the one that is read
     SCANNED = 16            # numbers whose maximum is found in the time that one of a gradient takes to be measured
 
 
@@ -80,20 +79,6 @@ cdef inline bint shared_among(const Node *node, Py_ssize_t batch, int team) noex
 
 cdef inline const Pass *pass_of(const Node *nodes, const Instruction *instruction) noexcept nogil:
     return &nodes[instruction.at].forward if instruction.action < BACKWARD else &nodes[instruction.at].backward
-
-
-cdef inline void gather_input(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i,
-                              Py_ssize_t b, char *to) noexcept nogil:
-    """Row b of input i, as it is trained with but for mixup."""
-    cdef Source *source = &job.inputs[i]
-    cdef Py_ssize_t at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b, soon
-    if ctx.sample != NULL:      # scattered rows, of which the processor cannot know the next
-        soon = b + 1 + AHEAD // (1 + source.row_bytes)
-        if soon < ctx.batch:
-            nn_prefetch(source.data + ctx.sample[soon] * source.row_bytes, min(source.row_bytes, <Py_ssize_t>AHEAD))
-    read_sample(k, port, source.kind, source.data + at * source.row_bytes, to, ctx.scratch)
-    if job.n_operations > 0:
-        augment(k, port, job.operations, job.n_operations, ctx, i, b, to)
 
 
 cdef class Loop(Callouts):
@@ -289,32 +274,15 @@ cdef class Loop(Callouts):
     cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil:
         """Rows lo..hi of the batch into the arena; the factor of the loss gradient (0: all weights are zero)."""
         cdef Job *job = &self.job
-        cdef Py_ssize_t i, b, at, size = self.k.real_size
-        cdef Source *source
-        cdef Value *value
-        cdef Head *head
+        cdef Py_ssize_t b, at
         cdef double total = 0
-        for i in range(self.n_inputs):
-            value = &job.values[self.inputs[i].value]
-            for b in range(lo, hi):
-                gather_input(self.k, job, &self.inputs[i], ctx, i, b, value.y + b * value.ld * size)
+        gather_inputs(self.k, job, self.inputs, self.n_inputs, ctx, lo, hi)
         if job.targets == NULL:
             return 1
-        for i in range(self.n_outputs):
-            source = &job.targets[i]
-            head = &self.heads[i] if job.loss else NULL
-            value = &job.values[self.outputs[i].value]
-            for b in range(lo, hi):
-                at = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-                if head != NULL and (head.labels or head.mixed):
-                    head.label[b] = (<const int32_t *>source.data)[at]
-                    continue
-                # vjp: the gradient itself
-                read_sample(self.k, &self.outputs[i], source.kind, source.data + at * source.row_bytes,
-                            (value.dy if head == NULL else head.target) + b * value.ld * size, ctx.scratch)
+        gather_targets(self.k, job, self.outputs, self.heads, self.n_outputs, ctx, lo, hi)
         if job.alpha > 0:
             for b in range(lo, hi):
-                self._mix(ctx, b)
+                mix(self.k, job, self.inputs, self.n_inputs, self.outputs, self.heads, self.n_outputs, ctx, b)
         if job.weight == NULL:
             return job.scale if job.scale else 1.0 / ctx.batch
         for b in range(ctx.batch):
@@ -323,46 +291,6 @@ cdef class Loop(Callouts):
             if lo <= b < hi:
                 self.sample_weight[b] = job.weight[at]
         return 1 / total if total > 0 else 0
-
-    cdef void _mix(self, const Context *ctx, Py_ssize_t b) noexcept nogil:
-        """Mixup (Zhang et al. 2018): row b, gathered already, becomes share * row b + (1 - share) * another row. That one
-        is gathered once more: in its own place another thread may have mixed it by now."""
-        cdef Job *job = &self.job
-        cdef Py_ssize_t partner, i, at, size = self.k.real_size
-        cdef double share = mixing_share(ctx, job.alpha, b, &partner)
-        cdef Source *source
-        cdef Value *value
-        cdef Head *head
-        for i in range(self.n_inputs if partner != b else 0):
-            value = &job.values[self.inputs[i].value]
-            gather_input(self.k, job, &self.inputs[i], ctx, i, partner, ctx.row)
-            self._mix_row(value.size, share, value.y + b * value.ld * size, ctx.row)
-        at = ctx.sample[partner] if ctx.sample != NULL else ctx.first_sample + partner
-        for i in range(self.n_outputs):
-            source = &job.targets[i]
-            head = &self.heads[i]
-            value = head.output
-            if head.mixed:
-                memset(head.target + b * value.ld * size, 0, value.size * size)
-                self._add_label(head, b, head.label[b], share)
-                self._add_label(head, b, (<const int32_t *>source.data)[at], 1 - share)
-            elif partner != b:
-                read_sample(self.k, &self.outputs[i], source.kind, source.data + at * source.row_bytes, ctx.row,
-                            ctx.scratch)
-                self._mix_row(value.size, share, head.target + b * value.ld * size, ctx.row)
-
-    cdef void _mix_row(self, Py_ssize_t n, double share, char *x, char *other) noexcept nogil:
-        """x = share * x + (1 - share) * other; other is lost."""
-        self.k.affine(n, x, share, 0, x)
-        self.k.affine(n, other, 1 - share, 0, other)
-        self.k.add(n, x, other, x)
-
-    cdef void _add_label(self, const Head *head, Py_ssize_t b, Py_ssize_t label, double share) noexcept nogil:
-        cdef Py_ssize_t at = b * head.output.ld + label
-        if self.k.real_size == 4:
-            (<float *>head.target)[at] += <float>share
-        else:
-            (<double *>head.target)[at] += share
 
     cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
         """Rows lo..hi of what the caller asked for into his arrays."""

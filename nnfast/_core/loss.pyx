@@ -1,31 +1,80 @@
 """The loss and the metrics of an output, row by row.
 
 The loss leaves each sample's value in loss_values and the gradient of the mean in the output's dy, in one pass; a softmax
-or sigmoid output with its cross-entropy is computed there from the logits, and the probabilities take their place.
+or sigmoid output with its cross-entropy is computed there from the logits, and the probabilities take their place. The
+cross-entropy of a map of pixels, each with a class of its own, is the sum over them.
 Metrics read the output afterwards and leave `width` numbers a sample, which the plan sums in order of the samples.
 """
 from libc.math cimport fabs
 from libc.stdint cimport int32_t
+from libc.string cimport memset
 
+from nnfast._core.kernels cimport NN_SOFTMAX_CROSS_ENTROPY
 from nnfast._core.node cimport Context, Value
+
+cdef enum:
+    BLOCK = 128             # rows whose labels, weights and losses lie on the stack
 
 
 cdef void loss_rows(const Head *head, const Context *ctx, double scale, const double *weight, bint gradient, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     cdef const Value *y = head.output
-    cdef Py_ssize_t start = lo * y.ld * head.k.real_size
-    cdef const void *target = NULL
-    cdef const int32_t *label = NULL
-    cdef const double *factor = NULL
-    if head.labels:
-        label = head.label + lo
-    else:
-        target = head.target + start
+    cdef Py_ssize_t b = lo
     if weight != NULL:
-        factor = weight + lo
+        weight += lo
+    if head.loss == NN_SOFTMAX_CROSS_ENTROPY and head.pixels > 1:
+        for b in range(lo, hi):
+            head.loss_values[b] = map_loss(head, scale if weight == NULL else scale * weight[b - lo], gradient, b)
+    elif head.labels and head.gaps:
+        while b < hi:
+            cross_entropies(head, min(hi - b, <Py_ssize_t>BLOCK), b * y.ld, y.ld, head.label + b, scale,
+                            NULL if weight == NULL else weight + b - lo, gradient, head.loss_values + b)
+            b += BLOCK
+    else:
+        rows(head, hi - lo, y.size, lo * y.ld, y.ld, head.label + lo if head.labels else NULL, scale, weight, gradient,
+             head.loss_values + lo)
+
+
+cdef double map_loss(const Head *head, double scale, bint gradient, Py_ssize_t b) noexcept nogil:
+    """The sum of the cross-entropies of sample b's pixels."""
+    cdef double values[BLOCK]
+    cdef double total = 0
+    cdef Py_ssize_t start = 0, n, i
+    while start < head.pixels:
+        n = min(head.pixels - start, <Py_ssize_t>BLOCK)
+        cross_entropies(head, n, b * head.output.ld + start * head.classes, head.classes,
+                        head.label + b * head.pixels + start, scale, NULL, gradient, values)
+        for i in range(n):
+            total += values[i]
+        start += n
+    return total
+
+
+cdef void cross_entropies(const Head *head, Py_ssize_t m, Py_ssize_t at, Py_ssize_t ld, const int32_t *label, double scale, const double *weight, bint gradient, double *values) noexcept nogil:
+    """Of BLOCK rows at most; each times its class's factor, and 0 where there is no label."""
+    cdef double factors[BLOCK]
+    cdef double weights[BLOCK]
+    cdef int32_t labels[BLOCK]
+    cdef Py_ssize_t i, c
+    if head.class_factors == NULL and not (head.labels and head.gaps):
+        rows(head, m, head.classes, at, ld, label if head.labels else NULL, scale, weight, gradient, values)
+        return
+    for i in range(m):
+        c = label[i] if head.labels else target_class(head, at + i * ld)
+        labels[i] = <int32_t>max(c, 0)      # where there is none, any for the kernel
+        factors[i] = 0 if c == UNLABELED else 1 if head.class_factors == NULL else head.class_factors[c]
+        weights[i] = factors[i] if weight == NULL else factors[i] * weight[i]
+    rows(head, m, head.classes, at, ld, labels if head.labels else NULL, scale, weights, gradient, values)
+    for i in range(m):
+        values[i] = factors[i] * values[i] if factors[i] > 0 else 0
+
+
+cdef void rows(const Head *head, Py_ssize_t m, Py_ssize_t n, Py_ssize_t at, Py_ssize_t ld, const int32_t *label, double scale, const double *weight, bint gradient, double *values) noexcept nogil:
+    """The loss of m rows of n numbers, the first one from number `at` of the output on."""
+    cdef const Value *y = head.output
+    cdef Py_ssize_t start = at * head.k.real_size
     head.k.loss[head.loss](
-        hi - lo, y.size, y.y + start, y.ld,
-        target, y.ld, label, scale * head.weight, factor, head.delta, head.loss_values + lo,
-        y.y + start if head.fused else NULL, y.ld, y.dy + start if gradient else NULL, y.ld)
+        m, n, y.y + start, ld, NULL if label != NULL else head.target + start, ld, label, scale * head.weight, weight,
+        head.delta, values, y.y + start if head.fused else NULL, ld, y.dy + start if gradient else NULL, ld)
 
 
 cdef inline double number(const char *at, Py_ssize_t i, int size) noexcept nogil:
@@ -44,54 +93,98 @@ cdef Py_ssize_t largest(const char *row, Py_ssize_t n, int size) noexcept nogil:
     return best
 
 
+cdef Py_ssize_t target_class(const Head *head, Py_ssize_t at) noexcept nogil:
+    """The class of the probabilities from number `at` of the targets on; UNLABELED if all are zero."""
+    cdef int size = head.k.real_size
+    cdef const char *row = head.target + at * size
+    cdef Py_ssize_t c = largest(row, head.classes, size)
+    return c if not head.gaps or number(row, c, size) > 0 else UNLABELED
+
+
 cdef inline double wanted(const Head *head, Py_ssize_t b, Py_ssize_t j) noexcept nogil:
     """Number j of sample b's target; of a label as of its one-hot vector."""
     if head.labels:
-        return head.label[b] == j
+        return head.label[b * head.pixels + j // head.classes] == j % head.classes
     return number(head.target + b * head.output.ld * head.k.real_size, j, head.k.real_size)
 
 
+cdef Py_ssize_t metric_width(const Head *head, MetricKind kind) noexcept nogil:
+    """Numbers a sample adds to the totals of a metric."""
+    if kind == R2:
+        return 3 * head.output.size
+    if kind == MEAN_IOU:
+        return 3 * max(head.classes, 2)
+    return 2 if kind == ACCURACY or kind == TOP_K else 1
+
+
 cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    cdef const Value *y = head.output
-    cdef int size = head.k.real_size
-    cdef Py_ssize_t n = y.size, b, i, j, c, above
+    cdef Py_ssize_t b, i
     cdef const Metric *metric
-    cdef const char *row
-    cdef const char *target
-    cdef double *to
-    cdef double total, e, x, t
     for i in range(head.n_metrics):
         metric = &head.metrics[i]
         for b in range(lo, hi):
-            row = y.y + b * y.ld * size
-            target = head.target + b * y.ld * size
-            to = metric.values + b * metric.width
-            if metric.kind == ACCURACY:
-                c = head.label[b] if head.labels else largest(target, n, size)
-                to[0] = largest(row, n, size) == c
-            elif metric.kind == TOP_K:
-                c = head.label[b] if head.labels else largest(target, n, size)
-                x = number(row, c, size)
-                above = 0
-                for j in range(n):
-                    # Of equal scores the first counts as the higher one, as in the argmax of accuracy.
-                    above += number(row, j, size) > x or (j < c and number(row, j, size) == x)
-                to[0] = above < metric.k
-            elif metric.kind == BINARY_ACCURACY:
-                total = 0
-                for j in range(n):
-                    total += (number(row, j, size) > metric.threshold) == (wanted(head, b, j) > 0.5)
-                to[0] = total / n
-            elif metric.kind == R2:
-                for j in range(n):
-                    t = wanted(head, b, j)
-                    e = number(row, j, size) - t
-                    to[j] = e * e
-                    to[n + j] = t
-                    to[2 * n + j] = t * t
+            if metric.kind == ACCURACY or metric.kind == TOP_K or metric.kind == MEAN_IOU:
+                of_classes(head, metric, b, metric.values + b * metric.width)
             else:
-                total = 0
-                for j in range(n):
-                    e = number(row, j, size) - wanted(head, b, j)
-                    total += e * e if metric.kind == SQUARED else fabs(e)
-                to[0] = total
+                of_numbers(head, metric, b, metric.values + b * metric.width)
+
+
+cdef void of_classes(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
+    """Metrics that compare classes. accuracy, top_k: pixels that are right, pixels that have a label. mean_iou: for each
+    class pixels that are of it and predicted as it, that are predicted, that are of it."""
+    cdef const Value *y = head.output
+    cdef int size = head.k.real_size
+    cdef Py_ssize_t n = head.classes, classes = metric.width // 3, pixel, at, c, j, above, predicted
+    cdef const char *row
+    cdef double x
+    memset(to, 0, metric.width * sizeof(double))
+    for pixel in range(head.pixels):
+        at = b * y.ld + pixel * n
+        row = y.y + at * size
+        if head.labels:
+            c = head.label[b * head.pixels + pixel]
+        elif n == 1:
+            c = number(head.target, at, size) > 0.5
+        else:
+            c = target_class(head, at)
+        if c == UNLABELED:
+            continue
+        if metric.kind == MEAN_IOU:
+            predicted = largest(row, n, size) if n > 1 else number(row, 0, size) > metric.threshold
+            to[c] += predicted == c
+            to[classes + predicted] += 1
+            to[2 * classes + c] += 1
+            continue
+        if metric.kind == ACCURACY:
+            to[0] += largest(row, n, size) == c
+        else:
+            x = number(row, c, size)
+            above = 0
+            for j in range(n):
+                # Of equal scores the first counts as the higher one, as in the argmax of accuracy.
+                above += number(row, j, size) > x or (j < c and number(row, j, size) == x)
+            to[0] += above < metric.k
+        to[1] += 1
+
+
+cdef void of_numbers(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
+    """Metrics that compare the output's numbers one by one."""
+    cdef int size = head.k.real_size
+    cdef Py_ssize_t n = head.output.size, j
+    cdef const char *row = head.output.y + b * head.output.ld * size
+    cdef double total = 0, e, t
+    for j in range(n):
+        t = wanted(head, b, j)
+        e = number(row, j, size) - t
+        if metric.kind == BINARY_ACCURACY:
+            total += (number(row, j, size) > metric.threshold) == (t > 0.5)
+        elif metric.kind == SQUARED:
+            total += e * e
+        elif metric.kind == ABSOLUTE:
+            total += fabs(e)
+        else:
+            to[j] = e * e
+            to[n + j] = t
+            to[2 * n + j] = t * t
+    if metric.kind != R2:
+        to[0] = total / n if metric.kind == BINARY_ACCURACY else total

@@ -71,6 +71,8 @@ cdef struct Job:            # one call of Plan: what to run, over which rows
     Source *targets         # or output gradients (vjp)
     const Operation *operations     # that change samples as they are gathered
     Py_ssize_t n_operations
+    const Operation *target_operations      # the same changes, of targets that are images, too
+    Py_ssize_t n_target_operations
     double alpha            # of mixup; 0: none
     char **outputs          # where outputs are copied to, or NULL
     char **input_gradients  # where input gradients are copied to, or NULL

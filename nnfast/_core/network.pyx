@@ -23,7 +23,7 @@ from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
 )
 from nnfast._core.loss cimport (
-    ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, R2, SQUARED, TOP_K, Head, Metric,
+    ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, MEAN_IOU, R2, SQUARED, TOP_K, Head, Metric, metric_width,
 )
 from nnfast._core.memory cimport address, aligned, allocate, release, table
 from nnfast._core.node cimport CHUNK_BYTES, SOFTMAX, Node, Parameter, Pass, Tile, Value, piece_start, pieces
@@ -45,7 +45,7 @@ cdef enum:
 LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
 ON_ROWS = (FORWARD, BEFORE_FORWARD, AFTER_FORWARD, BACKWARD, BEFORE_BACKWARD, AFTER_BACKWARD)
 METRICS = {"accuracy": ACCURACY, "top_k_accuracy": TOP_K, "binary_accuracy": BINARY_ACCURACY, "mse": SQUARED,
-           "mae": ABSOLUTE, "r2": R2}
+           "mae": ABSOLUTE, "r2": R2, "mean_iou": MEAN_IOU}
 
 
 cdef class Network:
@@ -571,7 +571,7 @@ cdef class Network:
         for i in range(self.n_heads):
             head = &self.heads[i]
             arena.want(&head.target, head.output.ld * self.k.real_size, None, "targets")
-            arena.want(<char **>&head.label, sizeof(int32_t), None, "labels")
+            arena.want(<char **>&head.label, head.pixels * sizeof(int32_t), None, "labels")
             arena.want(<char **>&head.loss_values, sizeof(double), None, "losses")
             for j in range(head.n_metrics):
                 metric = &head.metrics[j]
@@ -641,8 +641,13 @@ cdef class Network:
         cdef Metric *metric
         head.k = self.k
         head.output = &self.values[made]
+        shape = self.value_shapes[made]
+        head.classes = shape[len(shape) - 1]
+        head.pixels = head.output.size // head.classes
         head.weight = spec["weight"]
         head.delta = spec["delta"] or 0
+        head.ignores = spec["ignore_label"] is not None
+        head.ignored = spec["ignore_label"] or 0
         loss = spec["loss"]
         for i in range(self.n_nodes):
             if self.node_specs[i]["output"] == made:
@@ -671,7 +676,7 @@ cdef class Network:
             metric.kind = METRICS[entry["kind"]]
             metric.k = entry.get("k", 0) or 0
             metric.threshold = entry.get("threshold", 0) or 0
-            metric.width = 3 * head.output.size if metric.kind == R2 else 1
+            metric.width = metric_width(head, metric.kind)
             metric.totals = <double *>table(metric.width, sizeof(double))
             head.n_metrics += 1
         return made if head.fused else -1

@@ -106,12 +106,12 @@ cdef class Plan(Loop):
         return 0
 
     def train_epoch(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed=0,
-                    Py_ssize_t first_step=0, n_steps=None, progress=None, Recipe recipe=None):
+                    Py_ssize_t first_step=0, n_steps=None, progress=None, Recipe recipe=None, class_factors=None):
         """Steps first_step, first_step + 1, ... of an epoch in one call; lr holds a rate for each. recipe: how samples
-        are augmented."""
+        are augmented. class_factors: of the losses of pixels, where they have classes of their own."""
         self._enter()
         try:
-            held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, recipe)
+            held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, recipe, class_factors)
             self.job.lr = <const double *>address(lr)
             self.job.first_step = first_step
             self.job.n_steps = min(self.job.n_steps - first_step, len(lr) if n_steps is None else <Py_ssize_t>n_steps)
@@ -121,18 +121,21 @@ cdef class Plan(Loop):
         finally:
             self._leave()
 
-    def _start_training(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, seed, Recipe recipe):
+    def _start_training(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, seed, Recipe recipe, class_factors):
         """A clean job of steps over the rows of the data; what the caller keeps while it runs."""
         self._start(self.training_program, len(xs[0]), batch_size, True)
         self.job.update = self.job.training = True
         if recipe is not None:
             self.job.operations, self.job.n_operations = recipe.operations, recipe.n_operations
+            self.job.target_operations, self.job.n_target_operations = recipe.of_targets, recipe.n_of_targets
             self.job.alpha = recipe.alpha
             if recipe.alpha > 0:
                 self._want_row()
         sources, targets = self._sources(xs), self._labels(ys)
         self.job.inputs = <Source *>address(sources, True)
         self.job.targets = <Source *>address(targets, True)
+        if class_factors is not None:       # of a model with one output
+            self.heads[0].class_factors = <const double *>address(class_factors)
         if sample_weight is not None:
             self.job.weight = <const double *>address(sample_weight)
         if order is not None:
@@ -141,7 +144,7 @@ cdef class Plan(Loop):
         return sources, targets
 
     def train_epochs(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed, Py_ssize_t first_epoch,
-                     Py_ssize_t n_epochs, list ended):
+                     Py_ssize_t n_epochs, list ended, class_factors=None):
         """Whole epochs in one call, until time is up that others may want: Python's part of a short epoch takes as long as
         the epoch. lr holds a rate for each step of an epoch; `order` is drawn anew for each epoch, or None. `ended` gets
         (totals, seconds) of each epoch that has come to its end, also if there is an error."""
@@ -155,7 +158,7 @@ cdef class Plan(Loop):
         n_epochs = min(n_epochs, max(1, MOST_TOTALS // self._count_totals()))
         self._enter()
         try:
-            held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, None)
+            held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, None, class_factors)
             self.job.lr = <const double *>address(lr)
             if order is not None:
                 places = <Py_ssize_t *>address(order, True)
@@ -222,8 +225,11 @@ cdef class Plan(Loop):
         """Sources of the targets; a head learns whether they are labels."""
         cdef Py_ssize_t i
         for i, y in enumerate(ys):
-            self.heads[i].labels = y.dtype.char == "i" and self.job.alpha == 0      # int32
-            self.heads[i].mixed = y.dtype.char == "i" and self.job.alpha > 0
+            labels = y.dtype.char in "iB"       # int32 and uint8
+            self.heads[i].labels = labels and self.job.alpha == 0
+            self.heads[i].mixed = labels and self.job.alpha > 0
+            self.heads[i].gaps = self.heads[i].ignores or self.job.n_target_operations > 0
+            self.heads[i].class_factors = NULL
         return self._sources(ys)
 
     def evaluate(self, xs, ys, sample_weight, Py_ssize_t batch_size):
@@ -349,7 +355,9 @@ cdef class Plan(Loop):
                         # A step gathers labels from here as from any array of them: in place is as good.
                         head.label[b] = <int32_t>label
                     target.data = <const char *>head.label
-                    head.labels, head.mixed = True, False
+                    target.row_bytes = sizeof(int32_t)
+                    target.kind = self._own_kind()
+                    head.labels, head.mixed, head.gaps = True, False, False
             elif head.loss == NN_SQUARED_ERROR or head.loss == NN_ABSOLUTE_ERROR or head.loss == NN_HUBER:
                 ok = (buffer.ndim == 2 and buffer.shape[1] == n and buffer.itemsize == self.k.real_size
                       and (buffer.format[0] == c"f" or buffer.format[0] == c"d")
@@ -357,7 +365,7 @@ cdef class Plan(Loop):
                 target.data = <const char *>buffer.buf
                 target.row_bytes = n * self.k.real_size
                 target.kind = self._own_kind()
-                head.labels = head.mixed = False
+                head.labels = head.mixed = head.gaps = False
         PyBuffer_Release(&buffer)
         return ok
 

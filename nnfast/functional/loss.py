@@ -9,7 +9,8 @@ import numpy as np
 
 from .._core import elementwise as _elementwise
 from .._core.threads import resolve as _threads
-from ..configurable import number
+from ..configurable import integer, number
+from ..losses import INT32
 from .arguments import as_array, contiguous, like, result_array
 
 if TYPE_CHECKING:
@@ -19,26 +20,30 @@ _INT32_MAX = np.iinfo(np.int32).max
 _SMALLEST_NORMAL = np.finfo(np.float64).tiny
 
 
-def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
+def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike | None = None,
+                          ignore_label: int | None = None, out: Array | None = None,
                           n_threads: int | None = None) -> tuple[float, Array]:
     """Cross-entropy of softmax(logits), and its gradient with respect to the logits, in one pass.
 
-    The loss is the mean over the batch of -sum_j y_j log p_j, p = softmax(logits); with weights, the weighted mean
-    sum_i w_i l_i / sum_i w_i. Its gradient is (p - y) / B. Both are safe for logits of any size.
+    The loss is the mean over the batch of -sum_j y_j log p_j, p = softmax(logits) over the last axis; with weights, the
+    weighted mean sum_i w_i l_i / sum_i w_i. Its gradient is (p - y) / B. Both are safe for logits of any size. Of
+    logits (B, ..., K), with a class for each pixel, a sample's loss is the sum over its pixels.
 
     Parameters
     ----------
-    logits : array (B, K)
-    y : integer array (B,) of classes 0..K-1, or array (B, K) of probabilities
+    logits : array (B, K) or (B, ..., K)
+    y : integer array (B,) or (B, ...) of classes 0..K-1, or array of probabilities like logits
     sample_weight : float array (B,), optional
         Not negative, of positive sum.
-    out : array (B, K), optional
+    ignore_label : int, optional
+        Samples or pixels of this label have loss and gradient 0; y is to hold labels.
+    out : array like logits, optional
         Receives the gradient.
 
     Returns
     -------
     loss : float
-    dlogits : array (B, K)
+    dlogits : array like logits
 
     Examples
     --------
@@ -48,13 +53,19 @@ def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike |
     """
     op = "softmax_cross_entropy"
     logits = as_array(op, "logits", logits)
-    if logits.ndim != 2 or 0 in logits.shape:
-        raise ValueError(f"{op}: logits must have shape (batch, classes), none of them 0, got {logits.shape}")
+    if logits.ndim < 2 or 0 in logits.shape:
+        raise ValueError(f"{op}: logits must have shape (batch, ..., classes), none of them 0, got {logits.shape}")
+    counted = None
     if isinstance(y, np.ndarray) and y.dtype.kind in "iu":
-        labels, y = _labels(op, y, *logits.shape), None
+        if ignore_label is not None:
+            counted = y != integer(op, "ignore_label", ignore_label, **INT32)
+            y = np.where(counted, y, 0)
+        labels, y = _labels(op, y, logits.shape), None
+    elif ignore_label is not None:
+        raise ValueError(f"{op}: ignore_label={ignore_label} needs labels y, an array of integers")
     else:
         labels, y = None, like(op, "y", y, "logits", logits, logits.shape)
-    return _loss(op, logits, y, labels, sample_weight, 0.0, out, n_threads)
+    return _loss(op, logits, y, labels, sample_weight, 0.0, out, n_threads, math.prod(logits.shape[1:-1]), counted)
 
 
 def sigmoid_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike | None = None, out: Array | None = None,
@@ -128,26 +139,30 @@ def _regression(op, name, prediction, y, sample_weight, delta, out, n_threads):
     return _loss(op, prediction, y, None, sample_weight, delta, out, n_threads)
 
 
-def _labels(op, y, rows, classes):
-    if y.shape != (rows,):
-        raise ValueError(f"{op}: labels y have shape {y.shape}, expected ({rows},) "
-                         f"for logits of shape {(rows, classes)}")
-    low, high = int(y.min()), int(y.max())
+def _labels(op, y, shape):
+    if y.shape != shape[:-1]:
+        raise ValueError(f"{op}: labels y have shape {y.shape}, expected {shape[:-1]} for logits of shape {shape}")
+    low, high, classes = int(y.min()), int(y.max()), shape[-1]
     if low < 0 or high >= min(classes, _INT32_MAX):
         raise ValueError(f"{op}: labels y must be from 0 to {classes - 1}, got {low if low < 0 else high}")
     return contiguous(y.astype(np.int32, copy=False))
 
 
-def _loss(op, prediction, y, labels, sample_weight, delta, out, n_threads):
-    rows = prediction.shape[0]
-    weight, total = None, rows
+def _loss(op, prediction, y, labels, sample_weight, delta, out, n_threads, pixels=1, counted=None):
+    """pixels: rows of the loss in a sample. counted: which of them count, or None."""
+    batch = prediction.shape[0]
+    weight, total = None, batch
     if sample_weight is not None:
         weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
-        if weight.shape != (rows,):
-            raise ValueError(f"{op}: sample_weight has shape {weight.shape}, expected ({rows},)")
+        if weight.shape != (batch,):
+            raise ValueError(f"{op}: sample_weight has shape {weight.shape}, expected ({batch},)")
         total = float(weight.sum())
         if not (weight.min() >= 0 and _SMALLEST_NORMAL <= total < math.inf):
             raise ValueError(f"{op}: sample_weight must be finite, not negative and of positive sum")
+        weight = np.repeat(weight, pixels) if pixels > 1 else weight
+    if counted is not None:
+        weight = counted.reshape(-1) * (1.0 if weight is None else weight)
     gradient = result_array(op, out, prediction.shape, prediction.dtype, (prediction, y, labels, weight))
-    loss = _elementwise.loss(op, prediction, y, labels, weight, 1.0 / total, delta, gradient, rows, _threads(n_threads))
+    loss = _elementwise.loss(op, prediction, y, labels, weight, 1.0 / total, delta, gradient, batch * pixels,
+                             _threads(n_threads))
     return loss, gradient

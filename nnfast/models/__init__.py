@@ -1,6 +1,7 @@
 """Ready networks, with fresh weights: to compile and train, or to read as examples."""
 
-from .convolutional import lenet5, mnist_cnn, resnet, vgg
+from .convolutional import lenet5, mnist_cnn, resnet, unet, vgg
 from .regression import linear_regression, logistic_regression, softmax_regression
 
-__all__ = ["lenet5", "linear_regression", "logistic_regression", "mnist_cnn", "resnet", "softmax_regression", "vgg"]
+__all__ = ["lenet5", "linear_regression", "logistic_regression", "mnist_cnn", "resnet", "softmax_regression", "unet",
+           "vgg"]

@@ -1,7 +1,8 @@
 """Convolutional networks of the literature. Each function's docstring names the paper and what differs from it.
 
-All end in a softmax, so they go with ``loss="cross_entropy"``, and take the further arguments of `nf.Sequential` and
-`nf.Model`: seed, dtype, name and data_format.
+All end in a softmax, so they go with ``loss="cross_entropy"`` (`unet` with one class: in a sigmoid, for
+"binary_cross_entropy"), and take the further arguments of `nf.Sequential` and `nf.Model`: seed, dtype, name and
+data_format.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from ..layers import (
     Add,
     AvgPool2D,
     BatchNorm,
+    Concatenate,
     Conv2D,
+    Conv2DTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -211,6 +214,76 @@ def resnet(depth: int = 20, input_shape: Sequence[int] = (32, 32, 3), classes: i
             x = Activation("relu")(Add()([y, shortcut]))
     output = Dense(classes, activation="softmax")(GlobalAvgPool()(x))
     return Model(image, output, **{"name": f"resnet{depth}", **arguments})
+
+
+def unet(input_shape: Sequence[int] = (128, 128, 3), classes: int = 2, depth: int = 4, width: float = 1.0,
+         batch_norm: bool = False, data_format: DataFormat = "channels_last", **arguments: Any) -> Model:
+    """U-Net: a class for each pixel of an image, from what is around it at all scales (Ronneberger, Fischer and Brox,
+    2015, "U-Net: convolutional networks for biomedical image segmentation", figure 1).
+
+    Going down, two 3 x 3 convolutions and a pooling for each level, twice as many filters in the next; going up, a
+    transposed convolution that halves them, what the level had on the way down beside it, and two convolutions.
+    Differences: convolutions keep the size of the image ("same" padding), where the paper's output is smaller than its
+    input.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height and width are multiples of 2 ** depth.
+    classes : int
+        The output is a softmax over them, (H, W, classes); of one class a sigmoid, (H, W, 1).
+    depth : int
+        How often the image is halved.
+    width : float
+        Factor of the number of filters, which is 64 in the first level; above 0.
+    batch_norm : bool
+        True: batch normalization after each 3 x 3 convolution, before its relu; these convolutions have no bias.
+    data_format : "channels_last" or "channels_first"
+        As in `nf.Input`.
+    **arguments
+        seed, dtype, name: as in `nf.Model`.
+
+    Notes
+    -----
+    `nf.CrossEntropy` leaves out pixels without a label, ``class_weight`` of `Model.fit` tells how much rare classes
+    count, "mean_iou" is the usual metric, and `nf.augment.Flip` and `nf.augment.Shift` move labels with their image.
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> nf.models.unet((64, 64, 1), classes=3, depth=3, width=0.25)
+    <Model 'unet': 482,643 parameters, float32>
+    """
+    classes = integer("unet", "classes", classes, at_least=1)
+    depth = integer("unet", "depth", depth, at_least=1)
+    width = number("unet", "width", width, above=0)
+    boolean("unet", "batch_norm", batch_norm)
+    image = Input(input_shape, data_format=data_format)
+    if len(image.shape) != 3 or any(size % 2**depth for size in image.shape[:2]):
+        raise ValueError(f"unet: input_shape must be of an image whose height and width are multiples of 2 ** depth = "
+                         f"{2**depth}, got {tuple(input_shape)}")
+    filters = [scaled(64 * 2**level, width) for level in range(depth + 1)]
+    x, skipped = image, []
+    for level in range(depth):
+        x = level_of(x, filters[level], batch_norm)
+        skipped.append(x)
+        x = MaxPool2D(2)(x)
+    x = level_of(x, filters[depth], batch_norm)
+    for level in reversed(range(depth)):
+        x = Conv2DTranspose(filters[level], 2, stride=2, kernel_initializer="he_normal")(x)
+        x = level_of(Concatenate()([skipped[level], x]), filters[level], batch_norm)
+    output = Conv2D(classes, 1, activation="softmax" if classes > 1 else "sigmoid")(x)
+    return Model(image, output, **{"name": "unet", **arguments})
+
+
+def level_of(x, filters, batch_norm):
+    """Two convolutions of a U-Net."""
+    for _ in range(2):
+        if batch_norm:
+            x = Activation("relu")(convolved(x, filters))
+        else:
+            x = Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
+    return x
 
 
 def convolved(x, filters, kernel_size=3, stride=1):

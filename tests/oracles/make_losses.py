@@ -105,6 +105,29 @@ CASES = {
     "huber_softplus": case(loss("Huber", delta=0.5), "softplus", z, target, huber(0.5)),
 }
 
-arrays = {f"{name}/{key}": values for name, (_, parts) in CASES.items() for key, values in parts.items()}
+
+def pixel_case(labels, class_weight=None, **config):
+    """A class for each pixel: z (B, H, W, n), the loss of a sample is the sum over its pixels."""
+    zt = torch.tensor(maps, requires_grad=True)
+    weight = None if class_weight is None else torch.tensor(class_weight, dtype=torch.float64)
+    values = F.cross_entropy(zt.movedim(-1, 1), torch.tensor(labels).long(), weight, reduction="none",
+                             ignore_index=config.get("ignore_label", -100)).sum((1, 2))
+    values.sum().backward()
+    spec = {"loss": loss("CrossEntropy", **config)} | ({} if class_weight is None else {"class_weight": class_weight})
+    return spec, {"z": maps, "t": labels, "values": values.detach().numpy(), "dz": zt.grad.numpy()}
+
+
+maps = 3 * rng.standard_normal((5, 7, 6, n))
+map_labels = rng.integers(0, n, (5, 7, 6))
+some = np.where(rng.random((5, 7, 6)) < 0.3, 255, map_labels).astype(np.uint8)
+PIXELS = {
+    "pixels": pixel_case(map_labels),
+    "pixels_ignored": pixel_case(some, ignore_label=255),
+    "pixels_weighted": pixel_case(some, [1.0, 0.5, 2.0, 0.0, 1.0], ignore_label=255),
+}
+
+arrays = {f"{name}/{key}": values for name, (_, parts) in (CASES | PIXELS).items() for key, values in parts.items()}
 specs = json.dumps({name: spec for name, (spec, _) in CASES.items()})
-np.savez_compressed(Path(__file__).with_name("losses.npz"), specs=specs, torch=torch.__version__, **arrays)
+pixel_specs = json.dumps({name: spec for name, (spec, _) in PIXELS.items()})
+np.savez_compressed(Path(__file__).with_name("losses.npz"), specs=specs, pixel_specs=pixel_specs,
+                    torch=torch.__version__, **arrays)

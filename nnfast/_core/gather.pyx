@@ -1,0 +1,129 @@
+"""The rows of a batch from the user's data: inputs, and targets or output gradients, in the network's precision and
+order of axes, augmented and mixed."""
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memset
+
+from nnfast._core.augment cimport augment, mixing_share
+from nnfast._core.kernels cimport NN_FLOAT32, NN_FROM_UINT8, kernels, nn_kernels
+from nnfast._core.loss cimport UNLABELED, Head
+from nnfast._core.memory cimport nn_prefetch
+from nnfast._core.network cimport Job, Source
+from nnfast._core.node cimport Context, Value
+from nnfast._core.transfer cimport Port, read_sample
+
+cdef enum:
+    AHEAD = 2048            # bytes of the rows after the one that is read
+
+
+cdef inline Py_ssize_t number_of(const Context *ctx, Py_ssize_t b) noexcept nogil:
+    """The number in the data of row b of the batch."""
+    return ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
+
+
+cdef void gather_inputs(const nn_kernels *k, const Job *job, const Port *ports, Py_ssize_t n, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Rows lo..hi of the batch, but for mixup."""
+    cdef Py_ssize_t i, b
+    cdef const Value *value
+    for i in range(n):
+        value = &job.values[ports[i].value]
+        for b in range(lo, hi):
+            input_row(k, job, &ports[i], ctx, i, b, value.y + b * value.ld * k.real_size)
+
+
+cdef inline void input_row(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
+    """Row b of input i, as it is trained with but for mixup."""
+    cdef const Source *source = &job.inputs[i]
+    cdef Py_ssize_t soon
+    if ctx.sample != NULL:      # scattered rows, of which the processor cannot know the next
+        soon = b + 1 + AHEAD // (1 + source.row_bytes)
+        if soon < ctx.batch:
+            nn_prefetch(source.data + ctx.sample[soon] * source.row_bytes, min(source.row_bytes, <Py_ssize_t>AHEAD))
+    read_sample(k, port, source.kind, source.data + number_of(ctx, b) * source.row_bytes, to, ctx.scratch)
+    if job.n_operations > 0:
+        augment(k, port, job.operations, job.n_operations, ctx, i, b, to)
+
+
+cdef void gather_targets(const nn_kernels *k, const Job *job, const Port *ports, Head *heads, Py_ssize_t n, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    """Rows lo..hi of the targets to the heads, but for mixup; without a loss (vjp) of the gradients to the outputs."""
+    cdef Py_ssize_t i, b, size = k.real_size
+    cdef const Value *value
+    cdef const Source *source
+    for i in range(n):
+        value = &job.values[ports[i].value]
+        for b in range(lo, hi):
+            if not job.loss:
+                source = &job.targets[i]
+                read_sample(k, &ports[i], source.kind, source.data + number_of(ctx, b) * source.row_bytes,
+                            value.dy + b * value.ld * size, ctx.scratch)
+            elif heads[i].labels or heads[i].mixed:
+                label_row(job, &heads[i], ctx, i, b, heads[i].label + b * heads[i].pixels)
+            else:
+                target_row(k, job, &ports[i], ctx, i, b, heads[i].target + b * value.ld * size)
+
+
+cdef void target_row(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
+    """The target of row b for output i, moved as its image is."""
+    cdef const Source *source = &job.targets[i]
+    read_sample(k, port, source.kind, source.data + number_of(ctx, b) * source.row_bytes, to, ctx.scratch)
+    if job.n_target_operations > 0:
+        augment(k, port, job.target_operations, job.n_target_operations, ctx, i, b, to)
+
+
+cdef void label_row(const Job *job, const Head *head, const Context *ctx, Py_ssize_t i, Py_ssize_t b, int32_t *to) noexcept nogil:
+    """The same of labels."""
+    cdef const Source *source = &job.targets[i]
+    cdef const char *data = source.data + number_of(ctx, b) * source.row_bytes
+    cdef Py_ssize_t pixel
+    for pixel in range(head.pixels):
+        if source.kind == NN_FROM_UINT8:
+            to[pixel] = (<const uint8_t *>data)[pixel]
+        else:
+            to[pixel] = (<const int32_t *>data)[pixel]
+        if head.ignores and to[pixel] == head.ignored:
+            to[pixel] = UNLABELED
+    if job.n_target_operations > 0:     # labels are as long as float32
+        augment(kernels(NN_FLOAT32), NULL, job.target_operations, job.n_target_operations, ctx, i, b, <char *>to)
+
+
+cdef void mix(const nn_kernels *k, const Job *job, const Port *inputs, Py_ssize_t n_inputs, const Port *outputs, Head *heads, Py_ssize_t n_outputs, const Context *ctx, Py_ssize_t b) noexcept nogil:
+    """Mixup (Zhang et al. 2018): row b, gathered already, becomes share * row b + (1 - share) * another row. That one
+    is gathered once more: in its own place another thread may have mixed it by now."""
+    cdef Py_ssize_t partner, i, size = k.real_size
+    cdef double share = mixing_share(ctx, job.alpha, b, &partner)
+    cdef const Value *value
+    cdef Head *head
+    for i in range(n_inputs if partner != b else 0):
+        value = &job.values[inputs[i].value]
+        input_row(k, job, &inputs[i], ctx, i, partner, ctx.row)
+        mix_rows(k, value.size, share, value.y + b * value.ld * size, ctx.row)
+    for i in range(n_outputs):
+        head = &heads[i]
+        value = head.output
+        if head.mixed:
+            memset(head.target + b * value.ld * size, 0, value.size * size)
+            add_labels(head, b, head.label + b * head.pixels, share)
+            label_row(job, head, ctx, i, partner, <int32_t *>ctx.row)
+            add_labels(head, b, <int32_t *>ctx.row, 1 - share)
+        elif partner != b:
+            target_row(k, job, &outputs[i], ctx, i, partner, ctx.row)
+            mix_rows(k, value.size, share, head.target + b * value.ld * size, ctx.row)
+
+
+cdef void mix_rows(const nn_kernels *k, Py_ssize_t n, double share, char *x, char *other) noexcept nogil:
+    """x = share * x + (1 - share) * other; other is lost."""
+    k.affine(n, x, share, 0, x)
+    k.affine(n, other, 1 - share, 0, other)
+    k.add(n, x, other, x)
+
+
+cdef void add_labels(const Head *head, Py_ssize_t b, const int32_t *label, double share) noexcept nogil:
+    """So much of the one-hot vector of each pixel's label to row b of the targets."""
+    cdef Py_ssize_t pixel, at
+    for pixel in range(head.pixels):
+        at = b * head.output.ld + pixel * head.classes + label[pixel]
+        if label[pixel] == UNLABELED:
+            continue
+        if head.k.real_size == 4:
+            (<float *>head.target)[at] += <float>share
+        else:
+            (<double *>head.target)[at] += share
