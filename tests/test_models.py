@@ -66,6 +66,23 @@ def test_resnet(depth, without_weights):
         assert (trained - 2752) / 1e6 == pytest.approx(published[depth], abs=0.05 if depth == 110 else 0.008)
 
 
+def test_unet(without_weights):
+    """Figure 1 of the paper, with an image of one channel and two classes: 64 to 1024 filters, four poolings."""
+    model = nf.models.unet((64, 96, 1), 2)
+    levels = [64 * 2**level for level in range(5)]
+    pairs = [9 * c * k + k + 9 * k * k + k for c, k in zip([1, *levels], levels)]                   # going down
+    pairs += [4 * 2 * k * k + k + 9 * 2 * k * k + k + 9 * k * k + k for k in levels[:4]]            # going up
+    assert model.count_params() == sum(pairs) + 64 * 2 + 2
+    assert model.output_shape == (64, 96, 2)
+    beside = [node.shape for node in model._graph.nodes if isinstance(node.layer, nf.Concatenate)]
+    assert beside == [(8, 12, 1024), (16, 24, 512), (32, 48, 256), (64, 96, 128)]
+    normalized = nf.models.unet((4, 64, 64), classes=1, depth=2, width=0.5, batch_norm=True,
+                                data_format="channels_first", name="mask", seed=3)
+    assert (normalized.output_shape, normalized.name) == ((1, 64, 64), "mask")
+    assert sum(isinstance(layer, nf.BatchNorm) for layer in normalized.layers) == 10
+    normalized.compile("adam", "binary_cross_entropy", metrics=["mean_iou"])    # a sigmoid
+
+
 SMALL = {
     "lenet5": lambda **arguments: nf.models.lenet5(classes=4, activation="relu", **arguments),
     "mnist_cnn": lambda **arguments: nf.models.mnist_cnn(classes=4, dropout=True, **arguments),
@@ -119,6 +136,12 @@ def test_arguments_of_the_model(tmp_path):
     (lambda: nf.models.lenet5(classes=0), ValueError, "dense: units must be at least 1"),
     (lambda: nf.models.mnist_cnn(dropout=0.5), TypeError, "mnist_cnn: dropout must be True or False"),
     (lambda: nf.models.lenet5(depth=3), TypeError, "depth"),
+    (lambda: nf.models.unet((48, 40, 1)), ValueError, r"multiples of 2 \*\* depth = 16, got \(48, 40, 1\)"),
+    (lambda: nf.models.unet((3, 32, 24), data_format="channels_first"), ValueError, r"got \(3, 32, 24\)"),
+    (lambda: nf.models.unet((32, 32)), ValueError, "unet: input_shape must be of an image"),
+    (lambda: nf.models.unet(classes=0), ValueError, "unet: classes must be at least 1"),
+    (lambda: nf.models.unet(depth=0), ValueError, "unet: depth must be at least 1"),
+    (lambda: nf.models.unet(batch_norm="no"), TypeError, "unet: batch_norm must be True or False"),
 ])
 def test_bad_arguments(call, error, text):
     with pytest.raises(error, match=text):

@@ -50,15 +50,20 @@ cdef void gather_targets(const nn_kernels *k, const Job *job, const Port *ports,
     cdef const Source *source
     for i in range(n):
         value = &job.values[ports[i].value]
-        for b in range(lo, hi):
-            if not job.loss:
-                source = &job.targets[i]
+        source = &job.targets[i]
+        if not job.loss:
+            for b in range(lo, hi):
                 read_sample(k, &ports[i], source.kind, source.data + number_of(ctx, b) * source.row_bytes,
                             value.dy + b * value.ld * size, ctx.scratch)
-            elif heads[i].labels or heads[i].mixed:
-                label_row(job, &heads[i], ctx, i, b, heads[i].label + b * heads[i].pixels)
-            else:
+        elif not (heads[i].labels or heads[i].mixed):
+            for b in range(lo, hi):
                 target_row(k, job, &ports[i], ctx, i, b, heads[i].target + b * value.ld * size)
+        elif heads[i].pixels == 1 and not heads[i].gaps and source.kind != NN_FROM_UINT8:
+            for b in range(lo, hi):     # a small network's step is so short that it matters
+                heads[i].label[b] = (<const int32_t *>source.data)[number_of(ctx, b)]
+        else:
+            for b in range(lo, hi):
+                label_row(job, &heads[i], ctx, i, b, heads[i].label + b * heads[i].pixels)
 
 
 cdef void target_row(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:

@@ -123,48 +123,63 @@ cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept n
     for i in range(head.n_metrics):
         metric = &head.metrics[i]
         for b in range(lo, hi):
-            if metric.kind == ACCURACY or metric.kind == TOP_K or metric.kind == MEAN_IOU:
-                of_classes(head, metric, b, metric.values + b * metric.width)
+            if metric.kind == ACCURACY or metric.kind == TOP_K:
+                hits(head, metric, b, metric.values + b * metric.width)
+            elif metric.kind == MEAN_IOU:
+                overlaps(head, metric, b, metric.values + b * metric.width)
             else:
                 of_numbers(head, metric, b, metric.values + b * metric.width)
 
 
-cdef void of_classes(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
-    """Metrics that compare classes. accuracy, top_k: pixels that are right, pixels that have a label. mean_iou: for each
-    class pixels that are of it and predicted as it, that are predicted, that are of it."""
-    cdef const Value *y = head.output
+cdef inline Py_ssize_t class_at(const Head *head, Py_ssize_t b, Py_ssize_t pixel, Py_ssize_t at) noexcept nogil:
+    """The right class of a pixel, whose outputs begin at number `at`; of a single output 0 or 1."""
+    if head.labels:
+        return head.label[b * head.pixels + pixel]
+    if head.classes == 1:
+        return number(head.target, at, head.k.real_size) > 0.5
+    return target_class(head, at)
+
+
+cdef void hits(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
+    """How many of a sample's pixels are right, and how many have a label."""
     cdef int size = head.k.real_size
-    cdef Py_ssize_t n = head.classes, classes = metric.width // 3, pixel, at, c, j, above, predicted
+    cdef Py_ssize_t n = head.classes, at = b * head.output.ld, pixel, c, j, above, right = 0, labeled = 0
     cdef const char *row
     cdef double x
-    memset(to, 0, metric.width * sizeof(double))
     for pixel in range(head.pixels):
-        at = b * y.ld + pixel * n
-        row = y.y + at * size
-        if head.labels:
-            c = head.label[b * head.pixels + pixel]
-        elif n == 1:
-            c = number(head.target, at, size) > 0.5
-        else:
-            c = target_class(head, at)
+        c = class_at(head, b, pixel, at)
+        row = head.output.y + at * size
+        at += n
         if c == UNLABELED:
             continue
-        if metric.kind == MEAN_IOU:
+        labeled += 1
+        if metric.kind == ACCURACY:
+            right += largest(row, n, size) == c
+            continue
+        x = number(row, c, size)
+        above = 0
+        for j in range(n):
+            # Of equal scores the first counts as the higher one, as in the argmax of accuracy.
+            above += number(row, j, size) > x or (j < c and number(row, j, size) == x)
+        right += above < metric.k
+    to[0], to[1] = right, labeled
+
+
+cdef void overlaps(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
+    """For each class how many of a sample's pixels are predicted as it and of it, predicted as it, of it."""
+    cdef int size = head.k.real_size
+    cdef Py_ssize_t n = head.classes, classes = max(n, 2), at = b * head.output.ld, pixel, c, predicted
+    cdef const char *row
+    memset(to, 0, metric.width * sizeof(double))
+    for pixel in range(head.pixels):
+        c = class_at(head, b, pixel, at)
+        row = head.output.y + at * size
+        at += n
+        if c != UNLABELED:
             predicted = largest(row, n, size) if n > 1 else number(row, 0, size) > metric.threshold
             to[c] += predicted == c
             to[classes + predicted] += 1
             to[2 * classes + c] += 1
-            continue
-        if metric.kind == ACCURACY:
-            to[0] += largest(row, n, size) == c
-        else:
-            x = number(row, c, size)
-            above = 0
-            for j in range(n):
-                # Of equal scores the first counts as the higher one, as in the argmax of accuracy.
-                above += number(row, j, size) > x or (j < c and number(row, j, size) == x)
-            to[0] += above < metric.k
-        to[1] += 1
 
 
 cdef void of_numbers(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
