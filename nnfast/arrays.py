@@ -175,7 +175,7 @@ def per_name(data, names, what):
     return list(data)
 
 
-def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last"):
+def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last", id_limits=None):
     """Check and convert the inputs of a model.
 
     Parameters
@@ -190,6 +190,8 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last")
         False lets NaN and infinities through.
     data_format : str
         Order of the axes of the data, see `nnfast.layout`.
+    id_limits : list, optional
+        For each input None, or how many ids it may hold.
 
     Returns
     -------
@@ -198,7 +200,7 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last")
         The number of samples.
     """
     xs = []
-    for data, name, shape in zip(per_name(x, names, "x"), names, shapes):
+    for data, name, shape, limit in zip(per_name(x, names, "x"), names, shapes, id_limits or [None] * len(names)):
         what = f"model input {name!r}"
         a = as_numbers(data, what)
         if a.ndim != len(shape) + 1 or a.shape[1:] != shape:
@@ -210,11 +212,29 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last")
             elif data_format == "channels_last" and a.shape[1:] == data_shape(shape, "channels_first"):
                 hint = "; for data with channels first see the model's data_format"
             raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got {a.shape}{hint}")
-        if finite:
+        if limit is not None:
+            check_ids(a, limit, what)
+        elif finite:
             columns = getattr(data, "column_names", getattr(data, "columns", None))
             check_finite(a, dtype, what, None if columns is None else list(columns))
         xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
+
+
+def check_ids(a, limit, what):
+    """Raise ValueError at the first number that is not one of the ids 0..limit - 1."""
+    if a.size == 0:
+        return
+    if a.dtype.kind == "f":
+        bad = ~((a >= 0) & (a < limit) & (np.floor(a) == a))
+        if not bad.any():
+            return
+    else:
+        if np.minimum.reduce(a, axis=None) >= 0 and np.maximum.reduce(a, axis=None) < limit:
+            return
+        bad = (a < 0) | (a >= limit)
+    place = np.unravel_index(int(np.argmax(bad)), a.shape)
+    raise ValueError(f"{what}: an embedding reads it, which has ids 0..{limit - 1}; got {a[place]} at {locate(place)}")
 
 
 def contiguous(a, dtype):

@@ -314,9 +314,12 @@ def recipe_of(augment, graph, model_name):
         raise ValueError(f"fit: augment moves the pixels of several inputs ({', '.join(moving)}), so it is not known "
                          f"with which of them the target of output {graph.output_names[images[0]]!r} is to move; "
                          "augment before fit")
+    mixes = any(isinstance(entry, Mixup) for own in every for entry in own)
     for i, own in enumerate(every):
         shape = graph.input_shapes[i]
         what = f"input {graph.input_names[i]!r} of {model_name} has shape {graph.input_data_shapes[i]}"
+        if graph.id_limits[i] is not None and any(own) or mixes and any(graph.id_limits):
+            raise ValueError(f"fit: augment cannot change ids, which an embedding reads; {what}")
         for place, entry in enumerate(own):
             entry.check(shape, what)
             if isinstance(entry, Mixup):

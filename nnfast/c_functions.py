@@ -154,6 +154,17 @@ static void NET_batch_norm(const REAL *x, REAL *y, const REAL *scale, const REAL
             y[c] = x[c] * scale[c] + shift[c];
 }
 """,
+    "embedding": """
+/* for each of n ids the row of the table that it chooses; for what is no id the first one */
+static void NET_embedding(const REAL *x, REAL *y, const REAL *w, ptrdiff_t n, ptrdiff_t rows, ptrdiff_t width)
+{
+    for (ptrdiff_t i = 0; i < n; i++, y += width) {
+        const REAL *row = w + (x[i] >= 0 && x[i] < (REAL)rows ? (ptrdiff_t)x[i] * width : 0);
+        for (ptrdiff_t j = 0; j < width; j++)
+            y[j] = row[j];
+    }
+}
+""",
     "layer_norm": """
 /* rows of n numbers, each by its own mean and variance */
 static void NET_layer_norm(const REAL *x, REAL *y, const REAL *gamma, const REAL *beta, ptrdiff_t rows, ptrdiff_t n,

@@ -170,6 +170,8 @@ class Source:
                 shift += parameters[node["beta"]]
             step.arrays = {"scale": scale.astype(dtype), "shift": shift.astype(dtype)}
             step.in_place = True
+        elif op == "embedding":
+            step.arrays["w"] = parameters[node["kernel"]]
         elif op == "layer_norm":
             step.arrays = {what: parameters[node[what]] for what in ("gamma", "beta") if node[what] >= 0}
             step.in_place = True
@@ -367,6 +369,8 @@ class Source:
             elif op == "dense":
                 n_in, n_out = step.arrays["w"].shape
                 arguments = [x[0], y, arrays["w"], arrays.get("b", "NULL"), size // n_out, n_in, n_out]
+            elif op == "embedding":
+                arguments = [x[0], y, arrays["w"], size // shape[-1], step.arrays["w"].shape[0], shape[-1]]
             elif op == "batch_norm":
                 arguments = [x[0], y, arrays["scale"], arrays["shift"], size // shape[-1], shape[-1]]
             elif op == "layer_norm":

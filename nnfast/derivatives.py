@@ -117,8 +117,8 @@ class Derivatives:
         Returns
         -------
         dict of str to float
-            By parameter and by input: the largest difference, divided by the largest entry of the gradient (or by
-            loss / 1000 if that is more). About 1e-9 if all is well.
+            By parameter and by input, but for ids: the largest difference, divided by the largest entry of the
+            gradient (or by loss / 1000 if that is more). About 1e-9 if all is well.
 
         Examples
         --------

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import layout
 from .initializers import Constant, Ones, Zeros
-from .layers import LAYERS, Input, Layer, ParameterSpec, Value
+from .layers import LAYERS, Embedding, Flatten, Input, Layer, ParameterSpec, Reshape, Value
 
 
 class Node(NamedTuple):
@@ -58,6 +58,8 @@ class Graph:
         Order of the axes of all data.
     input_data_shapes, output_data_shapes : list
         The shapes in that order.
+    id_limits : list
+        For each input None, or where an embedding reads it how many ids there are.
     """
 
     def __init__(self, inputs, outputs, model):
@@ -98,6 +100,22 @@ class Graph:
                 raise ValueError(f"layer {name} makes two of the outputs; each output needs a layer, and so a name, "
                                  "of its own")
         self.index = {parameter.name: i for i, parameter in enumerate(self.parameters)}
+        self.id_limits = self._limits_of_ids()
+
+    def _limits_of_ids(self):
+        """For each input the number of ids it may hold, None where it is not read by an embedding."""
+        limits, n = [None] * len(self.inputs), len(self.inputs)
+        for node in self.nodes:
+            if not isinstance(node.layer, Embedding):
+                continue
+            at = node.inputs[0]
+            while at >= n and isinstance(self.nodes[at - n].layer, (Flatten, Reshape)):
+                at = self.nodes[at - n].inputs[0]
+            if at >= n:
+                raise ValueError(f"{self.names[node.layer]}: reads ids, which must come from an nf.Input (or a Reshape "
+                                 f"or Flatten of it), got the output of {self.names[self.nodes[at - n].layer]}")
+            limits[at] = min(limits[at] or node.layer.input_dim, node.layer.input_dim)
+        return limits
 
     def bind(self, model):
         """Give the layers to `model` under their names."""

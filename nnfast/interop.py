@@ -2,13 +2,15 @@
 
 PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), those of transposed convolutions as
 (C, K, R, S), data as (N, C, H, W), and so flattens channels slowest; here they are (in, out), (R, S, C / groups, K),
-(R, S, K, C), (N, H, W, C), and channels are flattened fastest.
+(R, S, K, C), (N, H, W, C), and channels are flattened fastest. An embedding's vectors, (ids, features), and how they are
+flattened, are the same in both.
 Keras has our order of everything. What a layer's parameters are called:
 
 ==================  =========================================  =================================================
 layer               PyTorch                                    Keras
 ==================  =========================================  =================================================
 Dense, Conv...      weight, bias                               kernel, bias
+Embedding           weight                                     embeddings
 BatchNorm           weight, bias, running_mean, running_var    gamma, beta, moving_mean, moving_variance
 LayerNorm           weight, bias                               gamma, beta
 ==================  =========================================  =================================================
@@ -39,6 +41,7 @@ from .layers import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     LayerNorm,
     Reshape,
@@ -58,7 +61,7 @@ PYTORCH = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"
 #: classes as Keras's files call them, and the order in which each class's arrays lie there
 KERAS = {Dense: "dense", Conv1D: "conv1d", Conv2D: "conv2d", DepthwiseConv2D: "depthwise_conv2d",
          Conv1DTranspose: "conv1d_transpose", Conv2DTranspose: "conv2d_transpose", BatchNorm: "batch_normalization",
-         LayerNorm: "layer_normalization"}
+         LayerNorm: "layer_normalization", Embedding: "embedding"}
 KERAS_ORDER = ("kernel", "bias", "gamma", "beta", "running_mean", "running_variance")
 
 #: bytes that a .keras file may unpack to
@@ -285,23 +288,38 @@ def _names(nodes, mapping, who):
 def _flattened(model, node):
     """The shape (..., C) that a node's features were flattened from, if PyTorch flattens it otherwise; else None."""
     graph = model._graph
-    n, value = len(graph.inputs), node.inputs[0]
-    if len(graph.shape_of(value)) != 1:
-        return None
+    return _flattened_before(graph, node.inputs[0], node.layer) if len(graph.shape_of(node.inputs[0])) == 1 else None
+
+
+def _flattened_before(graph, value, reader):
+    """The same of the features that value number `value` holds."""
+    n = len(graph.inputs)
     while value >= n:
         before = graph.nodes[value - n]
         shape = graph.shape_of(before.inputs[0])
         if isinstance(before.layer, (Flatten, Reshape)) and len(shape) > 1:
+            if _keeps_vectors_last(graph, before.inputs[0]):
+                return None
             return shape if math.prod(shape[:-1]) > 1 and shape[-1] > 1 else None
         if len(before.inputs) > 1:
+            if all(len(graph.shape_of(i)) == 1 and _flattened_before(graph, i, reader) is None for i in before.inputs):
+                return None
             shapes = [graph.shape_of(i) for i in before.inputs]
-            raise ValueError(f"interop: {node.layer.name} reads {before.layer.name}, which joins features {shapes}; "
+            raise ValueError(f"interop: {reader.name} reads {before.layer.name}, which joins features {shapes}; "
                              "their order in PyTorch is not known")
         if (not isinstance(before.layer, (Flatten, Reshape, Dropout, Activation, BatchNorm, LayerNorm))
                 or len(before.shape) != 1):
             return None
         value = before.inputs[0]
     return None
+
+
+def _keeps_vectors_last(graph, value):
+    """Whether an image or signal has its channels last in PyTorch, too: the vectors of an embedding."""
+    n = len(graph.inputs)
+    while value >= n and isinstance(graph.nodes[value - n].layer, (Dropout, Activation, LayerNorm, Dense)):
+        value = graph.nodes[value - n].inputs[0]
+    return value >= n and isinstance(graph.nodes[value - n].layer, Embedding)
 
 
 def _order(model, node):
@@ -314,7 +332,7 @@ def _order(model, node):
 
 def _from_torch(model, node, name, shape, array, what):
     layer, given = node.layer, array.shape
-    if name == "kernel":
+    if name == "kernel" and not isinstance(layer, Embedding):
         expected = (shape[-1], shape[-2], *shape[:-2])
         if given == expected:
             array = np.moveaxis(array, (0, 1), (-1, -2))
@@ -334,7 +352,8 @@ def _to_torch(model, node, name, array):
         order = _order(model, node)
         if order is not None:
             array = array[np.argsort(order)]
-    return np.moveaxis(array, (-1, -2), (0, 1)) if name == "kernel" else array
+    turned = name == "kernel" and not isinstance(node.layer, Embedding)
+    return np.moveaxis(array, (-1, -2), (0, 1)) if turned else array
 
 
 def _tensors(path):

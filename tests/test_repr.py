@@ -38,6 +38,8 @@ class Own(nf.Callback):
     (nf.GlobalAvgPool(), "GlobalAvgPool()"),
     (nf.BatchNorm(momentum=0.5), "BatchNorm(momentum=0.5)"),
     (nf.LayerNorm(scale=False), "LayerNorm(scale=False)"),
+    (nf.Embedding(1000, 16), "Embedding(1000, 16)"),
+    (nf.Embedding(9, 2, "zeros", trainable=False), "Embedding(9, 2, kernel_initializer=Zeros(), trainable=False)"),
     (nf.Reshape((4, 4)), "Reshape((4, 4))"),
     (nf.Concatenate(), "Concatenate()"),
     (nf.Rescale(0.5), "Rescale(0.5)"),

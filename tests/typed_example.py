@@ -49,6 +49,23 @@ def log_cosh(y_true: Array, y_pred: Array) -> tuple[Array, Array]:
     return np.log(np.cosh(d)).sum(axis=1), np.tanh(d)
 
 
+def text() -> nf.Sequential:
+    return nf.Sequential([
+        nf.Embedding(1000, output_dim=16, kernel_initializer="lecun_normal", kernel_regularizer=nf.L2(1e-5)),
+        nf.Conv1D(32, 3, activation="relu"), nf.GlobalMaxPool(), nf.Dense(2, activation="softmax"),
+    ], input_shape=(20,))
+
+
+def segmentation(x: NDArray[np.float32], y: NDArray[np.uint8]) -> NDArray[np.float32]:
+    model = nf.models.unet((32, 32, 1), classes=3, depth=2, width=0.25, batch_norm=True)
+    model.compile("adam", nf.CrossEntropy(ignore_label=255), metrics=["mean_iou", nf.MeanIoU(name="again")])
+    model.fit(x, y, class_weight={0: 0.5}, augment=[nf.augment.Flip(), nf.augment.Shift(2)], verbose=0)
+    loss, gradient = nf.functional.softmax_cross_entropy(x, y, ignore_label=255)
+    assert_type(loss, float)
+    nf.plot.label_maps(y, x, class_names=["a", "b", "c"], ignore_label=255)
+    return gradient
+
+
 def sequential(folder: Path) -> NDArray[np.float32]:
     (x, y), (x_test, y_test) = nf.datasets.digits(flatten=False)
     model = nf.Sequential([

@@ -17,7 +17,8 @@ from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.dense cimport by_columns, team_forward as dense_team_forward
-from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, round_up, scratch_bytes, unpack
+from nnfast._core.embedding cimport embedding_tile_cost, embedding_tile_rows
+from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, parts, round_up, scratch_bytes, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
@@ -27,7 +28,9 @@ from nnfast._core.loss cimport (
 )
 from nnfast._core.memory cimport address, aligned, allocate, release, table
 from nnfast._core.node cimport CHUNK_BYTES, SOFTMAX, Node, Parameter, Pass, Tile, Value, piece_start, pieces
-from nnfast._core.operations cimport build_node, convolves, release_node, row_length, scratch_size, want_buffers
+from nnfast._core.operations cimport (
+    build_node, convolves, looks_up, release_node, row_length, scratch_size, want_buffers,
+)
 from nnfast._core.optimizer cimport fill_update, optimizer_index
 from nnfast._core.threads cimport forks, resolve_threads
 from nnfast._core.transfer cimport Port
@@ -322,8 +325,7 @@ cdef class Network:
         if convolves(node):
             shape = tile_shape(<Convolution *>node.extra)
         else:
-            shape.rows = (p.rows + TILE_ROWS - 1) // TILE_ROWS
-            shape.rows = (p.rows + shape.rows - 1) // shape.rows
+            shape.rows = parts(p.rows, embedding_tile_rows(self.k) if looks_up(node) else TILE_ROWS)
             shape.panels = shape.taps = 1
             shape.within = p.rows
         in_matrix = panels(self.k, p.columns)
@@ -359,7 +361,9 @@ cdef class Network:
         tile.width = panel_width(self.k, p.columns, at)
         tile.last_width = panel_width(self.k, p.columns, at + n_panels - 1)
         tile.cost = <double>tile.rows * tile.width * n_panels * node.outer
-        if convolves(node):
+        if looks_up(node):
+            tile.cost = embedding_tile_cost(node, tile)
+        elif convolves(node):
             tile.cost = tile_cost(<Convolution *>node.extra, tile.rows, tile.width * n_panels)
 
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept:

@@ -17,6 +17,7 @@ from nnfast._core.dense cimport (
     team_backward as dense_team_backward, team_forward as dense_team_forward,
 )
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
+from nnfast._core.embedding cimport embedding_backward, embedding_bound, embedding_forward, embedding_gradient
 from nnfast._core.gemm cimport round_up, scratch_bytes
 from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
 from nnfast._core.layer_norm cimport (
@@ -104,6 +105,8 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     elif op == "layer_norm":
         build_layer_norm(node, spec, parameters, inference)
         spec["flops"] = 7 * elements
+    elif op == "embedding":
+        build_embedding(node, spec, parameters)
     elif op == "rescale":
         node.forward.rows, node.backward.rows = rescale_forward, rescale_backward
         node.alpha, node.rate = spec["scale"], spec["offset"]
@@ -129,7 +132,7 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     spec.setdefault("flops", 0)
     node.work = spec["work"]
     # Vectors are short, and dense layers want many rows for each reading of their weights.
-    node.in_chunks = (op not in ("dense", "python") and len(spec["input_shapes"][0]) > 1
+    node.in_chunks = (op not in ("dense", "python") and (len(spec["input_shapes"][0]) > 1 or op == "embedding")
                       and (op != "conv" or takes_chunks(node))
                       and (op != "conv_transpose" or convolution_transpose.takes_chunks(node)))
     return 0
@@ -287,6 +290,20 @@ cdef int build_layer_norm(Node *node, dict spec, Parameter *parameters, bint inf
     node.late_input = node.kernel != NULL and node.kernel.trainable
     node.late_gradient = node.late_input or (node.bias != NULL and node.bias.trainable)
     return 0
+
+
+cdef int build_embedding(Node *node, dict spec, Parameter *parameters) except -1:
+    node.forward.rows, node.backward.rows = embedding_forward, embedding_backward
+    node.gradient, node.bound = embedding_gradient, embedding_bound
+    node.kernel = parameter_of(parameters, spec, "kernel")
+    node.scanned = node.output.ld
+    node.late_input = node.late_gradient = node.kernel.trainable
+    return 0
+
+
+cdef bint looks_up(const Node *node) noexcept:
+    """It is an embedding."""
+    return node.forward.rows == embedding_forward
 
 
 cdef void release_node(Node *node) noexcept:

@@ -58,7 +58,7 @@ OPERATIONS = {
 cdef class Plan(Loop):
     """A network that runs. Arrays given to its methods have been checked by nnfast/arrays.py."""
 
-    cdef bint plain             # one input and one output, both vectors, and no Python function
+    cdef bint plain             # one input and one output, both vectors of any numbers, and no Python function
     cdef list output_shapes     # as the data have them
     cdef list output_names
     cdef readonly list gathered     # inputs, with the layers that are part of their gathering
@@ -66,7 +66,9 @@ cdef class Plan(Loop):
 
     def __init__(self, spec, n_threads=None):
         Loop.__init__(self, spec, n_threads)
-        self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python
+        # Ids are to be checked first.
+        ids = any([node["op"] == "embedding" for node in spec["training"]])
+        self.plain = (self.n_inputs == self.n_outputs == 1 and not self.has_python and not ids
                       and len(spec["inputs"][0]["shape"]) == len(self.value_shapes[self.outputs[0].value]) == 1)
         self.fast_seed = 0
         self.output_names = spec["output_names"]

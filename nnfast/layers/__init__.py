@@ -6,6 +6,7 @@ from .convolution import Conv1D, Conv2D, DepthwiseConv2D
 from .convolution_transpose import Conv1DTranspose, Conv2DTranspose
 from .dense import Dense
 from .dropout import Dropout
+from .embedding import Embedding
 from .function import Lambda
 from .input import Input
 from .merge import Add, Concatenate
@@ -20,12 +21,12 @@ from .upsampling import UpSampling1D, UpSampling2D
 LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (
     Dense, Conv1D, Conv2D, DepthwiseConv2D, Conv1DTranspose, Conv2DTranspose, MaxPool1D, MaxPool2D, AvgPool1D,
     AvgPool2D, GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm, LayerNorm, Rescale,
-    Activation, Dropout, Flatten, Reshape, Add, Concatenate,
+    Activation, Dropout, Embedding, Flatten, Reshape, Add, Concatenate,
 )}
 
 __all__ = [
     "LAYERS", "Activation", "Add", "AvgPool1D", "AvgPool2D", "BatchNorm", "Concatenate", "Conv1D", "Conv1DTranspose",
-    "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "GlobalAvgPool", "GlobalMaxPool",
-    "Input", "Lambda", "Layer", "LayerNorm", "MaxPool1D", "MaxPool2D", "ParameterSpec", "Rescale", "Reshape",
-    "UpSampling1D", "UpSampling2D", "Value", "ZeroPadding2D",
+    "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten", "GlobalAvgPool",
+    "GlobalMaxPool", "Input", "Lambda", "Layer", "LayerNorm", "MaxPool1D", "MaxPool2D", "ParameterSpec", "Rescale",
+    "Reshape", "UpSampling1D", "UpSampling2D", "Value", "ZeroPadding2D",
 ]

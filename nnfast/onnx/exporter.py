@@ -48,11 +48,14 @@ class Exporter:
         self.spec = graph.plan_spec(np.dtype(model.dtype), model.seed, None)
         self.parameters = model.get_weights()
         self.type = helper.np_dtype_to_tensor_dtype(dtype)
-        self.inputs, self.values = [], {}
+        self.inputs, self.values, self.integers = [], {}, set()
         for i, (name, shape) in enumerate(zip(graph.input_names, graph.input_shapes)):
             name = self._name(name)
             self.values[i] = name, self.first and len(shape) > 1
-            self.inputs.append(self._info(name, shape))
+            if self._holds_ids(i):
+                self.inputs.append(self._info(name, shape, onnx.TensorProto.INT64))
+            else:
+                self.inputs.append(self._info(name, shape, self.type))
         # Outputs keep their names; whatever is called so inside gets another.
         self.outputs = [self._name(name) for name in graph.output_names]
         self.shapes = dict(enumerate(graph.input_shapes))
@@ -67,7 +70,7 @@ class Exporter:
         graph, opset = self.graph, OPSET
         if any(node.op_type == "Gelu" for node in self.nodes):
             opset = OPSET_WITH_GELU
-        outputs = [self._info(name, shape) for name, shape in zip(self.outputs, graph.output_shapes)]
+        outputs = [self._info(name, shape, self.type) for name, shape in zip(self.outputs, graph.output_shapes)]
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         proto = helper.make_graph(self.nodes, self.model.name, self.inputs, outputs, constants)
         result = helper.make_model(proto, producer_name="nnfast", producer_version=__version__, ir_version=IR_VERSION,
@@ -87,10 +90,20 @@ class Exporter:
         self.names.add(name)
         return name
 
-    def _info(self, name, shape):
+    def _info(self, name, shape, kind):
         if self.first and len(shape) > 1:
             shape = (shape[-1], *shape[:-1])
-        return helper.make_tensor_value_info(name, self.type, ["N", *shape])
+        return helper.make_tensor_value_info(name, kind, ["N", *shape])
+
+    def _holds_ids(self, i):
+        """Whether value i is read by embeddings alone, so that it may be integers; it and its reshapes are noted."""
+        first = len(self.graph.input_shapes)
+        readers = [(at, node) for at, node in enumerate(self.spec["nodes"], start=first) if i in node["inputs"]]
+        if i in self.graph.output_ids or not readers or not all(
+                node["op"] == "embedding" or (node["op"] == "reshape" and self._holds_ids(at)) for at, node in readers):
+            return False
+        self.integers.add(i)
+        return True
 
     def _constant(self, name, array):
         name = self._name(name)
@@ -219,6 +232,13 @@ class Exporter:
         if node["beta"] >= 0:
             inputs.append(self._real(f"{name}/beta", self.parameters[node["beta"]]))
         return self._node("LayerNormalization", inputs, name, axis=-1, epsilon=node["epsilon"]), False
+
+    def _embedding(self, node, name):
+        table, i = self._real(f"{name}/kernel", self.parameters[node["kernel"]]), node["inputs"][0]
+        ids = self._turned(i, False)
+        if i not in self.integers:
+            ids = self._node("Cast", [ids], f"{name}/ids", to=onnx.TensorProto.INT64)
+        return self._node("Gather", [table, ids], name, axis=0), False
 
     def _rescale(self, node, name):
         x, first = self.values[node["inputs"][0]]

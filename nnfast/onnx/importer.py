@@ -9,6 +9,8 @@ Design:
    of our feature that is feature i in the file; dense layers and normalizations sort their weights by it.
 3. Layers are made with fresh weights; the file's come after the model is whole (`weights`, by layer).
 4. Additions and multiplications of constants become part of the layer before where nothing else reads it.
+5. Integers are ids, which only a Gather reads (`integers`): nothing is computed with them, as here they are real
+   numbers.
 
 What a node becomes is in operators.py.
 """
@@ -28,6 +30,9 @@ from ..tensor_file import FileFormatError
 from . import UnsupportedError
 
 REAL = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
+INTEGER = (TensorProto.INT32, TensorProto.INT64)
+#: operators that give integers as they came
+KEEP_INTEGERS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
 #: elements of a constant that nodes may compute
 MOST_ELEMENTS = 1 << 31
 
@@ -98,7 +103,7 @@ class Importer:
         self.path, self.graph, self.opset = path, graph, opset
         self.constants, self.tensors = {}, {}
         self.weights = {}       # layer -> {parameter: array}
-        self.names, self.made_outputs = set(), set()
+        self.names, self.made_outputs, self.integers = set(), set(), set()
         self.readers = {}
         for node in graph.node:
             for name in node.input:
@@ -123,13 +128,16 @@ class Importer:
         for value in given:
             what = f"{self.path}: input {value.name!r}"
             type_ = value.type.tensor_type
-            if not value.type.HasField("tensor_type") or type_.elem_type not in REAL:
+            if not value.type.HasField("tensor_type") or type_.elem_type not in (*REAL, *INTEGER):
                 kind = TensorProto.DataType.Name(type_.elem_type) if value.type.HasField("tensor_type") else "no tensor"
-                raise UnsupportedError(f"{what}: is {kind}; expected FLOAT or DOUBLE")
-            dtype = REAL[type_.elem_type]
-            if self.dtype not in (None, dtype):
-                raise UnsupportedError(f"{what}: is {dtype}, another one {self.dtype}")
-            self.dtype = dtype
+                raise UnsupportedError(f"{what}: is {kind}; expected FLOAT or DOUBLE, or INT32 or INT64 for ids")
+            if type_.elem_type in INTEGER:
+                self.integers.add(value.name)
+            else:
+                dtype = REAL[type_.elem_type]
+                if self.dtype not in (None, dtype):
+                    raise UnsupportedError(f"{what}: is {dtype}, another one {self.dtype}")
+                self.dtype = dtype
             dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in type_.shape.dim]
             if value.name in input_shapes:
                 shape = tuple(input_shapes[value.name])
@@ -147,6 +155,9 @@ class Importer:
             self.tensors[value.name] = Tensor(entry, first_axes(n) if first else last_axes(n))
         if not self.inputs:
             raise UnsupportedError(f"{self.path}: has no inputs")
+        if self.dtype is None:      # ids alone
+            double = any(array.dtype == np.float64 for array in self.constants.values())
+            self.dtype = "float64" if double else "float32"
         several = {value.data_format for value in self.inputs if len(value.shape) > 1}
         if len(several) > 1:
             raise UnsupportedError(f"{self.path}: some inputs are images channels first, others are not")
@@ -162,7 +173,7 @@ class Importer:
             for node in self.graph.node:
                 if name not in node.input:
                     continue
-                if node.op_type in spatial or self._averages_last_axis(node):
+                if node.op_type in spatial or self._reduces_last_axis(node):
                     return axes[1] == 1
                 if node.op_type in ("MatMul", "LayerNormalization"):
                     return axes[-1] == 1
@@ -175,15 +186,15 @@ class Importer:
                     if sorted(perm[0]) != list(range(n)):
                         continue
                     after = tuple(axes[i] for i in perm[0])
-                elif node.op_type in ("Reshape", "Flatten", "Gemm"):
+                elif node.op_type in ("Reshape", "Flatten", "Gemm", "Gather"):
                     continue
                 waiting.extend((output, after) for output in node.output if output not in seen)
                 seen.update(node.output)
         return False
 
-    def _averages_last_axis(self, node):
-        """Whether a node takes the mean over the last axis, which then is not that of the channels."""
-        if node.op_type != "ReduceMean":
+    def _reduces_last_axis(self, node):
+        """Whether a node takes the mean or maximum over the last axis, which then is not that of the channels."""
+        if node.op_type not in ("ReduceMean", "ReduceMax"):
             return False
         axes = [axis for attribute in node.attribute if attribute.name == "axes" for axis in attribute.ints]
         if len(node.input) > 1:
@@ -200,6 +211,9 @@ class Importer:
                 domain = f"{node.domain}." if node.domain else ""
                 raise self.unsupported(f"the operator {domain}{node.op_type} has no layer here; supported are "
                                        f"{', '.join(OPERATORS)}")
+            integer = any(name in self.integers for name in node.input)
+            if integer and node.op_type not in (*KEEP_INTEGERS, "Gather"):
+                raise self.unsupported("computes with integers; only a Gather may read them, as ids")
             for name in node.output[1:]:
                 if name and self.readers.get(name):
                     raise self.unsupported(f"its second output {name!r} is used")
@@ -210,6 +224,8 @@ class Importer:
             except (ValueError, TypeError, OverflowError, MemoryError, IndexError, KeyError) as error:
                 raise self.unsupported(str(error)) from error
             (self.tensors if isinstance(result, Tensor) else self.constants)[node.output[0]] = result
+            if integer and node.op_type in KEEP_INTEGERS:
+                self.integers.add(node.output[0])
         outputs = [self._output(output.name) for output in self.graph.output]
         name = self.layer_name(self.graph.name) or "onnx"
         model = Model(self.inputs, outputs, seed=seed, dtype=self.dtype, name=name)
@@ -221,6 +237,8 @@ class Importer:
         tensor = self.tensors.get(name)
         if tensor is None:
             raise UnsupportedError(f"{self.path}: the output {name!r} depends on no input")
+        if name in self.integers:
+            raise UnsupportedError(f"{self.path}: the output {name!r} is integers")
         n = len(tensor.axes)
         if n > 2 and tensor.axes != (first_axes(n) if self.channels_first else last_axes(n)):
             raise UnsupportedError(f"{self.path}: the output {name!r} has other axes than the inputs: a Transpose that "

@@ -25,9 +25,11 @@ from ..layers import (
     Dense,
     DepthwiseConv2D,
     Dropout,
+    Embedding,
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
+    Input,
     LayerNorm,
     MaxPool1D,
     MaxPool2D,
@@ -37,7 +39,7 @@ from ..layers import (
     UpSampling2D,
     ZeroPadding2D,
 )
-from .importer import Tensor, elements, first_axes, is_layer, last_axes
+from .importer import INTEGER, REAL, Tensor, elements, first_axes, is_layer, last_axes
 
 # --- products --------------------------------------------------------------------------------------------------------
 
@@ -300,8 +302,12 @@ def global_max_pool(importer, node):
     return global_pool(importer, GlobalMaxPool(name=importer.name()), importer.image(), True)
 
 
-def reduce_mean(importer, node):
-    """The mean over all axes of space."""
+def reduction(layer):
+    """The mean or maximum over all axes of space."""
+    return lambda importer, node: reduced(importer, node, layer)
+
+
+def reduced(importer, node, layer):
     a = importer.attributes(axes=None, keepdims=1, noop_with_empty_axes=0)
     x = importer.tensor()
     n = len(x.axes)
@@ -310,7 +316,7 @@ def reduce_mean(importer, node):
     if n not in (3, 4) or own != set(range(1, n - 1)):
         raise importer.unsupported(f"axes {None if axes is None else [int(axis) for axis in axes]} of "
                                    f"{x.shape} are not those of space")
-    return global_pool(importer, GlobalAvgPool(name=importer.name()), x, bool(a["keepdims"]))
+    return global_pool(importer, layer(name=importer.name()), x, bool(a["keepdims"]))
 
 
 # --- normalization, constants added and multiplied -------------------------------------------------------------------
@@ -551,9 +557,31 @@ def cast(importer, node):
     name = node.input[0]
     if name in importer.constants:
         return importer.constants[name].astype(onnx.helper.tensor_dtype_to_np_dtype(a["to"]))
-    if a["to"] not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+    ids = all(other.op_type == "Gather" for other in importer.graph.node if node.output[0] in other.input)
+    if a["to"] in INTEGER and (name in importer.integers or (ids and importer.readers.get(node.output[0]))):
+        return importer.tensor()    # ids are whole, or an error before anything is computed
+    if a["to"] not in REAL or name in importer.integers:
         raise importer.unsupported(f"to {TensorProto.DataType.Name(a['to'])}")
     return importer.tensor()
+
+
+def gather(importer, node):
+    """Rows of a constant table."""
+    axis = importer.attributes(axis=0)["axis"]
+    if all(name in importer.constants for name in node.input):
+        return np.take(importer.constants[node.input[0]], importer.constants[node.input[1]], axis)
+    table, x = importer.constant(0, "data"), importer.tensor(1)
+    if table.ndim != 2 or axis % 2 != 0:
+        raise importer.unsupported(f"expected the rows of a matrix, got axis {axis} of data of shape {table.shape}")
+    source = x.value
+    while is_layer(source, Flatten, Reshape):
+        source = source.inputs[0]
+    if not isinstance(source, Input):
+        raise importer.unsupported("its indices are computed; expected ids that come in as they are")
+    if x.axes != last_axes(len(x.axes)) or x.order is not None:
+        raise importer.unsupported("a Transpose has moved the axes of the ids before")
+    layer = Embedding(*table.shape, name=importer.name())
+    return Tensor(importer.apply(layer, x, weights={"kernel": table}), last_axes(len(x.axes) + 1))
 
 
 def flatten(importer, node):
@@ -709,7 +737,7 @@ OPERATORS = {
     "Gemm": gemm, "MatMul": matmul, "Conv": conv, "ConvTranspose": conv_transpose,
     "Resize": resize, "Upsample": upsample,
     "AveragePool": average_pool, "MaxPool": max_pool, "GlobalAveragePool": global_average_pool,
-    "GlobalMaxPool": global_max_pool, "ReduceMean": reduce_mean,
+    "GlobalMaxPool": global_max_pool, "ReduceMean": reduction(GlobalAvgPool), "ReduceMax": reduction(GlobalMaxPool),
     "BatchNormalization": batch_normalization, "LayerNormalization": layer_normalization,
     "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Sum": sum_,
     "Relu": activation("relu"), "LeakyRelu": activation("leaky_relu", 0.01), "Elu": activation("elu", 1.0),
@@ -717,5 +745,5 @@ OPERATORS = {
     "Swish": swish, "Softmax": softmax, "Dropout": dropout,
     "Identity": identity, "Constant": constant, "ConstantOfShape": constant_of_shape, "Cast": cast,
     "Flatten": flatten, "Reshape": reshape, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Transpose": transpose,
-    "Concat": concat, "Pad": pad,
+    "Concat": concat, "Pad": pad, "Gather": gather,
 }
