@@ -333,8 +333,9 @@ def as_labels(a, shape, what, loss, data_format):
             bad &= a != loss.ignore_label
         place = np.unravel_index(int(np.argmax(bad)), a.shape)
         width = f"width {classes}" if not pixels else f"{classes} classes"
-        hint = "" if loss.ignore_label is not None or not pixels else (
-            "; a label of pixels that are not to count is nf.CrossEntropy's ignore_label")
+        hint = "; a label of pixels that are not to count is nf.CrossEntropy's ignore_label" if pixels else ""
+        if loss.ignore_label is not None:
+            hint = f"; only {loss.ignore_label} is ignored"
         raise ValueError(f"{what}: class labels must be in 0..{classes - 1} for an output of {width}, "
                          f"got {a[place]} at {locate(place)}{hint}")
     return contiguous(a, np.uint8 if a.dtype == np.uint8 else np.int32)
@@ -351,8 +352,9 @@ def check_distributions(a, what, axis, may_be_zero):
         bad &= sums != 0
     if bad.any():
         place = np.unravel_index(int(np.argmax(bad)), sums.shape)
-        raise ValueError(f"{what}: the probabilities of a sample must sum to 1, those of {locate(place)} sum to "
-                         f"{sums[place]:.6g}")
+        hint = "; rows of zeros do not count with nf.CrossEntropy's ignore_label" if sums[place] == 0 else ""
+        raise ValueError(f"{what}: the probabilities of a sample or pixel must sum to 1, those of {locate(place)} sum "
+                         f"to {sums[place]:.6g}{hint}")
 
 
 def as_sample_weight(sample_weight, n):
@@ -361,7 +363,9 @@ def as_sample_weight(sample_weight, n):
         return None
     a = as_numbers(sample_weight, "sample_weight")
     if a.shape != (n,):
-        raise ValueError(f"sample_weight: expected shape ({n},), one weight per sample, got {a.shape}")
+        hint = "" if a.ndim < 2 else ("; pixels are weighed by their class (class_weight) or left out "
+                                      "(nf.CrossEntropy's ignore_label)")
+        raise ValueError(f"sample_weight: expected shape ({n},), one weight per sample, got {a.shape}{hint}")
     check_finite(a, np.dtype(np.float64), "sample_weight")
     a = contiguous(a, np.float64)
     if a.min() < 0:
@@ -384,8 +388,9 @@ def class_ids(y, loss, what, axis):
         if not np.isin(y, (0, 1)).all():
             raise ValueError(f"{what}: needs targets that are 0 or 1")
         return y[:, 0].astype(np.intp), np.ones(len(y), bool)
-    raise ValueError(f"{what}: needs class labels (cross_entropy) or a single yes/no output (binary_cross_entropy), "
-                     f"the loss is {loss.name}")
+    raise ValueError(f"{what}: needs class labels (cross_entropy) or one yes/no answer for each sample "
+                     f"(binary_cross_entropy with an output of shape (1,)), the loss is {loss.name}; for yes and no of "
+                     "pixels use a softmax of two classes")
 
 
 def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="channels_last"):
@@ -411,8 +416,9 @@ def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="
     if len(ys) != 1:
         raise ValueError(f"class_weight: needs a model with one output, this one has {len(ys)}; use sample_weight")
     y, loss, (shape,) = ys[0], losses[0], shapes
-    ids, counted = class_ids(y, loss, "class_weight", class_axis(shape, data_format))
     pixels, n_classes = split_shape(shape, data_format) if loss.integer_labels else ((), 2)
+    if not pixels or isinstance(class_weight, str):
+        ids, counted = class_ids(y, loss, "class_weight", class_axis(shape, data_format))
     factors = np.ones(n_classes)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
@@ -433,7 +439,10 @@ def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="
     else:
         raise TypeError(f'class_weight: expected a dict or "balanced", got {type(class_weight).__name__}')
     if pixels:
+        if not factors.any():
+            raise ValueError("class_weight: all weights are zero")
         return sample_weight, factors
-    weights = np.ones(len(y))
+    # Samples without a class count in the mean, so that equal weights of all classes change nothing.
+    weights = np.full(len(y), factors.mean())
     weights[counted] = factors[ids[counted]]
     return weights if sample_weight is None else weights * sample_weight, None

@@ -237,8 +237,9 @@ class Mixup(Augmentation):
     Integer labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is
     mixed.
 
-    Sample weights and class weights are those of sample i, so one of weight zero is still mixed into others. Metrics
-    compare with the mixed targets, so accuracy counts the class of the larger part.
+    Sample weights and class weights are those of sample i, so one of weight zero is still mixed into others; of a pixel
+    the class weight is that of its larger part. Metrics compare with the mixed targets, so accuracy counts the class of
+    the larger part.
 
     Parameters
     ----------
@@ -314,6 +315,12 @@ def recipe_of(augment, graph, model_name):
         raise ValueError(f"fit: augment moves the pixels of several inputs ({', '.join(moving)}), so it is not known "
                          f"with which of them the target of output {graph.output_names[images[0]]!r} is to move; "
                          "augment before fit")
+    for name, own in zip(graph.input_names, graph.input_shapes):
+        for output, shape in zip(graph.output_names, graph.output_shapes):
+            if name in moving and len(own) == 3 and len(shape) == 2 and shape[0] == own[0] * own[1]:
+                raise ValueError(f"fit: augment moves the pixels of the input, but not those of the target of output "
+                                 f"{output!r}, whose shape {shape} hides rows and columns; make it "
+                                 f"{(*own[:2], shape[1])}")
     mixes = any(isinstance(entry, Mixup) for own in every for entry in own)
     for i, own in enumerate(every):
         shape = graph.input_shapes[i]

@@ -252,8 +252,10 @@ def signature(xs, ys, weight, batch_size, shuffle):
     """What tells one call of `fit` from another: sizes, and a checksum of some rows of the data."""
     n, code = len(xs[0]), 0
     rows = np.linspace(0, n - 1, min(n, 64)).astype(np.intp)
-    for array in (*xs, *ys, *([] if weight is None else [weight])):
-        code = zlib.crc32(np.ascontiguousarray(array[rows]).reshape(-1).view(np.uint8), code)
+    # Labels are the same in any type.
+    ys = [y[rows].astype(np.int32) if y.dtype.kind in "iu" else y[rows] for y in ys]
+    for array in (*(x[rows] for x in xs), *ys, *([] if weight is None else [weight[rows]])):
+        code = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), code)
     return {"samples": n, "batch_size": batch_size, "shuffle": shuffle, "rows": f"{code:08x}"}
 
 

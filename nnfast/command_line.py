@@ -19,7 +19,7 @@ import numpy as np
 
 import nnfast as nf
 
-from .arrays import as_numbers, check_finite, varies_finely
+from .arrays import as_numbers, check_finite, class_axis, varies_finely
 from .configurable import number
 from .data.preparation import COARSEST
 from .summary import counted, described_layers
@@ -363,13 +363,14 @@ def bench(args):
     rng = np.random.default_rng(0)
     report = {}
     for rows in (1, args.batch_size):
-        x = [rng.random((rows, *shape), np.float32) for shape in model.input_shapes]
+        x = [rng.random((rows, *shape), np.float32) if limit is None else rng.integers(0, limit, (rows, *shape))
+             for shape, limit in zip(model.input_shapes, model._graph.id_limits)]
         x = x[0] if len(x) == 1 else x
         report[f"predict {rows}"] = seconds_of(lambda x=x: model.predict(x))
     if model._objective:
         outputs = model.predict(x)
         outputs = [outputs] if len(model.output_names) == 1 else outputs
-        y = [answers(loss, values) for loss, values in zip(model._objective.losses, outputs)]
+        y = [answers(loss, values, model.data_format) for loss, values in zip(model._objective.losses, outputs)]
         y = y[0] if len(y) == 1 else y
         trained = model.clone()
         report[f"train step {args.batch_size}"] = seconds_of(lambda: trained.train_on_batch(x, y))
@@ -383,10 +384,10 @@ def bench(args):
     return 0
 
 
-def answers(loss, values):
+def answers(loss, values, data_format):
     """An output's own values as targets that fit its loss: any number of steps towards them stays finite."""
     if loss.name == "cross_entropy":
-        return values.argmax(axis=-1)
+        return values.argmax(axis=class_axis(values.shape[1:], data_format))
     return values.clip(0, 1) if loss.name == "binary_cross_entropy" else values
 
 
@@ -419,10 +420,12 @@ def model_and_data(args, targets=True):
 
 
 def confusion(model, x, y):
-    """Counts: rows are the true classes, columns the predicted ones."""
+    """Counts: rows are the true classes, columns the predicted ones; of samples with a label that counts."""
     p = probabilities(model, model.predict(x))
     classes = p.shape[1]
-    return np.bincount(y * classes + p.argmax(axis=1), minlength=classes**2).reshape(classes, classes)
+    counted = y != model._objective.losses[0].ignore_label
+    cells = y[counted].astype(np.intp) * classes + p[counted].argmax(axis=1)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def probabilities(model, values, output=0):

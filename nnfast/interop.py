@@ -2,8 +2,8 @@
 
 PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), those of transposed convolutions as
 (C, K, R, S), data as (N, C, H, W), and so flattens channels slowest; here they are (in, out), (R, S, C / groups, K),
-(R, S, K, C), (N, H, W, C), and channels are flattened fastest. An embedding's vectors, (ids, features), and how they are
-flattened, are the same in both.
+(R, S, K, C), (N, H, W, C), and channels are flattened fastest. An embedding's vectors, (ids, features), and how they
+are flattened, are the same in both.
 Keras has our order of everything. What a layer's parameters are called:
 
 ==================  =========================================  =================================================

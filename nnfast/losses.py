@@ -130,7 +130,7 @@ class CrossEntropy(_LogitLoss):
         False: the output is a softmax. True: the output is linear and the loss takes its softmax.
     ignore_label : int, optional
         Samples or pixels of this label count neither in the loss nor in metrics: what nobody has labelled, the padding
-        of sequences. Of probabilities it is rows that are all zero.
+        of sequences. It may be one of the classes. Of probabilities, those rows do not count that are all zero.
 
     Notes
     -----

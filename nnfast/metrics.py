@@ -43,6 +43,8 @@ class Metric(Configurable):
         Name of the compiled metric.
     name : str
         Key in the history; two metrics of one output need different names.
+    counts_labels : bool
+        Whether what has no label is left out.
 
     Examples
     --------
@@ -54,6 +56,7 @@ class Metric(Configurable):
     kind: str | None = None
     k = 1
     threshold = 0.5
+    counts_labels = False
 
     def __init__(self, name: str | None = None) -> None:
         if type(self).kind is None:
@@ -82,6 +85,8 @@ class _MeanOverOutputs(Metric):
 
 class _ShareOfLabels(Metric):
     """Totals that are hits and what was counted: samples or pixels with a label."""
+
+    counts_labels = True
 
     def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         return float(totals[0] / totals[1]) if totals[1] else float("nan")
@@ -143,6 +148,7 @@ class MeanIoU(Metric):
     """
 
     kind = "mean_iou"
+    counts_labels = True
 
     def __init__(self, threshold: float = 0.5, name: str = "mean_iou") -> None:
         super().__init__(name)

@@ -6,9 +6,6 @@ from collections.abc import Mapping, Sequence
 from . import losses, metrics
 from .configurable import number
 
-#: metrics that leave out what has no label
-COUNT_LABELS = ("accuracy", "top_k_accuracy", "mean_iou")
-
 
 class Objective:
     """Losses and metrics of a model, one entry per output.
@@ -57,9 +54,10 @@ class Objective:
                     raise ValueError(f"{names[i]}: mean_iou compares one class for each pixel, but the output has "
                                      f"{shape[-1]} yes/no answers; give each an output of its own, or use a softmax "
                                      "with loss='cross_entropy' if only one of them is right")
-                if loss.ignore_label is not None and metric.kind not in COUNT_LABELS:
+                if loss.ignore_label is not None and not metric.counts_labels:
+                    others = [name for name, cls in metrics.REGISTRY.classes.items() if cls.counts_labels]
                     raise ValueError(f"{names[i]}: {metric.kind} counts what the loss ignores (ignore_label="
-                                     f"{loss.ignore_label}); use {', '.join(COUNT_LABELS)}")
+                                     f"{loss.ignore_label}); use {', '.join(others)}")
                 key = f"{names[i]}_{metric.name}" if several else metric.name
                 if key in new.keys or key == "loss" or key.startswith("val_"):
                     raise ValueError(f"compile: the metric name {key!r} is taken; give nf.metrics a name of their own")

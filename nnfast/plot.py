@@ -23,6 +23,7 @@ from .configurable import boolean, integer
 from .data import encode_labels
 from .layers import Conv2DTranspose
 from .layout import channels_last
+from .losses import INT32
 from .model import Model
 
 if TYPE_CHECKING:
@@ -226,8 +227,15 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     [((0, 0), '1'), ((1, 0), '1'), ((1, 1), '2')]
     """
     boolean("plot.confusion_matrix", "normalize", normalize)
+    if ignore_label is not None:
+        ignore_label = integer("plot.confusion_matrix", "ignore_label", ignore_label, **INT32)
+        if np.asarray(y_true).dtype.kind in "OUS":
+            raise ValueError("plot.confusion_matrix: ignore_label is for labels that are numbers; leave texts out of "
+                             "y_true and y_pred")
     y_true, y_pred = (_numbered(f"plot.confusion_matrix: {name}", y, class_names) for name, y in
                       (("y_true", y_true), ("y_pred", y_pred)))
+    if y_true.ndim > 1 and y_true.shape[-1] == 1 and y_true.ndim == y_pred.ndim:
+        y_true = y_true[..., 0]
     if y_pred.ndim == y_true.ndim + 1:
         y_pred = _largest(y_pred)
     if y_true.ndim == 0 or y_true.shape != y_pred.shape or y_true.size == 0:
@@ -429,7 +437,8 @@ def label_maps(y: ArrayLike, x: ArrayLike | None = None, class_names: Sequence[s
 
     Parameters
     ----------
-    y : integer array (N, H, W), or array (N, H, W, classes) of a network's outputs, whose largest counts
+    y : integer array (N, H, W) or (N, H, W, 1), or array (N, H, W, classes) of a network's outputs, channels last,
+        whose largest counts
     x : array (N, H, W), (N, H, W, 1) or (N, H, W, 3), optional
         The images, half of each pixel's colour.
     class_names : sequence of str, optional
@@ -449,6 +458,8 @@ def label_maps(y: ArrayLike, x: ArrayLike | None = None, class_names: Sequence[s
     ['ground', 'cell']
     """
     y = as_numbers(y, "plot.label_maps: y")
+    if ignore_label is not None:
+        ignore_label = integer("plot.label_maps", "ignore_label", ignore_label, **INT32)
     if y.ndim == 4:
         y = _largest(y)
     if y.ndim != 3 or y.size == 0:
@@ -664,8 +675,11 @@ def _check_labels(op, y):
 
 
 def _largest(y):
-    """The classes of a network's outputs (..., classes); of a single yes/no output 0 or 1."""
-    return (y[..., 0] > 0.5).astype(int) if y.shape[-1] == 1 else y.argmax(axis=-1)
+    """The classes of a network's outputs (..., classes); of a single yes/no output 0 or 1, of integers (..., 1) they
+    themselves."""
+    if y.shape[-1] > 1:
+        return y.argmax(axis=-1)
+    return y[..., 0] if y.dtype.kind in "iu" else (y[..., 0] > 0.5).astype(int)
 
 
 def _brightness(op, x):

@@ -454,6 +454,21 @@ def test_c(net, tmp_path):
             np.testing.assert_allclose(got, model.predict(first["input"][None])[0], atol=1e-6)
 
 
+def test_the_command_line(tmp_path, rng, capsys):
+    from nnfast.__main__ import main
+
+    x, y = data(rng, 50, 6)
+    model = network(50, 4, 6, "float32")
+    model.save(tmp_path / "m.safetensors")
+    np.savez(tmp_path / "xy.npz", x=x, y=y)
+    assert main(["bench", str(tmp_path / "m.safetensors"), "--batch-size", "8"]) == 0
+    assert main(["evaluate", str(tmp_path / "m.safetensors"), str(tmp_path / "xy.npz")]) == 0
+    assert main(["summary", str(tmp_path / "m.safetensors")]) == 0
+    np.savez(tmp_path / "bad.npz", x=x + 50, y=y)
+    assert main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "bad.npz")]) != 0
+    assert "ids 0..49" in capsys.readouterr().err
+
+
 def test_it_reads_well(capsys):
     model, _ = text_net()
     assert repr(model.layers[0]) == "Embedding(50, 6)"

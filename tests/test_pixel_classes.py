@@ -226,6 +226,10 @@ def test_functional(dtype, rng):
     np.testing.assert_allclose(dz, (softmax(z) - shares) / n, rtol=0, atol=tolerance)
     with pytest.raises(ValueError, match=r"labels y have shape \(6, 4\), expected \(6, 4, 3\) for logits of shape"):
         nf.functional.softmax_cross_entropy(z.astype(dtype), labels[..., 0])
+    infinite = z.astype(dtype)
+    infinite[labels == VOID] = -np.inf      # what does not count may be anything that has a softmax
+    infinite[labels == VOID, 1] = 0
+    assert np.isfinite(nf.functional.softmax_cross_entropy(infinite, labels, ignore_label=VOID)[0])
     with pytest.raises(ValueError, match="ignore_label=255 needs labels y"):
         nf.functional.softmax_cross_entropy(z.astype(dtype), shares, ignore_label=VOID)
     with pytest.raises(ValueError, match="from 0 to 4, got 255"):
@@ -367,6 +371,61 @@ def test_balanced_over_the_rows_that_are_trained_with(tmp_path, rng):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize("shape", [(1, 4), (1, 1, 4), (4,)])
+@pytest.mark.parametrize("kind", ["labels", "rows"])
+@pytest.mark.parametrize("ignore", [None, 0, VOID])
+def test_outputs_of_one_pixel(shape, kind, ignore, rng):
+    """A map of one pixel is weighed as a map is, a vector by its samples' weights."""
+    z, labels = rng.standard_normal((8, *shape)), rng.integers(0, 4, (8, *shape[:-1]))
+    if ignore == VOID:
+        labels[::3] = VOID
+    counted = labels != (-1 if ignore is None else ignore)
+    if kind == "rows":
+        counted = labels != VOID
+    y = labels if kind == "labels" else one_hot(labels, 4)
+    factors = np.array([10.0, 0.0, 1.0, 0.5])
+    body = nf.Dense(4, activation="softmax", use_bias=False)
+    model = nf.Sequential([body], input_shape=shape, dtype="float64")
+    model.compile("sgd", nf.CrossEntropy(ignore_label=ignore))
+    model.set_weights([np.eye(4)])
+    each = np.where(counted, (one_hot(labels, 4) @ factors), 0).reshape(8)
+    values = -np.log((softmax(z) * one_hot(labels, 4)).sum(axis=-1) + (labels == VOID)).reshape(8)
+    total = 8 if len(shape) > 1 else (np.where(counted, each, factors.mean())).sum()
+    loss = model.train_on_batch(z, y, class_weight=dict(enumerate(factors)))["loss"]
+    assert loss == pytest.approx((each * values).sum() / total)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("metrics", [(), ["accuracy"]])
+def test_train_on_batch_ignores_what_is_also_a_class(dtype, metrics, rng):
+    """On the short way of small batches, too."""
+    x, y = rng.standard_normal((6, 4)).astype(dtype), np.array([0, 1, 2, 0, 1, 2], np.int32)
+    model = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(4,), dtype=dtype, seed=0)
+    model.compile("sgd", nf.CrossEntropy(ignore_label=0), metrics=metrics)
+    loss = model.evaluate(x, y)["loss"]
+    assert model.train_on_batch(x, y)["loss"] == pytest.approx(loss, rel=1e-6)
+    before = model.get_weights()[0]
+    assert model.train_on_batch(x, 0 * y)["loss"] == 0
+    assert_same_bits(model.get_weights()[0], before)
+
+
+def test_equal_class_weights_change_nothing_for_vectors(rng):
+    x, y = rng.standard_normal((40, 4)), rng.integers(0, 3, 40)
+    y[::4] = VOID
+    losses = []
+    for weight in (None, {0: 3.0, 1: 3.0, 2: 3.0}, {0: 1, 1: 1, 2: 1}):
+        model = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(4,), dtype="float64", seed=0)
+        model.compile("sgd", nf.CrossEntropy(ignore_label=VOID))
+        losses.append(model.fit(x, y, 8, epochs=3, verbose=0, class_weight=weight).history["loss"])
+    assert losses[0] == pytest.approx(losses[1]) and losses[0] == pytest.approx(losses[2])
+
+
+def test_class_weights_that_are_all_zero(rng):
+    z, labels = data(rng, (4, 6, 3), void=0)
+    with pytest.raises(ValueError, match="class_weight: all weights are zero"):
+        pixels((4, 6, 3)).fit(z, labels, verbose=0, class_weight={0: 0, 1: 0, 2: 0})
+
+
 # --- augmentation ----------------------------------------------------------------------------------------------------
 
 COPY = {
@@ -469,6 +528,29 @@ def test_moves_that_fit_no_target(rng):
     model.fit(both, labels, verbose=0, augment={"left": Flip(), "right": Noise(0.1)})
 
 
+def test_moves_of_targets_that_hide_their_rows(rng):
+    images, labels = rng.standard_normal((4, 3, 5, 2)), rng.integers(0, 2, (4, 15))
+    model = nf.Sequential([nf.Conv2D(2, 1), nf.Reshape((15, 2)), nf.Activation("softmax")], input_shape=(3, 5, 2))
+    model.compile("sgd", "cross_entropy")
+    for move in (Flip(), Shift(1)):
+        with pytest.raises(ValueError, match=r"not those of the target of output 'activation', whose shape \(15, 2\) "
+                                             r"hides rows and columns; make it \(3, 5, 2\)"):
+            model.fit(images, labels, verbose=0, augment=move)
+    model.fit(images, labels, verbose=0, augment=[Noise(0.1), Cutout(2)])
+
+
+def test_moves_leave_metrics_of_other_losses_alone(rng):
+    """Targets whose largest number is below zero are classes all the same."""
+    z, labels = data(rng, (4, 6, 3), void=0)
+    model = pixels((4, 6, 3), "squared_error", activation=None, optimizer=nf.SGD(1e-12),
+                   metrics=["accuracy", "mean_iou"])
+    target = one_hot(labels, 3) - 2
+    plain = model.fit(z, target, shuffle=False, verbose=0).history
+    moved = model.fit(z, target, shuffle=False, verbose=0, augment=Flip(probability=0)).history
+    assert plain["accuracy"] == moved["accuracy"] and plain["mean_iou"] == moved["mean_iou"]
+    assert plain["accuracy"][0] == pytest.approx((z.argmax(axis=-1) == labels).mean())
+
+
 # --- what does not fit -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(("y", "message"), [
@@ -482,7 +564,7 @@ def test_moves_that_fit_no_target(rng):
     (np.full((4, 6, 5), 0.5), r"class labels must be integers, got 0.5 at row 0, index \(0, 0\)"),
     (np.full((4, 6, 5), np.nan), "class labels must be integers, got nan"),
     (np.full((4, 6, 5, 3), 0.5), r"must sum to 1, those of row 0, index \(0, 0\) sum to 1.5"),
-    (np.zeros((4, 6, 5, 3)), "must sum to 1"),
+    (np.zeros((4, 6, 5, 3)), "sum to 0; rows of zeros do not count with nf.CrossEntropy's ignore_label"),
     (np.full((4, 6, 5), "cat"), "strings"),
 ])
 def test_bad_targets(y, message, rng):
@@ -497,7 +579,7 @@ def test_bad_targets(y, message, rng):
 def test_labels_beside_those_that_are_ignored(rng):
     x, y = rng.standard_normal((4, 6, 5, 3)), np.full((4, 6, 5), VOID)
     y[2, 3, 4] = 5
-    with pytest.raises(ValueError, match=r"in 0..2 for an output of 3 classes, got 5 at row 2, index \(3, 4\)$"):
+    with pytest.raises(ValueError, match=r"got 5 at row 2, index \(3, 4\); only 255 is ignored$"):
         pixels((6, 5, 3), nf.CrossEntropy(ignore_label=VOID)).fit(x, y, verbose=0)
     with pytest.raises(ValueError, match="got 5 at row 12"):
         pixels((6, 5, 3), nf.CrossEntropy(ignore_label=VOID)).fit(
@@ -565,6 +647,48 @@ def test_a_unet_learns_shapes(tmp_path, rng):
     for each in (model, again):
         each.fit(x[:32], y[:32], verbose=0)
     assert_same_bits(model.get_weights()[0], again.get_weights()[0])
+
+
+def test_going_on_with_labels_of_another_type(tmp_path, rng):
+    z, labels = data(rng, (4, 6, 3), n=12)
+    folder = str(tmp_path / "run")
+    model = pixels((4, 6, 3), nf.CrossEntropy(ignore_label=VOID))
+    model.fit(z, labels.astype(np.uint8), 4, verbose=0, callbacks=nf.callbacks.Checkpoint(folder))
+    again = pixels((4, 6, 3), nf.CrossEntropy(ignore_label=VOID))
+    again.fit(z, labels, 4, epochs=2, verbose=0, resume=folder)
+    assert again.iterations == 6
+
+
+def test_the_command_line(tmp_path, rng, capsys):
+    from nnfast.__main__ import main
+
+    z, labels = data(rng, (3, 4, 6), n=9, void=0)
+    model = nf.Sequential([nf.Conv2D(3, 1, activation="softmax")], input_shape=(3, 4, 6), data_format="channels_first")
+    model.compile("sgd", "cross_entropy")
+    model.save(tmp_path / "map.safetensors")
+    assert main(["bench", str(tmp_path / "map.safetensors"), "--batch-size", "4"]) == 0
+    x, y = rng.standard_normal((400, 2)), rng.integers(0, 200, 400).astype(np.uint8)
+    y[::5] = VOID
+    vector = nf.Sequential([nf.Dense(200, activation="softmax")], input_shape=(2,))
+    vector.compile("sgd", nf.CrossEntropy(ignore_label=VOID), metrics=["accuracy"])
+    vector.class_names = [f"c{i}" for i in range(200)]
+    vector.save(tmp_path / "vector.safetensors")
+    np.savez(tmp_path / "xy.npz", x=x, y=y)
+    capsys.readouterr()
+    assert main(["evaluate", str(tmp_path / "vector.safetensors"), str(tmp_path / "xy.npz"), "--json"]) == 0
+    table = np.array(json.loads(capsys.readouterr().out)["confusion"])
+    expected = np.zeros((200, 200), int)
+    np.add.at(expected, (y[y != VOID], vector.predict(x[y != VOID]).argmax(axis=1)), 1)
+    np.testing.assert_array_equal(table, expected)
+
+
+def test_estimators_number_their_labels_anew(rng):
+    pytest.importorskip("sklearn")
+    from nnfast.sklearn import NNClassifier
+
+    x, y = rng.standard_normal((20, 3)), np.arange(20) % 3
+    with pytest.raises(ValueError, match="NNClassifier: .*ignores a label, but an estimator numbers its labels anew"):
+        NNClassifier(loss=nf.CrossEntropy(ignore_label=0)).fit(x, y)
 
 
 def test_going_on_from_a_checkpoint_needs_the_same_class_weights(tmp_path, rng):

@@ -194,6 +194,10 @@ def test_confusion_matrix_of_pixels(rng):
     given = np.where(true == 1, 255, true)
     ax = nf.plot.confusion_matrix(given, outputs, ignore_label=255)
     assert ax.images[0].get_array().tolist() == counts.tolist()
+    same = nf.plot.confusion_matrix(given[..., None], outputs, ignore_label=255)
+    assert same.images[0].get_array().tolist() == counts.tolist()
+    with pytest.raises(ValueError, match="ignore_label is for labels that are numbers"):
+        nf.plot.confusion_matrix(["a", "b"], ["a", "b"], ["a", "b"], ignore_label=1)
     for bad, text in (((true, outputs[:3]), r"\(N, H, W\) of pixels, got \(4, 5, 6\) and \(3, 5, 6\)"),
                       ((given * 0 + 255, outputs, None, False, 255), "all labels are 255, which is ignored")):
         with pytest.raises(ValueError, match=text):
@@ -218,6 +222,8 @@ def test_label_maps(rng):
     np.testing.assert_allclose(over[1:], (np.array(colours)[y[0, 1:]] + light[1:]) / 2)
     outputs = np.eye(3)[np.where(y == 255, 0, y)]
     np.testing.assert_array_equal(nf.plot.label_maps(outputs).images[1].get_array(),
+                                  nf.plot.label_maps(y, ignore_label=255).images[1].get_array())
+    np.testing.assert_array_equal(nf.plot.label_maps(y[..., None], ignore_label=255).images[1].get_array(),
                                   nf.plot.label_maps(y, ignore_label=255).images[1].get_array())
     for bad, text in (((y[0],), r"\(N, H, W, classes\), got \(4, 5\)"),
                       ((y, None, ["a", "b"]), "2 class names for 256"),

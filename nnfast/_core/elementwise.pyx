@@ -197,7 +197,8 @@ def loss(name, y, t, labels, weight, double scale, double delta, out, Py_ssize_t
             nn_restore_subnormals(mode)
         # In the order of the rows, after the threads: the same sum for any number of them.
         for i in range(rows):
-            total += loss_at[i] if weight_at == NULL else weight_at[i] * loss_at[i]
+            if weight_at == NULL or weight_at[i] != 0:      # what does not count may be infinite
+                total += loss_at[i] if weight_at == NULL else weight_at[i] * loss_at[i]
     finally:
         release(&buffers)
     return scale * total

@@ -575,7 +575,8 @@ cdef class Network:
         for i in range(self.n_heads):
             head = &self.heads[i]
             arena.want(&head.target, head.output.ld * self.k.real_size, None, "targets")
-            arena.want(<char **>&head.label, head.pixels * sizeof(int32_t), None, "labels")
+            if head.loss == NN_SOFTMAX_CROSS_ENTROPY:
+                arena.want(<char **>&head.label, head.pixels * sizeof(int32_t), None, "labels")
             arena.want(<char **>&head.loss_values, sizeof(double), None, "losses")
             for j in range(head.n_metrics):
                 metric = &head.metrics[j]

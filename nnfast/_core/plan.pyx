@@ -230,7 +230,8 @@ cdef class Plan(Loop):
             labels = y.dtype.char in "iB"       # int32 and uint8
             self.heads[i].labels = labels and self.job.alpha == 0
             self.heads[i].mixed = labels and self.job.alpha > 0
-            self.heads[i].gaps = self.heads[i].ignores or self.job.n_target_operations > 0
+            self.heads[i].gaps = self.heads[i].loss == NN_SOFTMAX_CROSS_ENTROPY and (
+                self.heads[i].ignores or self.job.n_target_operations > 0)
             self.heads[i].class_factors = NULL
         return self._sources(ys)
 
@@ -349,7 +350,7 @@ cdef class Plan(Loop):
         if (buffer.ndim > 0 and buffer.shape[0] == rows and PyBuffer_IsContiguous(&buffer, c"C")
                 and buffer.format[1] == 0):
             if head.loss == NN_SOFTMAX_CROSS_ENTROPY:
-                if buffer.ndim == 1 and (buffer.format[0] == c"i" or buffer.format[0] == c"l" or buffer.format[0] == c"q"):
+                if not head.ignores and buffer.ndim == 1 and (buffer.format[0] == c"i" or buffer.format[0] == c"l" or buffer.format[0] == c"q"):
                     ok = True
                     for b in range(rows):
                         label = (<int32_t *>buffer.buf)[b] if buffer.itemsize == 4 else (<int64_t *>buffer.buf)[b]

@@ -224,7 +224,7 @@ def unet(input_shape: Sequence[int] = (128, 128, 3), classes: int = 2, depth: in
     Going down, two 3 x 3 convolutions and a pooling for each level, twice as many filters in the next; going up, a
     transposed convolution that halves them, what the level had on the way down beside it, and two convolutions.
     Differences: convolutions keep the size of the image ("same" padding), where the paper's output is smaller than its
-    input.
+    input; there is no dropout, and no weight of borders in the loss.
 
     Parameters
     ----------
@@ -245,8 +245,9 @@ def unet(input_shape: Sequence[int] = (128, 128, 3), classes: int = 2, depth: in
 
     Notes
     -----
-    `nf.CrossEntropy` leaves out pixels without a label, ``class_weight`` of `Model.fit` tells how much rare classes
-    count, "mean_iou" is the usual metric, and `nf.augment.Flip` and `nf.augment.Shift` move labels with their image.
+    Of two classes and more, `nf.CrossEntropy` leaves out pixels without a label, and ``class_weight`` of `Model.fit`
+    tells how much rare classes count. "mean_iou" is the usual metric. `nf.augment.Flip` and `nf.augment.Shift` move the
+    labels with their image.
 
     Examples
     --------
@@ -260,8 +261,8 @@ def unet(input_shape: Sequence[int] = (128, 128, 3), classes: int = 2, depth: in
     boolean("unet", "batch_norm", batch_norm)
     image = Input(input_shape, data_format=data_format)
     if len(image.shape) != 3 or any(size % 2**depth for size in image.shape[:2]):
-        raise ValueError(f"unet: input_shape must be of an image whose height and width are multiples of 2 ** depth = "
-                         f"{2**depth}, got {tuple(input_shape)}")
+        raise ValueError("unet: input_shape must be of an image, height, width and channels, the first two multiples "
+                         f"of 2 ** depth = {2**depth}, got {image.data_shape}")
     filters = [scaled(64 * 2**level, width) for level in range(depth + 1)]
     x, skipped = image, []
     for level in range(depth):

@@ -363,12 +363,19 @@ class Network(BaseEstimator):
         model = self.model_
         if isinstance(self.model, Model) and self.model.compiled:
             config = self.model._settings
+            self._check_loss(config.objective.losses[0])
             model.compile(copy.deepcopy(config.optimizer), config.objective.losses, config.objective.requested[0],
                           regularizer=config.regularizer, n_threads=self.n_threads or config.n_threads)
             return
         loss, factor = self._loss()
+        self._check_loss(losses.get(loss))
         model.compile(self._optimizer(), loss, loss_weights=[factor],
                       regularizer=L2(self.alpha / mass) if self.alpha else None, n_threads=self.n_threads)
+
+    def _check_loss(self, loss):
+        if loss.ignore_label is not None:
+            raise ValueError(f"{type(self).__name__}: {loss!r} ignores a label, but an estimator numbers its labels "
+                             "anew; leave those rows out of X and y")
 
     def _loss(self):
         """The loss, and its factor in the total."""
