@@ -18,6 +18,8 @@ from .layout import data_shape
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
 #: of a sample or class, which is far from where sums or their inverse would overflow
 LARGEST_WEIGHT = 1e100
+#: numbers that are looked at together
+WHOLE_BLOCK = 1 << 20
 
 
 class NotNumbersError(TypeError, ValueError):
@@ -175,7 +177,7 @@ def per_name(data, names, what):
     return list(data)
 
 
-def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last", id_limits=None):
+def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last", ids=None):
     """Check and convert the inputs of a model.
 
     Parameters
@@ -190,8 +192,8 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
         False lets NaN and infinities through.
     data_format : str
         Order of the axes of the data, see `nnfast.layout`.
-    id_limits : list, optional
-        For each input None, or how many ids it may hold.
+    ids : list, optional
+        For each input None, or `nnfast.graph.Ids`.
 
     Returns
     -------
@@ -200,7 +202,7 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
         The number of samples.
     """
     xs = []
-    for data, name, shape, limit in zip(per_name(x, names, "x"), names, shapes, id_limits or [None] * len(names)):
+    for data, name, shape, own in zip(per_name(x, names, "x"), names, shapes, ids or [None] * len(names)):
         what = f"model input {name!r}"
         a = as_numbers(data, what)
         if a.ndim != len(shape) + 1 or a.shape[1:] != shape:
@@ -212,29 +214,33 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
             elif data_format == "channels_last" and a.shape[1:] == data_shape(shape, "channels_first"):
                 hint = "; for data with channels first see the model's data_format"
             raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got {a.shape}{hint}")
-        if limit is not None:
-            check_ids(a, limit, what)
+        columns = getattr(data, "column_names", getattr(data, "columns", None))
+        columns = None if columns is None else list(columns)
+        if own is not None:
+            check_ids(a, own, what, columns)
         elif finite:
-            columns = getattr(data, "column_names", getattr(data, "columns", None))
-            check_finite(a, dtype, what, None if columns is None else list(columns))
+            check_finite(a, dtype, what, columns)
         xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
 
 
-def check_ids(a, limit, what):
-    """Raise ValueError at the first number that is not one of the ids 0..limit - 1."""
+def check_ids(a, ids, what, columns=None):
+    """Raise ValueError at the first number that is not one of the ids of an embedding."""
     if a.size == 0:
         return
-    if a.dtype.kind == "f":
-        bad = ~((a >= 0) & (a < limit) & (np.floor(a) == a))
-        if not bad.any():
-            return
-    else:
-        if np.minimum.reduce(a, axis=None) >= 0 and np.maximum.reduce(a, axis=None) < limit:
-            return
-        bad = (a < 0) | (a >= limit)
+    # Not as the array's own type, which may not hold the limit; a comparison with nan is False.
+    low, high = float(np.minimum.reduce(a, axis=None)), float(np.maximum.reduce(a, axis=None))
+    whole = a.dtype.kind != "f" or not math.isfinite(high) or all(
+        (np.floor(part) == part).all() for part in np.array_split(a, 1 + a.size // WHOLE_BLOCK))
+    if low >= 0 and high < ids.limit and whole:
+        return
+    wide = a.astype(np.float64)
+    bad = ~((wide >= 0) & (wide < ids.limit) & (np.floor(wide) == wide))
     place = np.unravel_index(int(np.argmax(bad)), a.shape)
-    raise ValueError(f"{what}: an embedding reads it, which has ids 0..{limit - 1}; got {a[place]} at {locate(place)}")
+    where = locate(place)
+    if columns is not None and len(place) == 2:
+        where = f"row {place[0]}, column {columns[place[1]]!r}"
+    raise ValueError(f"{what}: the embedding {ids.reader!r} has ids 0..{ids.limit - 1}, got {a[place]} at {where}")
 
 
 def contiguous(a, dtype):

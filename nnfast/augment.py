@@ -318,15 +318,17 @@ def recipe_of(augment, graph, model_name):
     for name, own in zip(graph.input_names, graph.input_shapes):
         for output, shape in zip(graph.output_names, graph.output_shapes):
             if name in moving and len(own) == 3 and len(shape) == 2 and shape[0] == own[0] * own[1]:
-                raise ValueError(f"fit: augment moves the pixels of the input, but not those of the target of output "
-                                 f"{output!r}, whose shape {shape} hides rows and columns; make it "
+                raise ValueError(f"fit: augment moves the pixels of input {name!r}, but not those of the target of "
+                                 f"output {output!r}, whose shape {shape} hides rows and columns; make it "
                                  f"{(*own[:2], shape[1])}")
     mixes = any(isinstance(entry, Mixup) for own in every for entry in own)
+    for name, ids, own in zip(graph.input_names, graph.ids, every):
+        if ids is not None and (mixes or any(own)):
+            what = "Mixup mixes all inputs, and" if mixes else "augment changes"
+            raise ValueError(f"fit: {what} {name!r} holds ids, which the embedding {ids.reader!r} reads")
     for i, own in enumerate(every):
         shape = graph.input_shapes[i]
         what = f"input {graph.input_names[i]!r} of {model_name} has shape {graph.input_data_shapes[i]}"
-        if graph.id_limits[i] is not None and any(own) or mixes and any(graph.id_limits):
-            raise ValueError(f"fit: augment cannot change ids, which an embedding reads; {what}")
         for place, entry in enumerate(own):
             entry.check(shape, what)
             if isinstance(entry, Mixup):

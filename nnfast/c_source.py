@@ -294,6 +294,8 @@ class Source:
                  *zip(self.y, graph.output_names, data_shapes(graph, "output"))]
         lines += [f" * {pointer}: {comment(name)}, shape ({', '.join(map(str, shape))}), last axis fastest"
                   for pointer, name, shape in names]
+        lines += [f" * {pointer} holds ids 0..{ids.limit - 1}, as numbers of type {real}; any other counts as 0"
+                  for pointer, ids in zip(self.x, graph.ids) if ids is not None]
         lines += [f" * scratch: {upper}_SCRATCH_SIZE numbers, whatever they are; one array for each thread"]
         if separate:
             lines += [f" * weights: the {upper}_WEIGHTS_SIZE numbers of {base}.bin ({real}, little-endian)"]

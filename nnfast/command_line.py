@@ -363,8 +363,8 @@ def bench(args):
     rng = np.random.default_rng(0)
     report = {}
     for rows in (1, args.batch_size):
-        x = [rng.random((rows, *shape), np.float32) if limit is None else rng.integers(0, limit, (rows, *shape))
-             for shape, limit in zip(model.input_shapes, model._graph.id_limits)]
+        x = [rng.random((rows, *shape), np.float32) if ids is None else rng.integers(0, ids.limit, (rows, *shape))
+             for shape, ids in zip(model.input_shapes, model._graph.ids)]
         x = x[0] if len(x) == 1 else x
         report[f"predict {rows}"] = seconds_of(lambda x=x: model.predict(x))
     if model._objective:

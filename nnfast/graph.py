@@ -22,6 +22,13 @@ class Node(NamedTuple):
     parameters: dict
 
 
+class Ids(NamedTuple):
+    """What an input holds that embeddings read: whole numbers below `limit`, which is that of the layer `reader`."""
+
+    limit: int
+    reader: str
+
+
 class Parameter(NamedTuple):
     """A parameter with its full name, ``<layer>/<name>``."""
 
@@ -58,8 +65,8 @@ class Graph:
         Order of the axes of all data.
     input_data_shapes, output_data_shapes : list
         The shapes in that order.
-    id_limits : list
-        For each input None, or where an embedding reads it how many ids there are.
+    ids : list
+        For each input None, or Ids where embeddings read it.
     """
 
     def __init__(self, inputs, outputs, model):
@@ -100,11 +107,11 @@ class Graph:
                 raise ValueError(f"layer {name} makes two of the outputs; each output needs a layer, and so a name, "
                                  "of its own")
         self.index = {parameter.name: i for i, parameter in enumerate(self.parameters)}
-        self.id_limits = self._limits_of_ids()
+        self.ids = self._find_ids()
 
-    def _limits_of_ids(self):
-        """For each input the number of ids it may hold, None where it is not read by an embedding."""
-        limits, n = [None] * len(self.inputs), len(self.inputs)
+    def _find_ids(self):
+        """For each input the ids that it holds; of several embeddings those of the one with the fewest."""
+        found, n = [None] * len(self.inputs), len(self.inputs)
         for node in self.nodes:
             if not isinstance(node.layer, Embedding):
                 continue
@@ -114,8 +121,9 @@ class Graph:
             if at >= n:
                 raise ValueError(f"{self.names[node.layer]}: reads ids, which must come from an nf.Input (or a Reshape "
                                  f"or Flatten of it), got the output of {self.names[self.nodes[at - n].layer]}")
-            limits[at] = min(limits[at] or node.layer.input_dim, node.layer.input_dim)
-        return limits
+            own = Ids(node.layer.input_dim, self.names[node.layer])
+            found[at] = own if found[at] is None else min(found[at], own)
+        return found
 
     def bind(self, model):
         """Give the layers to `model` under their names."""

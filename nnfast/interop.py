@@ -33,7 +33,9 @@ import numpy as np
 from .arrays import as_numbers
 from .layers import (
     Activation,
+    Add,
     BatchNorm,
+    Concatenate,
     Conv1D,
     Conv1DTranspose,
     Conv2D,
@@ -44,6 +46,7 @@ from .layers import (
     Embedding,
     Flatten,
     LayerNorm,
+    Rescale,
     Reshape,
 )
 from .tensor_file import FileFormatError, Problem, naming, read
@@ -76,7 +79,8 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     ----------
     model : Model
         Of the same architecture, input shape known. Features that a Flatten or Reshape makes of an image are put into
-        our order; a Reshape that makes an image of features is taken to do what is wanted.
+        our order, but not those of an embedding's vectors, which PyTorch keeps last, too (until a convolution, pooling
+        or BatchNorm); a Reshape that makes an image of features is taken to do what is wanted.
     state : dict of str to array, or str or os.PathLike
         Arrays or CPU tensors by name; or a .safetensors file. Pickled files (.pt, .pth) are refused: reading them runs
         code. Load them with ``torch.load(..., weights_only=True)`` and pass the result.
@@ -317,9 +321,18 @@ def _flattened_before(graph, value, reader):
 def _keeps_vectors_last(graph, value):
     """Whether an image or signal has its channels last in PyTorch, too: the vectors of an embedding."""
     n = len(graph.inputs)
-    while value >= n and isinstance(graph.nodes[value - n].layer, (Dropout, Activation, LayerNorm, Dense)):
-        value = graph.nodes[value - n].inputs[0]
-    return value >= n and isinstance(graph.nodes[value - n].layer, Embedding)
+    if value < n:
+        return False
+    node = graph.nodes[value - n]
+    if isinstance(node.layer, Embedding):
+        return True
+    if not isinstance(node.layer, (Activation, Add, Concatenate, Dense, Dropout, LayerNorm, Rescale, Reshape)):
+        return False
+    each = {_keeps_vectors_last(graph, i) for i in node.inputs}
+    if len(each) > 1:
+        raise ValueError(f"interop: {node.layer.name} joins an embedding's vectors with values that have their channels "
+                         "first in PyTorch; their order there is not known")
+    return each.pop()
 
 
 def _order(model, node):

@@ -289,7 +289,7 @@ def check_model(model, xs, y, sample_weight=None, entries=100, seed=0):
         model.set_parameters({name: w})
     gradients = model.input_gradient(inputs(xs), y)
     for i, (name, gradient) in enumerate(zip(names, gradients if len(names) > 1 else [gradients])):
-        if model._graph.id_limits[i] is not None:       # there is nothing between one id and the next
+        if model._graph.ids[i] is not None:       # there is nothing between one id and the next
             continue
         # Row i of the gradient is that of sample i's own loss, so together they are the gradient of the sum.
         def total_at(point, i=i):

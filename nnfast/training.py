@@ -224,7 +224,7 @@ class Training:
     def _inputs(self, x, finite=True):
         graph = self._graph
         return as_inputs(x, graph.input_names, graph.input_data_shapes, self._dtype, finite, graph.data_format,
-                         graph.id_limits)
+                         graph.ids)
 
     def _open(self, x, y, sample_weight, class_weight, call):
         """What `_data` returns, for a compiled model; or (stream, None, its weights, its number of rows or None). Class

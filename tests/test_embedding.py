@@ -157,7 +157,7 @@ def test_an_input_of_ids_may_be_numbers_for_other_layers(rng):
     y = rng.standard_normal((6, h.shape[0]))
     dense = 2 * (expected - y)[:, :2] @ kernel.T
     np.testing.assert_allclose(model.input_gradient(x, y), dense, rtol=1e-10)
-    with pytest.raises(ValueError, match=r"has ids 0..3; got 4 at row 0, column 0"):
+    with pytest.raises(ValueError, match=r"the embedding 'embedding_1' has ids 0..3, got 4 at row 0, column 0"):
         model.predict(x * 0 + 4)
 
 
@@ -175,9 +175,25 @@ def test_types_of_ids(kind, rng):
     assert_same_bits(model.get_weights()[0], same.get_weights()[0])
 
 
+def test_ids_beyond_what_their_type_counts_to(rng):
+    model = nf.Sequential([nf.Embedding(2049, 4)], input_shape=(3,))
+    np.testing.assert_array_equal(model.predict(np.array([[2048, 0, 1]], np.float16)),
+                                  model.predict(np.array([[2048, 0, 1]])))
+    wide = nf.Sequential([nf.Embedding(100000, 2)], input_shape=(3,))
+    np.testing.assert_array_equal(wide.predict(np.array([[2048, 0, 1]], np.float16)),
+                                  wide.predict(np.array([[2048, 0, 1]])))
+
+
+def test_bad_ids_of_a_frame():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"city": [0, 1], "street": [2, 7], "house": [1, 1]})
+    with pytest.raises(ValueError, match="got 7 at row 1, column 'street'"):
+        network(7, 3, 3).predict(frame)
+
+
 BAD = {
     "negative": (np.array([[0, -1, 2]]),
-                 "model input 'input': an embedding reads it, which has ids 0..6; got -1 at row 0, column 1"),
+                 "model input 'input': the embedding 'table' has ids 0..6, got -1 at row 0, column 1"),
     "too large": (np.array([[0, 1, 2], [3, 4, 7]]), "got 7 at row 1, column 2"),
     "half": (np.array([[0, 1.5, 2]]), "got 1.5 at row 0, column 1"),
     "nan": (np.array([[0, 1, np.nan]]), "got nan at row 0, column 2"),
@@ -240,7 +256,7 @@ def test_sources(source, tmp_path, rng):
 @pytest.mark.parametrize("change", [nf.augment.Noise(0.1), nf.augment.Mixup()])
 def test_ids_are_not_augmented(change, rng):
     x, y = data(rng, 50, 6)
-    with pytest.raises(ValueError, match=r"augment cannot change ids, which an embedding reads; input 'input' of "):
+    with pytest.raises(ValueError, match="'input' holds ids, which the embedding 'table' reads"):
         network(50, 4, 6).fit(x, y, verbose=0, augment=change)
     ids, numbers = nf.Input((2,), name="ids"), nf.Input((3,), name="numbers")
     h = nf.Concatenate()([nf.Flatten()(nf.Embedding(5, 2)(ids)), numbers])
@@ -248,7 +264,7 @@ def test_ids_are_not_augmented(change, rng):
     model.compile("sgd", "squared_error")
     x = {"ids": rng.integers(0, 5, (8, 2)), "numbers": rng.standard_normal((8, 3))}
     if isinstance(change, nf.augment.Mixup):
-        with pytest.raises(ValueError, match="augment cannot change ids"):
+        with pytest.raises(ValueError, match="Mixup mixes all inputs, and 'ids' holds ids"):
             model.fit(x, np.zeros(8), verbose=0, augment={"numbers": change})
     else:
         model.fit(x, np.zeros(8), verbose=0, augment={"numbers": change})
@@ -294,7 +310,7 @@ def test_many_models_and_threads(rng):
         assert_same_bits(model.get_weights()[0], single.get_weights()[0])
     ids = [x[i] for i in range(3)]
     np.testing.assert_array_equal(nf.predict_many(models, ids), [m.predict(i[None])[0] for m, i in zip(models, ids)])
-    with pytest.raises(ValueError, match="has ids 0..39; got 40"):
+    with pytest.raises(ValueError, match="has ids 0..39, got 40"):
         nf.predict_many(models, [i * 0 + 40 for i in ids])
     errors = []
 
@@ -352,7 +368,20 @@ def shared():
     return model, {"both": np.random.default_rng(0).integers(0, 6, (6, 3))}
 
 
-@pytest.mark.parametrize("net", [text_net, three_inputs, shared])
+def reshaped_and_shared():
+    """The Reshape, whose embedding might take integers, comes before the dense layer that may not."""
+    both = nf.Input((4,), name="both")
+    h = [nf.Flatten()(nf.Embedding(6, 3)(nf.Reshape((2, 2))(both))), nf.Dense(2)(both)]
+    return nf.Model(both, nf.Concatenate()(h), seed=3), {"both": np.random.default_rng(0).integers(0, 6, (6, 4))}
+
+
+def channels_first():
+    model = nf.Sequential([nf.Embedding(6, 3), nf.Flatten(), nf.Dense(2)], input_shape=(2, 3), seed=3,
+                          data_format="channels_first")
+    return model, {"input": np.random.default_rng(0).integers(0, 6, (6, 2, 3))}
+
+
+@pytest.mark.parametrize("net", [text_net, three_inputs, shared, reshaped_and_shared, channels_first])
 def test_onnx(net, tmp_path):
     model, x = net()
     path = tmp_path / "m.onnx"
@@ -362,7 +391,8 @@ def test_onnx(net, tmp_path):
     feed = {value.name: x[value.name].astype(np.int64 if value.type == "tensor(int64)" else "f")
             for value in session.get_inputs()}
     assert sorted({array.dtype.kind for array in feed.values()}) == {
-        text_net: ["i"], three_inputs: ["f", "i"], shared: ["f"]}[net]
+        text_net: ["i"], channels_first: ["i"], three_inputs: ["f", "i"], shared: ["f"],
+        reshaped_and_shared: ["f"]}[net]
     np.testing.assert_allclose(session.run(None, feed)[0], expected, atol=1e-6)
     again = nf.onnx.load(path)
     np.testing.assert_allclose(again.predict(x if len(x) > 1 else next(iter(x.values()))), expected, atol=1e-6)
@@ -392,9 +422,25 @@ def test_a_text_network_of_pytorch(tmp_path, rng):
     np.testing.assert_allclose(model.predict(ids), expected, atol=1e-5)
 
 
+def test_integers_that_are_numbers_for_other_nodes(tmp_path, rng):
+    graph = onnx.parser.parse_graph("""g (int64[N, 3] x) => (float[N, 9] y) {
+        e = Gather(table, x)
+        f = Flatten(e)
+        n = Cast<to = 1>(x)
+        y = Concat<axis = 1>(f, n) }""")
+    table = rng.standard_normal((4, 2)).astype("f")
+    graph.initializer.append(onnx.numpy_helper.from_array(table, "table"))
+    graph.initializer.append(onnx.numpy_helper.from_array(np.float64(3), "stray"))
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
+              tmp_path / "x.onnx")
+    model = nf.onnx.load(tmp_path / "x.onnx")
+    x = rng.integers(0, 4, (5, 3))
+    assert model.dtype == "float32"
+    np.testing.assert_array_equal(model.predict(x), np.concatenate([table[x].reshape(5, 6), x], axis=1))
+
+
 @pytest.mark.parametrize(("body", "text"), [
     ("y = Add(x, x)", "computes with integers"),
-    ("f = Cast<to = 1>(x) y = Relu(f)", r"\(Cast\): to FLOAT"),
     ("y = Gather<axis = 1>(table, x)", "expected the rows of a matrix, got axis 1 of data of shape"),
     ("y = Gather(cube, x)", "expected the rows of a matrix, got axis 0 of data of shape"),
     ("y = Identity(x)", "is integers"),
@@ -434,6 +480,44 @@ def test_weights_of_pytorch_and_keras(tmp_path, rng):
     np.testing.assert_array_equal(other.get_weights()[0], table)
 
 
+def joined(kind):
+    """Vectors of one embedding, or of two, flattened behind another layer."""
+    a, b = nf.Input((6,), name="a"), nf.Input((6,), name="b")
+    u = nf.Embedding(20, 4, name="u")(a)
+    if kind in ("add", "concatenate"):
+        v = nf.Embedding(9, 4, name="v")(b)
+        return [a, b], nf.Add()([u, v]) if kind == "add" else nf.Concatenate()([u, v])
+    h = {"rescale": lambda: nf.Rescale(2.0)(u), "reshape": lambda: nf.Reshape((3, 8))(u),
+         "dense": lambda: nf.Activation("relu")(nf.Dense(5, name="inner")(u)),
+         "residual": lambda: nf.LayerNorm(name="norm")(nf.Add()([u, nf.Dense(4, name="inner")(u)])),
+         "convolution": lambda: nf.Add()([u, nf.Conv1D(4, 3, padding="same", name="inner")(u)])}[kind]()
+    return [a], h
+
+
+@pytest.mark.parametrize("kind", ["add", "concatenate", "rescale", "reshape", "dense", "residual"])
+def test_order_of_vectors_in_pytorch(kind):
+    """PyTorch flattens them as we do: the head's kernel is only turned."""
+    inputs, h = joined(kind)
+    model = nf.Model(inputs, nf.Dense(3, name="head")(nf.Flatten()(h)), seed=1)
+    state = nf.interop.to_torch_state_dict(model)
+    np.testing.assert_array_equal(state["head.weight"], model.parameters["head/kernel"].T)
+    other = model.clone(seed=2)
+    nf.interop.from_torch_state_dict(other, state)
+    np.testing.assert_array_equal(other.parameters["head/kernel"], model.parameters["head/kernel"])
+
+
+def test_orders_that_are_not_known_in_pytorch():
+    inputs, h = joined("convolution")
+    model = nf.Model(inputs, nf.Dense(3, name="head")(nf.Flatten()(h)))
+    with pytest.raises(ValueError, match="add joins an embedding's vectors with values that have their channels first"):
+        nf.interop.to_torch_state_dict(model)
+    text = nf.Sequential([nf.Embedding(9, 4), nf.Conv1D(5, 3), nf.Flatten(), nf.Dense(2, use_bias=False)],
+                         input_shape=(6,))
+    kernel = text.parameters["dense/kernel"].reshape(4, 5, 2)       # which PyTorch flattens channels first
+    np.testing.assert_array_equal(nf.interop.to_torch_state_dict(text)["dense.weight"],
+                                  kernel.transpose(1, 0, 2).reshape(20, 2).T)
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a compiler called cc")
 @pytest.mark.parametrize("net", [text_net, three_inputs, shared])
 def test_c(net, tmp_path):
@@ -442,6 +526,7 @@ def test_c(net, tmp_path):
     model, x = net()
     nf.export_c(model, tmp_path / "net.c")
     library = build(tmp_path / "net.c")
+    assert "holds ids 0.." in (tmp_path / "net.h").read_text()
     expected = model.predict(x if len(x) > 1 else next(iter(x.values())))
     for i in range(3):
         got = call(library, "net", model, [array[i] for array in x.values()])

@@ -350,7 +350,8 @@ cdef class Plan(Loop):
         if (buffer.ndim > 0 and buffer.shape[0] == rows and PyBuffer_IsContiguous(&buffer, c"C")
                 and buffer.format[1] == 0):
             if head.loss == NN_SOFTMAX_CROSS_ENTROPY:
-                if not head.ignores and buffer.ndim == 1 and (buffer.format[0] == c"i" or buffer.format[0] == c"l" or buffer.format[0] == c"q"):
+                if (not head.ignores and buffer.ndim == 1
+                        and (buffer.format[0] == c"i" or buffer.format[0] == c"l" or buffer.format[0] == c"q")):
                     ok = True
                     for b in range(rows):
                         label = (<int32_t *>buffer.buf)[b] if buffer.itemsize == 4 else (<int64_t *>buffer.buf)[b]

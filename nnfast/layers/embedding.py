@@ -30,14 +30,14 @@ class Embedding(Layer):
     kernel_initializer : str or initializer
         Both fans are output_dim: with "glorot_uniform", the default, the vectors are about 1 long.
     kernel_regularizer : nf.L1, nf.L2, nf.L1L2, optional
-        Of all vectors, also of those whose ids do not occur in a batch.
     name : str, optional
     trainable : bool
 
     Notes
     -----
     Data are arrays of any real type (integers are the usual one) whose values are checked: `ValueError` for ids that
-    are not whole or out of range, before anything is computed. The input must be one of the model's, or a Reshape or
+    are not whole or out of range, before a batch that holds one is computed. Every step updates all vectors, also those
+    that do not occur in it, as optimizers with momentum and penalties do (that of `Model.compile`, too). The input must be one of the model's, or a Reshape or
     Flatten of it, and is not augmented. A gradient with respect to ids is 0. A table of several columns needs an
     embedding, and so an `nf.Input`, for each of them, or one embedding of all whose ids do not overlap.
 

@@ -45,6 +45,7 @@ def export(model: Model, path: PathLike, data_format: DataFormat | None = None, 
         if left out.
     dtype : "float32" or "float64", optional
         Of inputs, weights and outputs; the model's own if left out. Many runtimes compute convolutions in float32 only.
+        Inputs that embeddings alone read are INT64.
 
     Raises
     ------

@@ -52,10 +52,9 @@ class Exporter:
         for i, (name, shape) in enumerate(zip(graph.input_names, graph.input_shapes)):
             name = self._name(name)
             self.values[i] = name, self.first and len(shape) > 1
-            if self._holds_ids(i):
-                self.inputs.append(self._info(name, shape, onnx.TensorProto.INT64))
-            else:
-                self.inputs.append(self._info(name, shape, self.type))
+            ids = self._values_of_ids(i)
+            self.integers |= ids
+            self.inputs.append(self._info(name, shape, onnx.TensorProto.INT64 if ids else self.type))
         # Outputs keep their names; whatever is called so inside gets another.
         self.outputs = [self._name(name) for name in graph.output_names]
         self.shapes = dict(enumerate(graph.input_shapes))
@@ -95,15 +94,16 @@ class Exporter:
             shape = (shape[-1], *shape[:-1])
         return helper.make_tensor_value_info(name, kind, ["N", *shape])
 
-    def _holds_ids(self, i):
-        """Whether value i is read by embeddings alone, so that it may be integers; it and its reshapes are noted."""
-        first = len(self.graph.input_shapes)
-        readers = [(at, node) for at, node in enumerate(self.spec["nodes"], start=first) if i in node["inputs"]]
-        if i in self.graph.output_ids or not readers or not all(
-                node["op"] == "embedding" or (node["op"] == "reshape" and self._holds_ids(at)) for at, node in readers):
-            return False
-        self.integers.add(i)
-        return True
+    def _values_of_ids(self, i):
+        """Value i and its reshapes if embeddings alone read them, so that they may be integers; else nothing."""
+        first, found = len(self.graph.input_shapes), {i}
+        readers = [(at, node["op"]) for at, node in enumerate(self.spec["nodes"], start=first) if i in node["inputs"]]
+        for at, op in readers:
+            own = self._values_of_ids(at) if op == "reshape" else {i} if op == "embedding" else set()
+            if not own:
+                return set()
+            found |= own
+        return found if readers and i not in self.graph.output_ids else set()
 
     def _constant(self, name, array):
         name = self._name(name)

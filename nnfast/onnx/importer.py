@@ -32,7 +32,7 @@ from . import UnsupportedError
 REAL = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 INTEGER = (TensorProto.INT32, TensorProto.INT64)
 #: operators that give integers as they came
-KEEP_INTEGERS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+KEEP_INTEGERS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast")
 #: elements of a constant that nodes may compute
 MOST_ELEMENTS = 1 << 31
 
@@ -156,8 +156,8 @@ class Importer:
         if not self.inputs:
             raise UnsupportedError(f"{self.path}: has no inputs")
         if self.dtype is None:      # ids alone
-            double = any(array.dtype == np.float64 for array in self.constants.values())
-            self.dtype = "float64" if double else "float32"
+            kinds = [output.type.tensor_type.elem_type for output in self.graph.output]
+            self.dtype = "float64" if TensorProto.DOUBLE in kinds else "float32"
         several = {value.data_format for value in self.inputs if len(value.shape) > 1}
         if len(several) > 1:
             raise UnsupportedError(f"{self.path}: some inputs are images channels first, others are not")
@@ -224,7 +224,7 @@ class Importer:
             except (ValueError, TypeError, OverflowError, MemoryError, IndexError, KeyError) as error:
                 raise self.unsupported(str(error)) from error
             (self.tensors if isinstance(result, Tensor) else self.constants)[node.output[0]] = result
-            if integer and node.op_type in KEEP_INTEGERS:
+            if integer and node.op_type in KEEP_INTEGERS and not self._casts_to_real(node):
                 self.integers.add(node.output[0])
         outputs = [self._output(output.name) for output in self.graph.output]
         name = self.layer_name(self.graph.name) or "onnx"
@@ -232,6 +232,10 @@ class Importer:
         model.set_parameters({f"{layer.name}/{name}": array for layer, arrays in self.weights.items()
                               for name, array in arrays.items() if layer in model._graph.names})
         return model
+
+    def _casts_to_real(self, node):
+        return node.op_type == "Cast" and any(attribute.name == "to" and attribute.i in REAL
+                                              for attribute in node.attribute)
 
     def _output(self, name):
         tensor = self.tensors.get(name)

@@ -560,7 +560,7 @@ def cast(importer, node):
     ids = all(other.op_type == "Gather" for other in importer.graph.node if node.output[0] in other.input)
     if a["to"] in INTEGER and (name in importer.integers or (ids and importer.readers.get(node.output[0]))):
         return importer.tensor()    # ids are whole, or an error before anything is computed
-    if a["to"] not in REAL or name in importer.integers:
+    if a["to"] not in REAL:
         raise importer.unsupported(f"to {TensorProto.DataType.Name(a['to'])}")
     return importer.tensor()
 
@@ -578,10 +578,10 @@ def gather(importer, node):
         source = source.inputs[0]
     if not isinstance(source, Input):
         raise importer.unsupported("its indices are computed; expected ids that come in as they are")
-    if x.axes != last_axes(len(x.axes)) or x.order is not None:
-        raise importer.unsupported("a Transpose has moved the axes of the ids before")
+    if x.order is not None:
+        raise importer.unsupported("its ids were flattened channels first")
     layer = Embedding(*table.shape, name=importer.name())
-    return Tensor(importer.apply(layer, x, weights={"kernel": table}), last_axes(len(x.axes) + 1))
+    return Tensor(importer.apply(layer, x, weights={"kernel": table}), (*x.axes, len(x.axes)))
 
 
 def flatten(importer, node):
