@@ -330,8 +330,8 @@ def _keeps_vectors_last(graph, value):
         return False
     each = {_keeps_vectors_last(graph, i) for i in node.inputs}
     if len(each) > 1:
-        raise ValueError(f"interop: {node.layer.name} joins an embedding's vectors with values that have their channels "
-                         "first in PyTorch; their order there is not known")
+        raise ValueError(f"interop: {node.layer.name} joins an embedding's vectors with values that have their "
+                         "channels first in PyTorch; their order there is not known")
     return each.pop()
 
 

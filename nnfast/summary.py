@@ -60,6 +60,10 @@ def plan_text(model):
                       f"{size_text(plan.memory(64, inference))} for 64", table(rows, right=(3,))]
         lines += [f"stage {i}, by {by}: {work_text(work)}"
                   for i, (by, work) in enumerate(plan.stages(program), start=1)]
+        segments = {} if inference else plan.segments(64)
+        if segments:
+            lines.append("before the tiles of a batch of 64, by segments of it: gradient "
+                         + ", ".join(f"{name} ({count})" for name, count in segments.items()))
     lines += ["", "By samples: a thread takes all of its own through a stage at once, or so few at a time that what "
               "one operation writes is in the cache for the next.",
               "Threads wait for each other between two stages, unless both go by samples; also around convolutions "

@@ -23,6 +23,8 @@ cdef struct Convolution:
     char *transformed           # both as Winograd's sums need them: u of the kernel
     char *transformed_flipped   # and of the flipped kernel, phase after phase
     char *bias_sums             # sum of dz over each sample's pixels
+    Py_ssize_t numbers_read     # of a sample, by the kernel's gradient; 0: there are no segments
+    char *partial               # gradients of the kernel, packed, by segments of the batch
     bint pooled                 # a max-pooling layer follows in the same node
     Window pool
     char *dz                    # gradient before the pooling
@@ -53,4 +55,6 @@ cdef void team_forward(const Node *node, const Context *ctx, int part, int team)
 cdef void after_team_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void before_input_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void team_backward(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef Py_ssize_t segments(const Node *node, Py_ssize_t batch) noexcept nogil
+cdef void segment_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil

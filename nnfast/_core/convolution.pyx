@@ -19,6 +19,7 @@ from libc.string cimport memcpy, memset
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.correlation cimport Correlation, correlate, prepare
 from nnfast._core.kernel_gradient cimport gradient_scratch, kernel_gradient
+from nnfast._core.kernel_segments cimport add_segments, segment_scratch, segments_of_batch, sum_segments
 from nnfast._core.gemm cimport packed_size, panel_width, panels, round_up
 from nnfast._core.kernels cimport NN_RELU, nn_kernels, nn_window
 from nnfast._core.memory cimport aligned, allocate, release
@@ -69,7 +70,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
             c.dx_tile[phase] = x.tile_w
         backward_sum(c, phase, &x)
         c.scratch = max(c.scratch, x.scratch)
-    c.scratch = max(c.scratch, gradient_scratch(c))
+    c.scratch = max(c.scratch, max(gradient_scratch(c), segment_scratch(c)))
     if multiplies(c):       # a sample's dx for every channel of dz
         c.scratch = aligned(c.scratch) + w.H * w.W * K * k.real_size
 
@@ -631,13 +632,30 @@ cdef void add_neighbours(const nn_kernels *k, char *x, Py_ssize_t n, Py_ssize_t 
 
 # ---------------------------------------------------------------- the parameters' gradients
 
+cdef Py_ssize_t segments(const Node *node, Py_ssize_t batch) noexcept nogil:
+    return segments_of_batch(<const Convolution *>node.extra, batch)
+
+
+cdef void segment_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    cdef const Value *x = node.inputs[0]
+    cdef Py_ssize_t ld
+    cdef const char *dz
+    gradient_before_pool(node, &dz, &ld)
+    sum_segments(<const Convolution *>node.extra, x.y, x.ld, dz, ld, ctx.batch, segments(node, ctx.batch), part, team,
+                 ctx.gradient, ctx.scratch)
+
+
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef const Value *x = node.inputs[0]
-    cdef Py_ssize_t ld, bias_ld = round_up(c.K, c.k.vl)
+    cdef Py_ssize_t ld, n_segments
     cdef const char *dz
-    gradient_before_pool(node, &dz, &ld)
     if tile.parameter == node.bias:
-        c.k.column_sum(ctx.batch, tile.rows, c.bias_sums + tile.lo * c.k.real_size, bias_ld, to)
-    else:
-        kernel_gradient(c, x.y, x.ld, dz, ld, ctx.batch, tile.panel, tile.n_panels, tile.lo, tile.hi, to, ctx.scratch)
+        c.k.column_sum(ctx.batch, tile.rows, c.bias_sums + tile.lo * c.k.real_size, round_up(c.K, c.k.vl), to)
+        return
+    n_segments = segments(node, ctx.batch)
+    if n_segments > 1:
+        add_segments(c, n_segments, tile, to)
+        return
+    gradient_before_pool(node, &dz, &ld)
+    kernel_gradient(c, x.y, x.ld, dz, ld, ctx.batch, tile.panel, tile.n_panels, tile.lo, tile.hi, to, ctx.scratch)

@@ -12,9 +12,8 @@ from nnfast._core.convolution cimport (
 )
 from nnfast._core.correlation cimport Correlation, correlate
 from nnfast._core.gemm cimport pack, packed_size, panels, round_up
-from nnfast._core.kernel_gradient cimport (
-    KernelGradient, partial_size, segments_of, store_share, sum_share, tile_room,
-)
+from nnfast._core.kernel_gradient cimport tile_room
+from nnfast._core.kernel_segments cimport KernelGradient, partial_size, segments_of, store_share, sum_share
 from nnfast._core.kernels cimport kernels_of, nn_kernels
 from nnfast._core.memory cimport Memory, address, aligned, borrow, give_back
 from nnfast._core.threads cimport (

@@ -9,4 +9,5 @@ cdef void after_team_forward(const Node *node, const Context *ctx, Py_ssize_t lo
 cdef void before_input_gradient(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void team_backward(const Node *node, const Context *ctx, int part, int team) noexcept nogil
+cdef void segment_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil

@@ -12,11 +12,13 @@ described like any other (convolution.pyx), and its passes have changed places:
 """
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.convolution cimport (
-    Convolution, fill_gaps, flip, flipped_without_winograd, forward_sum, input_gradient, sum_pixels, transform_flipped,
+    Convolution, fill_gaps, flip, flipped_without_winograd, forward_sum, input_gradient, segments, sum_pixels,
+    transform_flipped,
 )
 from nnfast._core.correlation cimport Correlation, correlate
 from nnfast._core.gemm cimport round_up
 from nnfast._core.kernel_gradient cimport kernel_gradient
+from nnfast._core.kernel_segments cimport add_segments, sum_segments
 from nnfast._core.kernels cimport NN_RELU
 from nnfast._core.node cimport CHUNK_BYTES, Context, Node, Tile, Value
 from nnfast._core cimport winograd
@@ -117,11 +119,21 @@ cdef void team_backward(const Node *node, const Context *ctx, int part, int team
     convolve(node, ctx, 0, ctx.batch, part, team)
 
 
+cdef void segment_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
+    cdef const Value *x = node.inputs[0]
+    cdef const Value *out = node.output
+    sum_segments(<const Convolution *>node.extra, out.dy, out.ld, x.y, x.ld, ctx.batch, segments(node, ctx.batch), part,
+                 team, ctx.gradient, ctx.scratch)
+
+
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef const Value *x = node.inputs[0]
     cdef const Value *out = node.output
+    cdef Py_ssize_t n_segments = segments(node, ctx.batch)
     if tile.parameter == node.bias:
         c.k.column_sum(ctx.batch, tile.rows, c.bias_sums + tile.lo * c.k.real_size, round_up(c.C, c.k.vl), to)
+    elif n_segments > 1:
+        add_segments(c, n_segments, tile, to)
     else:
         kernel_gradient(c, out.dy, out.ld, x.y, x.ld, ctx.batch, tile.panel, tile.n_panels, tile.lo, tile.hi, to, ctx.scratch)

@@ -21,19 +21,7 @@ cdef inline Py_ssize_t tile_start(const TileShape *shape, Py_ssize_t block) noex
 cdef inline Py_ssize_t tile_end(const TileShape *shape, Py_ssize_t start) noexcept nogil:
     return min(start + shape.rows, (start // shape.within + 1) * shape.within)
 
-cdef struct KernelGradient:     # of a call outside a plan: what its threads share
-    const Convolution *c
-    const char *x
-    const char *dy
-    Py_ssize_t samples, x_sample, y_sample
-    Py_ssize_t segments         # of the batch, summed one by one
-    char *partial               # sums [tile][segment] if there are several
-    char *dw                    # as the user has it
-
-cdef Py_ssize_t segments_of(const Convolution *c, Py_ssize_t samples) noexcept nogil
-cdef Py_ssize_t partial_size(const Convolution *c, Py_ssize_t segments) noexcept nogil
-cdef void sum_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil
-cdef void store_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil
+cdef Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil
 cdef TileShape tile_shape(const Convolution *c) noexcept nogil
 cdef Py_ssize_t tile_room(const Convolution *c) noexcept nogil
 cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil

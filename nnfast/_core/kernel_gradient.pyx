@@ -1,7 +1,7 @@
 """The gradient of a convolution's kernel: dw[r, s, c, k] = sum over samples and pixels of x[.., c] dz[.., k].
 
-A tile is some rows (taps and channels c) by a few panels (channels k) of dw. It sums over the whole batch, so no partial
-sums exist and the bits do not depend on the number of threads.
+A tile is some rows (taps and channels c) by a few panels (channels k) of dw, summed over all samples by one thread, so the
+bits do not depend on the number of threads (kernel_segments.pyx: over those of a segment of the batch).
 
     for PIXELS pixels of dz, through rows and samples:
         copy x at these pixels, the tile's rows of it, and dz, the tile's columns, side by side: both stay in L1 and L2
@@ -19,9 +19,8 @@ from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
-from nnfast._core.gemm cimport multiply_rows, multiply_scattered, panel_width, panels, parts, round_up
+from nnfast._core.gemm cimport multiply_rows, multiply_scattered, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
-from nnfast._core.memory cimport aligned
 from nnfast._core.window cimport Window, clip, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
 
@@ -46,9 +45,6 @@ cdef enum:
     SET_BYTES = 2048        # pixels that are a multiple of this fall into few sets of L1
     DEPTHWISE_BYTES = 131072    # of x and dz, in L2
     LINE = 64
-    SHARES = 4              # of a call's work there are at least as many, so that several threads have something to do
-    SEGMENT_PIXELS = 512    # least in a segment,
-    SEGMENT_TILES = 256     # by Winograd's filtering, whose sums are transformed
 
 
 cdef inline Py_ssize_t padded(const nn_kernels *k, Py_ssize_t n) noexcept nogil:
@@ -146,7 +142,7 @@ cdef inline Py_ssize_t depthwise_image(const Convolution *c) noexcept nogil:
             * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * padded(c.k, COPIED_PANELS * c.k.nr))
 
 
-cdef inline Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
+cdef Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
     cdef Py_ssize_t in_matrix = panels(c.k, c.K // c.matrices)
     return c.matrices * tile_blocks(shape, c.rows // shape.taps) * ((in_matrix + shape.panels - 1) // shape.panels)
 
@@ -582,85 +578,3 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
                 k.depthwise_gradient(&op, j_end - j, columns, at, dz + (b * dz_ld + (i * w.OW + j) * c.K) * size, to)
                 j = j_end
             i = i_end
-
-
-# ---------------------------------------------------------------- a call outside a plan
-
-cdef Py_ssize_t segments_of(const Convolution *c, Py_ssize_t samples) noexcept nogil:
-    """Of the batch where there are too few tiles to share, by the shape alone: the bits depend on it. c is described for one
-    thread."""
-    cdef TileShape shape = tile_shape(c)
-    cdef Py_ssize_t tiles = tile_count(c, &shape), segments = 1, most = samples * c.window.OH * c.window.OW // SEGMENT_PIXELS
-    if c.tile_w > 0:
-        most = samples * winograd.gradient_tiles(c) // SEGMENT_TILES
-    while 2 * segments <= min(samples, most) and segments * tiles < SHARES:
-        segments *= 2
-    return segments
-
-
-cdef Py_ssize_t partial_size(const Convolution *c, Py_ssize_t segments) noexcept nogil:
-    """Bytes."""
-    cdef TileShape shape = tile_shape(c)
-    return tile_count(c, &shape) * segments * tile_room(c) * c.k.real_size if segments > 1 else 0
-
-
-cdef struct Piece:          # a tile
-    Py_ssize_t panel, n_panels, lo, hi
-
-
-cdef Piece nth_tile(const Convolution *c, const TileShape *shape, Py_ssize_t tile) noexcept nogil:
-    """As a plan has them: blocks of rows, then panels."""
-    cdef Py_ssize_t in_group = panels(c.k, c.K // c.matrices), across = (in_group + shape.panels - 1) // shape.panels
-    cdef Piece piece
-    piece.lo = tile_start(shape, tile // (c.matrices * across))
-    piece.hi = tile_end(shape, piece.lo)
-    piece.panel = tile % across * shape.panels
-    piece.n_panels = min(shape.panels, in_group - piece.panel)
-    piece.panel += tile // across % c.matrices * in_group
-    return piece
-
-
-cdef void store_tile(const KernelGradient *job, const TileShape *shape, const Piece *piece, const char *source) noexcept nogil:
-    cdef const Convolution *c = job.c
-    cdef const nn_kernels *k = c.k
-    cdef Py_ssize_t size = k.real_size, Kg = c.K // c.matrices, in_group = panels(k, Kg), rows = c.rows // shape.taps
-    cdef Py_ssize_t tap, i, width, first
-    for tap in range(shape.taps):
-        for i in range(piece.n_panels):
-            width = panel_width(k, Kg, piece.panel % in_group + i)
-            first = (piece.panel % in_group + i) * k.nr
-            k.copy(piece.hi - piece.lo, min(Kg - first, width), source, width,
-                   job.dw + ((tap * rows + piece.lo) * c.K + piece.panel // in_group * Kg + first) * size, c.K)
-            source += (piece.hi - piece.lo) * width * size
-
-
-cdef void sum_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil:
-    """This thread's sums: some segments of tiles, or tiles, which are stored at once. scratch: a tile and gradient_scratch
-    bytes."""
-    cdef const Convolution *c = job.c
-    cdef TileShape shape = tile_shape(c)
-    cdef Py_ssize_t size = c.k.real_size, room = tile_room(c), count = tile_count(c, &shape), unit, b, end
-    cdef char *to = scratch
-    cdef Piece piece
-    for unit in range(count * job.segments * part // team, count * job.segments * (part + 1) // team):
-        piece = nth_tile(c, &shape, unit % count)
-        b = job.samples * (unit // count) // job.segments
-        end = job.samples * (unit // count + 1) // job.segments
-        if job.segments > 1:
-            to = job.partial + (unit % count * job.segments + unit // count) * room * size
-        kernel_gradient(c, job.x + b * job.x_sample * size, job.x_sample, job.dy + b * job.y_sample * size, job.y_sample,
-                        end - b, piece.panel, piece.n_panels, piece.lo, piece.hi, to, scratch + aligned(room * size))
-        if job.segments == 1:
-            store_tile(job, &shape, &piece, to)
-
-
-cdef void store_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil:
-    """When all threads have made their sums: those of segments are added up."""
-    cdef const Convolution *c = job.c
-    cdef TileShape shape = tile_shape(c)
-    cdef Py_ssize_t room = tile_room(c), count = tile_count(c, &shape), tile
-    cdef Piece piece
-    for tile in range(count * part // team, count * (part + 1) // team):
-        piece = nth_tile(c, &shape, tile)
-        c.k.column_sum(job.segments, room, job.partial + tile * job.segments * room * c.k.real_size, room, scratch)
-        store_tile(job, &shape, &piece, scratch)

@@ -8,7 +8,8 @@ Design:
    the threads (3 on 2, or fewer than there are threads), they share the pixels of convolutions. Operations on images take
    a few samples at a time through all of them up to the next barrier or dense layer: what one writes the next reads from
    L2. Large kernels, dense layers and Winograd's convolutions take all rows at once.
-2. One barrier later the parameters' gradients are computed, tile by tile. One thread makes a tile and updates its
+2. One barrier later the parameters' gradients are computed, tile by tile; those of small convolution kernels first by
+   segments of the batch, each by a thread that has it in its caches, and with another barrier. One thread makes a tile and updates its
    parameters at once, while tile and weights are in L1: in every step the same thread, which has them in its cache, unless
    another is done with its own tiles sooner. A second barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
@@ -227,6 +228,8 @@ cdef class Loop(Callouts):
                 break
             leave = self.regroup
             if job.gradient:
+                if self.segmented:
+                    self._segment_gradients(&ctx, tid, team)
                 if job.update:
                     begin_step(&update, iteration, job.lr[iteration - job.begun])
                     status = self._update(&ctx, &update, scale, tid, team)
@@ -323,6 +326,18 @@ cdef class Loop(Callouts):
             for b in range(lo, hi):
                 total += self.heads[i].loss_values[b] * 0       # nan as soon as one is not finite
         report.finite = total == 0
+
+    cdef void _segment_gradients(self, const Context *ctx, int tid, int team) noexcept nogil:
+        """A thread's part of what is made before tiles are, from samples that its own caches hold: with as many threads as
+        divide the segments they are the ones that it has walked through."""
+        cdef Py_ssize_t i
+        cdef bint any_made = False
+        for i in range(self.n_nodes - 1, -1, -1):       # the last that was written first
+            if self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], ctx.batch) > 1:
+                self.nodes[i].segment_gradients(&self.nodes[i], ctx, tid, team)
+                any_made = True
+        if any_made:
+            nn_barrier_wait(&self.barrier, team)
 
     cdef void _add_penalty(self, Tile *tile, char *g) noexcept nogil:
         """The penalty's part of a tile's gradient."""

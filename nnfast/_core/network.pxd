@@ -125,6 +125,7 @@ cdef class Network:
     cdef bint prepared                  # what inference makes of the parameters is up to date
     cdef double *sample_weight          # of this batch
     cdef double work                    # multiply-adds of one sample, forward
+    cdef bint segmented                 # there are gradients that are made by segments of the batch
     cdef bint penalized                 # there are L1 or L2 penalties
     cdef double fixed_penalty           # of the parameters that this job does not change
     cdef int optimizer

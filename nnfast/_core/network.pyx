@@ -20,6 +20,7 @@ from nnfast._core.dense cimport by_columns, team_forward as dense_team_forward
 from nnfast._core.embedding cimport embedding_tile_cost, embedding_tile_rows
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, parts, round_up, scratch_bytes, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
+from nnfast._core.kernel_segments cimport segment_tile_room
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
 )
@@ -259,6 +260,10 @@ cdef class Network:
             cost += self.tiles[i].cost
             self.tile_cost[i + 1] = cost
             self.tile_size = max(self.tile_size, piece_start(&self.tiles[i], pieces(&self.tiles[i])))
+        for i in range(self.n_nodes):
+            if self.nodes[i].segments != NULL:
+                self.segmented = True
+                self.tile_size = max(self.tile_size, segment_tile_room(<Convolution *>self.nodes[i].extra))
 
     cdef int _build_slices(self) except -1:
         """The trainable parameters in pieces for sums over all of them. Tiles would not do: what they are depends on the

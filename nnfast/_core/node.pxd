@@ -78,6 +78,7 @@ ctypedef void (*tile_function)(const Node *node, const Context *ctx, const Tile 
 ctypedef void (*prepare_function)(const Node *node, const Context *ctx, bint gradient, int part, int team) noexcept nogil
 ctypedef void (*team_function)(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 ctypedef bint (*test_function)(const Node *node) noexcept nogil
+ctypedef Py_ssize_t (*count_function)(const Node *node, Py_ssize_t batch) noexcept nogil
 ctypedef double (*bound_function)(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 
 cdef struct Pass:               # what a thread does for a node, forward or backward
@@ -92,6 +93,10 @@ cdef struct Node:
     const nn_kernels *k
     int team                # threads that the plan may have
     tile_function gradient  # NULL without parameters
+    # In how many segments of a batch threads make the kernel's gradient before `gradient` adds them up, and a thread's part
+    # of that; NULL: `gradient` does all.
+    count_function segments
+    team_function segment_gradients
     # A thread's part of what a step needs of the parameters, with its gradients or without; NULL: nothing.
     prepare_function prepare
     bound_function bound    # after backward: no entry of the parameters' gradient is greater by these rows

@@ -9,8 +9,8 @@ from nnfast._core.activation cimport activation_backward, activation_forward, ac
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.convolution cimport (
     Convolution, after_team_forward, allocate_kernels, backward as conv_backward, before_input_gradient, describe,
-    forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies, prepare_kernel,
-    takes_chunks, team_backward as conv_team_backward, team_forward as conv_team_forward,
+    forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies,
+    prepare_kernel, segment_gradients, segments as conv_segments, takes_chunks, team_backward as conv_team_backward, team_forward as conv_team_forward,
 )
 from nnfast._core.dense cimport (
     backward as dense_backward, by_columns, forward as dense_forward, gradient as dense_gradient,
@@ -19,13 +19,14 @@ from nnfast._core.dense cimport (
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.embedding cimport embedding_backward, embedding_bound, embedding_forward, embedding_gradient
 from nnfast._core.gemm cimport round_up, scratch_bytes
+from nnfast._core.kernel_segments cimport segment_row
 from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
 from nnfast._core.layer_norm cimport (
     LayerNorm, layer_norm_backward, layer_norm_bound, layer_norm_forward, layer_norm_gradient,
 )
 from nnfast._core.memory cimport aligned, allocate, release, table
 from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
-from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter
+from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter, team_function
 from nnfast._core.normalization cimport (
     ROWS, Folding, Normalization, combine_gradients, combine_moments, finite_variance, fold, normalize_backward,
     normalize_bound, normalize_forward, normalize_gradient, sample_gradients, sample_moments, update_running,
@@ -204,6 +205,7 @@ cdef int build_convolution(Node *node, dict spec, Parameter *parameters, bint in
         fuse_pool(c, &window)
         node.late_gradient = False      # but dz
         c.dz_sample = row_length(node.k, c.window.OH * c.window.OW * c.K)
+    build_segments(node, node.inputs[0].size + c.window.OH * c.window.OW * c.K, segment_gradients, inference)
     outer = node.outer
     spec["work"] = outer * c.rows * c.K
     allocate_kernels(c, True, not inference)
@@ -228,9 +230,18 @@ cdef int build_transpose(Node *node, dict spec, Parameter *parameters, bint infe
     build_weights(node, spec, parameters)
     read_window(&window, spec["window"])
     describe(c, node.k, &window, spec["channels"], node.kernel.columns, 1, node.team, 0)
+    build_segments(node, node.inputs[0].size + node.output.size, convolution_transpose.segment_gradients, inference)
     outer = window.OH * window.OW
     spec["work"] = outer * c.rows * c.K
     return allocate_kernels(c, not inference, True)
+
+
+cdef void build_segments(Node *node, Py_ssize_t numbers, team_function made_by, bint inference) noexcept:
+    """Segments of the batch for the gradient of a small kernel, which reads so many numbers of a sample."""
+    cdef Convolution *c = <Convolution *>node.extra
+    c.numbers_read = 0 if inference or not node.kernel.trainable else numbers
+    if segment_row(c) > 0:
+        node.segments, node.segment_gradients = conv_segments, made_by
 
 
 cdef bint convolves(const Node *node) noexcept:
@@ -338,6 +349,8 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
         c = <Convolution *>node.extra
         if node.bias != NULL and node.bias.trainable:
             arena.want(&c.bias_sums, round_up(node.bias.columns, node.k.vl) * size, owner, "bias sums")
+        if node.segments != NULL:
+            arena.want(&c.partial, segment_row(c) * size, owner, "segments of the kernel's gradient")
         if c.pooled:
             arena.want(&c.code, node.output.ld * size, owner, "code")
             arena.want(&c.dz, c.dz_sample * size, owner, "dz")

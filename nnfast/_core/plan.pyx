@@ -506,6 +506,13 @@ cdef class Plan(Loop):
                          "buffers": arena.held(i)})
         return rows
 
+    def segments(self, Py_ssize_t batch):
+        """{name of a convolution: segments of such a batch} for kernels whose gradients are made by segments."""
+        cdef Py_ssize_t i
+        counts = [(i, self.nodes[i].segments(&self.nodes[i], batch)) for i in range(self.n_nodes)
+                  if self.nodes[i].segments != NULL]
+        return {self.node_specs[i]["name"]: count for i, count in counts if count > 1}
+
     def stages(self, program):
         """What threads do, in order: whose shares they take, and a list of (what, node or output). "samples": each walks
         through the list with all of its own; "4 samples": with four at a time. Between other stages is a barrier."""

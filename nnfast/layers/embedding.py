@@ -36,10 +36,12 @@ class Embedding(Layer):
     Notes
     -----
     Data are arrays of any real type (integers are the usual one) whose values are checked: `ValueError` for ids that
-    are not whole or out of range, before a batch that holds one is computed. Every step updates all vectors, also those
-    that do not occur in it, as optimizers with momentum and penalties do (that of `Model.compile`, too). The input must be one of the model's, or a Reshape or
-    Flatten of it, and is not augmented. A gradient with respect to ids is 0. A table of several columns needs an
-    embedding, and so an `nf.Input`, for each of them, or one embedding of all whose ids do not overlap.
+    are not whole or out of range, before a batch that holds one is computed. The input must be one of the model's, or a
+    Reshape or Flatten of it, and is not augmented. A gradient with respect to ids is 0.
+
+    Every step updates all vectors, also those of ids that do not occur in it, as optimizers with momentum and penalties
+    (that of `Model.compile`, too) do. A table of several columns needs an embedding, and so an `nf.Input`, for each of
+    them, or one embedding of all whose ids do not overlap.
 
     Examples
     --------
