@@ -350,7 +350,7 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
         if node.bias != NULL and node.bias.trainable:
             arena.want(&c.bias_sums, round_up(node.bias.columns, node.k.vl) * size, owner, "bias sums")
         if node.segments != NULL:
-            arena.want(&c.partial, segment_row(c) * size, owner, "segments of the kernel's gradient")
+            arena.want(&c.partial, segment_row(c) * size, owner, "segments")
         if c.pooled:
             arena.want(&c.code, node.output.ld * size, owner, "code")
             arena.want(&c.dz, c.dz_sample * size, owner, "dz")
