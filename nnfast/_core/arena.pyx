@@ -4,7 +4,7 @@ A buffer has a row for each sample, and a time from its first writing to its las
 buffers share memory only if their rows are equally long: a sample's row then lies at the same place in both, and threads,
 which work on rows of their own and do not wait for each other, stay apart. What threads write in each other's rows lies
 between two barriers, where no other operation runs. They are also of one kind, which says what the
-padding of the rows may hold.
+padding of the rows may hold. A buffer that is not one of rows may need no more than so many bytes, whatever the batch.
 """
 from nnfast._core.memory cimport aligned, allocate, release
 
@@ -32,8 +32,14 @@ cdef class Arena:
                   Py_ssize_t dies=FOREVER, char **also=NULL) except -1:
         cdef Buffer buffer = Buffer()
         buffer.at, buffer.row, buffer.owner, buffer.what = at, row, owner, what
-        buffer.kind, buffer.born, buffer.dies, buffer.also = kind, born, dies, also
+        buffer.kind, buffer.born, buffer.dies, buffer.also, buffer.most = kind, born, dies, also, 0
         self.buffers.append(buffer)
+        return 0
+
+    cdef int want_at_most(self, char **at, Py_ssize_t row, Py_ssize_t most, object owner, object what) except -1:
+        """The same of a buffer of its own, of `most` bytes together."""
+        self.want(at, row, owner, what)
+        (<Buffer>self.buffers[len(self.buffers) - 1]).most = most
         return 0
 
     cdef int assign(self) except -1:
@@ -52,13 +58,14 @@ cdef class Arena:
                     break
             else:
                 buffer.slot = len(self.slots)
-                self.slots.append(buffer.row)
+                self.slots.append((buffer.row, buffer.most or sys.maxsize))
                 latest.append(buffer)
         return 0
 
     def bytes_for(self, batch):
         """Memory for a batch, however large."""
-        return sum([(batch * row + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE for row in self.slots]) + CACHE_LINE
+        sizes = [min(batch * row, most) for row, most in self.slots]
+        return sum([(size + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE for size in sizes]) + CACHE_LINE
 
     def held(self, owner):
         """What the owner's buffers hold, and bytes of a sample."""
@@ -83,8 +90,8 @@ cdef class Arena:
         self.size = size
         self.capacity = batch
         starts = [0]
-        for row in self.slots:
-            starts.append(starts[len(starts) - 1] + aligned(batch * <Py_ssize_t>row))
+        for row, most in self.slots:
+            starts.append(starts[len(starts) - 1] + aligned(min(<object>batch * row, most)))
         for buffer in self.buffers:
             at = self.memory + <Py_ssize_t>starts[buffer.slot]
             buffer.at[0] = at

@@ -16,6 +16,7 @@ cdef Py_ssize_t partial_size(const Convolution *c, Py_ssize_t segments) noexcept
 cdef void sum_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil
 cdef void store_share(const KernelGradient *job, int part, int team, char *scratch) noexcept nogil
 cdef Py_ssize_t segment_row(const Convolution *c) noexcept nogil
+cdef Py_ssize_t all_segments(const Convolution *c) noexcept nogil
 cdef Py_ssize_t segments_of_batch(const Convolution *c, Py_ssize_t batch) noexcept nogil
 cdef Py_ssize_t segment_tile_room(const Convolution *c) noexcept nogil
 cdef Py_ssize_t segment_scratch(const Convolution *c) noexcept nogil

@@ -66,6 +66,11 @@ cdef Py_ssize_t segment_row(const Convolution *c) noexcept nogil:
     return row if 2 * kernel_size(c) <= TYPICAL_BATCH * row else 0
 
 
+cdef Py_ssize_t all_segments(const Convolution *c) noexcept nogil:
+    """Numbers of this memory that are enough for any batch."""
+    return MOST_SEGMENTS * kernel_size(c)
+
+
 cdef Py_ssize_t segments_of_batch(const Convolution *c, Py_ssize_t batch) noexcept nogil:
     """In a plan, by shape and batch alone: the bits depend on it."""
     cdef Py_ssize_t segments = 1, room = batch * segment_row(c) // kernel_size(c)

@@ -19,7 +19,7 @@ from nnfast._core.dense cimport (
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.embedding cimport embedding_backward, embedding_bound, embedding_forward, embedding_gradient
 from nnfast._core.gemm cimport round_up, scratch_bytes
-from nnfast._core.kernel_segments cimport segment_row
+from nnfast._core.kernel_segments cimport all_segments, segment_row
 from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
 from nnfast._core.layer_norm cimport (
     LayerNorm, layer_norm_backward, layer_norm_bound, layer_norm_forward, layer_norm_gradient,
@@ -350,7 +350,7 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
         if node.bias != NULL and node.bias.trainable:
             arena.want(&c.bias_sums, round_up(node.bias.columns, node.k.vl) * size, owner, "bias sums")
         if node.segments != NULL:
-            arena.want(&c.partial, segment_row(c) * size, owner, "segments")
+            arena.want_at_most(&c.partial, segment_row(c) * size, all_segments(c) * size, owner, "segments")
         if c.pooled:
             arena.want(&c.code, node.output.ld * size, owner, "code")
             arena.want(&c.dz, c.dz_sample * size, owner, "dz")
