@@ -71,6 +71,18 @@ def test_threads_do_not_matter(name):
     assert len(results) == 2
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_step_is_as_long_as_its_clipped_gradient(name, dtype):
+    """Kernels are padded to whole vectors: what the padding of a segment's holds is zero."""
+    model, x, y = make(name, dtype, optimizer=nf.SGD(1.0, clip_norm=1e-3))
+    for _ in range(2):
+        before = model.get_weights()
+        model.train_on_batch(x, y)
+        moved = sum(((a.astype(float) - b) ** 2).sum() for a, b in zip(model.get_weights(), before, strict=True))
+        assert np.sqrt(moved) == pytest.approx(1e-3, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", ["kernel rows", "winograd", "transposed"])
 def test_batches_of_several_sizes_share_memory(name):
     """What a large batch has left there is not seen by a smaller one, nor the other way round."""
