@@ -144,20 +144,26 @@ def test_columns_of_a_table(rng):
     assert not gradients[0].any() and not gradients[1].any() and gradients[2].any()
 
 
-def test_an_input_of_ids_may_be_numbers_for_other_layers(rng):
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_an_input_of_ids_may_be_numbers_for_other_layers(order, rng):
+    """Whichever layer comes first: backward the last one sets the input's gradient, the others add to it."""
     both = nf.Input((3,))
-    h = nf.Concatenate()([nf.Dense(2, use_bias=False)(both), nf.Flatten()(nf.Embedding(5, 2)(both)),
-                          nf.Flatten()(nf.Embedding(4, 2)(both))])
+    makers = [lambda: nf.Dense(2, use_bias=False, name="dense")(both),
+              lambda: nf.Flatten()(nf.Embedding(5, 2, name="five")(both)),
+              lambda: nf.Flatten()(nf.Embedding(4, 2, name="four")(both))]
+    h = nf.Concatenate()([makers[i]() for i in order])
     model = nf.Model(both, h, dtype="float64")
     x = rng.integers(0, 4, (6, 3))
-    kernel, five, four = model.get_weights()
-    expected = np.concatenate([x @ kernel, five[x].reshape(6, -1), four[x].reshape(6, -1)], axis=1)
+    kernel, five, four = (model.parameters[f"{name}/kernel"] for name in ("dense", "five", "four"))
+    parts = [x @ kernel, five[x].reshape(6, -1), four[x].reshape(6, -1)]
+    expected = np.concatenate([parts[i] for i in order], axis=1)
     np.testing.assert_allclose(model.predict(x), expected, rtol=1e-12)
     model.compile("sgd", "squared_error")
     y = rng.standard_normal((6, h.shape[0]))
-    dense = 2 * (expected - y)[:, :2] @ kernel.T
+    at = sum(parts[i].shape[1] for i in order[:order.index(0)])
+    dense = 2 * (expected - y)[:, at:at + 2] @ kernel.T
     np.testing.assert_allclose(model.input_gradient(x, y), dense, rtol=1e-10)
-    with pytest.raises(ValueError, match=r"the embedding 'embedding_1' has ids 0..3, got 4 at row 0, column 0"):
+    with pytest.raises(ValueError, match=r"the embedding 'four' has ids 0..3, got 4 at row 0, column 0"):
         model.predict(x * 0 + 4)
 
 

@@ -13,6 +13,7 @@ LAYERS = {
     "few columns": ((16, 16, 40), lambda: nf.Conv2D(24, 3, dilation=2, padding="same"), True),
     "taps": ((28, 28, 40), lambda: nf.Conv2D(72, (1, 3), stride=(1, 2)), True),
     "one tap": ((20, 20, 48), lambda: nf.Conv2D(80, 1), True),
+    "channels in parts": ((24, 24, 160), lambda: nf.Conv2D(80, 1), True),
     "winograd": ((32, 32, 24), lambda: nf.Conv2D(24, 3, padding="same"), True),
     "winograd with strides": ((48, 48, 16), lambda: nf.Conv2D(16, 3, stride=2, padding="same"), True),
     "groups": ((24, 24, 24), lambda: nf.Conv2D(40, 3, groups=4), True),
