@@ -197,6 +197,18 @@ def running(old_mean, old_variance, x, momentum):
     return (1 - momentum) * old_mean + momentum * x.mean(axis=axes), (1 - momentum) * old_variance + momentum * unbiased
 
 
+# --- embedding: w[ids] ------------------------------------------------------------------------------------------------
+
+def embedding(ids, w):
+    return w[ids]
+
+
+def embedding_backward(ids, w, dy):
+    dw = np.zeros_like(w)
+    np.add.at(dw, ids, dy)
+    return dw
+
+
 # --- layer normalization over the last axis --------------------------------------------------------------------------
 
 def layer_norm(x, gamma, beta, epsilon):

@@ -154,6 +154,14 @@ def test_batch_norm(shape, rng):
     close(y.reshape(-1, shape[-1]).std(axis=0), np.ones(shape[-1]))
 
 
+def test_embedding(rng):
+    ids, w, g = rng.integers(0, 5, (3, 4)), rng.standard_normal((5, 2)), rng.standard_normal((3, 4, 2))
+    close(reference.embedding_backward(ids, w, g),
+          central_difference(lambda v: (reference.embedding(ids, v) * g).sum(), w))
+    close(reference.embedding(ids, w), np.eye(5)[ids] @ w)
+
+
+
 @pytest.mark.parametrize("shape", [(6, 3), (3, 2, 4, 5)], ids=str)
 def test_layer_norm(shape, rng):
     x, g = 2 * rng.normal(size=shape) + 1, rng.normal(size=shape)
