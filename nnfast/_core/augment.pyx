@@ -1,5 +1,5 @@
 """Random changes of a sample while a batch is gathered: flips, shifts, cutouts and noise, in place, once its numbers are
-in the network's precision, channels last and scaled; and the draws of mixup (loop.pyx mixes).
+in the network's precision, channels last and scaled; and the draws of mixup (gather.pyx mixes).
 
     for each operation, in the order of the list:
         its random numbers, from (seed, step, place in the batch, operation)

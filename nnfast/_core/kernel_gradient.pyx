@@ -21,7 +21,7 @@ from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
 from nnfast._core.gemm cimport multiply_rows, multiply_scattered, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
-from nnfast._core.window cimport Window, clip, clip_run, first_output, last_output
+from nnfast._core.window cimport Window, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
 
 cdef enum:

@@ -31,7 +31,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.callouts cimport Callouts
 from nnfast._core.gather cimport gather_inputs, gather_targets, mix
-from nnfast._core.kernels cimport nn_kernels, nn_update
+from nnfast._core.kernels cimport nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport aligned, allocate, table
 from nnfast._core.network cimport (

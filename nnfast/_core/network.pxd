@@ -1,11 +1,11 @@
 """A compiled network's buffers and programs (network.pyx), and one job of it (loop.pyx)."""
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from nnfast._core.arena cimport Arena
 from nnfast._core.augment cimport Operation
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport Head
-from nnfast._core.node cimport Context, Node, Parameter, Tile, Value
+from nnfast._core.node cimport Node, Parameter, Tile, Value
 from nnfast._core.pace cimport Pace
 from nnfast._core.threads cimport nn_atomic, nn_barrier
 from nnfast._core.transfer cimport Port

@@ -6,7 +6,7 @@ An operation has a pass forward and one backward (Pass): on rows [lo, hi) of the
 barriers; on the calling thread, no GIL, no allocation, no parallel region. Operations with parameters also have a
 function for one tile of a parameter's gradient, which sees the whole batch and writes tile.size contiguous numbers.
 """
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport uint64_t
 from nnfast._core.kernels cimport nn_kernels
 
 cdef struct Value:

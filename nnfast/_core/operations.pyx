@@ -6,7 +6,7 @@ are made when the parameters have changed (prepare), not in each step.
 from libc.stdlib cimport free
 
 from nnfast._core.activation cimport activation_backward, activation_forward, activation_index, apply, apply_backward
-from nnfast._core.arena cimport FOREVER, Arena
+from nnfast._core.arena cimport Arena
 from nnfast._core.convolution cimport (
     Convolution, after_team_forward, allocate_kernels, backward as conv_backward, before_input_gradient, describe,
     forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies,
