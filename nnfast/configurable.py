@@ -291,7 +291,7 @@ def integer(owner: str, name: str, value: object, *, at_least: int, at_most: int
         raise TypeError(f"{owner}: {name} must be an integer, got {type(value).__name__}: {value!r}")
     if value < at_least:
         raise ValueError(f"{owner}: {name} must be at least {at_least}, got {value!r}")
-    if at_most is not None and value > at_most:
+    if at_most is not None and int(value) > at_most:
         raise ValueError(f"{owner}: {name} must be at most {at_most}, got {value!r}")
     return int(value)
 

@@ -253,7 +253,7 @@ def unet(input_shape: Sequence[int] = (128, 128, 3), classes: int = 2, depth: in
     --------
     >>> import nnfast as nf
     >>> nf.models.unet((64, 64, 1), classes=3, depth=3, width=0.25)
-    <Model 'unet': 482,643 parameters, float32>
+    <Model 'unet': 481,779 parameters, float32>
     """
     classes = integer("unet", "classes", classes, at_least=1)
     depth = integer("unet", "depth", depth, at_least=1)
