@@ -62,7 +62,7 @@ def plan_text(model):
                   for i, (by, work) in enumerate(plan.stages(program), start=1)]
         segments = {} if inference else plan.segments(64)
         if segments:
-            lines.append("before the tiles of a batch of 64, by segments of it: gradient "
+            lines.append("of a batch of 64 the last stage adds up gradients that threads have made by segments of it: "
                          + ", ".join(f"{name} ({count})" for name, count in segments.items()))
     lines += ["", "By samples: a thread takes all of its own through a stage at once, or so few at a time that what "
               "one operation writes is in the cache for the next.",

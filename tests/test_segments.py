@@ -96,6 +96,71 @@ def test_batches_of_several_sizes_share_memory(name):
             np.testing.assert_array_equal(gradient, expected[n][1][key])
 
 
+def graph(kind, dtype="float64", n_threads=None):
+    """Networks in which more than one layer reads what the gradients are made of."""
+    image = nf.Input((24, 24, 4))
+    h = nf.Conv2D(16, 3, padding="same", activation="relu")(image)
+    if kind == "batch norm":
+        h = nf.Activation("relu")(nf.BatchNorm()(nf.Conv2D(12, 3, padding="same", use_bias=False)(h)))
+    elif kind == "two readers":
+        h = nf.Concatenate()([nf.Conv2D(8, 3, padding="same")(h), nf.Conv2D(8, 5, padding="same")(h), h])
+    elif kind == "residual":
+        h = nf.Add()([h, nf.Conv2D(16, 3, padding="same", activation="tanh")(h)])
+    elif kind == "lambda":
+        h = nf.Conv2D(8, 3, activation="relu")(nf.Lambda(lambda x: 2 * x, lambda dy, x, y: 2 * dy)(h))
+    elif kind == "pooled":
+        h = nf.MaxPool2D(2)(nf.Conv2D(16, 3, padding="same", activation="relu")(nf.MaxPool2D(2)(h)))
+    model = nf.Model(image, nf.Dense(3)(nf.GlobalAvgPool()(h)), dtype=dtype, seed=3)
+    model.compile(nf.Adam(1e-3), "squared_error", n_threads=n_threads)
+    rng = np.random.default_rng(2)
+    return model, rng.standard_normal((24, 24, 24, 4)).astype(dtype), rng.standard_normal((24, 3))
+
+
+GRAPHS = ["plain", "batch norm", "two readers", "residual", "lambda", "pooled"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in GRAPHS if kind != "batch norm"])
+def test_the_gradient_of_a_batch_is_the_mean_of_its_samples(kind):
+    """One sample has no segments."""
+    model, x, y = graph(kind)
+    assert len(model._require_plan().segments(24)) >= 1
+    _, whole = model.gradients(x, y)
+    single = [model.gradients(x[i:i + 1], y[i:i + 1])[1] for i in range(24)]
+    for key, gradient in whole.items():
+        np.testing.assert_allclose(gradient, np.mean([own[key] for own in single], axis=0), rtol=0,
+                                   atol=1e-12 * abs(gradient).max())
+
+
+@pytest.mark.parametrize("kind", GRAPHS)
+def test_threads_do_not_matter_to_graphs(kind):
+    """Also with batches that have segments and one that has none in turns, and other calls in between."""
+    results = set()
+    for n_threads in (1, 2, 3, 8):
+        model, x, y = graph(kind, "float32", n_threads)
+        history = model.fit(x, y, 23, epochs=2, verbose=0).history["loss"]      # and 1
+        slopes = model.input_gradient(x[:9], y[:9]), *model.vjp(x[:5], y[:5])[0].values()
+        model.train_on_batch(x, y)
+        results.add((*history, *(a.tobytes() for a in (*slopes, *model.get_weights()))))
+    assert len(results) == 1
+
+
+def test_memory_does_not_grow_with_large_batches():
+    """Eight kernels are enough for any batch."""
+    plan = make("signal", "float32")[0]._require_plan()
+    frozen = make("signal", "float32")[0]
+    frozen.layers[0].trainable = False
+    per_sample = [p.memory(800) - p.memory(400) for p in (plan, frozen._require_plan())]
+    first = plan.memory(8) - frozen._require_plan().memory(8)
+    assert first > 0 and plan.segments(8)
+    kernel = 7 * 5 * 32 * 4         # packed: 20 columns take two vectors at most
+    # Without segments the two differ by what a frozen layer does not keep, which grows with the batch.
+    described = {name: size for row in plan.describe() for name, size in row["buffers"].items() if name == "segments"}
+    assert 0 < described["segments"] <= 8 * kernel
+    assert plan.memory(10**6) < 10**6 * plan.memory(1)
+    assert per_sample[0] >= per_sample[1]
+    assert plan.memory(10**18) > 10**18
+
+
 def test_frozen_kernels_have_none():
     model, x, y = make("kernel rows")
     model.layers[0].trainable = False
@@ -108,6 +173,6 @@ def test_frozen_kernels_have_none():
 def test_the_plan_tells(capsys):
     model, x, y = make("kernel rows")
     model.plan()
-    assert "before the tiles of a batch of 64, by segments of it: gradient conv2d (8)" in capsys.readouterr().out
+    assert "gradients that threads have made by segments of it: conv2d (8)" in capsys.readouterr().out
     make("large kernel")[0].plan()
     assert "by segments" not in capsys.readouterr().out

@@ -58,19 +58,20 @@ cdef class Arena:
                     break
             else:
                 buffer.slot = len(self.slots)
-                self.slots.append((buffer.row, buffer.most or sys.maxsize))
+                self.slots.append((buffer.row, buffer.most or None))
                 latest.append(buffer)
         return 0
 
     def bytes_for(self, batch):
         """Memory for a batch, however large."""
-        sizes = [min(batch * row, most) for row, most in self.slots]
+        sizes = [batch * row if most is None else min(batch * row, most) for row, most in self.slots]
         return sum([(size + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE for size in sizes]) + CACHE_LINE
 
     def held(self, owner):
         """What the owner's buffers hold, and bytes of a sample."""
         cdef Buffer buffer
-        return {buffer.what: buffer.row for buffer in self.buffers if buffer.owner == owner}
+        return {buffer.what: min(buffer.row, buffer.most or buffer.row) for buffer in self.buffers
+                if buffer.owner == owner}
 
     cdef int reserve(self, Py_ssize_t batch) except -1:
         """Memory for `batch` samples or more."""
@@ -91,7 +92,7 @@ cdef class Arena:
         self.capacity = batch
         starts = [0]
         for row, most in self.slots:
-            starts.append(starts[len(starts) - 1] + aligned(min(<object>batch * row, most)))
+            starts.append(starts[len(starts) - 1] + aligned(batch * row if most is None else min(batch * row, most)))
         for buffer in self.buffers:
             at = self.memory + <Py_ssize_t>starts[buffer.slot]
             buffer.at[0] = at

@@ -641,8 +641,7 @@ cdef void segment_gradients(const Node *node, const Context *ctx, int part, int 
     cdef Py_ssize_t ld
     cdef const char *dz
     gradient_before_pool(node, &dz, &ld)
-    sum_segments(<const Convolution *>node.extra, x.y, x.ld, dz, ld, ctx.batch, segments(node, ctx.batch), part, team,
-                 ctx.gradient, ctx.scratch)
+    sum_segments(<const Convolution *>node.extra, x.y, x.ld, dz, ld, ctx.batch, part, team, ctx.gradient, ctx.scratch)
 
 
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
@@ -653,7 +652,7 @@ cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char 
     if tile.parameter == node.bias:
         c.k.column_sum(ctx.batch, tile.rows, c.bias_sums + tile.lo * c.k.real_size, round_up(c.K, c.k.vl), to)
         return
-    n_segments = segments(node, ctx.batch)
+    n_segments = segments(node, ctx.batch) if node.segments != NULL else 1
     if n_segments > 1:
         add_segments(c, n_segments, tile, to)
         return

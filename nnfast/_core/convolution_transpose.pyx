@@ -122,15 +122,15 @@ cdef void team_backward(const Node *node, const Context *ctx, int part, int team
 cdef void segment_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
     cdef const Value *x = node.inputs[0]
     cdef const Value *out = node.output
-    sum_segments(<const Convolution *>node.extra, out.dy, out.ld, x.y, x.ld, ctx.batch, segments(node, ctx.batch), part,
-                 team, ctx.gradient, ctx.scratch)
+    sum_segments(<const Convolution *>node.extra, out.dy, out.ld, x.y, x.ld, ctx.batch, part, team, ctx.gradient,
+                 ctx.scratch)
 
 
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     cdef const Convolution *c = <const Convolution *>node.extra
     cdef const Value *x = node.inputs[0]
     cdef const Value *out = node.output
-    cdef Py_ssize_t n_segments = segments(node, ctx.batch)
+    cdef Py_ssize_t n_segments = segments(node, ctx.batch) if node.segments != NULL else 1
     if tile.parameter == node.bias:
         c.k.column_sum(ctx.batch, tile.rows, c.bias_sums + tile.lo * c.k.real_size, round_up(c.C, c.k.vl), to)
     elif n_segments > 1:

@@ -19,6 +19,7 @@ cdef Py_ssize_t segment_row(const Convolution *c) noexcept nogil
 cdef Py_ssize_t all_segments(const Convolution *c) noexcept nogil
 cdef Py_ssize_t segments_of_batch(const Convolution *c, Py_ssize_t batch) noexcept nogil
 cdef Py_ssize_t segment_tile_room(const Convolution *c) noexcept nogil
+cdef double segment_tile_cost(Py_ssize_t numbers) noexcept nogil
 cdef Py_ssize_t segment_scratch(const Convolution *c) noexcept nogil
-cdef void sum_segments(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld, Py_ssize_t batch, Py_ssize_t segments, int part, int team, char *to, char *scratch) noexcept nogil
+cdef void sum_segments(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld, Py_ssize_t batch, int part, int team, char *to, char *scratch) noexcept nogil
 cdef void add_segments(const Convolution *c, Py_ssize_t segments, const Tile *tile, char *to) noexcept nogil

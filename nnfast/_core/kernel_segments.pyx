@@ -1,8 +1,8 @@
 """Segments of the batch for the gradient of a small convolution kernel.
 
-Of such a kernel there are few tiles (kernel_gradient.pyx), and each reads all of the batch, most of which other threads have
-made: in a plan it is in their caches, maybe on another chip. So the batch is cut into segments, by shapes alone and not by the
-number of threads, which the bits must not depend on.
+Of such a kernel there are few tiles (kernel_gradient.pyx), and each reads all of the batch, most of which other threads
+have made: in a plan it is in their caches, maybe on another chip. So the batch is cut into segments, by shapes alone and
+not by the number of threads, which the bits must not depend on.
 
     each thread, for its segments:      whole kernels of partial sums, from samples that its own caches hold
     barrier
@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.gemm cimport packed_size, panel_width, panels
 from nnfast._core.kernel_gradient cimport (
-    TileShape, gradient_scratch, kernel_gradient, tile_blocks, tile_count, tile_end, tile_room, tile_shape, tile_start,
+    TileShape, gradient_scratch, kernel_gradient, tile_count, tile_end, tile_room, tile_shape, tile_start,
 )
 from nnfast._core.kernels cimport nn_kernels
 from nnfast._core.memory cimport aligned
@@ -25,9 +25,9 @@ cdef enum:
     SEGMENT_PIXELS = 512    # least in a segment,
     SEGMENT_TILES = 256     # by Winograd's filtering, whose sums are transformed
     MOST_SEGMENTS = 8       # in a plan, whose threads are not known when a model is trained anew with others
-    SEGMENT_SHARE = 8       # numbers of x and dz are so many times those of all segments' kernels,
-    SEGMENTED = 65536       # and so many at least: fewer are there sooner than another barrier is worth
-    TYPICAL_BATCH = 64      # for which there is memory for segments, or there is none at all
+    SEGMENT_SHARE = 8       # numbers of x and dz are at least so many times those of all segments' kernels
+    SEGMENTED = 65536       # below so many numbers of x and dz another barrier costs more than it saves
+    TYPICAL_BATCH = 64      # no segments at all unless two fit into the memory for so many samples
 
 
 cdef struct Piece:          # a tile
@@ -48,11 +48,11 @@ cdef Piece nth_tile(const Convolution *c, const TileShape *shape, Py_ssize_t til
 
 # ---------------------------------------------------------------- in a plan
 
-cdef inline Py_ssize_t most_segments(const Convolution *c, Py_ssize_t samples) noexcept nogil:
-    """With enough to do in each of them."""
+cdef inline Py_ssize_t most_segments(const Convolution *c, Py_ssize_t samples, Py_ssize_t times) noexcept nogil:
+    """With enough to do in each of them: so many times the least."""
     if c.tile_w > 0:
-        return min(samples, samples * winograd.gradient_tiles(c) // SEGMENT_TILES)
-    return min(samples, samples * c.window.OH * c.window.OW // SEGMENT_PIXELS)
+        return min(samples, samples * winograd.gradient_tiles(c) // (times * SEGMENT_TILES))
+    return min(samples, samples * c.window.OH * c.window.OW // (times * SEGMENT_PIXELS))
 
 
 cdef inline Py_ssize_t kernel_size(const Convolution *c) noexcept nogil:
@@ -73,40 +73,49 @@ cdef Py_ssize_t all_segments(const Convolution *c) noexcept nogil:
 
 cdef Py_ssize_t segments_of_batch(const Convolution *c, Py_ssize_t batch) noexcept nogil:
     """In a plan, by shape and batch alone: the bits depend on it."""
-    cdef Py_ssize_t segments = 1, room = batch * segment_row(c) // kernel_size(c)
-    # Twice as long as outside a plan, where the rest of a step does not keep threads busy.
-    cdef Py_ssize_t most = min(min(most_segments(c, batch) // 2, room), <Py_ssize_t>MOST_SEGMENTS)
-    while 2 * segments <= most and batch * c.numbers_read >= SEGMENTED:
+    cdef Py_ssize_t segments = 1, most
+    if batch * c.numbers_read < SEGMENTED:
+        return 1
+    most = min(batch * segment_row(c) // kernel_size(c), <Py_ssize_t>MOST_SEGMENTS)
+    # Twice as long as outside a plan, where there is nothing else that keeps threads busy.
+    most = min(most, most_segments(c, batch, 2))
+    while 2 * segments <= most:
         segments *= 2
     return segments
 
 
-cdef inline Convolution for_one_thread(const Convolution *c) noexcept nogil:
-    """Tiles are not cut for others, who have segments of their own."""
+cdef inline Convolution for_segment(const Convolution *c, Py_ssize_t segments) noexcept nogil:
+    """Tiles of a segment are cut for as many threads as share it; most often it is one thread's."""
     cdef Convolution one = c[0]
-    one.team = 1
+    one.team = <int>max(1, (c.team + segments - 1) // segments)
     return one
 
 
 cdef Py_ssize_t segment_tile_room(const Convolution *c) noexcept nogil:
     """Elements of the largest tile of a segment."""
-    cdef Convolution one = for_one_thread(c)
+    cdef Convolution one = for_segment(c, c.team)
     return tile_room(&one)
 
 
 cdef Py_ssize_t segment_scratch(const Convolution *c) noexcept nogil:
     """Bytes of a thread."""
-    cdef Convolution one = for_one_thread(c)
+    cdef Convolution one = for_segment(c, c.team)
     return gradient_scratch(&one)
 
 
+cdef double segment_tile_cost(Py_ssize_t numbers) noexcept nogil:
+    """What the sum of segments costs, in multiply-adds for each sample of a typical batch."""
+    return <double>numbers * MOST_SEGMENTS / TYPICAL_BATCH
+
+
 cdef void sum_segments(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
-                       Py_ssize_t batch, Py_ssize_t segments, int part, int team, char *to, char *scratch) noexcept nogil:
-    """A thread's part of the segments' kernels, into c.partial. to: room for a tile."""
-    cdef Convolution one = for_one_thread(c)
+                       Py_ssize_t batch, int part, int team, char *to, char *scratch) noexcept nogil:
+    """A thread's part of the segments' kernels, into c.partial, if there are several. to: room for a tile."""
+    cdef Py_ssize_t segments = segments_of_batch(c, batch), size = c.k.real_size, count, unit, segment, b, end
+    cdef Convolution one = for_segment(c, segments)
     cdef TileShape shape = tile_shape(&one)
-    cdef Py_ssize_t count = tile_count(&one, &shape), size = c.k.real_size, unit, segment, b, end
     cdef Piece piece
+    count = tile_count(&one, &shape) if segments > 1 else 0
     for unit in range(count * segments * part // team, count * segments * (part + 1) // team):
         segment = unit // count
         piece = nth_tile(&one, &shape, unit % count)
@@ -147,7 +156,7 @@ cdef Py_ssize_t segments_of(const Convolution *c, Py_ssize_t samples) noexcept n
     """Of the batch where there are too few tiles to share, by the shape alone: the bits depend on it. c is described for one
     thread."""
     cdef TileShape shape = tile_shape(c)
-    cdef Py_ssize_t tiles = tile_count(c, &shape), segments = 1, most = most_segments(c, samples)
+    cdef Py_ssize_t tiles = tile_count(c, &shape), segments = 1, most = most_segments(c, samples, 1)
     while 2 * segments <= most and segments * tiles < SHARES:
         segments *= 2
     return segments

@@ -9,9 +9,9 @@ Design:
    a few samples at a time through all of them up to the next barrier or dense layer: what one writes the next reads from
    L2. Large kernels, dense layers and Winograd's convolutions take all rows at once.
 2. One barrier later the parameters' gradients are computed, tile by tile; those of small convolution kernels first by
-   segments of the batch, each by a thread that has it in its caches, and with another barrier. One thread makes a tile and updates its
-   parameters at once, while tile and weights are in L1: in every step the same thread, which has them in its cache, unless
-   another is done with its own tiles sooner. A second barrier ends the step.
+   segments of the batch, each by a thread that has it in its caches, and with another barrier (kernel_segments.pyx). One
+   thread makes a tile and updates its parameters at once, while tile and weights are in L1: in every step the same thread,
+   which has them in its cache, unless another is done with its own tiles sooner. A last barrier ends the step.
 3. Every number is computed by one thread in an order fixed by shapes: the bits do not depend on the number of threads.
 4. A step is applied only if its losses are finite and its gradient is far from overflow. Where parameters are many, the
    bound batch * max|x| * max|dz| nearly always proves that. Where it does not, for clipping by global norm, and where
@@ -50,7 +50,7 @@ from nnfast._core.transfer cimport write_gradient, write_sample
 import threading
 
 
-cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's two barriers
+cdef double WORK_PER_THREAD = 4e5   # multiply-adds in a step that pay for one more thread's barriers
 cdef double WORK_TO_SHARE = 1e5     # that a thread has in a node, to pay for two barriers there
 cdef double WORK_TO_TAKE = 2e5      # in a tile that pays for fetching its parameters from another thread's cache
 cdef double WORK_TO_DEAL_ANEW = 2e6 # in all tiles, for threads to see who has some left
@@ -331,13 +331,12 @@ cdef class Loop(Callouts):
         """A thread's part of what is made before tiles are, from samples that its own caches hold: with as many threads as
         divide the segments they are the ones that it has walked through."""
         cdef Py_ssize_t i
-        cdef bint any_made = False
+        if not self._has_segments(ctx.batch):
+            return
         for i in range(self.n_nodes - 1, -1, -1):       # the last that was written first
-            if self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], ctx.batch) > 1:
+            if self.nodes[i].segments != NULL:
                 self.nodes[i].segment_gradients(&self.nodes[i], ctx, tid, team)
-                any_made = True
-        if any_made:
-            nn_barrier_wait(&self.barrier, team)
+        nn_barrier_wait(&self.barrier, team)
 
     cdef void _add_penalty(self, Tile *tile, char *g) noexcept nogil:
         """The penalty's part of a tile's gradient."""
@@ -576,7 +575,7 @@ cdef class Loop(Callouts):
         """What a job needs before it runs; the number of threads that it takes."""
         cdef Py_ssize_t i
         cdef bint all_gradients = self.job.input_gradients != NULL
-        cdef int team = self._threads(), size = 0
+        cdef int team = self._threads(), size = 0, dealt
         cdef double scanned = 0
         cdef Parameter *p
         if team > self.n_contexts:
@@ -596,6 +595,8 @@ cdef class Loop(Callouts):
         self.bounded = self.clip_norm == 0 and self.job.batch_size * scanned <= SCANNED * self.flat_size
         for i in range(self.n_heads):
             self.heads[i].output = &self.job.values[self.outputs[i].value]
+        dealt = self._has_segments(self.job.batch_size)
+        self.tiles, self.tile_cost = self.dealt[dealt], self.dealt_cost[dealt]
         self.fixed_penalty = 0
         for i in range(self.n_parameters if self.penalized and self.job.loss else 0):
             p = &self.parameters[i]

@@ -108,6 +108,9 @@ cdef class Network:
     cdef Head *heads
     cdef Tile *tiles
     cdef double *tile_cost              # running sum
+    # Tiles and their costs as threads share them where tiles make whole gradients, and where they add up segments'.
+    cdef Tile *dealt[2]
+    cdef double *dealt_cost[2]
     cdef Slice *slices                  # of the trainable parameters
     cdef Py_ssize_t n_slices
     cdef double *penalties              # of each slice, in this step
@@ -165,11 +168,13 @@ cdef class Network:
     cdef Py_ssize_t _flat_bytes(self) noexcept
     cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1
     cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
-    cdef int _deal_tiles(self, int team) except -1
+    cdef int _keep_deal(self, bint segmented, Tile *tiles) except -1
+    cdef int _deal_tiles(self, Tile *tiles, Tile *to, int team) except -1
+    cdef bint _has_segments(self, Py_ssize_t batch) noexcept nogil
     cdef int _reader(self, const Tile *tile, int team) noexcept
     cdef int _build_slices(self) except -1
-    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept
-    cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept
+    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept
+    cdef Py_ssize_t _tiles_of_bias(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef list _pass_actions(self, Py_ssize_t i, bint forward)
     cdef bint _takes_chunks(self, object action)

@@ -8,7 +8,8 @@ Design:
    on a share of the whole batch between two barriers of their own: all operations forward, the losses, all operations
    backward. Python layers stand between barriers.
 3. Training and inference have nodes and values of their own (nnfast/fusion.py says which); parameters are common.
-4. Parameters' gradients are cut into tiles, each of which sums over the whole batch and belongs to one thread.
+4. Parameters' gradients are cut into tiles, each of which belongs to one thread and sums over the whole batch, or over the
+   segments of it for which other threads have made partial sums (kernel_segments.pyx).
 """
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free
@@ -20,7 +21,7 @@ from nnfast._core.dense cimport by_columns, team_forward as dense_team_forward
 from nnfast._core.embedding cimport embedding_tile_cost, embedding_tile_rows
 from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, parts, round_up, scratch_bytes, unpack
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
-from nnfast._core.kernel_segments cimport segment_tile_room
+from nnfast._core.kernel_segments cimport segment_tile_cost, segment_tile_room
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
 )
@@ -95,8 +96,9 @@ cdef class Network:
         free(self.nodes)
         free(self.parameters)
         free(self.heads)
-        free(self.tiles)
-        free(self.tile_cost)
+        for i in range(2):
+            free(self.dealt[i])
+            free(self.dealt_cost[i])
         free(self.slices)
         free(self.penalties)
         free(self.squares)
@@ -245,25 +247,51 @@ cdef class Network:
     def _build_tiles(self):
         """All trainable parameters in pieces: a kernel's by blocks of rows, then panels."""
         cdef Py_ssize_t i, count = 0, passes
-        cdef double cost = 0
+        cdef Tile *tiles = NULL
         for passes in range(2):
             if passes == 1:
-                self.tiles = <Tile *>table(count, sizeof(Tile))
+                tiles = <Tile *>table(count, sizeof(Tile))
                 self.n_tiles = count
                 count = 0
             for i in range(self.n_nodes):
-                count = self._tiles_of_kernel(&self.nodes[i], passes == 1, count)
-                count = self._tiles_of_bias(&self.nodes[i], passes == 1, count)
-        self.tile_cost = <double *>table(count + 1, sizeof(double))
-        self._deal_tiles(resolve_threads(self.n_threads_wanted))
+                count = self._tiles_of_kernel(&self.nodes[i], tiles, count)
+                count = self._tiles_of_bias(&self.nodes[i], tiles, count)
         for i in range(count):
-            cost += self.tiles[i].cost
-            self.tile_cost[i + 1] = cost
-            self.tile_size = max(self.tile_size, piece_start(&self.tiles[i], pieces(&self.tiles[i])))
+            self.tile_size = max(self.tile_size, piece_start(&tiles[i], pieces(&tiles[i])))
         for i in range(self.n_nodes):
             if self.nodes[i].segments != NULL:
                 self.segmented = True
                 self.tile_size = max(self.tile_size, segment_tile_room(<Convolution *>self.nodes[i].extra))
+        try:
+            self._keep_deal(False, tiles)
+            for i in range(count if self.segmented else 0):
+                if tiles[i].node.segments != NULL and tiles[i].parameter == tiles[i].node.kernel:
+                    tiles[i].cost = segment_tile_cost(tiles[i].rows * tiles[i].width * pieces(&tiles[i]))
+            if self.segmented:
+                self._keep_deal(True, tiles)
+        finally:
+            free(tiles)
+        self.tiles, self.tile_cost = self.dealt[0], self.dealt_cost[0]
+
+    cdef int _keep_deal(self, bint segmented, Tile *tiles) except -1:
+        """The tiles with these costs, in their threads' order."""
+        cdef Py_ssize_t i
+        cdef double cost = 0
+        self.dealt[segmented] = <Tile *>table(self.n_tiles, sizeof(Tile))
+        self.dealt_cost[segmented] = <double *>table(self.n_tiles + 1, sizeof(double))
+        self._deal_tiles(tiles, self.dealt[segmented], resolve_threads(self.n_threads_wanted))
+        for i in range(self.n_tiles):
+            cost += self.dealt[segmented][i].cost
+            self.dealt_cost[segmented][i + 1] = cost
+        return 0
+
+    cdef bint _has_segments(self, Py_ssize_t batch) noexcept nogil:
+        """Whether gradients of such a batch are made by segments of it."""
+        cdef Py_ssize_t i
+        for i in range(self.n_nodes if self.segmented else 0):
+            if self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], batch) > 1:
+                return True
+        return False
 
     cdef int _build_slices(self) except -1:
         """The trainable parameters in pieces for sums over all of them. Tiles would not do: what they are depends on the
@@ -283,20 +311,17 @@ cdef class Network:
         self.squares = <double *>table(self.n_slices, sizeof(double))
         return 0
 
-    cdef int _deal_tiles(self, int team) except -1:
-        """Bring the tiles into an order whose parts of equal length in cost are fair shares for so many threads: each to
-        who reads it in the forward pass, if only one does, the others, the largest first, to who has least (Graham 1969).
-        The largest are made first, too: what is left for another thread at the end is small."""
-        cdef Py_ssize_t i
+    cdef int _deal_tiles(self, Tile *tiles, Tile *to, int team) except -1:
+        """The tiles in an order whose parts of equal length in cost are fair shares for so many threads: each to who reads
+        it in the forward pass, if only one does, the others, the largest first, to who has least (Graham 1969). The
+        largest are made first, too: what is left for another thread at the end is small."""
+        cdef Py_ssize_t i, place
         cdef int reader
-        cdef Tile *tiles
-        if team == 1 or self.n_tiles < 2:
-            return 0
-        costs = [self.tiles[i].cost for i in range(self.n_tiles)]
+        costs = [tiles[i].cost for i in range(self.n_tiles)]
         loads, owner, fair, rest = [0.0] * team, [0] * self.n_tiles, sum(costs) / team, []
-        order = sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True)
+        order = sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True) if team > 1 else range(self.n_tiles)
         for i in order:
-            reader = self._reader(&self.tiles[i], team)
+            reader = self._reader(&tiles[i], team)
             if reader >= 0 and loads[reader] + costs[i] / 2 <= fair:
                 owner[i] = reader
                 loads[reader] += costs[i]
@@ -305,12 +330,8 @@ cdef class Network:
         for i in rest:
             owner[i] = loads.index(min(loads))
             loads[owner[i]] += costs[i]
-        tiles = <Tile *>table(self.n_tiles, sizeof(Tile))
         for place, number in enumerate(sorted(order, key=owner.__getitem__)):
-            i = place
-            tiles[i] = self.tiles[<Py_ssize_t>number]
-        free(self.tiles)
-        self.tiles = tiles
+            to[place] = tiles[<Py_ssize_t>number]
         return 0
 
     cdef int _reader(self, const Tile *tile, int team) noexcept:
@@ -320,8 +341,8 @@ cdef class Network:
             return -1
         return ((tile.panel + 1) * team - 1) // panels(self.k, tile.parameter.columns)
 
-    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, bint write, Py_ssize_t count) noexcept:
-        """Tiles from number `count` on; the next number."""
+    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept:
+        """Tiles from number `count` on, unless they are only counted (NULL); the next number."""
         cdef Parameter *p = node.kernel
         cdef TileShape shape
         cdef Py_ssize_t lo, in_matrix, matrix, panel, rows, block
@@ -340,8 +361,8 @@ cdef class Network:
             for matrix in range(p.matrices):
                 panel = 0
                 while panel < in_matrix:
-                    if write:
-                        self._set_kernel_tile(&self.tiles[count], node, matrix * in_matrix + panel,
+                    if tiles != NULL:
+                        self._set_kernel_tile(&tiles[count], node, matrix * in_matrix + panel,
                                               min(shape.panels, in_matrix - panel), shape.taps, lo,
                                               tile_end(&shape, lo))
                     count += 1
@@ -371,13 +392,13 @@ cdef class Network:
         elif convolves(node):
             tile.cost = tile_cost(<Convolution *>node.extra, tile.rows, tile.width * n_panels)
 
-    cdef Py_ssize_t _tiles_of_bias(self, Node *node, bint write, Py_ssize_t count) noexcept:
+    cdef Py_ssize_t _tiles_of_bias(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept:
         cdef Parameter *p = node.bias
         cdef Py_ssize_t lo = 0, most = TILE_ROWS * self.k.nr
         cdef Tile *tile
         while p != NULL and p.trainable and lo < p.columns:
-            if write:
-                tile = &self.tiles[count]
+            if tiles != NULL:
+                tile = &tiles[count]
                 tile.node = node
                 tile.parameter = p
                 tile.n_panels = tile.n_taps = tile.width = tile.last_width = 1

@@ -4,7 +4,8 @@ A value is a matrix [batch][ld] of which row b holds sample b's `size` numbers (
 padded to whole vectors; the padding of a gradient is always zero, so products may run over it.
 An operation has a pass forward and one backward (Pass): on rows [lo, hi) of the batch, or with all threads between two
 barriers; on the calling thread, no GIL, no allocation, no parallel region. Operations with parameters also have a
-function for one tile of a parameter's gradient, which sees the whole batch and writes tile.size contiguous numbers.
+function for one tile of a parameter's gradient, which sees the whole batch (or what segments of it have come to) and writes
+tile.size contiguous numbers.
 """
 from libc.stdint cimport uint64_t
 from nnfast._core.kernels cimport nn_kernels

@@ -9,8 +9,9 @@ from nnfast._core.activation cimport activation_backward, activation_forward, ac
 from nnfast._core.arena cimport Arena
 from nnfast._core.convolution cimport (
     Convolution, after_team_forward, allocate_kernels, backward as conv_backward, before_input_gradient, describe,
-    forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies,
-    prepare_kernel, segment_gradients, segments as conv_segments, takes_chunks, team_backward as conv_team_backward, team_forward as conv_team_forward,
+    forward as conv_forward, free_kernels, fuse_pool, gradient as conv_gradient, multiplies, prepare_kernel,
+    segment_gradients, segments as conv_segments, takes_chunks, team_backward as conv_team_backward,
+    team_forward as conv_team_forward,
 )
 from nnfast._core.dense cimport (
     backward as dense_backward, by_columns, forward as dense_forward, gradient as dense_gradient,
