@@ -595,7 +595,11 @@ cdef class Loop(Callouts):
         self.bounded = self.clip_norm == 0 and self.job.batch_size * scanned <= SCANNED * self.flat_size
         for i in range(self.n_heads):
             self.heads[i].output = &self.job.values[self.outputs[i].value]
-        dealt = self._has_segments(self.job.batch_size)
+        # Where only some kernels have segments of such a batch, the others' tiles are all of their work.
+        dealt = self.segmented
+        for i in range(self.n_nodes if self.segmented else 0):
+            if self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], self.job.batch_size) == 1:
+                dealt = False
         self.tiles, self.tile_cost = self.dealt[dealt], self.dealt_cost[dealt]
         self.fixed_penalty = 0
         for i in range(self.n_parameters if self.penalized and self.job.loss else 0):
