@@ -176,3 +176,23 @@ def test_the_plan_tells(capsys):
     assert "gradients that threads have made by segments of it: conv2d (8)" in capsys.readouterr().out
     make("large kernel")[0].plan()
     assert "by segments" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("batch", [8, 32, 64, 256])
+def test_threads_share_what_segments_leave(batch):
+    """The demo's network: of 32 samples only the first convolution has segments, of 256 the second, too. Work that is taken
+    for done goes to one thread, and the other waits."""
+    layers = [nf.Conv2D(32, 3, padding="same", activation="relu"), nf.Conv2D(32, 3, padding="same", activation="relu"),
+              nf.MaxPool2D(2), nf.Conv2D(64, 3, padding="same", activation="relu"), nf.MaxPool2D(2), nf.Flatten(),
+              nf.Dense(128, activation="relu"), nf.Dense(10, activation="softmax")]
+    model = nf.Sequential(layers, input_shape=(8, 8, 1), seed=1)
+    model.compile("adam", "cross_entropy", n_threads=2)
+    plan = model._require_plan()
+    in_segments = plan.segments(batch)
+    assert list(in_segments) == ["conv2d", "conv2d_1"][:{8: 0, 32: 1, 64: 1, 256: 2}[batch]]
+    # multiply-adds of a sample for each number of a kernel
+    work = {"conv2d": 64, "conv2d_1": 64, "conv2d_2": 16, "dense": 1, "dense_1": 1}
+    mine, others = [sum(numbers * work[name[:-7]] for name, numbers in share.items()
+                        if name.endswith("/kernel") and name[:-7] not in in_segments)
+                    for share in plan.shares(batch, 2)]
+    assert 0.8 < mine / others < 1.25

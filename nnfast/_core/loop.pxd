@@ -13,7 +13,6 @@ cdef class Loop(Callouts):
     cdef void _run(self, const Context *ctx, double scale, Py_ssize_t lo, Py_ssize_t hi, int tid, int team, bint prepare) noexcept nogil
     cdef void _worker(self, int tid, int team) noexcept nogil
     cdef void _commit(self, const Context *ctx, int tid, int team) noexcept nogil
-    cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil
     cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil
     cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

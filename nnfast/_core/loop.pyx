@@ -201,8 +201,8 @@ cdef class Loop(Callouts):
         ctx.training = job.training
         ctx.has_loss = job.loss
         ctx.seed = job.seed
-        self.reports[tid].tile_lo = self._tile_border(tid, team)
-        self.reports[tid].tile_hi = self._tile_border(tid + 1, team)
+        self.reports[tid].tile_lo = self._border(tid, team)
+        self.reports[tid].tile_hi = self._border(tid + 1, team)
         for s in range(job.steps_done, job.n_steps):
             first = (job.first_step + s) * job.batch_size
             ctx.batch = min(job.batch_size, job.n_samples - first)
@@ -228,7 +228,7 @@ cdef class Loop(Callouts):
                 break
             leave = self.regroup
             if job.gradient:
-                if self.segmented:
+                if self.n_segmented:
                     self._segment_gradients(&ctx, tid, team)
                 if job.update:
                     begin_step(&update, iteration, job.lr[iteration - job.begun])
@@ -261,18 +261,6 @@ cdef class Loop(Callouts):
         for i in range(self.n_nodes):
             if self.nodes[i].commit != NULL:
                 self.nodes[i].commit(&self.nodes[i], ctx, tid, team)
-
-    cdef Py_ssize_t _tile_border(self, int part, int team) noexcept nogil:
-        """First tile of a thread's share: shares of equal cost."""
-        cdef Py_ssize_t lo = 0, hi = self.n_tiles, middle
-        cdef double target = self.tile_cost[self.n_tiles] * part / team
-        while lo < hi:
-            middle = (lo + hi) // 2
-            if self.tile_cost[middle] + 0.5 * self.tiles[middle].cost < target:
-                lo = middle + 1
-            else:
-                hi = middle
-        return lo
 
     cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil:
         """Rows lo..hi of the batch into the arena; the factor of the loss gradient (0: all weights are zero)."""
@@ -331,7 +319,7 @@ cdef class Loop(Callouts):
         """A thread's part of what is made before tiles are, from samples that its own caches hold: with as many threads as
         divide the segments they are the ones that it has walked through."""
         cdef Py_ssize_t i
-        if not self._has_segments(ctx.batch):
+        if self._count_segmented(ctx.batch) == 0:
             return
         for i in range(self.n_nodes - 1, -1, -1):       # the last that was written first
             if self.nodes[i].segments != NULL:
@@ -363,18 +351,18 @@ cdef class Loop(Callouts):
         cdef Report *owner = &self.reports[tid]
         cdef Py_ssize_t at
         cdef int i
-        if team == 1 or self.tile_cost[self.n_tiles] * ctx.batch < WORK_TO_DEAL_ANEW:
+        if team == 1 or self.deal.cost[self.n_tiles] * ctx.batch < WORK_TO_DEAL_ANEW:
             owner.made += 1
             at = owner.tile_lo + owner.made - 1
-            return &self.tiles[at] if at < owner.tile_hi else NULL
+            return &self.deal.tiles[at] if at < owner.tile_hi else NULL
         for i in range(team):
             owner = &self.reports[(tid + i) % team]
             at = owner.tile_lo + nn_read(&owner.taken)
-            if at >= owner.tile_hi or (i > 0 and self.tiles[at].cost * ctx.batch < WORK_TO_TAKE):
+            if at >= owner.tile_hi or (i > 0 and self.deal.tiles[at].cost * ctx.batch < WORK_TO_TAKE):
                 continue
             at = owner.tile_lo + nn_fetch_add(&owner.taken, 1)
             if at < owner.tile_hi:
-                return &self.tiles[at]
+                return &self.deal.tiles[at]
         return NULL
 
     cdef void _gradients(self, const Context *ctx, int tid, int team) noexcept nogil:
@@ -575,7 +563,7 @@ cdef class Loop(Callouts):
         """What a job needs before it runs; the number of threads that it takes."""
         cdef Py_ssize_t i
         cdef bint all_gradients = self.job.input_gradients != NULL
-        cdef int team = self._threads(), size = 0, dealt
+        cdef int team = self._threads(), size = 0
         cdef double scanned = 0
         cdef Parameter *p
         if team > self.n_contexts:
@@ -595,12 +583,8 @@ cdef class Loop(Callouts):
         self.bounded = self.clip_norm == 0 and self.job.batch_size * scanned <= SCANNED * self.flat_size
         for i in range(self.n_heads):
             self.heads[i].output = &self.job.values[self.outputs[i].value]
-        # Where only some kernels have segments of such a batch, the others' tiles are all of their work.
-        dealt = self.segmented
-        for i in range(self.n_nodes if self.segmented else 0):
-            if self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], self.job.batch_size) == 1:
-                dealt = False
-        self.tiles, self.tile_cost = self.dealt[dealt], self.dealt_cost[dealt]
+        if self.job.gradient:
+            self._deal_for(self.job.batch_size)
         self.fixed_penalty = 0
         for i in range(self.n_parameters if self.penalized and self.job.loss else 0):
             p = &self.parameters[i]

@@ -43,6 +43,10 @@ cdef struct Slice:          # what is summed together, of a shape that does not 
     Parameter *parameter
     Py_ssize_t offset, size # elements within the flat arrays
 
+cdef struct Deal:           # all tiles in an order whose parts, equal in cost, are the threads' shares
+    Tile *tiles             # NULL: not made yet
+    double *cost            # running sum
+
 cdef struct Source:         # rows to gather an input, or a target, from
     const char *data
     Py_ssize_t row_bytes
@@ -106,11 +110,8 @@ cdef class Network:
     cdef Port *outputs
     cdef Parameter *parameters
     cdef Head *heads
-    cdef Tile *tiles
-    cdef double *tile_cost              # running sum
-    # Tiles and their costs as threads share them where tiles make whole gradients, and where they add up segments'.
-    cdef Tile *dealt[2]
-    cdef double *dealt_cost[2]
+    cdef Deal *deals                    # n_segmented + 1 of them, by how many nodes have segments; made when first needed
+    cdef Deal *deal                     # of this job
     cdef Slice *slices                  # of the trainable parameters
     cdef Py_ssize_t n_slices
     cdef double *penalties              # of each slice, in this step
@@ -128,7 +129,7 @@ cdef class Network:
     cdef bint prepared                  # what inference makes of the parameters is up to date
     cdef double *sample_weight          # of this batch
     cdef double work                    # multiply-adds of one sample, forward
-    cdef bint segmented                 # there are gradients that are made by segments of the batch
+    cdef Py_ssize_t n_segmented         # nodes whose gradients may be made by segments of the batch
     cdef bint penalized                 # there are L1 or L2 penalties
     cdef double fixed_penalty           # of the parameters that this job does not change
     cdef int optimizer
@@ -168,9 +169,10 @@ cdef class Network:
     cdef Py_ssize_t _flat_bytes(self) noexcept
     cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1
     cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
-    cdef int _keep_deal(self, bint segmented, Tile *tiles) except -1
-    cdef int _deal_tiles(self, Tile *tiles, Tile *to, int team) except -1
-    cdef bint _has_segments(self, Py_ssize_t batch) noexcept nogil
+    cdef Py_ssize_t _count_segmented(self, Py_ssize_t batch) noexcept nogil
+    cdef int _deal_for(self, Py_ssize_t batch) except -1
+    cdef int _deal_tiles(self, Deal *deal, const Tile *tiles, list costs) except -1
+    cdef Py_ssize_t _border(self, int part, int team) noexcept nogil
     cdef int _reader(self, const Tile *tile, int team) noexcept
     cdef int _build_slices(self) except -1
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept

@@ -96,9 +96,10 @@ cdef class Network:
         free(self.nodes)
         free(self.parameters)
         free(self.heads)
-        for i in range(2):
-            free(self.dealt[i])
-            free(self.dealt_cost[i])
+        for i in range(self.n_segmented + 1 if self.deals != NULL else 0):
+            free(self.deals[i].tiles)
+            free(self.deals[i].cost)
+        free(self.deals)
         free(self.slices)
         free(self.penalties)
         free(self.squares)
@@ -260,38 +261,42 @@ cdef class Network:
             self.tile_size = max(self.tile_size, piece_start(&tiles[i], pieces(&tiles[i])))
         for i in range(self.n_nodes):
             if self.nodes[i].segments != NULL:
-                self.segmented = True
+                self.n_segmented += 1
                 self.tile_size = max(self.tile_size, segment_tile_room(<Convolution *>self.nodes[i].extra))
         try:
-            self._keep_deal(False, tiles)
-            for i in range(count if self.segmented else 0):
-                if tiles[i].node.segments != NULL and tiles[i].parameter == tiles[i].node.kernel:
-                    tiles[i].cost = segment_tile_cost(tiles[i].rows * tiles[i].width * pieces(&tiles[i]))
-            if self.segmented:
-                self._keep_deal(True, tiles)
+            self.deals = <Deal *>table(self.n_segmented + 1, sizeof(Deal))
+            self._deal_tiles(self.deals, tiles, [tiles[i].cost for i in range(count)])
         finally:
             free(tiles)
-        self.tiles, self.tile_cost = self.dealt[0], self.dealt_cost[0]
+        self.deal = self.deals
 
-    cdef int _keep_deal(self, bint segmented, Tile *tiles) except -1:
-        """The tiles with these costs, in their threads' order."""
+    cdef Py_ssize_t _count_segmented(self, Py_ssize_t batch) noexcept nogil:
+        """Nodes whose gradients are made by segments of such a batch."""
+        cdef Py_ssize_t i, count = 0
+        for i in range(self.n_nodes if self.n_segmented else 0):
+            count += self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], batch) > 1
+        return count
+
+    cdef int _deal_for(self, Py_ssize_t batch) except -1:
+        """Share the tiles by what segments of such a batch leave of them. To know how many nodes have segments is to know
+        which: a larger batch has those of a smaller one, and maybe more."""
+        cdef Deal *deal = &self.deals[self._count_segmented(batch)]
+        cdef const Tile *tiles = self.deals[0].tiles
+        cdef const Tile *tile
+        cdef Node *node
         cdef Py_ssize_t i
-        cdef double cost = 0
-        self.dealt[segmented] = <Tile *>table(self.n_tiles, sizeof(Tile))
-        self.dealt_cost[segmented] = <double *>table(self.n_tiles + 1, sizeof(double))
-        self._deal_tiles(tiles, self.dealt[segmented], resolve_threads(self.n_threads_wanted))
-        for i in range(self.n_tiles):
-            cost += self.dealt[segmented][i].cost
-            self.dealt_cost[segmented][i + 1] = cost
+        if deal.tiles == NULL:
+            costs = []
+            for i in range(self.n_tiles):
+                tile = &tiles[i]
+                node = tile.node
+                if tile.parameter == node.kernel and node.segments != NULL and node.segments(node, batch) > 1:
+                    costs.append(segment_tile_cost(tile.rows * tile.width * pieces(tile)))
+                else:
+                    costs.append(tile.cost)
+            self._deal_tiles(deal, tiles, costs)
+        self.deal = deal
         return 0
-
-    cdef bint _has_segments(self, Py_ssize_t batch) noexcept nogil:
-        """Whether gradients of such a batch are made by segments of it."""
-        cdef Py_ssize_t i
-        for i in range(self.n_nodes if self.segmented else 0):
-            if self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], batch) > 1:
-                return True
-        return False
 
     cdef int _build_slices(self) except -1:
         """The trainable parameters in pieces for sums over all of them. Tiles would not do: what they are depends on the
@@ -311,13 +316,13 @@ cdef class Network:
         self.squares = <double *>table(self.n_slices, sizeof(double))
         return 0
 
-    cdef int _deal_tiles(self, Tile *tiles, Tile *to, int team) except -1:
-        """The tiles in an order whose parts of equal length in cost are fair shares for so many threads: each to who reads
-        it in the forward pass, if only one does, the others, the largest first, to who has least (Graham 1969). The
-        largest are made first, too: what is left for another thread at the end is small."""
+    cdef int _deal_tiles(self, Deal *deal, const Tile *tiles, list costs) except -1:
+        """The tiles, with these costs, in an order whose parts of equal length in cost are fair shares for the threads: each
+        to who reads it in the forward pass, if only one does, the others, the largest first, to who has least (Graham
+        1969). The largest are made first, too: what is left for another thread at the end is small."""
         cdef Py_ssize_t i, place
-        cdef int reader
-        costs = [tiles[i].cost for i in range(self.n_tiles)]
+        cdef int reader, team = resolve_threads(self.n_threads_wanted)
+        cdef Tile *to
         loads, owner, fair, rest = [0.0] * team, [0] * self.n_tiles, sum(costs) / team, []
         order = sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True) if team > 1 else range(self.n_tiles)
         for i in order:
@@ -330,9 +335,27 @@ cdef class Network:
         for i in rest:
             owner[i] = loads.index(min(loads))
             loads[owner[i]] += costs[i]
-        for place, number in enumerate(sorted(order, key=owner.__getitem__)):
-            to[place] = tiles[<Py_ssize_t>number]
+        if deal.cost == NULL:
+            deal.cost = <double *>table(self.n_tiles + 1, sizeof(double))
+        to = <Tile *>table(self.n_tiles, sizeof(Tile))
+        for place, i in enumerate(sorted(order, key=owner.__getitem__)):
+            to[place] = tiles[i]
+            to[place].cost = costs[i]
+            deal.cost[place + 1] = deal.cost[place] + to[place].cost
+        deal.tiles = to
         return 0
+
+    cdef Py_ssize_t _border(self, int part, int team) noexcept nogil:
+        """First tile of a thread's share: shares of equal cost."""
+        cdef Py_ssize_t lo = 0, hi = self.n_tiles, middle
+        cdef double target = self.deal.cost[self.n_tiles] * part / team
+        while lo < hi:
+            middle = (lo + hi) // 2
+            if self.deal.cost[middle] + 0.5 * self.deal.tiles[middle].cost < target:
+                lo = middle + 1
+            else:
+                hi = middle
+        return lo
 
     cdef int _reader(self, const Tile *tile, int team) noexcept:
         """The only thread that reads a tile's weights in the forward pass, or -1."""

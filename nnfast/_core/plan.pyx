@@ -19,6 +19,7 @@ from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, FORWARD, LEAVE, LOSS, OK, PREPARE,
     PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Source, Status,
 )
+from nnfast._core.node cimport Tile, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.shuffle cimport draw_order
 from nnfast._core.threads cimport nn_clock, nn_flush_subnormals, nn_restore_subnormals, resolve_threads
@@ -512,6 +513,22 @@ cdef class Plan(Loop):
         counts = [(i, self.nodes[i].segments(&self.nodes[i], batch)) for i in range(self.n_nodes)
                   if self.nodes[i].segments != NULL]
         return {self.node_specs[i]["name"]: count for i, count in counts if count > 1}
+
+    def shares(self, Py_ssize_t batch, int team):
+        """For each of so many threads {parameter: numbers of it whose gradient and update are the thread's}."""
+        cdef Py_ssize_t i
+        cdef int tid
+        cdef const Tile *tile
+        self._deal_for(batch)
+        shares = []
+        for tid in range(team):
+            share = {}
+            for i in range(self._border(tid, team), self._border(tid + 1, team)):
+                tile = &self.deal.tiles[i]
+                name = self.parameter_specs[tile.parameter - self.parameters]["name"]
+                share[name] = share.get(name, 0) + piece_start(tile, pieces(tile))
+            shares.append(share)
+        return shares
 
     def stages(self, program):
         """What threads do, in order: whose shares they take, and a list of (what, node or output). "samples": each walks
