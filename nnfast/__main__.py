@@ -88,6 +88,8 @@ def add_model_commands(commands):
     train.add_argument("--drop", metavar="COL", action="append", default=[],
                        help="column to leave out; can be repeated")
     train.add_argument("--kind", choices=("auto", "classes", "numbers"), default="auto", help="what the target is")
+    train.add_argument("--max-one-hot", type=natural, metavar="N", help="text columns with more different texts "
+                       "than this get a trained vector for each text instead of a value of 0 or 1 (default: 50)")
     train.add_argument("--size", type=positive, nargs=2, metavar=("H", "W"), help="scale images to this size")
     train.add_argument("--model", metavar="LAYERS",
                        help='hidden layers, e.g. "dense:64 relu dropout:0.2 dense:32 relu" '
@@ -183,7 +185,8 @@ def as_options(error):
     elif isinstance(error, MemoryError):
         message = f"not enough memory: {message or 'take a smaller network or less data'}"
     for pattern, option in ((r"missing='(\w+)'", r"--missing \1"), (r"drop=\['(.*?)'\]", r"--drop '\1'"),
-                            (r"size=\((\d+), (\d+)\)", r"--size \1 \2"), (r"\bleave kind out", "leave --kind out")):
+                            (r"size=\((\d+), (\d+)\)", r"--size \1 \2"), (r"\bleave kind out", "leave --kind out"),
+                            (r"max_one_hot=(\d+)", r"--max-one-hot \1")):
         message = re.sub(pattern, option, message)
     return " ".join(message.split())
 

@@ -21,12 +21,16 @@ import nnfast as nf
 
 from .arrays import as_numbers, check_finite, class_axis, varies_finely
 from .configurable import number
+from .data.encoding import MOST_TEXTS, TableEncoding, described_features
 from .data.preparation import COARSEST
+from .models.tabular import inputs_of
 from .summary import counted, described_layers
 
 #: the metadata's entry
 KEY = "data"
 DENSE = "dense:64 relu dense:64 relu"
+#: of the vectors that stand for texts of columns with many of them
+WIDTH = 8
 CONVOLUTIONAL = "conv:16 relu maxpool conv:32 relu maxpool flatten dense:64 relu"
 
 
@@ -34,23 +38,36 @@ CONVOLUTIONAL = "conv:16 relu maxpool conv:32 relu maxpool flatten dense:64 relu
 class Data:
     """Samples, targets (None if there are none), names of classes, and what to remember of how they were read."""
 
-    x: np.ndarray
+    x: np.ndarray | dict
     y: np.ndarray | None
     classes: list | None
     how: dict
     paths: list | None = None           # of images
     lines: np.ndarray | None = None     # of a table, as spreadsheets count them
 
+    def __len__(self):
+        return len(self.x if self.lines is None else self.lines)
+
+    @property
+    def values(self):
+        """What a sample has, in words."""
+        if isinstance(self.x, dict):
+            return described_features(TableEncoding(**self.how["encoding"])).replace("feature", "value")
+        shape = self.x.shape[1:]
+        return counted(shape[0], "value") if len(shape) == 1 else f"{' x '.join(map(str, shape))} values"
+
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
-def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None, targets=True):
+def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None, targets=True,
+         max_one_hot=None):
     """The data in a file or folder. `how`: as earlier ones were read, from a model's metadata; `targets`: if wanted."""
     form = form_of(path)
     if how is not None and how["form"] != form:
         raise ValueError(f"{path}: holds {form}, the model was trained on {how['form']}")
     for option, given, meant in (("--target", target, "a table"), ("--drop", drop, "a table"),
-                                 ("--missing", missing != "error", "a table"), ("--size", size, "images")):
+                                 ("--missing", missing != "error", "a table"),
+                                 ("--max-one-hot", max_one_hot is not None, "a table"), ("--size", size, "images")):
         if given and form != meant:
             raise ValueError(f"{option} is for {meant}, {path} holds {form}; leave it out")
     if labels and (form != "arrays" or path.lower().endswith(".npz")):
@@ -63,7 +80,8 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
             if target is None:
                 raise ValueError(f"{path}: which column is to be predicted? --target COLUMN "
                                  f"(columns: {', '.join(nf.data.tables.read_csv(path)[0])})")
-            table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop)
+            table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop,
+                                max_one_hot=MOST_TEXTS if max_one_hot is None else max_one_hot)
         return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()},
                     lines=table.lines)
     if form == "images":
@@ -165,16 +183,23 @@ def layers_of(text):
 
 def build(text, data, train_x, train_y, args):
     """The compiled network: normalisation, the layers asked for, and the output that fits the target."""
-    images = train_x.ndim > 2
+    ids = isinstance(train_x, dict)
+    images = not ids and train_x.ndim > 2
     layers = layers_of((CONVOLUTIONAL if images else DENSE) if text is None else text)
-    first = nf.Rescale(1 / 255) if train_x.dtype == np.uint8 else nf.data.normalization(train_x)
     if images and not any(layer.kind in ("flatten", "global_avg_pool") for layer in layers):
         raise ValueError("--model: images need flatten or gap before the output")
     if data.classes:
         last = nf.Dense(len(data.classes), activation="softmax")
     else:
         last = nf.Dense(1 if train_y.ndim == 1 else train_y.shape[1])
-    model = nf.Sequential([first, *layers, last], input_shape=train_x.shape[1:], seed=args.seed)
+    if ids:
+        inputs, value = inputs_of(train_x, TableEncoding(**data.how["encoding"]), WIDTH)
+        for layer in (*layers, last):
+            value = layer(value)
+        model = nf.Model(inputs, value, seed=args.seed)
+    else:
+        first = nf.Rescale(1 / 255) if train_x.dtype == np.uint8 else nf.data.normalization(train_x)
+        model = nf.Sequential([first, *layers, last], input_shape=train_x.shape[1:], seed=args.seed)
     model.compile(nf.Adam(args.lr), "cross_entropy" if data.classes else "squared_error",
                   metrics=["accuracy"] if data.classes else ["mae", "r2"], n_threads=args.threads)
     return model
@@ -199,7 +224,8 @@ def fit_numbers(model, x, y, validation_data, **settings):
 # --- commands --------------------------------------------------------------------------------------------------------
 
 def train(args):
-    data = read(args.data, None, args.target, args.drop, args.missing, args.kind, args.labels, args.size)
+    data = read(args.data, None, args.target, args.drop, args.missing, args.kind, args.labels, args.size,
+                max_one_hot=args.max_one_hot)
     if data.y is None:
         raise ValueError(f"{args.data}: has no targets; an .npz file needs an array y, idx files --labels FILE")
     if data.classes and len(data.classes) < 2:
@@ -222,8 +248,7 @@ def train(args):
     what = (counted(len(data.classes), "class") if data.classes else
             "a number" if y.ndim == 1 else counted(y.shape[1], "number"))
     if not silent:
-        values = counted(x.shape[1], "value") if x.ndim == 2 else f"{' x '.join(map(str, x.shape[1:]))} values"
-        print(f"{counted(len(x), 'sample')} to train, {len(xv)} to validate; predicting {what} from {values}; "
+        print(f"{counted(len(y), 'sample')} to train, {len(yv)} to validate; predicting {what} from {data.values}; "
               f"{model.count_params():,} parameters")
         if not data.classes:
             print("the errors of the epochs are in units of the targets' standard deviations")
@@ -245,7 +270,7 @@ def train(args):
         model.save(args.out)
     if args.plot:
         nf.plot.history(history, save=args.plot)
-    report = {"figures": figures, "epochs": len(history.epoch), "train_samples": len(x), "validation_samples": len(xv),
+    report = {"figures": figures, "epochs": len(history.epoch), "train_samples": len(y), "validation_samples": len(yv),
               "seconds": sum(history.seconds), "classes": data.classes, "out": args.out,
               "confusion": None if table is None else table.tolist()}
     if args.json:
@@ -267,10 +292,10 @@ def evaluate(args):
     labels = data.classes and data.y.ndim == 1 and data.y.dtype.kind in "iub"
     table = confusion(model, data.x, data.y) if labels else None
     if args.json:
-        print(json.dumps({"figures": figures, "samples": len(data.x), "classes": data.classes,
+        print(json.dumps({"figures": figures, "samples": len(data), "classes": data.classes,
                           "confusion": None if table is None else table.tolist()}))
     elif not args.quiet:
-        print(f"{counted(len(data.x), 'sample')}: {words(figures)}")
+        print(f"{counted(len(data), 'sample')}: {words(figures)}")
         show_confusion(table, data.classes)
     return 0
 

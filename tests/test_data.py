@@ -91,10 +91,79 @@ def test_further_data_are_encoded_alike(write):
         csv(write("heating,area\ngas,1\nwood,3\n", "d.csv"), encoding=table.encoding)
     with pytest.raises(ValueError, match="column 'area' has 'big' in row 2, where the data before had numbers"):
         csv(write("heating,area\ngas,big\n", "d.csv"), encoding=table.encoding)
-    with pytest.raises(ValueError, match="leave target, kind and drop out"):
+    with pytest.raises(ValueError, match="leave target, kind, drop and max_one_hot out"):
         csv(write(HOUSES), target="price", encoding=table.encoding)
     with pytest.raises(ValueError, match="garden' has 'maybe', which is not among the classes no, yes"):
         csv(write("heating,area,garden\ngas,1,maybe\n", "d.csv"), encoding=table.encoding)
+
+
+FRAMES = [lambda columns: pd.DataFrame(columns), lambda columns: pl.DataFrame(columns),
+          lambda columns: pa.table(columns)]
+
+SALES = """town,size,colour,price
+Rome,1,red,10
+Oslo,2,blue,20
+Rome,3,red,30
+Bonn,4,,40
+Oslo,5,blue,50
+Kiel,6,,60
+"""
+
+
+def test_texts_as_ids(write):
+    table = csv(write(SALES), target="price", missing="mean", max_one_hot=3)        # colour has two and no value
+    assert table.feature_names == ["size", "colour=blue", "colour=red", "colour="]
+    assert table.encoding.id_names == ["town"] and table.encoding.n_ids == 3        # Oslo, Rome, and what comes once
+    assert list(table.x) == ["numbers", "ids"]
+    np.testing.assert_array_equal(table.x["numbers"][:, 0], [1, 2, 3, 4, 5, 6])
+    np.testing.assert_array_equal(table.x["ids"], [[1], [0], [1], [2], [0], [2]])
+    assert table.x["numbers"].dtype == np.float32 and table.x["ids"].dtype == np.int32
+    assert repr(table) == "<Table: 6 rows, 4 features, 1 column of 3 ids, target 'price'>"
+
+
+def test_ids_of_columns_do_not_overlap(write):
+    table = csv(write(SALES), target="price", missing="mean", drop="size", max_one_hot=0)
+    assert list(table.x) == ["ids"] and table.feature_names == [] and table.encoding.id_names == ["town", "colour"]
+    np.testing.assert_array_equal(table.x["ids"], [[1, 4], [0, 3], [1, 4], [2, 5], [0, 3], [2, 5]])
+    assert table.encoding.n_ids == 6
+    assert repr(table.encoding) == "<TableEncoding: 2 columns, 2 columns of 6 ids>"
+
+
+def test_further_texts_as_ids(write):
+    table = csv(write(SALES), target="price", missing="mean", max_one_hot=0)
+    encoding = table.encoding.to_dict()
+    again = csv(write("colour,town,size\nred,Paris,1\n,Rome,2\n", "b.csv"), encoding=encoding, missing="mean")
+    np.testing.assert_array_equal(again.x["ids"], [[2, 4], [1, 5]])
+    with pytest.raises(ValueError, match=r"column 'colour' has 'pink' in row 2, which .* \(blue, red, \)"):
+        csv(write("colour,town,size\npink,Rome,1\n", "c.csv"), encoding=encoding)      # no colour came only once
+    with pytest.raises(ValueError, match="leave target, kind, drop and max_one_hot out"):
+        csv(write(SALES), encoding=encoding, max_one_hot=0)
+    grades = csv(write("grade,mark\n" + "1,1\n1.0,2\nA,3\nB,4\n" * 2), target="mark", max_one_hot=0)
+    again = csv(write("grade\n1.0\n1\n", "d.csv"), encoding=grades.encoding)          # texts, though all are numbers
+    np.testing.assert_array_equal(again.x["ids"], [[1], [0]])
+
+
+@pytest.mark.parametrize("make", FRAMES)
+def test_ids_of_frames(make, write):
+    columns = {"town": ["a", "b", "a", "c", "b", "a"], "price": [1.0, 2, 3, 4, 5, 6.5]}
+    table, expected = frame(make(columns), "price", max_one_hot=2), csv(write("town,price\n" + "".join(
+        f"{town},{price}\n" for town, price in zip(*columns.values()))), "price", max_one_hot=2)
+    np.testing.assert_array_equal(table.x["ids"], [[0], [1], [0], [2], [1], [0]])
+    assert table.encoding == expected.encoding
+
+
+def test_columns_of_many_texts(write):
+    """As columns of 0 and 1 they would fill the memory."""
+    path = write("town,price\n" + "".join(f"town {i % 1001},{i % 7}.5\n" for i in range(5000)))
+    with pytest.raises(ValueError, match="'town' has 1001 different texts; max_one_hot=50 makes ids of them"):
+        csv(path, target="price")
+    assert csv(path, target="price", max_one_hot=50).encoding.n_ids == 1001
+    names = write("name,price\n" + "".join(f"{f'n{i}' if i % 3 else 'x'},{i % 7}.5\n" for i in range(300)), "names.csv")
+    with pytest.raises(ValueError, match="201 different texts in 300 rows, so it names rows"):
+        csv(names, target="price", max_one_hot=10)
+    for value in (-1, 1.5, "many", True):
+        with pytest.raises((ValueError, TypeError), match="max_one_hot"):
+            csv(path, target="price", max_one_hot=value)
 
 
 def test_numbers_in_a_column_of_texts_stay_texts(write):
@@ -155,10 +224,6 @@ def test_tables_that_are_none(write, text, arguments, message):
 def test_a_file_that_is_no_text(write):
     with pytest.raises(ValueError, match="spreadsheets can save as 'CSV UTF-8'"):
         csv(write("größe\n1\n", encoding="latin-1"))
-
-
-FRAMES = [lambda columns: pd.DataFrame(columns), lambda columns: pl.DataFrame(columns),
-          lambda columns: pa.table(columns)]
 
 
 @pytest.mark.parametrize("make", FRAMES, ids=["pandas", "polars", "arrow"])
@@ -481,6 +546,16 @@ def test_split(test_size, held, stratified):
     if stratified:
         for label in range(3):
             assert abs((y[test] == label).sum() - held * (y == label).mean()) < 1
+
+
+def test_split_of_a_dict():
+    x = {"numbers": np.arange(8)[:, None], "ids": np.arange(8)[:, None] + 10}
+    train, test, y_train, y_test = train_test_split(x, np.arange(8))
+    for part, y in ((train, y_train), (test, y_test)):
+        np.testing.assert_array_equal(part["numbers"][:, 0], y)
+        np.testing.assert_array_equal(part["ids"][:, 0], y + 10)
+    with pytest.raises(ValueError, match="different numbers of samples: 8, 7, 8"):
+        train_test_split({"numbers": np.arange(8), "ids": np.arange(7)}, np.arange(8))
 
 
 def test_split_of_a_frame():

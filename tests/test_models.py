@@ -1,5 +1,6 @@
 """The ready nets: their shapes and sizes as published, their arguments, and that they train."""
 import numpy as np
+import pandas as pd
 import pytest
 
 import nnfast as nf
@@ -111,6 +112,54 @@ def test_they_train(name):
     assert np.isfinite(model.predict(x)).all()
 
 
+def sold(n=600, seed=0):
+    """Prices and who bought, by town, colour and size."""
+    rng = np.random.default_rng(seed)
+    town, colour = rng.integers(0, 40, n), rng.integers(0, 3, n)
+    size = rng.random(n)
+    price = town * 7 % 11 + colour + size
+    return {"town": [f"town {i}" for i in town], "colour": [f"colour {i}" for i in colour], "size": size,
+            "price": price, "buyer": np.array(["Ann", "Bob", "Cid"])[(town + colour) % 3]}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("target", "max_one_hot", "drop"), [
+    ("price", 10, "buyer"), ("buyer", 10, "price"), ("buyer", 0, "price"), ("buyer", 0, ["price", "size"]),
+    ("price", None, "buyer")])
+def test_tabular(target, max_one_hot, drop, dtype, tmp_path):
+    table = nf.data.frame(pd.DataFrame(sold()), target, drop=drop, max_one_hot=max_one_hot)
+    x, x_test, y, y_test = nf.data.train_test_split(table.x, table.y)
+    model = nf.models.tabular(x, table.encoding.to_dict(), (32, 32), width=4, dtype=dtype, seed=1)
+    classes = target == "buyer"
+    loss, metric = ("cross_entropy", "accuracy") if classes else ("squared_error", "r2")
+    model.compile(nf.Adam(1e-2), loss, metrics=[metric])
+    model.fit(x, y, epochs=40, verbose=0)
+    assert model.evaluate(x_test, y_test)[metric] > 0.85
+    model.save(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(nf.load(tmp_path / "m.safetensors").predict(x_test), model.predict(x_test))
+    if max_one_hot == 10:
+        assert model.input_names == ["numbers", "ids"] and model.parameters["embedding/kernel"].shape == (40, 4)
+
+
+def test_tabular_is_what_it_says():
+    """Numbers less mean over deviation, the texts' vectors one after another, dense layers."""
+    table = nf.data.frame(pd.DataFrame(sold(100)), "price", drop="buyer", max_one_hot=0)
+    model = nf.models.tabular(table.x, table.encoding, 5, width=2, activation="tanh", dropout=0.5, dtype="float64")
+    w = model.parameters
+    numbers, ids = table.x["numbers"].astype("f8"), table.x["ids"]
+    vectors = w["embedding/kernel"][ids].reshape(100, 4)
+    features = np.concatenate([(numbers - numbers.mean()) / numbers.std(), vectors], axis=1)
+    hidden = np.tanh(features @ w["dense/kernel"] + w["dense/bias"])
+    np.testing.assert_allclose(model.predict(table.x), hidden @ w["dense_1/kernel"] + w["dense_1/bias"], atol=1e-10)
+    assert [layer.kind for layer in model.layers].count("dropout") == 1
+    assert tabular(target=["price", "size"]).output_shape == (2,) and tabular(target="buyer").output_shape == (3,)
+
+
+def tabular(x=None, target="price", **arguments):
+    table = nf.data.frame(pd.DataFrame(sold(60)), target, max_one_hot=10)
+    return nf.models.tabular(table.x if x is None else x, arguments.pop("encoding", table.encoding), **arguments)
+
+
 def test_arguments_of_the_model(tmp_path):
     model = nf.models.resnet(8, (3, 16, 16), dtype="float64", seed=5, name="small", data_format="channels_first")
     assert (model.name, model.dtype, model.seed, model.data_format) == ("small", "float64", 5, "channels_first")
@@ -141,6 +190,14 @@ def test_arguments_of_the_model(tmp_path):
     (lambda: nf.models.unet((32, 32)), ValueError, "unet: input_shape must be of an image"),
     (lambda: nf.models.unet(classes=0), ValueError, "unet: classes must be at least 1"),
     (lambda: nf.models.unet(depth=0), ValueError, "unet: depth must be at least 1"),
+    (lambda: tabular(np.ones((5, 3))), ValueError,
+     r"tabular: x has numbers \(5, 3\); of this encoding it has numbers \(N, 7\), ids \(N, 1\)"),
+    (lambda: tabular({"ids": np.ones((5, 1)), "rest": [[1]]}), ValueError, r"x has ids \(5, 1\), rest \(1, 1\)"),
+    (lambda: tabular(target=None), ValueError, r"tabular: the table has no target; csv\(..., target=NAME\)"),
+    (lambda: tabular(encoding="city"), TypeError, "tabular: encoding must be that of a table .* got str"),
+    (lambda: tabular(width=0), ValueError, "tabular: width must be at least 1"),
+    (lambda: tabular(hidden_layer_sizes=(8, 0)), ValueError, "dense: units must be at least 1, got 0"),
+    (lambda: tabular(dropout=1.5), ValueError, "dropout: rate"),
     (lambda: nf.models.unet(batch_norm="no"), TypeError, "unet: batch_norm must be True or False"),
 ])
 def test_bad_arguments(call, error, text):

@@ -180,8 +180,8 @@ def test_the_plan_tells(capsys):
 
 @pytest.mark.parametrize("batch", [8, 32, 64, 256])
 def test_threads_share_what_segments_leave(batch):
-    """The demo's network: of 32 samples only the first convolution has segments, of 256 the second, too. Work that is taken
-    for done goes to one thread, and the other waits."""
+    """The demo's network: of 32 samples only the first convolution has segments, of 256 the second, too. Work that is
+    taken for done goes to one thread, and the other waits."""
     layers = [nf.Conv2D(32, 3, padding="same", activation="relu"), nf.Conv2D(32, 3, padding="same", activation="relu"),
               nf.MaxPool2D(2), nf.Conv2D(64, 3, padding="same", activation="relu"), nf.MaxPool2D(2), nf.Flatten(),
               nf.Dense(128, activation="relu"), nf.Dense(10, activation="softmax")]

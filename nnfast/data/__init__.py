@@ -1,7 +1,8 @@
 """From files and frames to arrays a network takes, and back to what the files say.
 
 ======================  ===========================================================================
-csv, frame              a table: text columns encoded, missing values filled, a target of text or numbers
+csv, frame              a table: text columns encoded (as 0 and 1, or as ids), missing values filled, a target of text
+                        or numbers
 image_folder            images in one folder per class
 train_test_split        two parts of arrays, rows in the same order in each
 encode_labels           texts to 0, 1, ...

@@ -25,7 +25,7 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
     Parameters
     ----------
     *arrays : sequence with one entry per sample
-        NumPy arrays, lists, SciPy matrices; frames of pandas by position.
+        NumPy arrays, lists, SciPy matrices; frames of pandas by position; dicts of these, as `Table.x` with ids.
     test_size : float or int
         A share in (0, 1), rounded up, or a number of samples.
     seed : int
@@ -47,8 +47,8 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
     """
     if not arrays:
         raise ValueError("train_test_split: give at least one array")
-    sizes = [a.shape[0] if hasattr(a, "shape") else len(a) for a in arrays]
-    n = sizes[0]
+    sizes = [size for a in arrays for size in sizes_of(a)]
+    n = sizes[0] if sizes else 0
     if set(sizes) != {n}:
         raise ValueError(f"train_test_split: the arrays have different numbers of samples: "
                          f"{', '.join(map(str, sizes))}")
@@ -78,7 +78,15 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
     return [take(a, part) for a in arrays for part in parts]
 
 
+def sizes_of(a):
+    if isinstance(a, dict):
+        return [size for part in a.values() for size in sizes_of(part)]
+    return [a.shape[0] if hasattr(a, "shape") else len(a)]
+
+
 def take(a, index):
+    if isinstance(a, dict):
+        return {name: take(part, index) for name, part in a.items()}
     if hasattr(a, "iloc"):
         return a.iloc[index]
     return a[index] if hasattr(a, "shape") else [a[i] for i in index]

@@ -2,6 +2,7 @@
 
 from .convolutional import lenet5, mnist_cnn, resnet, unet, vgg
 from .regression import linear_regression, logistic_regression, softmax_regression
+from .tabular import tabular
 
-__all__ = ["lenet5", "linear_regression", "logistic_regression", "mnist_cnn", "resnet", "softmax_regression", "unet",
-           "vgg"]
+__all__ = ["lenet5", "linear_regression", "logistic_regression", "mnist_cnn", "resnet", "softmax_regression",
+           "tabular", "unet", "vgg"]
