@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from .config import __version__, config, show_config
@@ -88,8 +89,11 @@ def add_model_commands(commands):
     train.add_argument("--drop", metavar="COL", action="append", default=[],
                        help="column to leave out; can be repeated")
     train.add_argument("--kind", choices=("auto", "classes", "numbers"), default="auto", help="what the target is")
+    train.add_argument("--category", metavar="COL", action="append", default=[],
+                       help="column whose numbers are names, as postcodes; can be repeated")
     train.add_argument("--max-one-hot", type=natural, metavar="N", help="text columns with more different texts "
-                       "than this get a trained vector for each text instead of a value of 0 or 1 (default: 50)")
+                       "than this get a trained vector for each text (rare ones share one) instead of a value of 0 or "
+                       "1; 0: all text columns (default: 50)")
     train.add_argument("--size", type=positive, nargs=2, metavar=("H", "W"), help="scale images to this size")
     train.add_argument("--model", metavar="LAYERS",
                        help='hidden layers, e.g. "dense:64 relu dropout:0.2 dense:32 relu" '
@@ -186,7 +190,9 @@ def as_options(error):
         message = f"not enough memory: {message or 'take a smaller network or less data'}"
     for pattern, option in ((r"missing='(\w+)'", r"--missing \1"), (r"drop=\['(.*?)'\]", r"--drop '\1'"),
                             (r"size=\((\d+), (\d+)\)", r"--size \1 \2"), (r"\bleave kind out", "leave --kind out"),
-                            (r"max_one_hot=(\d+)", r"--max-one-hot \1")):
+                            (r"max_one_hot=(\d+)", r"--max-one-hot \1"),
+                            (r"categories=\['(.*?)'\]", r"--category '\1'"),
+                            (r"kind='classes'", "--kind classes")):
         message = re.sub(pattern, option, message)
     return " ".join(message.split())
 
@@ -194,6 +200,9 @@ def as_options(error):
 def main(argv=None):
     """Run a command; returns the exit code: 0, 1 after an error, 2 for wrong arguments, 130 after Ctrl-C."""
     args = parser().parse_args(argv)
+    show = warnings.showwarning
+    warnings.showwarning = lambda message, *_: print(f"nnfast {args.command}: warning: {as_options(message)}",
+                                                     file=sys.stderr)
     try:
         check_outputs(args)
         if args.command == "info":
@@ -221,6 +230,8 @@ def main(argv=None):
             raise
         print(f"nnfast {args.command}: {as_options(error)}", file=sys.stderr)
         return 1
+    finally:
+        warnings.showwarning = show
 
 
 if __name__ == "__main__":

@@ -324,8 +324,8 @@ def recipe_of(augment, graph, model_name):
     mixes = any(isinstance(entry, Mixup) for own in every for entry in own)
     for name, ids, own in zip(graph.input_names, graph.ids, every):
         if ids is not None and (mixes or any(own)):
-            what = "Mixup mixes all inputs, and" if mixes else "augment changes"
-            raise ValueError(f"fit: {what} {name!r} holds ids, which the embedding {ids.reader!r} reads")
+            what = "Mixup mixes all inputs" if mixes else f"augment changes {name!r}"
+            raise ValueError(f"fit: {what}, but {name!r} holds ids, which the embedding {ids.reader!r} reads")
     for i, own in enumerate(every):
         shape = graph.input_shapes[i]
         what = f"input {graph.input_names[i]!r} of {model_name} has shape {graph.input_data_shapes[i]}"

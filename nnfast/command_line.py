@@ -60,13 +60,13 @@ class Data:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None, targets=True,
-         max_one_hot=None):
+         categories=(), max_one_hot=None):
     """The data in a file or folder. `how`: as earlier ones were read, from a model's metadata; `targets`: if wanted."""
     form = form_of(path)
     if how is not None and how["form"] != form:
         raise ValueError(f"{path}: holds {form}, the model was trained on {how['form']}")
     for option, given, meant in (("--target", target, "a table"), ("--drop", drop, "a table"),
-                                 ("--missing", missing != "error", "a table"),
+                                 ("--missing", missing != "error", "a table"), ("--category", categories, "a table"),
                                  ("--max-one-hot", max_one_hot is not None, "a table"), ("--size", size, "images")):
         if given and form != meant:
             raise ValueError(f"{option} is for {meant}, {path} holds {form}; leave it out")
@@ -81,7 +81,7 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
                 raise ValueError(f"{path}: which column is to be predicted? --target COLUMN "
                                  f"(columns: {', '.join(nf.data.tables.read_csv(path)[0])})")
             table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop,
-                                max_one_hot=MOST_TEXTS if max_one_hot is None else max_one_hot)
+                                categories=categories, max_one_hot=MOST_TEXTS if max_one_hot is None else max_one_hot)
         return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()},
                     lines=table.lines)
     if form == "images":
@@ -225,7 +225,7 @@ def fit_numbers(model, x, y, validation_data, **settings):
 
 def train(args):
     data = read(args.data, None, args.target, args.drop, args.missing, args.kind, args.labels, args.size,
-                max_one_hot=args.max_one_hot)
+                categories=args.category, max_one_hot=args.max_one_hot)
     if data.y is None:
         raise ValueError(f"{args.data}: has no targets; an .npz file needs an array y, idx files --labels FILE")
     if data.classes and len(data.classes) < 2:

@@ -91,7 +91,7 @@ def test_further_data_are_encoded_alike(write):
         csv(write("heating,area\ngas,1\nwood,3\n", "d.csv"), encoding=table.encoding)
     with pytest.raises(ValueError, match="column 'area' has 'big' in row 2, where the data before had numbers"):
         csv(write("heating,area\ngas,big\n", "d.csv"), encoding=table.encoding)
-    with pytest.raises(ValueError, match="leave target, kind, drop and max_one_hot out"):
+    with pytest.raises(ValueError, match="leave target, kind, drop, categories and max_one_hot out"):
         csv(write(HOUSES), target="price", encoding=table.encoding)
     with pytest.raises(ValueError, match="garden' has 'maybe', which is not among the classes no, yes"):
         csv(write("heating,area,garden\ngas,1,maybe\n", "d.csv"), encoding=table.encoding)
@@ -110,34 +110,62 @@ Kiel,6,,60
 """
 
 
+def towns(counts):
+    """A table with a town in so many rows each: "t0", "t1", ..."""
+    names = [f"t{i}" for i, count in enumerate(counts) for _ in range(count)]
+    return "town,price\n" + "".join(f"{name},{i % 7}.5\n" for i, name in enumerate(names))
+
+
 def test_texts_as_ids(write):
     table = csv(write(SALES), target="price", missing="mean", max_one_hot=3)        # colour has two and no value
     assert table.feature_names == ["size", "colour=blue", "colour=red", "colour="]
-    assert table.encoding.id_names == ["town"] and table.encoding.n_ids == 3        # Oslo, Rome, and what comes once
+    assert table.encoding.id_names == ["town"] and table.encoding.n_ids == 4
     assert list(table.x) == ["numbers", "ids"]
     np.testing.assert_array_equal(table.x["numbers"][:, 0], [1, 2, 3, 4, 5, 6])
-    np.testing.assert_array_equal(table.x["ids"], [[1], [0], [1], [2], [0], [2]])
+    np.testing.assert_array_equal(table.x["ids"], [[3], [2], [3], [0], [2], [1]])
     assert table.x["numbers"].dtype == np.float32 and table.x["ids"].dtype == np.int32
-    assert repr(table) == "<Table: 6 rows, 4 features, 1 column of 3 ids, target 'price'>"
+    assert repr(table) == "<Table: 6 rows, 4 features, 1 column of ids (4), target 'price'>"
 
 
 def test_ids_of_columns_do_not_overlap(write):
     table = csv(write(SALES), target="price", missing="mean", drop="size", max_one_hot=0)
     assert list(table.x) == ["ids"] and table.feature_names == [] and table.encoding.id_names == ["town", "colour"]
-    np.testing.assert_array_equal(table.x["ids"], [[1, 4], [0, 3], [1, 4], [2, 5], [0, 3], [2, 5]])
-    assert table.encoding.n_ids == 6
-    assert repr(table.encoding) == "<TableEncoding: 2 columns, 2 columns of 6 ids>"
+    np.testing.assert_array_equal(table.x["ids"], [[3, 5], [2, 4], [3, 5], [0, 6], [2, 4], [1, 6]])
+    assert table.encoding.n_ids == 7
+    assert repr(table.encoding) == "<TableEncoding: 2 columns, 2 columns of ids (7)>"
+
+
+@pytest.mark.parametrize(("counts", "shared"), [
+    ([1] * 20 + [30] * 3, 20),              # of one row, whatever share of the rows that is
+    ([1] * 19 + [2, 30, 30], 0),            # 21 rows would do, but two of them are 1.2 % less to learn from
+    ([1] * 19 + [2, 100, 100], 20),
+    ([1] * 5 + [3] * 5 + [2000], 10),
+    ([4] * 12 + [5000], 10),                # ten of twelve
+    ([4] * 12 + [400], 0),
+    ([1] * 9 + [3000], 0),                  # too few
+])
+def test_rare_texts_share_an_id(write, counts, shared):
+    encoding = csv(write(towns(counts)), target="price", max_one_hot=0).encoding
+    (column,) = encoding.columns
+    assert len(column["values"]) == len(counts) - shared and column["other"] == bool(shared)
+    assert encoding.n_ids == len(counts) - shared + bool(shared)
+    if shared:
+        last = f"t{len(counts) - 1}"
+        again = csv(write(f"town\nt0\n{last}\n{last}\n", "b.csv"), encoding=encoding)
+        np.testing.assert_array_equal(again.x["ids"][:, 0], [encoding.n_ids - 1] + [column["values"].index(last)] * 2)
 
 
 def test_further_texts_as_ids(write):
     table = csv(write(SALES), target="price", missing="mean", max_one_hot=0)
     encoding = table.encoding.to_dict()
-    again = csv(write("colour,town,size\nred,Paris,1\n,Rome,2\n", "b.csv"), encoding=encoding, missing="mean")
-    np.testing.assert_array_equal(again.x["ids"], [[2, 4], [1, 5]])
-    with pytest.raises(ValueError, match=r"column 'colour' has 'pink' in row 2, which .* \(blue, red, \)"):
-        csv(write("colour,town,size\npink,Rome,1\n", "c.csv"), encoding=encoding)      # no colour came only once
-    with pytest.raises(ValueError, match="leave target, kind, drop and max_one_hot out"):
-        csv(write(SALES), encoding=encoding, max_one_hot=0)
+    again = csv(write("colour,town,size\nred,Kiel,1\n,Rome,2\n", "b.csv"), encoding=encoding, missing="mean")
+    np.testing.assert_array_equal(again.x["ids"], [[1, 5], [3, 6]])
+    with pytest.raises(ValueError, match=r"column 'colour' has 'rad' in row 2, which the data before did not have; did "
+                                         r"you mean 'red'\? \(blue, red, no value\)"):
+        csv(write("colour,town,size\nrad,Rome,1\n", "c.csv"), encoding=encoding)
+    for arguments in ({"max_one_hot": 0}, {"categories": "town"}):
+        with pytest.raises(ValueError, match="leave target, kind, drop, categories and max_one_hot out"):
+            csv(write(SALES), encoding=encoding, **arguments)
     grades = csv(write("grade,mark\n" + "1,1\n1.0,2\nA,3\nB,4\n" * 2), target="mark", max_one_hot=0)
     again = csv(write("grade\n1.0\n1\n", "d.csv"), encoding=grades.encoding)          # texts, though all are numbers
     np.testing.assert_array_equal(again.x["ids"], [[1], [0]])
@@ -152,15 +180,64 @@ def test_ids_of_frames(make, write):
     assert table.encoding == expected.encoding
 
 
+def test_most_texts_unknown(write):
+    encoding = csv(write(towns([1] * 20 + [30, 30])), target="price", max_one_hot=0).encoding
+    for further in ("town\nx\nt20\n", "town\nt21\nt20\nx\n"):
+        csv(write(further, "b.csv"), encoding=encoding)
+    with pytest.warns(UserWarning, match=r"'town': in 2 of 3 rows it has texts that .* as 'T20'; did you mean 't20'\?"):
+        csv(write("town\nt20\nT20\nT21\n", "b.csv"), encoding=encoding)
+
+
+@pytest.mark.parametrize("make", FRAMES)
+def test_empty_texts_and_none_are_one(make):
+    columns = {"s": ["", "a", None, "b", "a", "", "c", None], "price": [1.5, 2, 3, 4, 5, 6, 7, 8]}
+    table = frame(make(columns), "price", missing="mean", max_one_hot=0)
+    assert table.encoding.columns[0]["values"] == ["a", "b", "c", ""]
+    np.testing.assert_array_equal(table.x["ids"][:, 0], [3, 0, 3, 1, 0, 3, 2, 3])
+    assert frame(make(columns), "price", missing="mean").feature_names == ["s=a", "s=b", "s=c", "s="]
+
+
+def test_numbers_that_are_names(write):
+    """Postcodes: their order means nothing, and a first zero counts."""
+    codes = [f"{i % 30:05d}" for i in range(120)]
+    data = pd.DataFrame({"code": codes, "number": [int(code) for code in codes], "price": np.arange(120) / 7})
+    data["kind"] = data.code.astype("category")
+    path = write(data.to_csv(index=False))
+    table = csv(path, target="price", categories=["code", "kind", "number"], max_one_hot=25)
+    assert table.encoding.id_names == ["code", "number", "kind"]
+    assert table.encoding.columns[0]["values"][:2] == ["00000", "00001"]
+    assert table.encoding.columns[1]["values"][:2] == ["0", "1"]
+    same = frame(data, "price", categories=["code", "number"], max_one_hot=25)      # kind says it itself
+    assert same.encoding == table.encoding
+    for again in (csv(path, encoding=table.encoding), frame(data, encoding=table.encoding.to_dict())):
+        np.testing.assert_array_equal(again.x["ids"], table.x["ids"])
+    assert csv(path, target="price").feature_names == ["code", "number", "kind"]
+    with pytest.raises(ValueError, match=r"look like numbers; .* names with categories=\['code'\], or leave"):
+        frame(data, "price")
+    with pytest.raises(ValueError, match="'price' is among categories, which are .* kind='classes'"):
+        csv(path, target="price", categories="price")
+    with pytest.raises(ValueError, match="there is no column 'Code'; did you mean 'code'?"):
+        csv(path, target="price", categories="Code")
+
+
+def test_encodings_that_are_none(write):
+    for encoding in ([1], "town", {"columns": []}):
+        with pytest.raises(TypeError, match=r"csv: encoding must be that of a table \(table.encoding\), got"):
+            csv(write(SALES), encoding=encoding)
+
+
 def test_columns_of_many_texts(write):
     """As columns of 0 and 1 they would fill the memory."""
     path = write("town,price\n" + "".join(f"town {i % 1001},{i % 7}.5\n" for i in range(5000)))
     with pytest.raises(ValueError, match="'town' has 1001 different texts; max_one_hot=50 makes ids of them"):
         csv(path, target="price")
-    assert csv(path, target="price", max_one_hot=50).encoding.n_ids == 1001
+    assert csv(path, target="price", max_one_hot=50).encoding.n_ids == 992       # ten share one
+    assert csv(path, target="price", max_one_hot=1001).x.shape == (5000, 1001)   # who asks for it gets it
     names = write("name,price\n" + "".join(f"{f'n{i}' if i % 3 else 'x'},{i % 7}.5\n" for i in range(300)), "names.csv")
     with pytest.raises(ValueError, match="201 different texts in 300 rows, so it names rows"):
         csv(names, target="price", max_one_hot=10)
+    with pytest.raises(ValueError, match="40 different texts in 40 rows, so it names rows"):
+        csv(write(towns([1] * 40), "names.csv"), target="price", max_one_hot=10)
     for value in (-1, 1.5, "many", True):
         with pytest.raises((ValueError, TypeError), match="max_one_hot"):
             csv(path, target="price", max_one_hot=value)
@@ -554,6 +631,10 @@ def test_split_of_a_dict():
     for part, y in ((train, y_train), (test, y_test)):
         np.testing.assert_array_equal(part["numbers"][:, 0], y)
         np.testing.assert_array_equal(part["ids"][:, 0], y + 10)
+    with pytest.raises(ValueError, match="give at least one array"):
+        train_test_split({})
+    with pytest.raises(TypeError, match="expected arrays, got Table; split its x and y"):
+        train_test_split(frame(pd.DataFrame({"a": [1, 2], "b": [1.5, 2]}), "b"))
     with pytest.raises(ValueError, match="different numbers of samples: 8, 7, 8"):
         train_test_split({"numbers": np.arange(8), "ids": np.arange(7)}, np.arange(8))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -26,8 +27,12 @@ MOST_CLASSES = 20
 FINEST = 1e-4
 #: a text column with more different texts than this, and hardly a row like another, tells rows apart
 MOST_TEXTS = 50
-#: columns of 0 and 1 that a text column may become: more of them are mostly memory
+#: columns of 0 and 1 that a text column becomes if nobody asks for more: they are mostly memory
 MOST_ONE_HOT = 1000
+#: texts, and rows, that an id for all other texts is to be learnt from,
+LEAST_TEXTS, LEAST_ROWS = 10, 20
+#: and the share of rows that may lose a text of their own to it
+RARE = 0.01
 #: what is meant as a number, though float() may not take it: 1,234.5  1.234,5  12 %  $3.20  inf
 NUMBER_LIKE = re.compile(r"[^\w\s]?\s?\d[\d.,' \u00a0\u202f]*(e[+-]?\d+)?\s?[^\w\s]?|[+-]?inf(inity)?", re.IGNORECASE)
 DATE_LIKE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?([./])\d\d?\2\d{2,4}( .*)?")
@@ -113,7 +118,7 @@ def described_features(encoding):
     numbers, ids = len(encoding.feature_names), len(encoding.id_names)
     parts = [counted(numbers, "feature")] if numbers or not ids else []
     if ids:
-        parts.append(f"{counted(ids, 'column')} of {encoding.n_ids:,} ids")
+        parts.append(f"{counted(ids, 'column')} of ids ({encoding.n_ids:,})")
     return ", ".join(parts)
 
 
@@ -171,12 +176,21 @@ def numbers_of(classes):
 
 def known(columns, name, source):
     if name not in columns:
-        import difflib
+        raise ValueError(f"{source}: there is no column {name!r}{like(name, columns)} (columns: "
+                         f"{listed(columns, 20)})")
 
-        close = difflib.get_close_matches(str(name), list(columns), n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{source}: there is no column {name!r}{hint} (columns: {', '.join(list(columns)[:20])}"
-                         f"{', ...' if len(columns) > 20 else ''})")
+
+def like(name, names):
+    """A hint to the name that was meant, if one is like it."""
+    import difflib
+
+    close = difflib.get_close_matches(str(name), list(names), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def listed(texts, most):
+    """The first of some texts."""
+    return ", ".join(text or "no value" for text in list(texts)[:most]) + (", ..." if len(texts) > most else "")
 
 
 def is_text(values):
@@ -205,7 +219,8 @@ def refuse_spoilt_numbers(name, values, lines, source):
     line, value = (spoilt or present)[0]
     raise ValueError(f"{source}: column {name!r} has {value!r} in row {line}, but most of its values look like "
                      "numbers; write them all alike, as 1234.5, without signs or thousands separators, and missing "
-                     f"ones as NA, or leave the column out with drop=[{name!r}]")
+                     f"ones as NA. Or say that they are names with categories=[{name!r}], or leave the column out with "
+                     f"drop=[{name!r}]")
 
 
 def as_float32(x, names, lines, source):
@@ -228,26 +243,41 @@ def describe(name, values, source, max_one_hot):
         offset = offset_of(present)
         return {"name": name, "kind": "number", "fill": math.fsum(present) / len(present),
                 **({"offset": offset} if offset else {})}
-    texts = sorted(set(present)) + ([""] if len(present) < len(values) else [])
+    counts = Counter("" if value is None else value for value in values)
+    texts = sorted(counts, key=lambda text: (text == "", text))     # no value last
     ids = max_one_hot is not None and len(texts) > max_one_hot
-    # Of a text in one row nothing can be learnt but what texts in one row have in common.
-    counts = Counter(present) + Counter({"": len(values) - len(present)})
-    often = [text for text in texts if counts[text] > 1] if ids else texts
-    names_rows = 2 * (len(texts) - len(often)) > len(values) if ids else len(texts) > len(values) / 4
-    if len(texts) > MOST_TEXTS and names_rows:
+    rare = rare_texts(counts) if ids else set()
+    rows = sum(counts[text] for text in rare) if ids else 4 * len(texts)
+    if len(rare) == len(texts) or (len(texts) > MOST_TEXTS and rows > (len(values) / 2 if ids else len(values))):
         raise ValueError(f"{source}: column {name!r} has {len(texts)} different texts in {len(values)} rows, so it "
                          f"names rows rather than describes them; leave it out with drop=[{name!r}]")
     if ids:
-        return {"name": name, "kind": "ids", "values": often, "other": len(often) < len(texts)}
-    if len(texts) > MOST_ONE_HOT:
+        own = [text for text in texts if text not in rare]
+        return {"name": name, "kind": "ids", "values": own, "other": bool(rare)}
+    if max_one_hot is None and len(texts) > MOST_ONE_HOT:
         raise ValueError(f"{source}: column {name!r} has {len(texts)} different texts; max_one_hot={MOST_TEXTS} "
-                         "makes ids of them, for nf.models.tabular, or leave the column out with "
-                         f"drop=[{name!r}]")
+                         f"makes ids of them, or leave the column out with drop=[{name!r}]")
     return {"name": name, "kind": "text", "values": texts}
 
 
-def encode_features(encoding, columns, lines, source):
-    """x (N, features); where there are ids a dict of "numbers", unless there are none, and "ids" (N, columns)."""
+def rare_texts(counts):
+    """Of a column's {text: rows}, those that share an id: the texts of one row, and the rarest others until there are
+    enough to learn from. None, if these would be too few or make up too many rows."""
+    rare, rows, lost = set(), 0, 0
+    for text, count in sorted(counts.items(), key=lambda item: (item[1], item[0])):
+        if count > 1:
+            if len(rare) >= LEAST_TEXTS and rows >= LEAST_ROWS:
+                break
+            lost += count
+        rare.add(text)
+        rows += count
+    enough = len(rare) >= LEAST_TEXTS and rows >= LEAST_ROWS and lost <= RARE * counts.total()
+    return rare if enough else set()
+
+
+def encode_features(encoding, columns, lines, source, further):
+    """x (N, features); where there are ids a dict of "numbers", unless there are none, and "ids" (N, columns). further:
+    the encoding is of other data."""
     names = encoding.feature_names
     x = np.zeros((len(lines), len(names)), np.float32)
     ids = np.empty((len(lines), len(encoding.id_names)), np.int32)
@@ -255,19 +285,32 @@ def encode_features(encoding, columns, lines, source):
     for column in encoding.columns:
         values = columns[column["name"]]
         if column["kind"] == "ids":
-            ids[:, id_column] = first_id + places_of(column, values, lines, source)
+            places = places_of(column, values, lines, source)
+            if further:
+                warn_of_unknown_texts(column, values, places, source)
+            ids[:, id_column] = first_id + places
             id_column += 1
             first_id += count_ids(column)
             continue
         if column["kind"] == "number":
             numbers = numbers_of_column(column, values, lines, source)
-            x[:, feature] = as_float32(numbers[:, None], names[feature:], lines, source)[:, 0]
+            x[:, feature] = as_float32(numbers[:, None], names[feature:feature + 1], lines, source)[:, 0]
         else:
             x[np.arange(len(lines)), feature + places_of(column, values, lines, source)] = 1
         feature += len(feature_names(column))
     if not ids.shape[1]:
         return x
     return {"numbers": x, "ids": ids} if names else {"ids": ids}
+
+
+def warn_of_unknown_texts(column, values, places, source):
+    """Where most rows have other texts than those that the encoding knows: another spelling, another column?"""
+    unknown = np.flatnonzero(places == len(column["values"]))
+    if 2 * len(unknown) > len(places):
+        text = "" if values[unknown[0]] is None else text_of(values[unknown[0]])
+        warnings.warn(f"{source}: column {column['name']!r}: in {len(unknown)} of {counted(len(places), 'row')} it has "
+                      f"texts that the data before did not have, or hardly, as {text!r}{like(text, column['values'])}; "
+                      "they are taken for its rarest texts", stacklevel=5)
 
 
 def numbers_of_column(column, values, lines, source):
@@ -282,12 +325,14 @@ def numbers_of_column(column, values, lines, source):
 def places_of(column, values, lines, source):
     """Of each text among those of the encoding, one beyond them for others."""
     places = {text: i for i, text in enumerate(column["values"])}
-    found = [places.get("" if value is None else text_of(value), len(places)) for value in values]
-    if len(places) in found and not column.get("other"):
-        i = found.index(len(places))
-        shown = "no value" if values[i] is None else repr(text_of(values[i]))
-        raise ValueError(f"{source}: column {column['name']!r} has {shown} in row {lines[i]}, which the "
-                         f"data before did not have ({', '.join(column['values'][:10])})")
+    other = len(column["values"])
+    found = [places.get("" if value is None else text_of(value), other) for value in values]
+    if other in found and not column.get("other"):
+        i = found.index(other)
+        text = "" if values[i] is None else text_of(values[i])
+        raise ValueError(f"{source}: column {column['name']!r} has {repr(text) if text else 'no value'} in row "
+                         f"{lines[i]}, which the data before did not have{like(text, places)} "
+                         f"({listed(column['values'], 10)})")
     return np.array(found)
 
 

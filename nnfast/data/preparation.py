@@ -45,10 +45,10 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
     >>> len(x_train), y_test
     (6, array([1, 0]))
     """
-    if not arrays:
-        raise ValueError("train_test_split: give at least one array")
     sizes = [size for a in arrays for size in sizes_of(a)]
-    n = sizes[0] if sizes else 0
+    if not sizes:
+        raise ValueError("train_test_split: give at least one array")
+    n = sizes[0]
     if set(sizes) != {n}:
         raise ValueError(f"train_test_split: the arrays have different numbers of samples: "
                          f"{', '.join(map(str, sizes))}")
@@ -81,6 +81,9 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
 def sizes_of(a):
     if isinstance(a, dict):
         return [size for part in a.values() for size in sizes_of(part)]
+    if not hasattr(a, "__len__"):
+        hint = "; split its x and y" if hasattr(a, "x") else ""
+        raise TypeError(f"train_test_split: expected arrays, got {type(a).__name__}{hint}")
     return [a.shape[0] if hasattr(a, "shape") else len(a)]
 
 

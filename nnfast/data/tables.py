@@ -33,6 +33,7 @@ from .encoding import (
     offsets_of,
     refuse_spoilt_numbers,
     text_columns,
+    text_of,
 )
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class Table:
 
 def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
         kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
-        separator: str | None = None, max_one_hot: int | None = None,
-        encoding: TableEncoding | Config | None = None) -> Table:
+        separator: str | None = None, encoding: TableEncoding | Config | None = None, *,
+        categories: str | Sequence[str] = (), max_one_hot: int | None = None) -> Table:
     """Read a table from a text file with one line per row and names in the first line.
 
     Parameters
@@ -126,14 +127,17 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
         Columns to leave out: numbers of rows, names.
     separator : str, optional
         By default the one of "," ";" tab and "|" that the first line has most of.
+    encoding : TableEncoding or dict, optional
+        Of earlier data: columns are treated as they were there. `target`, `kind`, `drop`, `categories` and
+        `max_one_hot` must then be left out; a file without the target has y None.
+    categories : str or list of str
+        Columns whose numbers are names, as postcodes: they are treated as texts.
     max_one_hot : int, optional
         Text columns with more different texts than this (0: all of them) become ids, of which `nnfast.Embedding` learns
-        a vector each: `Table.x` is then a dict of numbers and ids, for `nnfast.models.tabular`. Texts that only one
-        row has share an id, which further data's unknown texts get, too. By default no column becomes ids, and one
-        with more than 1000 texts is an error.
-    encoding : TableEncoding or dict, optional
-        Of earlier data: columns are treated as they were there. `target`, `kind`, `drop` and `max_one_hot` must then be
-        left out; a file without the target has y None.
+        a vector each: `Table.x` is then a dict of numbers and ids, for `nnfast.models.tabular`. By default no column
+        does, and one with more than 1000 texts is an error. Texts that only one row has share an id, with the rarest
+        others until they are ten in twenty rows, if not more than a hundredth of all rows lose their own text by it.
+        Unknown texts of further data get this id; without it they are an error, as where texts are columns of 0 and 1.
 
     Returns
     -------
@@ -159,20 +163,21 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     >>> table.x
     array([[4., 0., 1.], [2., 1., 0.], [4., 0., 1.]], dtype=float32)
 
-    The covers as ids, 1 of the one that only the hen has:
+    The covers as ids, 0 for feathers and 1 for fur:
 
     >>> csv(path, target="animal", max_one_hot=1).x
-    {'numbers': array([[4.], [2.], [4.]], dtype=float32), 'ids': array([[0], [1], [0]], dtype=int32)}
+    {'numbers': array([[4.], [2.], [4.]], dtype=float32), 'ids': array([[1], [0], [1]], dtype=int32)}
     """
-    encoding = as_encoding(encoding)
-    texts = [] if encoding is None else text_columns(encoding)
+    encoding = as_encoding(encoding, "csv")
+    texts = as_names(categories) if encoding is None else text_columns(encoding)
     columns, lines = read_csv(os.fspath(path), separator, texts)
-    return encode(columns, lines, f"{path}", target, missing, kind, drop, max_one_hot, encoding)
+    return encode(columns, lines, f"{path}", target, missing, kind, drop, encoding, categories, max_one_hot)
 
 
 def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal["error", "mean", "drop"] = "error",
           kind: Literal["auto", "classes", "numbers"] = "auto", drop: str | Sequence[str] = (),
-          max_one_hot: int | None = None, encoding: TableEncoding | Config | None = None) -> Table:
+          encoding: TableEncoding | Config | None = None, *, categories: str | Sequence[str] = (),
+          max_one_hot: int | None = None) -> Table:
     """A table from a frame of pandas, polars or Arrow, through narwhals; arguments as in `csv`.
 
     Examples
@@ -185,15 +190,19 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
     native = as_frame(data, "frame")
     if len(native) == 0:
         raise ValueError("frame: has no rows")
-    unused = as_names(drop)
-    encoding = as_encoding(encoding)
+    unused, texts, declared = as_names(drop), as_names(categories), []
+    encoding = as_encoding(encoding, "frame")
     if encoding is not None:
         known_names = names_of(encoding)
         unused = [str(name) for name in native.columns if str(name) not in known_names]
+        texts = text_columns(encoding)
     for name, column in zip(map(str, native.columns), native.iter_columns()):
+        kind_of_column = str(column.dtype)
         if name in unused:
             columns[name] = []
-        elif column.dtype.is_numeric() or str(column.dtype) == "Boolean":
+        elif name in texts and column.dtype.is_integer():
+            columns[name] = [None if value is None else str(value) for value in column.to_list()]
+        elif column.dtype.is_numeric() or kind_of_column == "Boolean":
             values = column.cast(narwhals().Float64).to_list()
             columns[name] = [value if isinstance(value, float) and not math.isnan(value) else None for value in values]
         elif column.dtype.is_temporal():
@@ -201,7 +210,10 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
         else:
             gaps = column.is_null().to_list()
             columns[name] = [None if gap else str(value) for value, gap in zip(column.to_list(), gaps)]
-    return encode(columns, range(len(native)), "frame", target, missing, kind, drop, max_one_hot, encoding)
+            if kind_of_column.startswith(("Categorical", "Enum")):
+                declared.append(name)
+    return encode(columns, range(len(native)), "frame", target, missing, kind, drop, encoding, categories, max_one_hot,
+                  declared)
 
 
 def narwhals():
@@ -303,26 +315,35 @@ def as_names(names):
     return [str(name) for name in names]
 
 
-def as_encoding(encoding):
-    return TableEncoding(**encoding) if isinstance(encoding, dict) else encoding
+def as_encoding(encoding, who):
+    """An encoding, or None, from one or from what `to_dict` has made of it."""
+    if isinstance(encoding, dict) and encoding.keys() == {"columns", "target"}:
+        return TableEncoding(**encoding)
+    if encoding is not None and not isinstance(encoding, TableEncoding):
+        raise TypeError(f"{who}: encoding must be that of a table (table.encoding), got {type(encoding).__name__}")
+    return encoding
 
 
-def encode(columns, lines, source, target, missing, kind, drop, max_one_hot, encoding):
-    """The Table of columns."""
+def encode(columns, lines, source, target, missing, kind, drop, encoding, categories, max_one_hot, declared=()):
+    """The Table of columns. declared: columns of categories by their type."""
     missing = choose("missing", missing, ("error", "mean", "drop"))
     kind = choose("kind", kind, ("auto", "classes", "numbers"))
     if max_one_hot is not None:
         max_one_hot = integer(source, "max_one_hot", max_one_hot, at_least=0)
     if encoding is not None:
-        if target is not None or kind != "auto" or len(drop) or max_one_hot is not None:
-            raise ValueError(f"{source}: with encoding= leave target, kind, drop and max_one_hot out; it knows them")
+        if target is not None or kind != "auto" or len(drop) or len(categories) or max_one_hot is not None:
+            raise ValueError(f"{source}: with encoding= leave target, kind, drop, categories and max_one_hot out; it "
+                             "knows them")
         features = [column["name"] for column in encoding.columns]
         names = [] if encoding.target is None else encoding.target["names"]
         names = names if all(name in columns for name in names) else []
     else:
-        drop, names = as_names(drop), as_names(target)
-        for name in (*names, *drop):
+        drop, names, categories = as_names(drop), as_names(target), as_names(categories)
+        for name in (*names, *drop, *categories):
             known(columns, name, source)
+        if both := set(categories) & {*names, *drop}:
+            raise ValueError(f"{source}: {min(both)!r} is among categories, which are columns to predict from; of a "
+                             "target kind='classes' says that its numbers are names")
         features = [name for name in columns if name not in names and name not in drop]
         if not features:
             raise ValueError(f"{source}: no column is left to predict from")
@@ -340,11 +361,15 @@ def encode(columns, lines, source, target, missing, kind, drop, max_one_hot, enc
         listed = ", ".join(f"{name!r} ({count})" for name, count in bad.items())
         hint = "missing='drop' leaves such rows out" + ("" if set(bad) & set(names) else ", missing='mean' fills them")
         raise ValueError(f"{source}: values are missing in the columns {listed}; {hint}")
+    further = encoding is not None
     if encoding is None:
+        for name in categories:
+            columns[name] = [None if value is None else text_of(value) for value in columns[name]]
         for name in columns:
-            refuse_spoilt_numbers(name, columns[name], lines, source)
+            if name not in categories and name not in declared:
+                refuse_spoilt_numbers(name, columns[name], lines, source)
         encoding = TableEncoding([describe(name, columns[name], source, max_one_hot) for name in features],
                                  describe_target(names, columns, kind, source))
-    x = encode_features(encoding, columns, lines, source)
+    x = encode_features(encoding, columns, lines, source, further)
     y = encode_target(encoding.target, [columns[name] for name in names], lines, source) if names else None
     return Table(x, y, encoding, np.array(rows), np.array(lines))

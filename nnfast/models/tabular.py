@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..configurable import integer
-from ..data.encoding import TableEncoding
 from ..data.preparation import normalization
 from ..data.tables import as_encoding
 from ..layers import Concatenate, Dense, Dropout, Embedding, Flatten, Input
@@ -16,6 +15,7 @@ from ..model import Model
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..data import TableEncoding
     from ..layers import Value
     from ..typing import Arrays, Config
 
@@ -66,7 +66,7 @@ def tabular(x: Arrays, encoding: TableEncoding | Config, hidden_layer_sizes: int
     >>> data["price"] = data.city.str.slice(5).astype(int) % 7 + data["size"]
     >>> table = nf.data.frame(data, target="price", max_one_hot=20)
     >>> table
-    <Table: 2000 rows, 1 feature, 1 column of 80 ids, target 'price'>
+    <Table: 2000 rows, 1 feature, 1 column of ids (80), target 'price'>
     >>> x, x_test, y, y_test = nf.data.train_test_split(table.x, table.y)
     >>> model = nf.models.tabular(x, table.encoding)
     >>> model.compile(nf.Adam(1e-2), "squared_error", metrics=["r2"])
@@ -74,14 +74,16 @@ def tabular(x: Arrays, encoding: TableEncoding | Config, hidden_layer_sizes: int
     >>> model.evaluate(x_test, y_test)["r2"] > 0.9
     True
     """
-    encoding = as_encoding(encoding)
-    if not isinstance(encoding, TableEncoding):
-        raise TypeError(f"tabular: encoding must be that of a table (table.encoding), got {type(encoding).__name__}")
-    if encoding.target is None:
+    encoding = as_encoding(encoding, "tabular")
+    if encoding is None or encoding.target is None:
         raise ValueError("tabular: the table has no target; csv(..., target=NAME) names what is to be predicted")
+    sizes = (hidden_layer_sizes,) if isinstance(hidden_layer_sizes, (int, np.integer)) else hidden_layer_sizes
+    if not isinstance(sizes, (list, tuple)):
+        raise TypeError("tabular: hidden_layer_sizes must be integers, one for each hidden layer, got "
+                        f"{hidden_layer_sizes!r}")
     inputs, y = inputs_of(x, encoding, integer("tabular", "width", width, at_least=1))
-    for units in [hidden_layer_sizes] if isinstance(hidden_layer_sizes, (int, np.integer)) else hidden_layer_sizes:
-        y = Dense(units, activation=activation)(y)
+    for units in sizes:
+        y = Dense(integer("tabular", "hidden_layer_sizes", units, at_least=1), activation=activation)(y)
         if dropout:
             y = Dropout(dropout)(y)
     if encoding.classes:
@@ -93,13 +95,17 @@ def tabular(x: Arrays, encoding: TableEncoding | Config, hidden_layer_sizes: int
 
 def inputs_of(x: Arrays, encoding: TableEncoding, width: int) -> tuple[list[Input], Value]:
     """The inputs for a table's x, and the vector of all that it says about a sample."""
-    parts = x if isinstance(x, dict) else {"numbers": x}
     columns = {"numbers": len(encoding.feature_names), "ids": len(encoding.id_names)}
     columns = {name: count for name, count in columns.items() if count}
-    shapes = {name: np.shape(part) for name, part in parts.items()}
-    if {name: shape[1:] for name, shape in shapes.items()} != {name: (count,) for name, count in columns.items()}:
-        raise ValueError(f"tabular: x has {', '.join(f'{name} {shape}' for name, shape in shapes.items())}; of this "
-                         f"encoding it has {', '.join(f'{name} (N, {count})' for name, count in columns.items())}")
+    parts = x if isinstance(x, dict) else {"numbers": x}
+    shapes = {name: getattr(part, "shape", type(part).__name__) for name, part in parts.items()}
+    rows = {shape[0] for shape in shapes.values() if len(shape) == 2}
+    if not rows or shapes != {name: (row, count) for row in rows for name, count in columns.items()}:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) if isinstance(x, dict) else (
+            f"an array {x.shape}" if hasattr(x, "shape") else type(x).__name__)
+        expected = ", ".join(f"{name} (N, {count})" for name, count in columns.items())
+        raise ValueError(f"tabular: x must be table.x, or rows of it, and so "
+                         f"{'a dict of ' if 'ids' in columns else ''}{expected}; got {got or 'an empty dict'}")
     inputs, features = [], []
     for name, count in columns.items():
         value = Input((count,), name=name)
