@@ -265,7 +265,7 @@ def test_ids_are_not_augmented(change, rng):
     model.compile("sgd", "squared_error")
     x = {"ids": rng.integers(0, 5, (8, 2)), "numbers": rng.standard_normal((8, 3))}
     if isinstance(change, nf.augment.Mixup):
-        with pytest.raises(ValueError, match="Mixup mixes all inputs, and 'ids' holds ids"):
+        with pytest.raises(ValueError, match="Mixup mixes all inputs, but 'ids' holds ids"):
             model.fit(x, np.zeros(8), verbose=0, augment={"numbers": change})
     else:
         model.fit(x, np.zeros(8), verbose=0, augment={"numbers": change})

@@ -36,7 +36,7 @@ from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
 from nnfast._core.memory cimport aligned, allocate, table
 from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BATCHES, BEFORE_BACKWARD, BEFORE_FORWARD,
-    LEAVE, LOSS, OK, PREPARE, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Report, Slice, Source, Status,
+    LEAVE, LOSS, OK, PREPARE, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Report, Slice, Status,
 )
 from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
@@ -197,16 +197,18 @@ cdef class Loop(Callouts):
             self.mode = mode
         ctx.scratch = self.scratch + tid * self._context_bytes()
         ctx.gradient = ctx.scratch + self.scratch_size
-        ctx.row = ctx.gradient + aligned(self.tile_size * self.k.real_size)
+        ctx.row = ctx.gradient + aligned(self.tiling.room * self.k.real_size)
         ctx.training = job.training
         ctx.has_loss = job.loss
         ctx.seed = job.seed
-        self.reports[tid].tile_lo = self._border(tid, team)
-        self.reports[tid].tile_hi = self._border(tid + 1, team)
+        self.reports[tid].tile_lo = self.tiling.border(tid, team)
+        self.reports[tid].tile_hi = self.tiling.border(tid + 1, team)
         for s in range(job.steps_done, job.n_steps):
             first = (job.first_step + s) * job.batch_size
             ctx.batch = min(job.batch_size, job.n_samples - first)
-            ctx.sample = NULL if job.order == NULL else job.order + first
+            ctx.sample = NULL
+            if job.order != NULL:
+                ctx.sample = job.order + first
             ctx.first_sample = first
             ctx.step = iteration
             lo = ctx.batch * tid // team
@@ -228,7 +230,7 @@ cdef class Loop(Callouts):
                 break
             leave = self.regroup
             if job.gradient:
-                if self.n_segmented:
+                if self.tiling.n_segmented:
                     self._segment_gradients(&ctx, tid, team)
                 if job.update:
                     begin_step(&update, iteration, job.lr[iteration - job.begun])
@@ -319,7 +321,7 @@ cdef class Loop(Callouts):
         """A thread's part of what is made before tiles are, from samples that its own caches hold: with as many threads as
         divide the segments they are the ones that it has walked through."""
         cdef Py_ssize_t i
-        if self._count_segmented(ctx.batch) == 0:
+        if self.tiling.count_segmented(ctx.batch) == 0:
             return
         for i in range(self.n_nodes - 1, -1, -1):       # the last that was written first
             if self.nodes[i].segments != NULL:
@@ -351,18 +353,18 @@ cdef class Loop(Callouts):
         cdef Report *owner = &self.reports[tid]
         cdef Py_ssize_t at
         cdef int i
-        if team == 1 or self.deal.cost[self.n_tiles] * ctx.batch < WORK_TO_DEAL_ANEW:
+        if team == 1 or self.tiling.deal.cost[self.tiling.n] * ctx.batch < WORK_TO_DEAL_ANEW:
             owner.made += 1
             at = owner.tile_lo + owner.made - 1
-            return &self.deal.tiles[at] if at < owner.tile_hi else NULL
+            return &self.tiling.deal.tiles[at] if at < owner.tile_hi else NULL
         for i in range(team):
             owner = &self.reports[(tid + i) % team]
             at = owner.tile_lo + nn_read(&owner.taken)
-            if at >= owner.tile_hi or (i > 0 and self.deal.tiles[at].cost * ctx.batch < WORK_TO_TAKE):
+            if at >= owner.tile_hi or (i > 0 and self.tiling.deal.tiles[at].cost * ctx.batch < WORK_TO_TAKE):
                 continue
             at = owner.tile_lo + nn_fetch_add(&owner.taken, 1)
             if at < owner.tile_hi:
-                return &self.deal.tiles[at]
+                return &self.tiling.deal.tiles[at]
         return NULL
 
     cdef void _gradients(self, const Context *ctx, int tid, int team) noexcept nogil:
@@ -584,7 +586,7 @@ cdef class Loop(Callouts):
         for i in range(self.n_heads):
             self.heads[i].output = &self.job.values[self.outputs[i].value]
         if self.job.gradient:
-            self._deal_for(self.job.batch_size)
+            self.tiling.choose(self.job.batch_size)
         self.fixed_penalty = 0
         for i in range(self.n_parameters if self.penalized and self.job.loss else 0):
             p = &self.parameters[i]

@@ -5,15 +5,15 @@ from nnfast._core.arena cimport Arena
 from nnfast._core.augment cimport Operation
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport Head
-from nnfast._core.node cimport Node, Parameter, Tile, Value
+from nnfast._core.node cimport Node, Parameter, Value
 from nnfast._core.pace cimport Pace
 from nnfast._core.threads cimport nn_atomic, nn_barrier
+from nnfast._core.tiling cimport Tiling
 from nnfast._core.transfer cimport Port
 
 cdef enum:
     SLICE = 16384           # elements
     BATCHES = 24
-    TILE_ROWS = 192         # rows of a kernel in a tile of its gradient: their columns of x stay in L2 for all panels
 
 cdef enum Action:
     PREPARE
@@ -42,10 +42,6 @@ cdef struct Instruction:
 cdef struct Slice:          # what is summed together, of a shape that does not depend on the number of threads
     Parameter *parameter
     Py_ssize_t offset, size # elements within the flat arrays
-
-cdef struct Deal:           # all tiles in an order whose parts, equal in cost, are the threads' shares
-    Tile *tiles             # NULL: not made yet
-    double *cost            # running sum
 
 cdef struct Source:         # rows to gather an input, or a target, from
     const char *data
@@ -110,13 +106,12 @@ cdef class Network:
     cdef Port *outputs
     cdef Parameter *parameters
     cdef Head *heads
-    cdef Deal *deals                    # n_segmented + 1 of them, by how many nodes have segments; made when first needed
-    cdef Deal *deal                     # of this job
+    cdef Tiling tiling
     cdef Slice *slices                  # of the trainable parameters
     cdef Py_ssize_t n_slices
     cdef double *penalties              # of each slice, in this step
     cdef double *squares                # of each slice's gradient
-    cdef Py_ssize_t n_values, n_nodes, n_all_nodes, n_parameters, n_inputs, n_outputs, n_heads, n_tiles
+    cdef Py_ssize_t n_values, n_nodes, n_all_nodes, n_parameters, n_inputs, n_outputs, n_heads
     cdef Instruction *inference         # outputs
     cdef Instruction *evaluation        # and losses
     cdef Instruction *training_program
@@ -129,7 +124,6 @@ cdef class Network:
     cdef bint prepared                  # what inference makes of the parameters is up to date
     cdef double *sample_weight          # of this batch
     cdef double work                    # multiply-adds of one sample, forward
-    cdef Py_ssize_t n_segmented         # nodes whose gradients may be made by segments of the batch
     cdef bint penalized                 # there are L1 or L2 penalties
     cdef double fixed_penalty           # of the parameters that this job does not change
     cdef int optimizer
@@ -140,7 +134,6 @@ cdef class Network:
     cdef nn_barrier barrier
     cdef Report *reports
     cdef char *scratch
-    cdef Py_ssize_t tile_size           # elements of the largest tile
     cdef Py_ssize_t scratch_size        # bytes that the hungriest operation needs of a thread
     cdef Py_ssize_t row_size            # bytes of a thread's room for a row; 0 until samples are mixed
     cdef int n_contexts
@@ -169,15 +162,7 @@ cdef class Network:
     cdef Py_ssize_t _flat_bytes(self) noexcept
     cdef int _build_port(self, Port *port, Py_ssize_t value, bint channels_first) except -1
     cdef int _build_nodes(self, list specs, Py_ssize_t first, bint inference) except -1
-    cdef Py_ssize_t _count_segmented(self, Py_ssize_t batch) noexcept nogil
-    cdef int _deal_for(self, Py_ssize_t batch) except -1
-    cdef int _deal_tiles(self, Deal *deal, const Tile *tiles, list costs) except -1
-    cdef Py_ssize_t _border(self, int part, int team) noexcept nogil
-    cdef int _reader(self, const Tile *tile, int team) noexcept
     cdef int _build_slices(self) except -1
-    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept
-    cdef Py_ssize_t _tiles_of_bias(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept
-    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef list _pass_actions(self, Py_ssize_t i, bint forward)
     cdef bint _takes_chunks(self, object action)
     cdef Py_ssize_t _bytes_of_sample(self, int action, Py_ssize_t i) noexcept

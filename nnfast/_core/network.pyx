@@ -8,20 +8,14 @@ Design:
    on a share of the whole batch between two barriers of their own: all operations forward, the losses, all operations
    backward. Python layers stand between barriers.
 3. Training and inference have nodes and values of their own (nnfast/fusion.py says which); parameters are common.
-4. Parameters' gradients are cut into tiles, each of which belongs to one thread and sums over the whole batch, or over the
-   segments of it for which other threads have made partial sums (kernel_segments.pyx).
+4. Parameters' gradients are cut into tiles, which the threads share (tiling.pyx).
 """
 from libc.stdint cimport int32_t
 from libc.stdlib cimport free
 
 from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
-from nnfast._core.convolution cimport Convolution
-from nnfast._core.dense cimport by_columns, team_forward as dense_team_forward
-from nnfast._core.embedding cimport embedding_tile_cost, embedding_tile_rows
-from nnfast._core.gemm cimport pack, packed_size, panel_width, panels, parts, round_up, scratch_bytes, unpack
-from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
-from nnfast._core.kernel_segments cimport segment_tile_cost, segment_tile_room
+from nnfast._core.gemm cimport pack, packed_size, round_up, scratch_bytes, unpack
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
 )
@@ -29,12 +23,11 @@ from nnfast._core.loss cimport (
     ABSOLUTE, ACCURACY, BINARY_ACCURACY, CUSTOM_LOSS, MAX_METRICS, MEAN_IOU, R2, SQUARED, TOP_K, Head, Metric, metric_width,
 )
 from nnfast._core.memory cimport address, aligned, allocate, release, table
-from nnfast._core.node cimport CHUNK_BYTES, SOFTMAX, Node, Parameter, Pass, Tile, Value, piece_start, pieces
-from nnfast._core.operations cimport (
-    build_node, convolves, looks_up, release_node, row_length, scratch_size, want_buffers,
-)
+from nnfast._core.node cimport CHUNK_BYTES, SOFTMAX, Node, Parameter, Pass, Value
+from nnfast._core.operations cimport build_node, release_node, row_length, scratch_size, want_buffers
 from nnfast._core.optimizer cimport fill_update, optimizer_index
 from nnfast._core.threads cimport forks, resolve_threads
+from nnfast._core.tiling cimport Tiling
 from nnfast._core.transfer cimport Port
 
 import threading
@@ -72,7 +65,8 @@ cdef class Network:
         self.scratch_size = aligned(scratch_bytes(self.k))      # samples are converted there, even if nothing else is done
         self._build_parameters(spec["parameters"], spec["training"])
         self._build_values(spec)
-        self._build_tiles()
+        self.tiling = Tiling()
+        self.tiling.build(self.k, self.nodes, self.n_nodes, resolve_threads(self.n_threads_wanted))
         self._build_slices()
         self._build_programs()
         self.training_arena, self.inference_arena = self._lay_out_training(), self._lay_out_inference()
@@ -96,10 +90,6 @@ cdef class Network:
         free(self.nodes)
         free(self.parameters)
         free(self.heads)
-        for i in range(self.n_segmented + 1 if self.deals != NULL else 0):
-            free(self.deals[i].tiles)
-            free(self.deals[i].cost)
-        free(self.deals)
         free(self.slices)
         free(self.penalties)
         free(self.squares)
@@ -111,7 +101,7 @@ cdef class Network:
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil:
         """Scratch memory of a thread: for its operations, for one tile of a gradient, and for a row to mix."""
-        return self.scratch_size + aligned(self.tile_size * self.k.real_size) + self.row_size
+        return self.scratch_size + aligned(self.tiling.room * self.k.real_size) + self.row_size
 
     cdef void _free_contexts(self) noexcept:
         free(self.reports)
@@ -245,59 +235,6 @@ cdef class Network:
                                        or node.passes_back)
         return 0
 
-    def _build_tiles(self):
-        """All trainable parameters in pieces: a kernel's by blocks of rows, then panels."""
-        cdef Py_ssize_t i, count = 0, passes
-        cdef Tile *tiles = NULL
-        for passes in range(2):
-            if passes == 1:
-                tiles = <Tile *>table(count, sizeof(Tile))
-                self.n_tiles = count
-                count = 0
-            for i in range(self.n_nodes):
-                count = self._tiles_of_kernel(&self.nodes[i], tiles, count)
-                count = self._tiles_of_bias(&self.nodes[i], tiles, count)
-        for i in range(count):
-            self.tile_size = max(self.tile_size, piece_start(&tiles[i], pieces(&tiles[i])))
-        for i in range(self.n_nodes):
-            if self.nodes[i].segments != NULL:
-                self.n_segmented += 1
-                self.tile_size = max(self.tile_size, segment_tile_room(<Convolution *>self.nodes[i].extra))
-        try:
-            self.deals = <Deal *>table(self.n_segmented + 1, sizeof(Deal))
-            self._deal_tiles(self.deals, tiles, [tiles[i].cost for i in range(count)])
-        finally:
-            free(tiles)
-        self.deal = self.deals
-
-    cdef Py_ssize_t _count_segmented(self, Py_ssize_t batch) noexcept nogil:
-        """Nodes whose gradients are made by segments of such a batch."""
-        cdef Py_ssize_t i, count = 0
-        for i in range(self.n_nodes if self.n_segmented else 0):
-            count += self.nodes[i].segments != NULL and self.nodes[i].segments(&self.nodes[i], batch) > 1
-        return count
-
-    cdef int _deal_for(self, Py_ssize_t batch) except -1:
-        """Share the tiles by what segments of such a batch leave of them. To know how many nodes have segments is to know
-        which: a larger batch has those of a smaller one, and maybe more."""
-        cdef Deal *deal = &self.deals[self._count_segmented(batch)]
-        cdef const Tile *tiles = self.deals[0].tiles
-        cdef const Tile *tile
-        cdef Node *node
-        cdef Py_ssize_t i
-        if deal.tiles == NULL:
-            costs = []
-            for i in range(self.n_tiles):
-                tile = &tiles[i]
-                node = tile.node
-                if tile.parameter == node.kernel and node.segments != NULL and node.segments(node, batch) > 1:
-                    costs.append(segment_tile_cost(tile.rows * tile.width * pieces(tile)))
-                else:
-                    costs.append(tile.cost)
-            self._deal_tiles(deal, tiles, costs)
-        self.deal = deal
-        return 0
-
     cdef int _build_slices(self) except -1:
         """The trainable parameters in pieces for sums over all of them. Tiles would not do: what they are depends on the
         number of threads, and so would the sums' last bits."""
@@ -315,124 +252,6 @@ cdef class Network:
         self.penalties = <double *>table(self.n_slices, sizeof(double))
         self.squares = <double *>table(self.n_slices, sizeof(double))
         return 0
-
-    cdef int _deal_tiles(self, Deal *deal, const Tile *tiles, list costs) except -1:
-        """The tiles, with these costs, in an order whose parts of equal length in cost are fair shares for the threads: each
-        to who reads it in the forward pass, if only one does, the others, the largest first, to who has least (Graham
-        1969). The largest are made first, too: what is left for another thread at the end is small."""
-        cdef Py_ssize_t i, place
-        cdef int reader, team = resolve_threads(self.n_threads_wanted)
-        cdef Tile *to
-        loads, owner, fair, rest = [0.0] * team, [0] * self.n_tiles, sum(costs) / team, []
-        order = sorted(range(self.n_tiles), key=costs.__getitem__, reverse=True) if team > 1 else range(self.n_tiles)
-        for i in order:
-            reader = self._reader(&tiles[i], team)
-            if reader >= 0 and loads[reader] + costs[i] / 2 <= fair:
-                owner[i] = reader
-                loads[reader] += costs[i]
-            else:
-                rest.append(i)
-        for i in rest:
-            owner[i] = loads.index(min(loads))
-            loads[owner[i]] += costs[i]
-        if deal.cost == NULL:
-            deal.cost = <double *>table(self.n_tiles + 1, sizeof(double))
-        to = <Tile *>table(self.n_tiles, sizeof(Tile))
-        for place, i in enumerate(sorted(order, key=owner.__getitem__)):
-            to[place] = tiles[i]
-            to[place].cost = costs[i]
-            deal.cost[place + 1] = deal.cost[place] + to[place].cost
-        deal.tiles = to
-        return 0
-
-    cdef Py_ssize_t _border(self, int part, int team) noexcept nogil:
-        """First tile of a thread's share: shares of equal cost."""
-        cdef Py_ssize_t lo = 0, hi = self.n_tiles, middle
-        cdef double target = self.deal.cost[self.n_tiles] * part / team
-        while lo < hi:
-            middle = (lo + hi) // 2
-            if self.deal.cost[middle] + 0.5 * self.deal.tiles[middle].cost < target:
-                lo = middle + 1
-            else:
-                hi = middle
-        return lo
-
-    cdef int _reader(self, const Tile *tile, int team) noexcept:
-        """The only thread that reads a tile's weights in the forward pass, or -1."""
-        cdef const Node *node = tile.node
-        if tile.parameter != node.kernel or node.forward.team != dense_team_forward or not by_columns(node, team):
-            return -1
-        return ((tile.panel + 1) * team - 1) // panels(self.k, tile.parameter.columns)
-
-    cdef Py_ssize_t _tiles_of_kernel(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept:
-        """Tiles from number `count` on, unless they are only counted (NULL); the next number."""
-        cdef Parameter *p = node.kernel
-        cdef TileShape shape
-        cdef Py_ssize_t lo, in_matrix, matrix, panel, rows, block
-        if p == NULL or not p.trainable:
-            return count
-        if convolves(node):
-            shape = tile_shape(<Convolution *>node.extra)
-        else:
-            shape.rows = parts(p.rows, embedding_tile_rows(self.k) if looks_up(node) else TILE_ROWS)
-            shape.panels = shape.taps = 1
-            shape.within = p.rows
-        in_matrix = panels(self.k, p.columns)
-        rows = p.rows // shape.taps
-        for block in range(tile_blocks(&shape, rows)):
-            lo = tile_start(&shape, block)
-            for matrix in range(p.matrices):
-                panel = 0
-                while panel < in_matrix:
-                    if tiles != NULL:
-                        self._set_kernel_tile(&tiles[count], node, matrix * in_matrix + panel,
-                                              min(shape.panels, in_matrix - panel), shape.taps, lo,
-                                              tile_end(&shape, lo))
-                    count += 1
-                    panel += shape.panels
-        return count
-
-    cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps,
-                               Py_ssize_t lo, Py_ssize_t hi) noexcept:
-        cdef Parameter *p = node.kernel
-        cdef Py_ssize_t in_matrix = panels(self.k, p.columns), matrix = panel // in_matrix, at = panel % in_matrix
-        tile.node = node
-        tile.parameter = p
-        tile.panel = panel
-        tile.n_panels = n_panels
-        tile.n_taps = n_taps
-        tile.lo = lo
-        tile.hi = hi
-        tile.rows = hi - lo
-        tile.base = p.offset + matrix * packed_size(self.k, p.rows, p.columns) + at * self.k.nr * p.rows
-        tile.panel_step = self.k.nr * p.rows
-        tile.tap_rows = p.rows // n_taps
-        tile.width = panel_width(self.k, p.columns, at)
-        tile.last_width = panel_width(self.k, p.columns, at + n_panels - 1)
-        tile.cost = <double>tile.rows * tile.width * n_panels * node.outer
-        if looks_up(node):
-            tile.cost = embedding_tile_cost(node, tile)
-        elif convolves(node):
-            tile.cost = tile_cost(<Convolution *>node.extra, tile.rows, tile.width * n_panels)
-
-    cdef Py_ssize_t _tiles_of_bias(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept:
-        cdef Parameter *p = node.bias
-        cdef Py_ssize_t lo = 0, most = TILE_ROWS * self.k.nr
-        cdef Tile *tile
-        while p != NULL and p.trainable and lo < p.columns:
-            if tiles != NULL:
-                tile = &tiles[count]
-                tile.node = node
-                tile.parameter = p
-                tile.n_panels = tile.n_taps = tile.width = tile.last_width = 1
-                tile.lo = lo
-                tile.hi = min(lo + most, p.columns)
-                tile.rows = round_up(tile.hi - lo, self.k.vl)
-                tile.base = p.offset
-                tile.cost = tile.rows
-            count += 1
-            lo += most
-        return count
 
     def _build_programs(self):
         """A program is what several threads do to a batch, with barriers where one needs what another has made."""

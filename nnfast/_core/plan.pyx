@@ -519,12 +519,12 @@ cdef class Plan(Loop):
         cdef Py_ssize_t i
         cdef int tid
         cdef const Tile *tile
-        self._deal_for(batch)
+        self.tiling.choose(batch)
         shares = []
         for tid in range(team):
             share = {}
-            for i in range(self._border(tid, team), self._border(tid + 1, team)):
-                tile = &self.deal.tiles[i]
+            for i in range(self.tiling.border(tid, team), self.tiling.border(tid + 1, team)):
+                tile = &self.tiling.deal.tiles[i]
                 name = self.parameter_specs[tile.parameter - self.parameters]["name"]
                 share[name] = share.get(name, 0) + piece_start(tile, pieces(tile))
             shares.append(share)
@@ -541,7 +541,7 @@ cdef class Plan(Loop):
             if by is not None:
                 stages[len(stages) - 1][1].append((what, name))
             barrier = by is None
-        if program == "training" and self.n_tiles:
+        if program == "training" and self.tiling.n:
             trained = [("gradient and update", spec["name"]) for spec in self.parameter_specs if spec["trainable"]]
             stages.append(("tiles of parameters", trained))
         return stages
