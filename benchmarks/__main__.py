@@ -4,7 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import accuracy, cnn, conv, mlp
+from . import accuracy, cnn, conv, mlp, models
+from .architectures import MODELS
 from .peak import PeakMeter
 from .report import Report, cpu_count, write_json
 from .workloads import CNN, MLP
@@ -61,11 +62,12 @@ def parse(arguments):
     timed = {
         "mlp": add_suite(suites, mlp, "MLP training, matrix products and single calls"),
         "cnn": add_suite(suites, cnn, "training of convolutional networks: time a step and peak memory"),
+        "models": add_suite(suites, models, "training of networks beyond stacks of layers, against PyTorch"),
         "conv": add_suite(suites, conv, "single operations: convolution and its gradients, pooling, dense, loss"),
     }
     for suite in timed.values():
         suite.add_argument("--rounds", type=positive, help="interleaved rounds (default: 5; with --quick 2)")
-    for name, workloads in (("mlp", MLP), ("cnn", CNN)):
+    for name, workloads in (("mlp", MLP), ("cnn", CNN), ("models", MODELS)):
         names = list(workloads)
         timed[name].add_argument(
             "--workloads", type=comma_list(names), default=names, help=f"comma list of {','.join(names)} (default: all)"

@@ -7,6 +7,7 @@ import math
 import nnfast as nf
 
 from . import workloads
+from .architectures import rows
 
 VARIANTS = {"mlp": {"": "nnfast"}, "cnn": {"": "nnfast"}}
 
@@ -55,11 +56,16 @@ def compiled(problem, model=None):
     As users have it and the peers do, the library decides how many of the process's threads (OMP_NUM_THREADS) a network
     is worth.
     """
-    workload, model = problem.workload, model or build(problem)
+    model = model or build(problem)
+    start(model, problem.workload, problem.parameters)
+    return model
+
+
+def start(model, workload, weights):
+    """Training begins anew: a new optimizer, these weights."""
     optimizer = {"sgd": nf.SGD, "adam": nf.Adam}[workload.optimizer](workload.learning_rate)
     model.compile(optimizer=optimizer, loss=workload.loss)
-    model.set_weights(problem.parameters)
-    return model
+    model.set_weights(weights)
 
 
 class Trainer:
@@ -75,7 +81,7 @@ class Trainer:
         losses = [self.model.train_on_batch(x, y)["loss"] for x, y in self.problem.batches()[:n_steps]]
         self.reset()
         n_samples = n_steps * self.problem.workload.batch_size
-        history = self.fit(self.problem.x[:n_samples], self.problem.y[:n_samples], 1, shuffle=False)
+        history = self.fit(rows(self.problem.x, 0, n_samples), self.problem.y[:n_samples], 1, shuffle=False)
         mean, fitted = math.fsum(losses) / n_steps, history.history["loss"][0]
         if not math.isclose(mean, fitted, rel_tol=1e-5):
             raise AssertionError(f"fit's mean loss is {fitted}, train_on_batch's {mean}")

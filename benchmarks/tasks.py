@@ -4,9 +4,15 @@ import gc
 
 import numpy as np
 
-from . import ops, workloads
+from . import architectures, ops, workloads
 from .memory import peak_kib, reset_peak
 from .timing import repeated, repeats_for, timed
+
+
+def make_problem(name, **changes):
+    """A workload's, or an architecture's."""
+    module = architectures if name in architectures.MODELS else workloads
+    return module.make_problem(name, **changes)
 
 
 class Tasks:
@@ -17,11 +23,11 @@ class Tasks:
         self.prepared = {}
 
     def reference(self, workload, n_batches):
-        problem = workloads.make_problem(workload, n_batches=n_batches)
+        problem = make_problem(workload, n_batches=n_batches)
         return {"losses": self.competitor.reference_losses(problem, problem.workload.check_steps)}
 
     def prepare_train(self, workload, n_batches, variant, seconds):
-        problem = workloads.make_problem(workload, n_batches=n_batches)
+        problem = make_problem(workload, n_batches=n_batches)
         trainer = self.competitor.Trainer(problem, variant, self.n_threads)
         trainer.reset()
         losses = trainer.losses(problem.workload.check_steps)
@@ -97,5 +103,6 @@ class Tasks:
     def drop(self):
         self.prepared.clear()
         workloads.make_problem.cache_clear()
+        architectures.make_problem.cache_clear()
         gc.collect()
         return {}

@@ -93,8 +93,11 @@ class OptimizerStep:
         if compiled:
             self.forward = torch.compile(self.forward)
 
-    def reset(self):
+    def load(self):
         load(self.model, self.problem)
+
+    def reset(self):
+        self.load()
         workload = self.problem.workload
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[workload.optimizer]
         self.optimizer = kind(self.model.parameters(), lr=workload.learning_rate, **self.implementation)
@@ -181,14 +184,20 @@ class Trainer:
         flops = problem.workload.flops
         self.trial_steps = 16 if flops < 1e9 else 2 if flops < 1e11 else 1
         self.batches, self.batches_format = None, None
-        self.choice, self.step = fastest(spellings(problem, variant), self.trial, choice)
+        self.choice, self.step = fastest(self.spellings(variant), self.trial, choice)
         self.load_batches()
+
+    def spellings(self, variant):
+        return spellings(self.problem, variant)
+
+    def batch(self, x, y):
+        return image_batch(x, self.step.memory_format), labels(y)
 
     def load_batches(self):
         """The batches in the memory format of the step."""
         if self.batches_format != self.step.memory_format:
             self.batches_format = self.step.memory_format
-            self.batches = [(image_batch(x, self.batches_format), labels(y)) for x, y in self.problem.batches()]
+            self.batches = [self.batch(x, y) for x, y in self.problem.batches()]
 
     def trial(self, step):
         self.step = step

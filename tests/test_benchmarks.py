@@ -17,7 +17,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 sys.path.append(str(ROOT))  # last: nnfast itself is the one under test
 
-from benchmarks import cnn, conv, memory, neighbours, ops, suite, training, workloads  # noqa: E402
+from benchmarks import architectures, cnn, conv, memory, neighbours, ops, suite, training, workloads  # noqa: E402
 from benchmarks.__main__ import parse  # noqa: E402
 from benchmarks.competitor import WorkerError  # noqa: E402
 from benchmarks.report import Report  # noqa: E402
@@ -122,6 +122,33 @@ def test_competitors_train_the_same_network(small, name, workload):
             assert training.disagreement(losses, expected, workload.tolerance) == ""
             trainer.reset()
             assert losses == trainer.losses(workload.check_steps)
+
+
+@pytest.mark.parametrize("name", architectures.MODELS)
+def test_competitors_train_the_same_model(name):
+    torch, ours = competitor("torch", "models"), competitor("nnfast", "models")
+    problem = architectures.make_problem(name, n_batches=2, batch_size=4)
+    expected = torch.reference_losses(problem, 2)
+    for module in (ours, torch):
+        for variant in module.VARIANTS["models"]:
+            if variant != "compile":
+                trainer = module.Trainer(problem, variant, 1)
+                trainer.reset()
+                losses = trainer.losses(2)
+                assert training.disagreement(losses, expected, problem.workload.tolerance) == ""
+                trainer.reset()
+                assert losses == trainer.losses(2)
+
+
+@pytest.mark.parametrize("name", architectures.MODELS)
+def test_models_fit_their_problems(name):
+    """Without PyTorch, too: the shapes of data and network agree, and it trains."""
+    problem = architectures.make_problem(name, n_batches=2, batch_size=2)
+    trainer = competitor("nnfast", "models").Trainer(problem, "", 1)
+    trainer.reset()
+    losses = trainer.losses(2)
+    assert np.isfinite(losses).all()
+    assert problem.workload.quick_batches >= problem.workload.check_steps
 
 
 def test_a_wrong_curve_is_found():
@@ -252,6 +279,11 @@ def test_cnn_command():
     output = run("cnn", "--against", "", "--rounds", "1", "--workloads", "lenet5")
     assert re.search(r"^lenet5 .*\d%$", output, re.M)
     assert sys.platform != "linux" or len(re.findall(r"^lenet5 +\d+\.\d / \d+ +\d+\.\d / \d+$", output, re.M)) == 2
+
+
+def test_models_command():
+    output = run("models", "--against", "", "--rounds", "1", "--workloads", "table,signal")
+    assert len(re.findall(r"^(?:table|signal) +\d+\.\d+ / \d+\.\d+ +- +-$", output, re.M)) == 2
 
 
 def test_accuracy_command(tmp_path, rng):
