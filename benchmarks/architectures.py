@@ -1,8 +1,8 @@
 """Networks beyond stacks of layers, as nnfast and PyTorch users write them: their data and initial weights.
 
-``nnfast_models.py`` and ``torch_models.py`` each have a function of every name here, which builds the network. Both list
-its layers in the same order, so a parameter is known by its number; features that a dense layer reads are never flattened
-images, whose order differs. There is no dropout: the loss curves could not be compared.
+``nnfast_models.py`` and ``torch_models.py`` each have a function of every name here, which builds the network. Both
+list its layers in the same order, so a parameter is known by its number; features that a dense layer reads are never
+flattened images, whose order differs. There is no dropout: the loss curves could not be compared.
 """
 
 import functools
@@ -51,7 +51,7 @@ MODELS = {
     for architecture in (
         Architecture("resnet20", "ResNet-20 (32 x 32 x 3), batch normalization", (Input((32, 32, 3)),), (), 10,
                      "sgd", 0.01, 64, 4, 3, check_steps=3),
-        Architecture("mobile", "depthwise and 1 x 1 convolutions, 32 to 256 channels (32 x 32 x 3), batch normalization",
+        Architecture("mobile", "depthwise and 1 x 1 convolutions to 256 channels (32 x 32 x 3), batch normalization",
                      (Input((32, 32, 3)),), (), 10, "sgd", 0.01, 32, 8, 5, check_steps=5),
         Architecture("unet", "U-Net of depth 3, 16 to 128 channels (64 x 64 x 1), batch normalization",
                      (Input((64, 64, 1)),), (64, 64), 3, "adam", 1e-3, 16, 4, 3, check_steps=3),

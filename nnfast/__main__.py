@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -161,16 +162,33 @@ def same_file(a, b):
     return os.path.exists(a) and os.path.exists(b) and os.path.samefile(a, b)
 
 
+def problem_of_output(path):
+    """Why a file cannot be written there, or None."""
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        return "is a folder"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "is not a file, and would be replaced by one"
+    if not os.path.isdir(folder):
+        return f"there is no folder {os.path.dirname(path)!r}"
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"cannot be written: {error.strerror}"
+
+
 def check_outputs(args):
     """Before hours of work: whether the files asked for can be written, and are none of those to be read."""
     for option in ("out", "plot"):
         path = getattr(args, option, None)
-        if path is not None and (os.path.isdir(path) or not os.path.isdir(os.path.dirname(path) or ".")):
-            problem = "is a folder" if os.path.isdir(path) else f"there is no folder {os.path.dirname(path)!r}"
+        if path is not None and (problem := problem_of_output(path)):
             raise ValueError(f"--{option} {path}: {problem}")
         for read in (getattr(args, name, None) for name in ("data", "labels", "model_file")):
             if path is not None and read is not None and same_file(path, read):
                 raise ValueError(f"--{option} {path}: would overwrite {read}, which is read; give it another name")
+    if args.command == "train" and args.out is not None and args.plot is not None and args.out == args.plot:
+        raise ValueError(f"--plot {args.plot}: would overwrite the model; give it another name")
     if args.command == "train" and args.out is not None:
         from .files import check_ending  # only now, as the commands
 

@@ -8,6 +8,7 @@ import contextlib
 import csv
 import functools
 import json
+import math
 import os
 import sys
 import time
@@ -26,6 +27,8 @@ from .data.preparation import COARSEST
 from .models.tabular import inputs_of
 from .summary import counted, described_layers
 
+#: classes whose confusions are counted: a table of more would be mostly memory
+MOST_CONFUSED = 1000
 #: the metadata's entry
 KEY = "data"
 DENSE = "dense:64 relu dense:64 relu"
@@ -77,6 +80,8 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
             encoding = how["encoding"] if targets else {**how["encoding"], "target": None}
             table = nf.data.csv(path, encoding=encoding, missing=missing)
         else:
+            if target is not None and len(set(target)) < len(target):
+                raise ValueError("--target: a column is named twice")
             if target is None:
                 raise ValueError(f"{path}: which column is to be predicted? --target COLUMN "
                                  f"(columns: {', '.join(nf.data.tables.read_csv(path)[0])})")
@@ -94,7 +99,15 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
             "form": form, "size": list(images.x.shape[1:3]), "mode": mode, "classes": images.classes}, images.paths)
     x, y = read_arrays(path, labels)
     classes = None if how is None else how["classes"]
-    if y is not None and how is None and y.ndim == 1 and kind != "numbers" and y.dtype.kind in "iubUS":
+    if y is not None and y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y is not None and y.dtype.kind == "S":
+        y = np.char.decode(y, "utf-8", "replace")
+    if how is None and kind == "classes" and (y is None or y.ndim != 1):
+        raise ValueError(f"{path}: --kind classes needs one label for each sample, "
+                         f"{'there are none' if y is None else f'y has shape {y.shape}'}")
+    if how is None and y is not None and y.ndim == 1 and (
+            kind == "classes" or (kind != "numbers" and y.dtype.kind in "iubU")):
         y, names = nf.data.encode_labels(y)
         classes = [str(name) for name in names]
     elif y is not None and classes is not None and targets:
@@ -138,7 +151,9 @@ def read_arrays(path, labels):
             raise ValueError(f"{path}: has the arrays {', '.join(names)}; expected x, and y to train")
     else:
         x, y = nf.datasets.read_idx(path), None if labels is None else nf.datasets.read_idx(labels)
-    if y is not None and len(x) != len(y):
+    if y is not None and y.ndim == 0:
+        raise ValueError(f"{path}: y is a single value; expected one for each sample")
+    if y is not None and x.ndim > 0 and len(x) != len(y):
         raise ValueError(f"{path}: {len(x)} samples, but {len(y)} targets")
     if x.ndim < 2 or len(x) == 0:
         raise ValueError(f"{path}: x has shape {x.shape}; expected (samples, values) or (samples, height, width, "
@@ -259,22 +274,22 @@ def train(args):
         fit = model.fit if data.classes else functools.partial(fit_numbers, model)
         history = fit(x, y, batch_size=args.batch_size, epochs=args.epochs, validation_data=(xv, yv),
                       callbacks=callbacks, verbose=0 if silent else 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, nf.TrainingError):
         if args.out:
             model.save(args.out)
             print(f"\nsaved what was reached as {args.out}", file=sys.stderr)
         raise
-    figures = model.evaluate(xv, yv)
-    table = confusion(model, xv, yv) if data.classes else None
     if args.out:
         model.save(args.out)
+    figures = model.evaluate(xv, yv)
+    table = confusion(model, xv, yv) if data.classes and not args.quiet else None
     if args.plot:
         nf.plot.history(history, save=args.plot)
     report = {"figures": figures, "epochs": len(history.epoch), "train_samples": len(y), "validation_samples": len(yv),
               "seconds": sum(history.seconds), "classes": data.classes, "out": args.out,
-              "confusion": None if table is None else table.tolist()}
+              "confusion": None if table is None or not args.json else table.tolist()}
     if args.json:
-        print(json.dumps(report))
+        print_json(report)
     elif not args.quiet:
         print(f"{counted(len(history.epoch), 'epoch')} in {sum(history.seconds):.2f} s; on the validation samples: "
               f"{words(figures)}")
@@ -290,10 +305,10 @@ def evaluate(args):
         raise ValueError(f"{args.data}: has no targets to compare with; `nnfast predict` needs none")
     figures = model.evaluate(data.x, data.y)
     labels = data.classes and data.y.ndim == 1 and data.y.dtype.kind in "iub"
-    table = confusion(model, data.x, data.y) if labels else None
+    table = confusion(model, data.x, data.y) if labels and (args.json or not args.quiet) else None
     if args.json:
-        print(json.dumps({"figures": figures, "samples": len(data), "classes": data.classes,
-                          "confusion": None if table is None else table.tolist()}))
+        print_json({"figures": figures, "samples": len(data), "classes": data.classes,
+                    "confusion": None if table is None else table.tolist()})
     elif not args.quiet:
         print(f"{counted(len(data), 'sample')}: {words(figures)}")
         show_confusion(table, data.classes)
@@ -355,9 +370,9 @@ def columns_of(model, output, values):
 def summary(args):
     model = nf.load(args.model_file)
     if args.json:
-        print(json.dumps({"name": model.name, "parameters": model.count_params(), "input_shapes": model.input_shapes,
-                          "output_shapes": model.output_shapes, "classes": model.class_names, "dtype": model.dtype,
-                          "layers": described_layers(model)}))
+        print_json({"name": model.name, "parameters": model.count_params(), "input_shapes": model.input_shapes,
+                    "output_shapes": model.output_shapes, "classes": model.class_names, "dtype": model.dtype,
+                    "layers": described_layers(model)})
     elif not args.quiet:
         model.summary()
         if model.class_names:
@@ -376,7 +391,7 @@ def export(args):
     else:
         raise ValueError(f"--out {args.out}: the ending says what to write, .onnx or .c")
     if args.json:
-        print(json.dumps({"files": list(map(str, files))}))
+        print_json({"files": list(map(str, files))})
     elif not args.quiet:
         print(f"written: {', '.join(map(str, files))}")
     return 0
@@ -400,7 +415,7 @@ def bench(args):
         trained = model.clone()
         report[f"train step {args.batch_size}"] = seconds_of(lambda: trained.train_on_batch(x, y))
     if args.json:
-        print(json.dumps({"seconds": report}))
+        print_json({"seconds": report})
     elif not args.quiet:
         for what, seconds in report.items():
             rows = int(what.split()[-1])
@@ -445,9 +460,12 @@ def model_and_data(args, targets=True):
 
 
 def confusion(model, x, y):
-    """Counts: rows are the true classes, columns the predicted ones; of samples with a label that counts."""
+    """Counts: rows are the true classes, columns the predicted ones; of samples with a label that counts. None for very
+    many classes."""
     p = probabilities(model, model.predict(x))
     classes = p.shape[1]
+    if classes > MOST_CONFUSED:
+        return None
     counted = y != model._objective.losses[0].ignore_label
     cells = y[counted].astype(np.intp) * classes + p[counted].argmax(axis=1)
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
@@ -470,6 +488,18 @@ def show_confusion(table, classes):
     print(f"\n{'true':{left}}  predicted\n{'':{left}}  " + " ".join(f"{name:>{width}}" for name in names))
     for name, row in zip(names, table):
         print(f"{name:{left}}  " + " ".join(f"{count:{width}}" for count in row))
+
+
+def print_json(report):
+    """A line of JSON, which has no infinity: null stands for it, and for NaN."""
+    def finite(value):
+        if isinstance(value, dict):
+            return {name: finite(part) for name, part in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [finite(part) for part in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(finite(report), allow_nan=False))
 
 
 def words(figures):

@@ -12,6 +12,8 @@ import math
 import numbers
 from typing import TYPE_CHECKING, ClassVar, Self
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -298,6 +300,6 @@ def integer(owner: str, name: str, value: object, *, at_least: int, at_most: int
 
 def boolean(owner: str, name: str, value: object) -> bool:
     """Return `value` if it is True or False, or raise TypeError that says `owner: name`."""
-    if not isinstance(value, bool):
+    if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{owner}: {name} must be True or False, got {type(value).__name__}: {value!r}")
-    return value
+    return bool(value)

@@ -75,6 +75,9 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     for name in ("callbacks", "verbose"):
         if name in arguments:
             raise TypeError(f"fit_many: {name} belongs to one model; train that one with model.fit")
+    if len(entries) > 1 and hasattr(x, "__next__"):
+        raise TypeError(f"fit_many: {type(x).__name__} is used up after one pass, and there are {len(entries)} models; "
+                        "give a function that returns a new one, or arrays")
     workers = min(resolve_threads(n_threads), len(entries))
     waiting: SimpleQueue[int | None] = SimpleQueue()
     for i in (*range(len(entries)), *[None] * workers):

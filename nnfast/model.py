@@ -110,7 +110,7 @@ class Model(Training, Derivatives):
         self._metadata = {}
         self._set_fast_path()
         self.history = None
-        self.stop_training = False
+        self.stop_training = self._interrupted = False
 
     def _set_graph(self, graph):
         """Take over a new graph with fresh weights; nothing changes if one of its parts refuses."""

@@ -25,9 +25,11 @@ __all__ = ["LBFGS", "Solver", "get"]
 #: iterations where the user names no number
 MOST_ITERATIONS = 1000
 
-# A search that ends because float64 cannot tell the losses apart has arrived if the gradient is this small (times the
-# loss, where that is above 1): at a minimum rounding hides gradients up to about sqrt(eps) = 1.5e-8.
+# A search that ends because float64 cannot tell the losses apart has arrived if the gradient is this small (times that
+# of the start, where it is above 1): at a minimum rounding hides gradients up to about sqrt(eps) = 1.5e-8.
 ROUNDING = 1e-6
+# Of losses whose unit is so large: a tolerance that is not in proportion would be met before the first step.
+SMALL_GRADIENT = 1e-3
 
 
 class Solver(Configurable):
@@ -69,7 +71,8 @@ class LBFGS(Solver):
     Parameters
     ----------
     tolerance : float
-        Largest entry of the gradient at which the search ends.
+        Largest entry of the gradient at which the search ends; smaller in proportion where it starts with less than
+        0.001.
     memory : int
         Past steps from which the curvature is estimated.
     max_evaluations : int, optional
@@ -102,17 +105,29 @@ class LBFGS(Solver):
             if after_iteration(intermediate_result.x):
                 raise StopIteration
 
+        def largest(x, gradient):       # entry that does not only lead out of the bounds
+            return float(np.abs(x - np.maximum(x - gradient, low)).max(initial=0.0))
+
+        known = [function(x0)]
+
+        def value_and_gradient(x):      # SciPy begins at x0, too
+            return known.pop() if known else function(x)
+
+        first = largest(x0, known[0][1])
+        tolerance = self.tolerance * min(1.0, first / SMALL_GRADIENT)
         result = minimize(
-            function, x0, jac=True, method="L-BFGS-B", callback=callback,
+            value_and_gradient, x0, jac=True, method="L-BFGS-B", callback=callback,
             bounds=np.stack([low, np.full_like(low, np.inf)], axis=1) if np.isfinite(low).any() else None,
-            options={"maxiter": max_iterations, "maxfun": self.max_evaluations or 10**9, "gtol": self.tolerance,
-                     "ftol": 0.0, "maxcor": self.memory},
+            options={"maxiter": max_iterations, "maxfun": self.max_evaluations or 10**9, "maxcor": self.memory,
+                     "gtol": tolerance, "ftol": 0.0},
         )
-        gradient = np.abs(result.x - np.maximum(result.x - result.jac, low)).max(initial=0.0)
-        stalled = not result.success and "ABNORMAL" in str(result.message)
-        if stalled and gradient <= ROUNDING * max(1.0, abs(result.fun)):
-            return True, f"the loss falls no further in float64; largest entry of the gradient {gradient:.2g}"
-        return bool(result.success), str(result.message).strip()
+        gradient = largest(result.x, result.jac)
+        stopped = "LIMIT" in str(result.message) or "CALLBACK" in str(result.message).upper()
+        if gradient <= tolerance or stopped:
+            return bool(result.success), str(result.message).strip()
+        # Rounding has ended it, and SciPy may call even that a success.
+        return (gradient <= ROUNDING * max(1.0, first),
+                f"the loss falls no further in float64; largest entry of the gradient {gradient:.2g}")
 
 
 REGISTRY = Registry("solver", Solver, {"lbfgs": LBFGS})

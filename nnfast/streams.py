@@ -5,7 +5,8 @@ np.memmap (np.load(mmap_mode=))  rows are read by index, block by block; what ha
 SciPy sparse matrix              rows are made dense, block by block
 __len__ and __getitem__          a data set of samples (x, y) or (x, y, weight), a PyTorch Dataset for one
 iterable of batches              of (x, y) or (x, y, weight), a PyTorch DataLoader for one; or a function that returns a
-                                 new generator of them for each epoch
+                                 new generator of them for each epoch, which ends where the epoch does: of an endless
+                                 one take itertools.islice(batches(), 100)
 ===============================  ==================================================================================
 
 A thread reads the next block while the plan trains on this one. The order of the samples is that of arrays in memory,
@@ -96,7 +97,7 @@ class Stream:
         rows = batch_size if interval else self.block_rows(batch_size)
         if step:
             order = (np.arange(self.n) if order is None else order)[step * batch_size:]
-        with contextlib.closing(Ahead(self.blocks(order, rows))) as blocks:
+        with contextlib.closing(Ahead(self.blocks(order, rows), model)) as blocks:
             for xs, ys, weight in blocks:
                 size = min(batch_size or len(xs[0]), len(xs[0]))
                 count = -(-len(xs[0]) // size)
@@ -311,7 +312,8 @@ class Batches(Stream):
             except (TypeError, ValueError) as error:
                 error.add_note(f"in batch {i}, counted from 0")
                 raise
-            yield checked
+            # While this one waits, a generator may write the next into the arrays that it gave.
+            yield owned(checked)
 
 
 def check_stream(stream, batch_size, shuffle, validation_split, solver):
@@ -379,7 +381,7 @@ def predict(model, x, batch_size):
         inputs = (stack([only_x(x[i]) for i in range(first, min(first + batch_size, len(x)))], n)
                   for first in range(0, len(x), batch_size))
     else:
-        inputs = (only_x(batch) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))
+        inputs = (owned(only_x(batch)) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))
     with contextlib.closing(Ahead(inputs)) as blocks:
         for block in blocks:
             outputs = model.predict(as_numbers(block, "x") if not isinstance(block, (list, Mapping)) else block,
@@ -391,17 +393,27 @@ def predict(model, x, batch_size):
     return results[0] if len(results) == 1 else results
 
 
+def owned(value):
+    """Arrays as copies, also within lists, tuples and dicts."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(owned, value)) if type(value) in (list, tuple) else list(map(owned, value))
+    if isinstance(value, Mapping):
+        return {name: owned(part) for name, part in value.items()}
+    return np.array(value) if hasattr(value, "__array__") else value
+
+
 def only_x(item):
     return item[0] if isinstance(item, (tuple, list)) and len(item) in (2, 3) else item
 
 
 class Ahead:
-    """Iterate in a thread of its own, a few items ahead. `close` lets the thread end, at its next item."""
+    """Iterate in a thread of its own, a few items ahead. `close` lets the thread end, at its next item. model: its
+    interruption, from another thread than that which iterates, ends the wait for an item."""
 
-    def __init__(self, items):
+    def __init__(self, items, model=None):
         from queue import Queue  # here, because few need it
 
-        self.items = items
+        self.items, self.model = items, model
         self.queue = Queue(AHEAD)
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self._run, name="nnfast-reader", daemon=True)
@@ -428,9 +440,16 @@ class Ahead:
         return False
 
     def __iter__(self):
+        from queue import Empty
+
         self.thread.start()
         while True:
-            item, error = self.queue.get()
+            if self.model is not None and self.model._interrupted:
+                raise KeyboardInterrupt
+            try:
+                item, error = self.queue.get(timeout=0.1)
+            except Empty:
+                continue
             if error is not None:
                 raise error
             if item is None:

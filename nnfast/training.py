@@ -170,7 +170,7 @@ class Training:
 
     def _interrupt(self):
         """From another thread: end a call of `fit` that runs, with KeyboardInterrupt."""
-        self.stop_training = True
+        self.stop_training = self._interrupted = True
         plan = self._plan
         if plan is not None:
             plan.interrupt(KeyboardInterrupt())
@@ -422,7 +422,7 @@ class Training:
                     checkpoint.resume(self, resume, run, history)
 
         self.history = history
-        self.stop_training = run.stopped
+        self.stop_training, self._interrupted = run.stopped, False
         try:
             run.on_train_begin()
             try:

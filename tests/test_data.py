@@ -584,7 +584,7 @@ def test_a_palette_with_transparent_colours(tmp_path):
     image.putpalette([200, 10, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
     image.save(tmp_path / "icon.png", transparency=b"\x00\x80")
-    assert image_folder(tmp_path, labels=False).x.tolist() == [[[[200, 10, 30], [40, 50, 60]]]]
+    assert image_folder(tmp_path, labels=False).x.tolist() == [[[[255, 255, 255], [147, 152, 157]]]]    # over white
 
 
 def test_image_folders_that_are_none(folder):

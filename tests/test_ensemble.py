@@ -245,3 +245,36 @@ def test_refuses_samples_that_do_not_fit():
         nf.predict_many(models, [np.zeros(4), np.zeros(5), np.zeros(4)])
     with pytest.raises(TypeError, match="predict_many: models must be nnfast models, entry 0 is int"):
         nf.predict_many([3], [np.zeros(4)])
+
+
+def small_models(n):
+    models = [nf.Sequential([nf.Dense(2)], input_shape=(3,), seed=seed) for seed in range(n)]
+    for model in models:
+        model.compile("adam", "squared_error")
+    return models
+
+
+def test_data_that_are_used_up_after_one_pass():
+    batches = [(np.ones((4, 3)), np.ones((4, 2)))] * 3
+    with pytest.raises(TypeError, match="list_iterator is used up after one pass, and there are 2 models"):
+        nf.fit_many(small_models(2), iter(batches), None, epochs=1)
+    assert len(nf.fit_many(small_models(1), iter(batches), None, epochs=1)) == 1
+    assert len(nf.fit_many(small_models(2), lambda: iter(batches), None, epochs=2)) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to oneself are POSIX's")
+def test_ctrl_c_while_models_wait_for_data():
+    def slowly():
+        while True:
+            time.sleep(0.1)
+            yield np.ones((4, 3)), np.ones((4, 2))
+
+    models = small_models(2)
+    timer = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        nf.fit_many(models, slowly, None, epochs=2)
+    assert time.monotonic() - begun < 5
+    for model in models:        # and can be used again
+        model.fit(lambda: iter([(np.ones((4, 3)), np.ones((4, 2)))]), epochs=1, verbose=0)

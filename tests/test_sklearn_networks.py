@@ -13,8 +13,8 @@ from sklearn import datasets
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Lasso, Ridge
 from sklearn.linear_model import LogisticRegression as TheirLogistic
-from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
@@ -512,3 +512,118 @@ def test_a_refused_fit_changes_nothing(names, make, bad):
         net.fit(x, **bad)
     np.testing.assert_array_equal(net.predict(x[:, :60]), before)
     assert set(vars(net)) == state
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_regression_far_from_0(weighted, rng):
+    """Timestamps, and targets of any size: the minimum is reached all the same, and is scikit-learn's."""
+    x = np.c_[1.7e9 + np.arange(300) * 8640.0, np.sin(np.arange(300.0))]
+    y = np.arange(300) * 0.1 + x[:, 1]
+    weight = rng.random(300) if weighted else None
+    for size in (1e-10, 1.0, 1e16):
+        line = LinearRegression().fit(x, size * y, sample_weight=weight)
+        assert line.score(x, size * y) > 1 - 1e-9
+    shifted = rng.standard_normal((200, 3)) + 100 * np.arange(3)
+    y = shifted @ [1.0, 2.0, 3.0] + rng.standard_normal(200)
+    ours, theirs = LinearRegression(l2=0.1).fit(shifted, 1e4 * y), Ridge(10.0).fit(shifted, 1e4 * y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, rtol=1e-6)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, rtol=1e-6)
+    lasso, their_lasso = LinearRegression(l1=0.2).fit(shifted, 50 * y), Lasso(0.1, tol=1e-12).fit(shifted, 50 * y)
+    np.testing.assert_allclose(lasso.coef_, their_lasso.coef_, rtol=1e-6)
+    single = LinearRegression().fit(x.astype("f"), y[:1].repeat(300) + x[:, 1])
+    assert single.predict(x[:5].astype("f")).dtype == np.float32
+
+
+def test_a_search_that_rounding_ends_is_told():
+    x = np.c_[1.7e9 + np.arange(300) * 8640.0, np.sin(np.arange(300.0))]
+    with pytest.warns(ConvergenceWarning, match="falls no further in float64"):
+        NNClassifier((), solver="lbfgs", random_state=0).fit(x, np.sin(np.arange(300)) > 0)
+
+
+def early(**arguments):
+    return NNClassifier((32,), early_stopping=True, learning_rate_init=0.01, random_state=0, max_iter=15,
+                        n_iter_no_change=5, **arguments)
+
+
+def test_a_fit_that_goes_on_keeps_the_best_weights():
+    (x, y), (xv, yv) = nf.datasets.digits()
+    net = early(warm_start=True).fit(x[:500], y[:500], validation_data=(xv, yv))
+    before = net.score(xv, yv)
+    net.set_params(learning_rate_init=0.5).fit(x[:500], y[:500], validation_data=(xv, yv))
+    assert net.score(xv, yv) == net.best_validation_score_ == before
+
+
+def test_validation_scores_have_the_weights_of_samples_alone(rng):
+    """Also with a part of the samples as validation data."""
+    y = np.repeat([0, 1], [180, 20])
+    x = 0.5 * y[:, None] + rng.standard_normal((200, 3))
+    net = NNClassifier((3,), class_weight={0: 1, 1: 1e6}, early_stopping=True, validation_fraction=0.5, max_iter=2,
+                       random_state=0).fit(x, y)
+    assert np.allclose(np.array(net.validation_scores_) * 100 % 1, 0, atol=1e-9)        # of 100 rows
+    assert net.best_loss_ == min(net.loss_curve_)
+
+
+def test_early_stopping_without_a_place_for_each_class(rng):
+    x = rng.standard_normal((100, 4))
+    net = NNClassifier((3,), early_stopping=True, max_iter=2).fit(x, np.arange(100) % 20)
+    assert len(net.validation_scores_) == 2
+    y = np.arange(100) % 3
+    y[0] = 77
+    NNClassifier((3,), early_stopping=True, max_iter=2).fit(x, y)
+    with pytest.raises(ValueError, match="validation set is too small"):
+        NNRegressor((3,), early_stopping=True).fit(x, y, validation_data=(x[:1], y[:1]))
+
+
+def test_class_weights_of_classes_that_are_not_there(rng):
+    x, y = rng.standard_normal((60, 4)), np.arange(60) % 3
+    net = NNClassifier((3,), class_weight={0: 2.0, 2: 3.0}, max_iter=2, random_state=0)
+    net.partial_fit(x[y < 2], y[y < 2], classes=range(3))
+    NNClassifier((3,), class_weight={0: 2.0, 1: 1.0, 2: 1.0, 9: 5.0}, max_iter=2).fit(x, y)
+    with pytest.raises(ValueError, match="class_weight has 9, which is not among the classes"):
+        NNClassifier((3,), class_weight={0: 2.0, 9: 1.0}, max_iter=2).fit(x, y)
+    names = np.array(["a", "b", "c"])[y]
+    one = NNClassifier((3,), class_weight={"a": 2.0}, max_iter=2, random_state=0).fit(x, names)
+    other = NNClassifier((3,), max_iter=2, random_state=0).fit(x, names, sample_weight=np.where(y == 0, 2.0, 1.0))
+    np.testing.assert_array_equal(one.coefs_[0], other.coefs_[0])
+
+
+def test_callbacks_see_the_validation_loss(rng):
+    x = rng.standard_normal((80, 4))
+    y = (x[:, 0] > 0).astype(int)
+    seen = []
+    watch = [nf.EarlyStopping(patience=1000), nf.callbacks.ReduceLROnPlateau(),
+             nf.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs["val_loss"]))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        NNClassifier((4,), max_iter=5, callbacks=watch).fit(x, y, validation_data=(x, y))
+        NNClassifier((4,), loss="squared_error", max_iter=5, callbacks=watch).fit(x, y, validation_data=(x, y))
+        NNRegressor((4,), max_iter=5, early_stopping=True, callbacks=watch).fit(x, x[:, 0])
+    assert len(seen) == 15 and np.isfinite(seen).all()
+
+
+def test_flags_of_numpy_and_sparse_targets(rng):
+    x = rng.standard_normal((40, 3))
+    search = GridSearchCV(NNClassifier((3,), max_iter=3), {"early_stopping": np.array([True, False])}, cv=2,
+                          error_score="raise")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        search.fit(x, np.arange(40) % 2)
+    with pytest.raises(TypeError, match="y is a sparse matrix; give y.toarray"):
+        NNRegressor().fit(x, scipy.sparse.csr_matrix(x))
+
+
+def test_an_error_in_a_fit_that_goes_on_leaves_its_record():
+    (x, y), _ = nf.datasets.digits()
+    net = NNClassifier((8,), max_iter=3, warm_start=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        net.fit(x[:200], y[:200])
+    before = (net.n_iter_, net.t_, list(net.loss_curve_))
+
+    def fail(epoch, logs):
+        raise ValueError("no")
+
+    net.set_params(callbacks=nf.LambdaCallback(on_epoch_end=fail))
+    with pytest.raises(ValueError, match="no"):
+        net.fit(x[:200], y[:200])
+    assert (net.n_iter_, net.t_, net.loss_curve_) == before

@@ -386,3 +386,23 @@ def test_what_is_a_stream(data, mapped, tmp_path):
         assert not is_stream(arrays) and not is_stream(MappingProxyType({"a": data[0]}))
     assert not any(map(is_stream, (data[0], [1, 2], {"a": data[0]}, "text", 3, None, np.ma.array([1.0]))))
     assert all(map(is_stream, (mapped, Samples(*data), Loader(*data), batches(*data), lambda: None)))
+
+
+def test_a_generator_may_use_its_arrays_again(rng):
+    """What waits to be trained on must not change under it."""
+    x, y = rng.standard_normal((320, 4)).astype("f"), rng.integers(0, 2, 320).astype("i")
+
+    def batches(copies):
+        b, c = np.empty((32, 4), "f"), np.empty(32, "i")
+        for i in range(0, 320, 32):
+            b[:], c[:] = x[i:i + 32], y[i:i + 32]
+            yield (b.copy(), c.copy()) if copies else (b, c)
+
+    results = []
+    for copies in (True, False):
+        model = nf.Sequential([nf.Dense(8, activation="relu"), nf.Dense(2, activation="softmax")], input_shape=(4,))
+        model.compile("adam", "cross_entropy")
+        model.fit(lambda copies=copies: batches(copies), epochs=2, verbose=0)
+        results.append((model.get_weights()[0].tobytes(), model.evaluate(batches(copies))["loss"],
+                        model.predict(lambda copies=copies: (b for b, _ in batches(copies))).tobytes()))
+    assert results[0] == results[1]

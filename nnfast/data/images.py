@@ -66,7 +66,7 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
     size : int or (height, width), optional
         Images of other sizes are scaled to it (bilinear, proportions are not kept). Needed where they differ.
     mode : {"rgb", "gray"}
-        Three channels, or one.
+        Three channels, or one. Where an image is transparent it becomes white.
     classes : list of str, optional
         Names of the folders in the order of their labels, for data that go with earlier ones; sorted by default.
     labels : bool
@@ -141,7 +141,7 @@ def images_below(path):
     """The images in a folder and in those within it, sorted."""
     if not os.path.isdir(path):
         raise FileNotFoundError(f"image_folder: there is no folder {path!r}")
-    paths = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names
+    paths = [os.path.join(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names
              if name.lower().endswith(ENDINGS) and not name.startswith(".")]
     if not paths:
         raise ValueError(f"image_folder: no images ({', '.join(ENDINGS)}) in {path!r} or a folder within it")
@@ -162,13 +162,14 @@ def read_images(paths, size, mode, Image):
                 elif image.mode in ("I", "F"):
                     raise ValueError(f"its grey values are {'floats' if image.mode == 'F' else 'integers of 32 bits'}, "
                                      "and nothing says which are black and white; bring them to 8 or 16 bits")
-                elif image.mode == "P" and "transparency" in image.info:
-                    image = image.convert("RGBA")       # Pillow would warn
+                elif image.has_transparency_data:       # what lies beneath is often black, whatever is drawn
+                    image = image.convert("RGBA")
+                    image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
                 image = ImageOps.exif_transpose(image).convert(MODES[mode])     # upright, as the camera was held
                 if size is not None and image.size != size[::-1]:
                     image = image.resize(size[::-1], Image.Resampling.BILINEAR)  # type: ignore[arg-type]
                 arrays.append(np.asarray(image, np.uint8))
-        except (OSError, SyntaxError, ValueError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"image_folder: {file!r} cannot be read as an image: {error}; save it anew, or take "
                              "it out of the folder") from error
     sizes = Counter(a.shape[:2] for a in arrays)

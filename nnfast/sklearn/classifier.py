@@ -52,7 +52,7 @@ class NNClassifier(ClassifierMixin, Network):
         Of the weights, the order of the samples, the validation split and dropout.
     tol : float, default=1e-4
         Training ends when the loss (or with `early_stopping` the validation score) has not improved by this much for
-        more than `n_iter_no_change` epochs.
+        more than `n_iter_no_change` epochs; with solver="lbfgs" when the largest entry of the gradient is below it.
     verbose : bool, default=False
         Print the loss of each epoch.
     warm_start : bool, default=False
@@ -63,7 +63,8 @@ class NNClassifier(ClassifierMixin, Network):
     early_stopping : bool, default=False
         Stop by the score on validation data, and keep the best weights. Only for "adam" and "sgd".
     validation_fraction : float, default=0.1
-        Share of the samples kept for that where `fit` gets no `validation_data`.
+        Share of the samples kept for that where `fit` gets no `validation_data`; of each class, if all have two samples
+        and a place there.
     beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
         Only for "adam".
     n_iter_no_change : int, default=10
@@ -79,6 +80,8 @@ class NNClassifier(ClassifierMixin, Network):
     optimizer : str or nf.optimizers.Optimizer, default=None
         Instead of `solver` and its arguments.
     class_weight : dict, "balanced" or None, default=None
+        Of several columns of labels also a list of dicts, one for each column. In `partial_fit` "balanced" is of each
+        call's samples.
         Weights of the classes, multiplied into `sample_weight`.
     dropout : float, default=0.0
         Rate after each hidden layer.
@@ -100,7 +103,8 @@ class NNClassifier(ClassifierMixin, Network):
     loss_curve_ : list of float
         By epoch, penalty included.
     validation_scores_ : list of float
-        Accuracy by epoch on the validation data; only where there are any. `best_validation_score_` is the largest.
+        Accuracy by epoch on the validation data, with the samples' weights but not those of classes; only where there
+        are any. `best_validation_score_` is the largest of the last fit. Callbacks see the loss there as "val_loss".
     coefs_, intercepts_ : list of ndarray
     n_iter_, t_ : int
         Epochs of the last fit, samples seen.
@@ -233,12 +237,25 @@ class NNClassifier(ClassifierMixin, Network):
     def _weights(self, weight, y):
         if self.class_weight is None:
             return weight
-        names = y if y.ndim == 2 else self.classes_[y]
-        given = dict(self.class_weight) if isinstance(self.class_weight, Mapping) else self.class_weight
-        factors = compute_sample_weight(given, names)
+        if isinstance(self.class_weight, Mapping) and y.ndim == 1:
+            factors = self._factors()[y]
+        else:
+            given = dict(self.class_weight) if isinstance(self.class_weight, Mapping) else self.class_weight
+            factors = compute_sample_weight(given, y if y.ndim == 2 else self.classes_[y])
         if not (np.isfinite(factors) & (factors >= 0)).all():
             raise ValueError(f"NNClassifier: class_weight must be finite and not negative, got {self.class_weight}")
         return factors if weight is None else weight * factors
+
+    def _factors(self):
+        """The weight of each class by a dict: 1 where it names none. A name that is no class is taken for a slip unless
+        all classes have one, as a search over parts of the data may bring about."""
+        classes = self.classes_.tolist()
+        given = {key.item() if isinstance(key, np.generic) else key: value for key, value in self.class_weight.items()}
+        unknown = [key for key in given if key not in classes]
+        if unknown and not all(name in given for name in classes):
+            raise ValueError(f"NNClassifier: class_weight has {unknown[0]!r}, which is not among the classes "
+                             f"{classes[:20]!r}")
+        return np.array([given.get(name, 1.0) for name in classes], np.float64)
 
     @property
     def n_outputs_(self) -> int:
@@ -283,12 +300,12 @@ class NNClassifier(ClassifierMixin, Network):
             return (losses.BinaryCrossEntropy if yes_no else losses.CrossEntropy)(from_logits=True), 1.0
         return "binary_cross_entropy" if yes_no else "cross_entropy", 1.0
 
-    def _train(self, X, y, *arguments):
+    def _as_targets(self, y):
         loss = self.model_._objective.losses[0]
         width = self.model_.output_shape[-1]
         if y.ndim == 1 and not loss.integer_labels and width > 1:
-            y = np.eye(width, dtype=X.dtype)[y]
-        super()._train(X, y, *arguments)
+            return np.eye(width, dtype=self.model_.dtype)[y]
+        return y
 
     # -- inference -----------------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 Design:
 1. Constructor arguments are kept as they are given and checked by `fit`, as scikit-learn wants it.
 2. `model_` is an nnfast model; whatever has been learnt is in it, so pickling an estimator pickles a model.
-3. Rows of weight zero are left out, and the penalty is divided by the batch's total weight: weights then mean
-   repetitions, and a weight of zero means absence.
+3. Rows of weight zero are left out, and the penalty is divided by the total weight of a batch, on average: weights then
+   mean repetitions, and a weight of zero means absence.
 4. Arguments of another solver have no effect, as in scikit-learn, so that searches go over solvers. What contradicts
    an argument that scikit-learn does not have (`model=`, `optimizer=`, `augment=`) raises an error.
 """
@@ -126,16 +126,19 @@ class Network(BaseEstimator):
             self._check_arguments(incremental)
             first = not hasattr(self, "model_") or not (self.warm_start or incremental)
             X, y, weight = self._read(X, y, sample_weight, first)
-            X, y, weight = self._present(X, y, weight)
+            X, y, own = self._present(X, y, weight)
             # Only now: what is absent does not count in the balance of classes.
-            X, y, weight = self._present(X, y, self._weights(weight, y))
+            weight = self._weights(own, y)
+            if weight is not None and own is not None:
+                own = own[weight > 0]
+            X, y, weight = self._present(X, y, weight)
             rng = check_random_state(self.random_state)
             seed = int(rng.randint(np.iinfo(np.int32).max))
             validation = None
             if validation_data is not None:
                 validation = self._validation_data(validation_data)
             elif self._stops_early():
-                X, y, weight, validation = self._split(X, y, weight, rng)
+                X, y, weight, validation = self._split(X, y, weight, own, rng)
             batch = self._batch_size(len(X))
             if first:
                 self.model_ = self._new_model(X, seed)
@@ -164,15 +167,17 @@ class Network(BaseEstimator):
             callbacks = [] if callbacks is None else [callbacks]
         options = {"solver": LBFGS(self.tol or 1e-12, max_evaluations=self.max_fun)} if lbfgs else {
             "batch_size": batch, "shuffle": self.shuffle, "augment": self.augment}
+        if callbacks and validation is not None:    # which may monitor val_loss
+            options["validation_data"] = (validation[0], self._as_targets(validation[1]), validation[2])
         self.n_iter_ = 0
+        watch.begin(model)
         try:
             with warnings.catch_warnings():
                 # Said below in scikit-learn's words.
                 warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
-                model.fit(X, y, epochs=1 if incremental else self.max_iter, sample_weight=weight, verbose=0,
-                          callbacks=[*callbacks, watch], **options)
-            # SciPy's words for max_iter and max_fun; a search that rounding ends has got as far as it can.
-            settled = "LIMIT" not in model.history.message if lbfgs else watch.stopped
+                model.fit(X, self._as_targets(y), epochs=1 if incremental else self.max_iter, sample_weight=weight,
+                          verbose=0, callbacks=[*callbacks, watch], **options)
+            settled = model.history.converged if lbfgs else watch.stopped
             ended = settled or model.stop_training
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=3)
@@ -190,6 +195,10 @@ class Network(BaseEstimator):
                 f"{type(self).__name__}: {how} before the loss settled; raise max_iter or {other}, or bring the "
                 "columns of X to one scale (StandardScaler)", ConvergenceWarning, stacklevel=4,
             )
+
+    def _as_targets(self, y):
+        """Targets as the model's loss takes them."""
+        return y
 
     def _read(self, X, y, weight, first):
         """Checked arrays."""
@@ -220,21 +229,29 @@ class Network(BaseEstimator):
             raise ValueError(f"{type(self).__name__}: validation_data must be (X, y) or (X, y, sample_weight)")
         X, y, weight = (*data, None)[:3]
         try:
-            return self._present(*self._read(X, y, weight, False))
+            X, y, weight = self._present(*self._read(X, y, weight, False))
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
+        if is_regressor(self) and len(X) < 2:
+            raise ValueError("The validation set is too small: R^2 needs two samples.")
+        return X, y, weight
 
-    def _split(self, X, y, weight, rng):
-        """Keep a part of the rows for validation, with the classes in the same proportions."""
-        stratify = y if is_classifier(self) and y.ndim == 1 else None
+    def _split(self, X, y, weight, own, rng):
+        """Keep a part of the rows for validation, with the classes in the same proportions where each has two rows and
+        a place there. own: weights without those of the classes, which say what to learn and not how good it is."""
+        stratify = None
+        if is_classifier(self) and y.ndim == 1:
+            counts = np.unique(y, return_counts=True)[1]
+            room = min(len(y) - 1, math.ceil(self.validation_fraction * len(y)))
+            if counts.min() > 1 and len(counts) <= min(room, len(y) - room):
+                stratify = y
         train, held = train_test_split(
             np.arange(len(X)), test_size=self.validation_fraction, random_state=rng, stratify=stratify)
         if len(held) < 2:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
-        if weight is None:
-            return X[train], y[train], None, (X[held], y[held], None)
-        return X[train], y[train], weight[train], (X[held], y[held], weight[held])
+        return (X[train], y[train], None if weight is None else weight[train],
+                (X[held], y[held], None if own is None else own[held]))
 
     def _stops_early(self):
         """Whether a validation score ends training."""
@@ -407,7 +424,7 @@ class Network(BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            With `model=` also of the model's input shape.
+            With `model=` of the shape that `fit` got, which may be the model's.
 
         Returns
         -------
@@ -458,10 +475,11 @@ class Undo:
         self.estimator = estimator
 
     def __enter__(self):
-        self.before = dict(vars(self.estimator))
+        self.before = {name: list(value) if isinstance(value, list) and name.endswith("_") else value
+                       for name, value in vars(self.estimator).items()}
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, (TypeError, ValueError)):
+        if isinstance(error, (TypeError, ValueError, FloatingPointError)):
             self.estimator.__dict__ = self.before
 
 
@@ -476,6 +494,14 @@ class Watch(Callback):
         self.best_weights = None
         self.waited = estimator._no_improvement if incremental else 0
 
+    def begin(self, model):
+        """Of a fit that goes on: the weights that it begins with are the best so far."""
+        net = self.estimator
+        if self.early_stopping and net.validation_scores_:
+            x, y, weight = self.validation
+            net.best_validation_score_ = float(net._score_outputs(model.predict(x), y, weight))
+            self.best_weights = model.get_weights()
+
     def on_epoch_end(self, epoch, logs=None):
         net, model = self.estimator, self.model
         net.n_iter_ += 1
@@ -487,7 +513,7 @@ class Watch(Callback):
             self._validate()
         if not self.early_stopping:
             self.waited = self.waited + 1 if logs["loss"] > net.best_loss_ - net.tol else 0
-            net.best_loss_ = min(net.best_loss_, logs["loss"])
+        net.best_loss_ = min(net.best_loss_, logs["loss"])
         if self.lbfgs:
             return
         if net.solver == "sgd" and net.learning_rate == "invscaling":

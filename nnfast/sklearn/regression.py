@@ -60,18 +60,27 @@ class _Regression(BaseEstimator):
                 X, y, sample_weight = X[sample_weight > 0], y[sample_weight > 0], sample_weight[sample_weight > 0]
                 if len(X) == 0:
                     raise ValueError(f"{who}: all sample weights are zero")
-            y = self._read_targets(y)
-            self.model_ = self._new_model({"l2": self.l2, "l1": self.l1, "dtype": X.dtype.name})
+            y, dtype = self._read_targets(y), X.dtype.name
+            X, mean, scale = centred(X, sample_weight, not self.l2 and not self.l1)
+            y, offset, size = self._centred_targets(y, sample_weight)
+            self.model_ = self._new_model({"l2": self.l2, "l1": self.l1 / size, "dtype": dtype})
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
                 history = self.model_.fit(X, y, sample_weight=sample_weight, epochs=self.max_iter, verbose=0,
                                           solver=LBFGS(tolerance=self.tol))
+            theta, bias = (weights.astype(np.float64) for weights in self.model_.get_weights())
+            theta = theta * size / scale[:, None]
+            self.model_.set_weights([theta, bias * size + offset - mean @ theta])
         self.n_iter_ = max(1, len(history.epoch))
         if not history.converged:
             warnings.warn(f"{who}: the minimum is not reached after {self.n_iter_} iterations: {history.message}; "
                           "columns of one scale help (StandardScaler), as does a penalty, or a larger max_iter",
                           ConvergenceWarning, stacklevel=2)
         return self
+
+    def _centred_targets(self, y, weight):
+        """Targets less an offset and over a size, and these."""
+        return y, 0.0, 1.0
 
     def _outputs(self, X):
         check_is_fitted(self, "model_")
@@ -99,6 +108,16 @@ class _Regression(BaseEstimator):
         return tags
 
 
+def centred(x, weight, scaled):
+    """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`. The bias is not penalised, so the minimum
+    is the same, and theta, too, times the scale. A search among columns far from 0 would end long before it."""
+    mean = np.average(x, axis=0, weights=weight).astype(np.float64)
+    x = x - mean
+    scale = np.sqrt(np.average(np.square(x), axis=0, weights=weight)) if scaled else np.ones_like(mean)
+    scale[scale == 0] = 1.0
+    return (x / scale if scaled else x), mean, scale
+
+
 class LinearRegression(RegressorMixin, _Regression):
     """Linear regression: `nnfast.models.linear_regression` as an estimator.
 
@@ -108,7 +127,8 @@ class LinearRegression(RegressorMixin, _Regression):
         Factors of the penalties; those of Ridge and Lasso are l2 = 2 alpha / n_samples and l1 = 2 alpha.
     max_iter : int, default=1000
     tol : float, default=1e-9
-        Largest entry of the gradient at which the search ends.
+        Largest entry of the gradient at which the search ends, with columns of X and y of mean 0 (and, where there is
+        no penalty, variance 1).
 
     Attributes
     ----------
@@ -132,6 +152,12 @@ class LinearRegression(RegressorMixin, _Regression):
 
     def _new_model(self, arguments):
         return linear_regression(self.n_features_in_, n_outputs=self._columns, **arguments)
+
+    def _centred_targets(self, y, weight):
+        # The loss and an L2 penalty grow with the square of a common size, an L1 penalty with the size.
+        y, offset, _ = centred(y.reshape(len(y), -1).astype(np.float64), weight, False)
+        size = float(np.sqrt(np.mean(np.square(y)))) or 1.0
+        return y / size, offset, size
 
     @property
     def coef_(self) -> Array:

@@ -26,8 +26,9 @@ class NNRegressor(RegressorMixin, Network):
     Parameters
     ----------
     loss : str, nf.losses.Loss or function, default=None
-        None: half the squared error, as in scikit-learn, summed over the outputs. Anything that
-        ``model.compile(loss=)`` takes: "absolute_error", ``nf.Huber(2.0)``, a function.
+        None: half the squared error, as in scikit-learn, summed over the outputs (of which `loss_` there is the mean).
+        Anything that ``model.compile(loss=)`` takes: "absolute_error", ``nf.Huber(2.0)``, a function; "squared_error"
+        is nnfast's, without the half. There is no "poisson".
     model : nnfast model, or function (n_features, n_outputs) -> model, default=None
         n_outputs is the number of columns of y.
 
@@ -74,6 +75,8 @@ class NNRegressor(RegressorMixin, Network):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _read_targets(self, y, first):
+        if hasattr(y, "toarray"):
+            raise TypeError("NNRegressor: y is a sparse matrix; give y.toarray()")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         columns = 1 if y.ndim == 1 else y.shape[1]
