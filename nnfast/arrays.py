@@ -141,10 +141,20 @@ def check_finite(x, dtype, what, columns=None):
         raise ValueError(f"{what}: {value} at {where}; {reason}")
 
 
+def moments(x):
+    """Mean and variance (divided by N) of each column of (N, C) in float64, without a copy of x: it may be a memory
+    map."""
+    mean, total = x.mean(axis=0, dtype=np.float64), np.zeros(x.shape[1])
+    rows = max(1, WHOLE_BLOCK // max(1, x.shape[1]))
+    for start in range(0, len(x), rows):
+        total += np.square(x[start:start + rows] - mean).sum(axis=0)
+    return mean, total / len(x)
+
+
 def varies_finely(x, limit):
     """Of each column of numbers (N, C) whether float32 rounds one of them by over `limit` standard deviations."""
     with np.errstate(all="ignore"):
-        largest, deviation = np.abs(x).max(axis=0), x.std(axis=0, dtype=np.float64)
+        largest, deviation = np.maximum(x.max(axis=0), -x.min(axis=0)), np.sqrt(moments(x)[1])
         # Numbers that are equal but for the rounding of float64 have nothing to lose.
         spoilt = (deviation > 1e-12 * largest) & (2.0**-24 * largest > limit * deviation)
         for column in np.flatnonzero(spoilt):

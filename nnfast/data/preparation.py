@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import as_numbers, check_finite, varies_finely
+from ..arrays import as_numbers, check_finite, moments, varies_finely
 from ..configurable import integer, number
 from ..layers import BatchNorm
 
@@ -65,7 +65,11 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
         if classes.shape != (n,):
             raise ValueError(f"train_test_split: stratify has shape {classes.shape}, expected ({n},)")
         chosen = np.zeros(n, bool)
-        labels, counts = np.unique(classes, return_inverse=True, return_counts=True)[1:]
+        try:
+            labels, counts = np.unique(classes, return_inverse=True, return_counts=True)[1:]
+        except TypeError:
+            raise TypeError("train_test_split: stratify has classes of different types; missing ones need a name of "
+                            "their own") from None
         exact = held * counts / n
         quota = np.floor(exact).astype(int)
         # What rounding down has left over goes to the classes that it took most from.
@@ -81,7 +85,7 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
 def sizes_of(a):
     if isinstance(a, dict):
         return [size for part in a.values() for size in sizes_of(part)]
-    if not hasattr(a, "__len__"):
+    if not hasattr(a, "__len__") and not hasattr(a, "shape"):
         hint = "; split its x and y" if hasattr(a, "x") else ""
         raise TypeError(f"train_test_split: expected arrays, got {type(a).__name__}{hint}")
     return [a.shape[0] if hasattr(a, "shape") else len(a)]
@@ -92,6 +96,8 @@ def take(a, index):
         return {name: take(part, index) for name, part in a.items()}
     if hasattr(a, "iloc"):
         return a.iloc[index]
+    if hasattr(a, "tocsr"):     # of SciPy's formats the one that has rows
+        return a.tocsr()[index]
     return a[index] if hasattr(a, "shape") else [a[i] for i in index]
 
 
@@ -173,7 +179,7 @@ def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:
         raise ValueError(f"normalization: expected data (N, ..., C), got shape {x.shape}")
     check_finite(x, np.dtype(np.float64), "normalization: x")
     rows = x.reshape(-1, x.shape[-1])
-    mean, variance = rows.mean(axis=0, dtype=np.float64), rows.var(axis=0, dtype=np.float64)
+    mean, variance = moments(rows)
     if variance.max() > np.finfo(np.float32).max:
         raise ValueError(f"normalization: the numbers of column {variance.argmax()} are so large (mean "
                          f"{mean[variance.argmax()]:g}) that their squares do not fit into float32; divide them first")

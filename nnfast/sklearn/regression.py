@@ -109,8 +109,11 @@ class _Regression(BaseEstimator):
 
 
 def centred(x, weight, scaled):
-    """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`. The bias is not penalised, so the minimum
-    is the same, and theta, too, times the scale. A search among columns far from 0 would end long before it."""
+    """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`.
+
+    The bias is not penalised, so the minimum is the same, and theta, too, times the scale. A search among columns far
+    from 0 would end long before it.
+    """
     mean = np.average(x, axis=0, weights=weight).astype(np.float64)
     x = x - mean
     scale = np.sqrt(np.average(np.square(x), axis=0, weights=weight)) if scaled else np.ones_like(mean)
