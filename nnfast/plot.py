@@ -10,6 +10,7 @@ matplotlib is imported when the first picture is drawn.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,13 @@ __all__ = [
 CURVE = 401
 PLANE = 200
 
-# Of a confusion matrix: inches of a cell and of the longest side of a new figure, points of the smallest digits.
+# Inches of a cell of a confusion matrix and of the longest side of a new figure, points of the smallest type.
 CELL = 0.3
 LONGEST = 12.0
 SMALLEST = 5.0
+
+# More classes than pixels can tell apart, and few enough for a square of counts.
+MOST_CLASSES = 1000
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -78,21 +82,24 @@ def history(record: History | Model | Mapping[str, Sequence[float]], keys: str |
         epochs, figures = own.epoch, own.history
     else:
         raise TypeError(f"plot.history: expected what fit returned, got {type(record).__name__} without a history")
-    keys = [keys] if isinstance(keys, str) else list(keys)
+    keys = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
     for key in keys:
         if key not in figures:
             raise ValueError(f"plot.history: no {key!r} among {', '.join(figures) or 'no figures'}")
+    keys = [key for key in keys if not (key.startswith("val_") and key[4:] in keys)]     # drawn with the other
     ax = _axes(ax)
+    lines = []
     for key in keys:
         numbers = np.arange(1, len(figures[key]) + 1) if epochs is None else np.array(epochs) + 1
-        marker = "o" if len(numbers) == 1 else None
-        (line,) = ax.plot(numbers, figures[key], marker=marker, label=key)
-        if f"val_{key}" in figures:
-            ax.plot(numbers, figures[f"val_{key}"], "--", marker=marker, color=line.get_color(), label=f"val_{key}")
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.set(xlabel="epoch", ylabel=", ".join(keys))
+        lines += ax.plot(numbers, figures[key], label=key, **_alone(figures[key]))
+        if (validated := f"val_{key}") in figures:
+            lines += ax.plot(numbers, figures[validated], "--", color=lines[-1].get_color(), label=validated,
+                             fillstyle="none", **_alone(figures[validated]))
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel(", ".join(keys), parse_math=False)
     if len(ax.lines) > 1:
-        ax.legend()
+        _legend(ax, lines, [line.get_label() for line in lines])
     return _done(ax, save)
 
 
@@ -129,16 +136,16 @@ def gradient_norms(record: GradientNorms, at: int | None = None, *, ax: Any = No
     ax = _axes(ax)
     if at is None:
         colours = _colours(len(record.norms))
-        for colour, (layer, norms) in zip(colours, record.norms.items()):
-            ax.plot(record.steps, norms, color=colour, label=layer)
+        lines = [ax.plot(record.steps, norms, color=colour, label=layer)[0]
+                 for colour, (layer, norms) in zip(colours, record.norms.items())]
         ax.set(xlabel="training step", ylabel="gradient norm", yscale="log")
-        ax.legend(fontsize="small")
+        _legend(ax, lines, list(record.norms), fontsize="small")
         return _done(ax, save)
     if not -len(record.steps) <= at < len(record.steps):
         raise ValueError(f"plot.gradient_norms: at={at}, but there are {len(record.steps)} records")
     norms = [values[at] for values in record.norms.values()]
     ax.plot(np.arange(1, len(norms) + 1), norms, **{"marker": "o", **style})
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     ax.set(xlabel="layer, from the input", ylabel="gradient norm", yscale="log")
     if "label" in style:
         ax.legend()
@@ -213,7 +220,7 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     y_true : integer array (N,), or texts among `class_names`; of pixels (N, H, W)
     y_pred : the same, or array (N, ..., classes) of a network's outputs, whose largest counts
     class_names : sequence of str, optional
-        By default 0, 1, ...
+        By default 0, 1, ...; at most 1000.
     normalize : bool
         Parts of each row instead of counts.
     ignore_label : int, optional
@@ -250,7 +257,10 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     for y in (y_true, y_pred):
         _check_labels("plot.confusion_matrix", y)
     n = int(max(y_true.max(), y_pred.max())) + 1
-    names = [str(i) for i in range(n)] if class_names is None else list(class_names)
+    if max(n, len(class_names or ())) > MOST_CLASSES:
+        raise ValueError(f"plot.confusion_matrix: {max(n, len(class_names or ()))} classes, but at most {MOST_CLASSES} "
+                         "can be drawn; number those that occur from 0, as np.unique(y, return_inverse=True) does")
+    names = [str(i) for i in range(n)] if class_names is None else [str(name) for name in class_names]
     if len(names) < n:
         raise ValueError(f"plot.confusion_matrix: {len(names)} class names for {n} classes")
     n = len(names)
@@ -269,8 +279,8 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     labels = names[::every]
     fits = 0.64 * size * max(map(len, labels)) < 0.8 * every * cell
     turned = {} if fits else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    ax.set_xticks(range(0, n, every), labels, fontsize=size, **turned)
-    ax.set_yticks(range(0, n, every), labels, fontsize=size)
+    ax.set_xticks(range(0, n, every), labels, fontsize=size, parse_math=False, **turned)
+    ax.set_yticks(range(0, n, every), labels, fontsize=size, parse_math=False)
     ax.set(xlabel="predicted class", ylabel="true class")
     return _done(ax, save)
 
@@ -290,7 +300,7 @@ def decision_boundary(model: Model | NNClassifier | LogisticRegression | Softmax
         Their labels, shown as colours: integers from 0, or -1 and 1 of a single output, or texts among the model's
         `class_names`; for a classifier its classes.
     margin : float
-        How far to draw around the points, as a part of their extent.
+        How far to draw around the points, as a part of their extent; a single value is drawn in the middle.
 
     Examples
     --------
@@ -332,7 +342,9 @@ def decision_boundary(model: Model | NNClassifier | LogisticRegression | Softmax
         if y.max() >= max(n, 2):
             raise ValueError(f"plot.decision_boundary: label {y.max():g}, but the model has {max(n, 2)} classes")
     low, high = x.min(axis=0), x.max(axis=0)
-    low, high = low - margin * (high - low), high + margin * (high - low)
+    # Where all points agree there is no extent to take a part of.
+    room = np.where(high - low > 1e-9 * np.abs(high), margin * (high - low), 0.5 * np.maximum(1.0, np.abs(high)))
+    low, high = low - room, high + room
     a, b = (np.linspace(low[i], high[i], PLANE) for i in (0, 1))
     grid = np.stack(np.meshgrid(a, b), axis=-1).reshape(-1, 2)
     output = model.predict(grid.astype(model.dtype))
@@ -355,10 +367,11 @@ def decision_boundary(model: Model | NNClassifier | LogisticRegression | Softmax
     if y is None:
         ax.plot(*x.T, "k.", markersize=4)
     else:
-        for label in np.unique(y).astype(int):
-            ax.scatter(*x[y == label].T, s=18, color=colours[label], edgecolor="black", linewidth=0.5,
-                       label=names[label] if names is not None and len(names) > 1 else f"class {label}")
-        ax.legend(fontsize="small")
+        labels = np.unique(y).astype(int).tolist()
+        kinds = [str(names[i]) if names is not None and len(names) > 1 else f"class {i}" for i in labels]
+        points = [ax.scatter(*x[y == label].T, s=18, color=colours[label], edgecolor="black", linewidth=0.5, label=kind)
+                  for label, kind in zip(labels, kinds)]
+        _legend(ax, points, kinds, fontsize="small")
     ax.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     return _done(ax, save)
 
@@ -417,7 +430,8 @@ def images(x: ArrayLike, columns: int | None = None, titles: Sequence[object] | 
     columns : int, optional
         Images in a row; by default such that the whole is about square.
     titles : sequence of str, optional
-        Written over the images.
+        Written over the images: a new figure grows for them, to 12 inches, then the type gets smaller, and titles
+        that are still too long are cut.
 
     Examples
     --------
@@ -442,7 +456,7 @@ def label_maps(y: ArrayLike, x: ArrayLike | None = None, class_names: Sequence[s
     x : array (N, H, W), (N, H, W, 1) or (N, H, W, 3), optional
         The images, half of each pixel's colour.
     class_names : sequence of str, optional
-        By default 0, 1, ...; in the legend.
+        By default 0, 1, ...; those that occur are in the legend, as far as it has room.
     ignore_label : int, optional
         Pixels of this label have no colour.
     columns, titles
@@ -467,20 +481,28 @@ def label_maps(y: ArrayLike, x: ArrayLike | None = None, class_names: Sequence[s
     counted = y != ignore_label if ignore_label is not None else np.ones(y.shape, bool)
     _check_labels("plot.label_maps", y[counted])
     y = np.where(counted, y, 0).astype(int)
-    names = [str(i) for i in range(y.max() + 1)] if class_names is None else list(class_names)
-    if len(names) <= y.max():
-        raise ValueError(f"plot.label_maps: {len(names)} class names for {y.max() + 1} classes")
-    colours = _class_colours(len(names))
-    shown = np.where(counted[..., None], colours[y], 1.0)
+    n = int(y.max()) + 1 if class_names is None else len(class_names)
+    if n <= y.max():
+        raise ValueError(f"plot.label_maps: {n} class names for {y.max() + 1} classes")
+    classes, places = np.unique(y[counted], return_inverse=True)
+    names = [str(i if class_names is None else class_names[i]) for i in classes.tolist()]
+    # Numbers of things, say, rather than of classes: colours for those that there are.
+    colours = _class_colours(n)[classes] if n <= MOST_CLASSES else _class_colours(len(classes))
+    shown = np.ones((*y.shape, 3))
+    shown[counted] = colours[places.reshape(-1)]
     if x is not None:
         x = _brightness("plot.label_maps", x)
         if x.shape[:3] != y.shape:
             raise ValueError(f"plot.label_maps: x has shape {x.shape}, the label maps have {y.shape}")
         shown = np.where(counted[..., None], (shown + x) / 2, x)
+    new = ax is None
     ax = _tiles(shown, columns, titles, None, 0, 1, ax, None)
     squares = [ax.plot([], [], "s", color=colour)[0] for colour in colours]
-    ax.legend(squares, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small",
-              ncols=-(-len(names) // 20))
+    _legend(ax, squares, names, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="small")
+    if new:     # Beside an Axes that shrinks to its images constrained layout would cut the legend off.
+        ax.set_adjustable("datalim")
+        ax.set_xlim(ax.get_xlim(), auto=True)
+        ax.set_ylim(ax.get_ylim(), auto=True)
     return _done(ax, save)
 
 
@@ -524,6 +546,7 @@ def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int]
         if channel >= kernel.shape[2]:
             raise ValueError(f"plot.filters: channel {channel}, but there are {kernel.shape[2]}")
         kernel = kernel[:, :, channel]
+    check_finite(kernel, np.dtype(np.float64), "plot.filters: kernel")
     largest = float(np.abs(kernel).max()) or 1.0
     kernel = np.moveaxis(kernel, -1, 0)[..., None]
     return _tiles(kernel, columns, titles, "RdBu_r", -largest, largest, ax, save, "weight")
@@ -557,6 +580,7 @@ def feature_maps(model: Model, x: ArrayLike, layer: str, columns: int | None = N
     if maps.ndim not in (1, 3):
         raise ValueError(f"plot.feature_maps: {layer} has output {maps.shape}, expected (H, W, K) or (K,)")
     maps = maps.reshape((1, 1, -1) if maps.ndim == 1 else maps.shape)
+    check_finite(maps, np.dtype(np.float64), f"plot.feature_maps: {layer}")
     maps = np.moveaxis(maps, -1, 0)[..., None]
     return _tiles(maps, columns, titles, "viridis", float(maps.min()), float(maps.max()), ax, save, "activation")
 
@@ -602,7 +626,7 @@ def saliency(model: Model, x: ArrayLike, y: Any, shape: Sequence[int] | None = N
         raise ValueError(f"{op}: a sample has shape {image.shape}; shape=(H, W) must say how its pixels are arranged")
     ax = _axes(ax)
     low, high = image.min(), image.max()
-    ax.imshow((image - low) / ((high - low) or 1.0), cmap="gray_r")
+    ax.imshow((image - low) / ((high - low) or 1.0), cmap="gray")
     largest = float(np.abs(gradient).max()) or 1.0
     # As opaque as the gradient is large: where there is none the image shows.
     overlay = ax.imshow(gradient, cmap="coolwarm", vmin=-largest, vmax=largest, alpha=0.85 * np.abs(gradient) / largest)
@@ -624,10 +648,10 @@ def _pyplot():
 
 
 def _axes(ax, least=0.0):
-    """The Axes given, or those of a new figure whose sides have at least so many inches."""
+    """The Axes given, or those of a new figure whose sides, or width and height, have at least so many inches."""
     pyplot = _pyplot()
     if ax is None:
-        sides = [max(side, least) for side in pyplot.rcParams["figure.figsize"]]
+        sides = np.maximum(pyplot.rcParams["figure.figsize"], least)
         return pyplot.subplots(figsize=sides, layout="constrained")[1]
     if not isinstance(ax, pyplot.Axes):
         hint = "; take one of its elements" if isinstance(ax, np.ndarray) else ""
@@ -656,7 +680,52 @@ def _colours(n):
 
 
 def _class_colours(n):
-    return _pyplot().get_cmap("tab10" if n <= 10 else "tab20")(np.arange(n) % 20)[:, :3]
+    """One for each class, far from those of its neighbours."""
+    if n <= 20:
+        return _pyplot().get_cmap("tab10" if n <= 10 else "tab20")(np.arange(n))[:, :3]
+    # Every colour of the map once, in steps of about the golden section.
+    step = next(k for k in range(round(0.618 * n), n) if math.gcd(k, n) == 1)
+    return _pyplot().get_cmap("nipy_spectral", n)(np.arange(n) * step % n)[:, :3]
+
+
+def _alone(values):
+    """Markers for numbers between others that are none, where a line would not show them."""
+    there = np.isfinite(np.asarray(values, np.float64))
+    beside = np.pad(there, 1)
+    places = np.flatnonzero(there & ~beside[:-2] & ~beside[2:]).tolist()
+    return {"marker": "o", "markevery": places} if places else {}
+
+
+def _legend(ax, own, names, fontsize="medium", **style):
+    """What was labelled on the Axes before and the artists `own`, whose names are texts: with "$" or "_" in front, too.
+
+    Of more than fit beside or onto the Axes it shows the first, and says how many it leaves out.
+    """
+    before = [(handle, label) for handle, label in zip(*ax.get_legend_handles_labels())
+              if not any(handle is one for one in own)]
+    points = _pyplot().matplotlib.font_manager.FontProperties(size=fontsize).get_size_in_points()
+    height, width = (72 * side / ax.figure.dpi for side in (ax.bbox.height, ax.figure.bbox.width))
+    rows = max(int(height / (1.55 * points)), 2)
+    # Beside a name stand its sign and gaps of about 5 letters' heights.
+    columns = max(int(0.5 * width / (points * (5 + _wide([*names, "and 100 more"])))), 1)
+    room = rows * columns - len(before)
+    own, names = list(own), list(names)
+    if len(own) > room:
+        room = max(room, 2)
+        names[room - 1:] = [f"and {len(own) - room + 1} more"]
+        own[room - 1:] = ax.plot([], [], " ")
+    # matplotlib leaves out names with "_" in front, so they are written when the legend is there.
+    signs, labels = [handle for handle, _ in before] + own, [label for _, label in before] + ["x"] * len(own)
+    legend = ax.legend(signs, labels, fontsize=fontsize, ncols=max(-(-len(signs) // rows), 1), **style)
+    for text, name in zip(legend.get_texts()[len(before):], names):
+        text.set(text=name, parse_math=False)
+
+
+def _wide(texts):
+    """How wide the widest text is, in sizes of its type."""
+    font = _pyplot().matplotlib.font_manager.FontProperties(size=100)
+    measure = _pyplot().matplotlib.textpath.text_to_path.get_text_width_height_descent
+    return max(measure(line, font, False)[0] for text in texts for line in (text.splitlines() or [""])) / 100
 
 
 def _numbered(what, y, names):
@@ -677,6 +746,7 @@ def _check_labels(op, y):
 def _largest(y):
     """The classes of a network's outputs (..., classes); of a single yes/no output 0 or 1, of integers (..., 1) they
     themselves."""
+    check_finite(y, np.dtype(np.float64), "plot: outputs")
     if y.shape[-1] > 1:
         return y.argmax(axis=-1)
     return y[..., 0] if y.dtype.kind in "iu" else (y[..., 0] > 0.5).astype(int)
@@ -689,6 +759,7 @@ def _brightness(op, x):
         x = x[..., None]
     if x.ndim != 4 or x.shape[-1] not in (1, 3) or x.size == 0:
         raise ValueError(f"{op}: x must have shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), got {x.shape}")
+    check_finite(x, np.dtype(np.float64), f"{op}: x")
     low, high = x.min(axis=(1, 2, 3), keepdims=True), x.max(axis=(1, 2, 3), keepdims=True)
     return (x - low) / np.where(high > low, high - low, 1)
 
@@ -719,6 +790,28 @@ def _one_sample(op, model, x):
     return x[None]
 
 
+def _fit_titles(titles, lines, room, step, sides, ax, colorbar):
+    """The Axes, titles and points of type such that no title reaches the next one; lengths in widths of an image.
+
+    A new figure grows, to 12 inches; then the type gets smaller, and then long titles lose their ends.
+    """
+    small = _pyplot().matplotlib.font_manager.FontProperties(size="small").get_size_in_points()
+    wide = _wide(titles) + 0.7                      # and a space
+    high = 1.25 * lines / (room - 0.05)             # of a point of type
+    part = np.array([0.8 if colorbar else 0.95, 0.95])      # of a new figure, for the images
+    new = ax is None
+    ax = _axes(ax, np.minimum(max(wide / step, high) * small * np.array(sides) / part / 72, LONGEST))
+    given = np.array(ax.figure.bbox.size) * part if new else np.array(ax.bbox.size)
+    width = 72 / ax.figure.dpi * float(np.min(given / sides))       # of an image, in points
+    size = min(small, max(width * step / wide, SMALLEST), width / high)
+    most = width * step / size - 0.7 + 1e-6         # but for rounding
+    for i, title in enumerate(titles):
+        while _wide([titles[i]]) > most and len(title) > 1:
+            title = title[:-1]
+            titles[i] = title.rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+    return ax, titles, size
+
+
 def _tiles(x, columns, titles, cmap, low, high, ax, save, label=None):
     """Images (N, H, W, 1 or 3) on one Axes, with a gap between them."""
     n, height, width, _ = x.shape
@@ -728,10 +821,16 @@ def _tiles(x, columns, titles, cmap, low, high, ax, save, label=None):
     if titles is not None and len(titles) != n:
         raise ValueError(f"plot: {len(titles)} titles for {n} images")
     rows = -(-n // columns)
-    ax = _axes(ax)
     gap = 0.1
-    # Room for a line of text above each image.
-    room = gap + (0.25 if titles is not None else 0.0)
+    titles = None if titles is None else [str(title) for title in titles]
+    # Room for text above each image.
+    lines = 0 if titles is None else 1 + max(title.count("\n") for title in titles)
+    room = gap + 0.25 * lines
+    across, down = columns * (1 + gap) + gap, rows * (height / width + room) + room
+    if titles is None:
+        ax = _axes(ax)
+    else:
+        ax, titles, size = _fit_titles(titles, lines, room, 1 + gap, (across, down), ax, label is not None)
     shown = None
     for i, image in enumerate(x):
         row, column = divmod(i, columns)
@@ -739,7 +838,7 @@ def _tiles(x, columns, titles, cmap, low, high, ax, save, label=None):
         shown = ax.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap=cmap, vmin=low, vmax=high,
                           extent=(left, left + 1, top + height / width, top))
         if titles is not None:
-            ax.text(left + 0.5, top - 0.05, titles[i], ha="center", va="bottom", fontsize="small")
+            ax.text(left + 0.5, top - 0.05, titles[i], ha="center", va="bottom", fontsize=size, parse_math=False)
     ax.set(xlim=(-gap, columns * (1 + gap)), ylim=(rows * (height / width + room), -room), aspect="equal")
     ax.set_axis_off()
     if label is not None:

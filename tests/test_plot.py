@@ -439,3 +439,166 @@ def test_saliency_is_the_input_gradient(cnn, rng):
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         nf.plot.activation("relu", save=os.path.join(tmp_path, "no", "such.png"))
+
+
+# --- what can be read ------------------------------------------------------------------------------------------------
+
+ODD = ["$5-$10", r"$\foo$", "_hidden"]
+
+
+def written(ax):
+    """All texts of a figure as they are drawn, without a mathematical reading."""
+    ax.figure.draw_without_rendering()
+    texts = ax.figure.findobj(lambda artist: isinstance(artist, matplotlib.text.Text) and artist.get_text() in ODD)
+    assert not any(text.get_parse_math() for text in texts)
+    return {text.get_text() for text in texts}
+
+
+def softmax(n, names=None):
+    model = nf.Sequential([nf.Dense(n, activation="softmax")], input_shape=(2,), seed=1)
+    model.class_names = names
+    return model
+
+
+def test_names_and_titles_are_no_mathematics(plane, rng):
+    x, labels = plane[0], np.arange(40) % 3
+    figures = {name: [1.0, 0.5] for name in ODD}
+    assert written(nf.plot.decision_boundary(softmax(3, ODD), x, labels)) == set(ODD)
+    assert written(nf.plot.confusion_matrix(labels, labels, ODD)) == set(ODD)
+    assert written(nf.plot.label_maps(labels[:36].reshape(1, 6, 6), class_names=ODD)) == set(ODD)
+    assert written(nf.plot.images(rng.random((3, 4, 4)), titles=ODD)) == set(ODD)
+    assert written(nf.plot.filters(rng.random((3, 3, 1, 3)), titles=ODD)) == set(ODD)
+    assert written(nf.plot.history(figures, ODD)) == set(ODD)
+    assert not nf.plot.history(figures, ODD).yaxis.label.get_parse_math()
+    # What others have labelled stays in the legend, as they wrote it.
+    ax = plt.subplots()[1]
+    ax.axhline(0, label="$y_0$")
+    texts = nf.plot.history(figures, ODD[:1], ax=ax).get_legend().get_texts()
+    assert [(text.get_text(), text.get_parse_math()) for text in texts] == [("$y_0$", True), (ODD[0], False)]
+
+
+@pytest.mark.parametrize("n", [10, 20, 21, 256, 1000])
+def test_every_class_has_its_own_colour(n):
+    y = np.resize(np.arange(n), (1, 32, 32))
+    shown = np.asarray(nf.plot.label_maps(y, class_names=range(n)).images[0].get_array()).reshape(-1, 3)
+    colours = shown[:n]
+    assert len(np.unique(colours, axis=0)) == n
+    if n <= 256:
+        assert len(np.unique((255 * colours).round(), axis=0)) == n
+    assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() > 0.04     # and not nearly the next one's
+    np.testing.assert_array_equal(shown, colours[y.reshape(-1)])
+    if n <= 20:
+        np.testing.assert_allclose(colours, plt.get_cmap("tab10" if n == 10 else "tab20").colors)
+
+
+def inside(ax):
+    """Whether the whole legend is in the picture."""
+    ax.figure.draw_without_rendering()
+    box, page = ax.get_legend().get_window_extent(), ax.figure.bbox
+    return box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page.x1 and box.y1 <= page.y1
+
+
+@pytest.mark.filterwarnings("error")
+def test_legends_fit(plane, rng):
+    y = rng.integers(0, 3, (2, 16, 16))
+    y[:, :3] = 255
+    ax = nf.plot.label_maps(y)
+    assert legend(ax) == ["0", "1", "2", "255"] and inside(ax)
+    colours = [line.get_color() for line in ax.get_legend().get_lines()]
+    np.testing.assert_array_equal(np.asarray(ax.images[0].get_array())[y[0] == 255], np.tile(colours[3], (48, 1)))
+    assert legend(nf.plot.label_maps(y + 10**6)) == ["1000000", "1000001", "1000002", "1000255"]
+    assert legend(nf.plot.label_maps(y * 0 + 255, ignore_label=255)) == []
+    many = np.arange(256).reshape(1, 16, 16)
+    for names in (None, [f"a long name, number {i}" for i in range(256)]):
+        ax = nf.plot.label_maps(many, class_names=names)
+        texts = legend(ax)
+        assert inside(ax) and len(texts) >= 15 and texts[-1] == f"and {256 - len(texts) + 1} more"
+    ax = nf.plot.label_maps(many[:, :2] % 21)
+    assert legend(ax) == [str(i) for i in range(21)] and inside(ax)
+    ax = nf.plot.decision_boundary(softmax(100), rng.standard_normal((300, 2)), np.arange(300) % 100)
+    assert inside(ax) and legend(ax)[0] == "class 0" and legend(ax)[-1].endswith(" more")
+
+
+@pytest.mark.parametrize(("n", "columns", "title", "own", "cut"), [
+    (100, None, "true {}, said 3", False, False), (64, None, "filter number {}", True, True),
+    (6, 3, "{}", False, False), (36, None, "a very long title of the image number {}", False, False),
+    (20, 20, "true {}", False, False), (16, None, "an image\nof a {}", False, False),
+    (49, None, "a very, very, very long title of image {}", False, True),
+])
+def test_titles_do_not_overlap(rng, n, columns, title, own, cut):
+    given = plt.subplots(1, 2)[1][0] if own else None
+    titles = [title.format(i) for i in range(n)]
+    ax = nf.plot.images(rng.random((n, 8, 8)), columns, titles, ax=given)
+    ax.figure.draw_without_rendering()
+    texts = [text.get_text() for text in ax.texts]
+    for text, whole in zip(texts, titles):
+        assert text == whole or (cut and whole.startswith(text[:-1].rstrip()) and text[-1] == "\N{HORIZONTAL ELLIPSIS}")
+    assert (texts != titles) == cut
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    images = [image.get_window_extent() for image in ax.images]
+    assert not any(a.overlaps(b) for a in boxes for b in images)
+    assert (own or min(text.get_fontsize() for text in ax.texts) >= 5) and max(ax.figure.get_size_inches()) <= 12
+    if n == 6:
+        assert ax.texts[0].get_fontsize() == pytest.approx(8.33) and tuple(ax.figure.get_size_inches()) == (6.4, 4.8)
+
+
+def test_bright_pixels_are_bright_in_saliency(cnn):
+    model, x, y, _, _ = cnn
+    image = nf.plot.saliency(model, x[7], y[7]).images[0]
+    assert image.cmap(0.0)[:3] == (0, 0, 0) and image.cmap(1.0)[:3] == (1, 1, 1)
+
+
+def test_numbers_that_are_none_are_refused(cnn, rng):
+    model, x = cnn[:2]
+    bad = x[:2].copy()
+    bad[1, 2, 3] = np.nan
+    outputs = np.full((4, 3), np.nan)
+    kernel = np.full((3, 3, 1, 2), np.inf)
+    for draw, text in ((lambda: nf.plot.images(bad), "plot.images: x: nan at row 1"),
+                       (lambda: nf.plot.label_maps(np.zeros((2, 8, 8), int), bad), "plot.label_maps: x: nan at row 1"),
+                       (lambda: nf.plot.label_maps(outputs.reshape(1, 2, 2, 3)), "outputs: nan at row 0"),
+                       (lambda: nf.plot.confusion_matrix([0, 1, 2, 0], outputs), "outputs: nan at row 0"),
+                       (lambda: nf.plot.filters(kernel), "plot.filters: kernel: inf at row 0"),
+                       (lambda: nf.plot.saliency(model, bad[1], 0), "nan at row 0")):
+        with pytest.raises(ValueError, match=text):
+            draw()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("margin", [0.1, 0.0])
+def test_decision_boundary_of_points_without_extent(plane, margin):
+    for x in (plane[0][:1], np.c_[plane[0][:, 0], np.full(40, 3.0)], np.array([[0.3, 0.0], [0.1 + 0.2, 0.0]])):
+        ax = nf.plot.decision_boundary(half_plane(), x, np.zeros(len(x), int), margin)
+        ax.figure.draw_without_rendering()
+        for column, (low, high) in zip(x.T, (ax.get_xlim(), ax.get_ylim())):
+            if np.ptp(column) < 1e-9:
+                assert low <= column[0] - 0.5 and high >= column[0] + 0.5
+            else:
+                assert (low, high) == pytest.approx((column.min() - margin * np.ptp(column),
+                                                     column.max() + margin * np.ptp(column)))
+
+
+def test_history_of_few_numbers():
+    ax = nf.plot.history({"loss": [0.5], "val_loss": [0.6]})
+    ax.figure.draw_without_rendering()
+    low, high = ax.get_xlim()
+    assert [tick for tick in ax.get_xticks() if low <= tick <= high] == [1]
+    assert [line.get_marker() for line in ax.lines] == ["o", "o"]
+    # A figure whose validation is drawn with it is drawn once.
+    figures = {"loss": [0.5, 0.4], "val_loss": [0.6, 0.5]}
+    for keys in (["loss", "val_loss"], ["val_loss", "loss", "loss"]):
+        ax = nf.plot.history(figures, keys)
+        assert [line.get_label() for line in ax.lines] == ["loss", "val_loss"] and ax.get_ylabel() == "loss"
+        assert [line.get_marker() for line in ax.lines] == ["None", "None"]
+    assert nf.plot.history(figures, "val_loss").get_ylabel() == "val_loss"
+    # Without a marker nothing would show of a number between two that are none.
+    (line,) = nf.plot.history({"loss": [1.0, np.nan, 2.0, np.nan, 3.0, 4.0, np.inf]}).lines
+    assert line.get_marker() == "o" and line.get_markevery() == [0, 2]
+
+
+def test_confusion_matrix_of_too_many_classes():
+    for y, names in (([100_000, 100_001], None), ([0, 1], [str(i) for i in range(1001)])):
+        with pytest.raises(ValueError, match=r"100\d\d\d? classes, but at most 1000 .* number those that occur"
+                           if names is None else "1001 classes, but at most 1000"):
+            nf.plot.confusion_matrix(y, y, names)
