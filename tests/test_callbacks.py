@@ -2,6 +2,9 @@
 
 import io
 import math
+import os
+import re
+import struct
 import subprocess
 import sys
 
@@ -193,6 +196,76 @@ def test_progress_bar():
     last = file.getvalue().rstrip().split("\r")[-1]
     assert last.startswith("epoch 3/3: 100%") and "12/12" in last and "steps/s" in last and "<" in last
     assert "loss=0.6931, accuracy=0.5" in last
+
+
+FIGURES = {"loss": 0.34567, "accuracy": 0.6125, "val_loss": 0.41234, "val_accuracy": 0.55}
+
+
+def drawn(columns, resized=None, figures=True):
+    """The lines that a bar draws on a terminal of so many columns, over the epochs 3 and 4 of 4."""
+    import fcntl
+    import pty
+    import termios
+
+    def resize(columns):
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+
+    master, terminal = pty.openpty()
+    resize(columns)
+    logs = FIGURES if figures else {}
+    with os.fdopen(terminal, "w", encoding="utf-8") as file:
+        bar = ProgressBar(1, file)
+        bar.set_params({"epochs": 4, "steps": 5, "initial_epoch": 2})
+        bar.on_train_begin()
+        bar.on_epoch_begin(2)
+        bar.on_epoch_end(2, logs)
+        bar._bar.refresh()
+        bar.on_epoch_begin(3)
+        if resized:
+            resize(resized)
+        bar.on_progress(2, dict(list(logs.items())[:2]))
+        bar._bar.refresh()
+        bar.on_epoch_end(3, logs)
+        bar.on_train_end()
+        file.flush()
+        text = os.read(master, 65536).decode()
+    os.close(master)
+    return [line.strip() for line in text.replace("\n", "\r").split("\r") if line.strip()]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(("columns", "shown"), [
+    (200, ["loss=0.3457", "accuracy=0.6125", "val_loss=0.4123", "val_accuracy=0.55"]),
+    (120, ["loss=0.3457", "accuracy=0.6125", "val_loss=0.4123", "val_accuracy=0.55"]),
+    (80, ["loss=0.346", "accuracy=0.613", "val_loss=0.412", "val_accuracy=0.55"]),
+    (60, ["loss=0.3457", "val_loss=0.4123", "val_accuracy=0.55"]),
+    (44, ["val_loss=0.4123", "val_accuracy=0.55"]),
+    (40, ["val_loss=0.412", "val_accuracy=0.55"]),
+    (30, ["val_loss=0.4123"]),
+    (20, ["val_loss=0.412"]),
+    (12, []),
+])
+def test_no_figure_is_cut_on_a_narrow_terminal(columns, shown):
+    lines = drawn(columns)
+    whole = {f"{value:.{digits}g}" for value in FIGURES.values() for digits in (3, 4)}
+    assert max(map(len, lines)) < columns
+    # Those of validation stay while the next epoch runs.
+    for line in lines[-2:]:
+        found = re.findall(r"\w+=[\d.]+", line)
+        assert [figure.partition("=")[0] for figure in found] == [figure.partition("=")[0] for figure in shown]
+        for figure in found:
+            assert figure.partition("=")[2] in whole
+    assert "4/4" in lines[-1] and ("steps/s" in lines[-1]) == (columns == 200)
+    assert all("val_" not in line for line in drawn(columns, figures=False))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_a_bar_follows_a_resized_terminal():
+    lines = drawn(200, 40)
+    assert "val_accuracy=0.55" in lines[1] and "steps/s" in lines[1]
+    assert all(len(line) < 40 and "val_loss=0.412" in line for line in lines[-2:])
+    lines = drawn(30, 200)
+    assert len(lines[1]) < 30 and all("accuracy=0.6125, val_loss=0.4123" in line for line in lines[-2:])
 
 
 def test_progress_lines(capsys):

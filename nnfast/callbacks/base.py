@@ -553,6 +553,9 @@ class GradientNorms(Callback):
 class ProgressBar(Callback):
     """Progress, figures and time left on the terminal, by tqdm.
 
+    The figures of validation are those of the last epoch that had ended. On a narrow terminal the bar shrinks, then the
+    rate, the count and digits go, then whole figures, first those of training.
+
     Parameters
     ----------
     verbose : {0, 1, 2}
@@ -588,36 +591,41 @@ class ProgressBar(Callback):
         from importlib.util import find_spec
 
         self._first = self.params.get("initial_epoch", 0)
+        self._validated: Logs = {}
         notebook = "ipykernel" in sys.modules
         if self.verbose == 1 and (self.file is not None or notebook or sys.stderr.isatty()):
             # Here, because importing it takes longer than importing all of nnfast.
             if notebook and find_spec("ipywidgets"):       # without it tqdm would warn, and draw with text anyway
                 from tqdm.auto import tqdm
             else:
-                from tqdm import tqdm
+                from tqdm import tqdm as terminal
 
+                tqdm = _fitting(terminal)
             epochs = self.params["epochs"] - self._first
             self._bar = tqdm(
+                desc=f"epoch {self._first + 1}/{self.params['epochs']}" if epochs > 0 else None,
                 total=epochs * self.params["steps"] or None, unit=" steps", file=self.file, dynamic_ncols=True,
                 mininterval=0.1,
             )
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self._bar is not None:
-            self._bar.set_description(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
+            self._bar.set_description_str(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
             self._done = (epoch - self._first) * self.params["steps"]
 
     def on_progress(self, step: int, logs: Logs | None = None) -> None:
-        self._show(step, logs)
+        self._show(step, {**(logs or {}), **self._validated})
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if self._bar is not None:
+            self._validated = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
             self._show(self.params["steps"], logs)
         elif self.verbose == 2:
             print(f"epoch {epoch + 1}/{self.params['epochs']}: {_figures(logs)}", file=self.file)
 
     def _show(self, step, logs):
         if self._bar is not None:
+            self._bar.logs = logs or {}
             self._bar.set_postfix_str(_figures(logs), refresh=False)
             self._bar.update(self._done + step - self._bar.n)
 
@@ -630,5 +638,46 @@ class ProgressBar(Callback):
             self._bar = None
 
 
-def _figures(logs):
-    return ", ".join(f"{name}={value:.4g}" for name, value in (logs or {}).items())
+def _figures(logs, digits=4):
+    return ", ".join(f"{name}={value:.{digits}g}" for name, value in (logs or {}).items())
+
+
+# Lines for ever narrower terminals: the text, the fewest cells of a bar, the digits of a figure.
+_LINES = (
+    ("epoch {epoch}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]", 9, 4),
+    ("epoch {epoch}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]", 5, 4),
+    ("epoch {epoch}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]", 5, 4),
+    ("{epoch}: {percentage:3.0f}%|{bar}| [<{remaining}{postfix}]", 3, 4),
+    ("{epoch}: {percentage:3.0f}% [<{remaining}{postfix}]", 0, 4),
+    ("{epoch}: {percentage:3.0f}% [<{remaining}{postfix}]", 0, 3),
+    ("{epoch}: {percentage:3.0f}%{postfix}", 0, 3),
+    ("{epoch}{postfix}", 0, 3),
+)
+
+
+def _fitting(tqdm):
+    """tqdm whose line fits a terminal of any width: measured when it is drawn, as times and rates change until then."""
+    class Fitting(tqdm):  # type: ignore[misc]
+        logs = None
+
+        @property
+        def format_dict(self):
+            drawn = super().format_dict
+            if drawn["ncols"] and drawn["total"] and drawn["prefix"]:
+                drawn.update(self._fit(drawn))
+            return drawn
+
+        def _fit(self, drawn):
+            order = list(self.logs or {})[::-1]
+            order.sort(key=lambda name: name.startswith("val_"))      # those of training go first
+            epoch = drawn["prefix"].removeprefix("epoch ")
+            for gone in range(len(order) + 1):
+                shown = {name: value for name, value in (self.logs or {}).items() if name not in order[:gone]}
+                for text, least, digits in _LINES:
+                    line = {"bar_format": text, "epoch": epoch, "postfix": _figures(shown, digits)}
+                    measured = {**drawn, **line, "bar_format": text.replace("{bar}", "#" * least), "ncols": None}
+                    if len(self.format_meter(**measured)) <= drawn["ncols"]:
+                        return line
+            return line
+
+    return Fitting
