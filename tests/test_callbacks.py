@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -210,8 +211,18 @@ def drawn(columns, resized=None, figures=True):
     def resize(columns):
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
 
+    def read():
+        try:
+            while got := os.read(master, 4096):
+                parts.append(got)
+        except OSError:         # Linux says so where all is read
+            pass
+
     master, terminal = pty.openpty()
     resize(columns)
+    parts: list[bytes] = []
+    reader = threading.Thread(target=read)
+    reader.start()
     logs = FIGURES if figures else {}
     with os.fdopen(terminal, "w", encoding="utf-8") as file:
         bar = ProgressBar(1, file)
@@ -227,10 +238,9 @@ def drawn(columns, resized=None, figures=True):
         bar._bar.refresh()
         bar.on_epoch_end(3, logs)
         bar.on_train_end()
-        file.flush()
-        text = os.read(master, 65536).decode()
+    reader.join()
     os.close(master)
-    return [line.strip() for line in text.replace("\n", "\r").split("\r") if line.strip()]
+    return [line.strip() for line in b"".join(parts).decode().replace("\n", "\r").split("\r") if line.strip()]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
