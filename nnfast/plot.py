@@ -257,9 +257,10 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     for y in (y_true, y_pred):
         _check_labels("plot.confusion_matrix", y)
     n = int(max(y_true.max(), y_pred.max())) + 1
-    if max(n, len(class_names or ())) > MOST_CLASSES:
-        raise ValueError(f"plot.confusion_matrix: {max(n, len(class_names or ()))} classes, but at most {MOST_CLASSES} "
-                         "can be drawn; number those that occur from 0, as np.unique(y, return_inverse=True) does")
+    most = max(n, 0 if class_names is None else len(class_names))
+    if most > MOST_CLASSES:
+        raise ValueError(f"plot.confusion_matrix: {most} classes, but at most {MOST_CLASSES} can be drawn; number those "
+                         "that occur from 0, as np.unique(y, return_inverse=True) does")
     names = [str(i) for i in range(n)] if class_names is None else [str(name) for name in class_names]
     if len(names) < n:
         raise ValueError(f"plot.confusion_matrix: {len(names)} class names for {n} classes")

@@ -259,6 +259,8 @@ def test_confusion_matrix_of_many_classes_is_readable(n, normalize, own, numbers
 def test_confusion_matrix_of_texts():
     true, predicted = ["b", "a", "b"], np.array(["b", "b", "a"])
     counts = [[0, 1], [1, 1]]
+    named = nf.plot.confusion_matrix([0, 1], [1, 1], np.array(["a", "b"]))
+    assert [label.get_text() for label in named.get_yticklabels()] == ["a", "b"]
     for pair in ((true, predicted), (true, [1, 1, 0]), (true, np.eye(2)[[1, 1, 0]])):
         assert nf.plot.confusion_matrix(*pair, ["a", "b"]).images[0].get_array().tolist() == counts
     with pytest.raises(TypeError, match="y_true: expected real numbers, got strings .*; texts need class_names"):
