@@ -259,8 +259,8 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     n = int(max(y_true.max(), y_pred.max())) + 1
     most = max(n, 0 if class_names is None else len(class_names))
     if most > MOST_CLASSES:
-        raise ValueError(f"plot.confusion_matrix: {most} classes, but at most {MOST_CLASSES} can be drawn; number those "
-                         "that occur from 0, as np.unique(y, return_inverse=True) does")
+        raise ValueError(f"plot.confusion_matrix: {most} classes, but at most {MOST_CLASSES} can be drawn; number "
+                         "those that occur from 0, as np.unique(y, return_inverse=True) does")
     names = [str(i) for i in range(n)] if class_names is None else [str(name) for name in class_names]
     if len(names) < n:
         raise ValueError(f"plot.confusion_matrix: {len(names)} class names for {n} classes")
