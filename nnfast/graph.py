@@ -229,7 +229,9 @@ class Graph:
         place = {value: i for i, value in enumerate(kept)}
         inputs = [Input(self.inputs[i].data_shape, name=self.input_names[i], data_format=self.inputs[i].data_format)
                   for i in kept if i < n]
-        nodes = [(self.nodes[i - n].layer.copy(), [place[v] for v in self.nodes[i - n].inputs]) for i in kept if i >= n]
+        used = [self.nodes[i - n] for i in kept if i >= n]
+        copies = {layer: layer.copy() for layer in dict.fromkeys(node.layer for node in used)}
+        nodes = [(copies[node.layer], [place[v] for v in node.inputs]) for node in used]
         return call_nodes(inputs, nodes, [len(kept) - 1])
 
 

@@ -292,6 +292,14 @@ def test_bad_graphs(make, error, text):
         make(nf.Input((4,)))
 
 
+def test_a_part_with_a_layer_that_is_called_twice(rng):
+    x, relu = nf.Input((3,)), nf.Activation("relu")
+    model = nf.Model(x, nf.Dense(1, name="out")(relu(nf.Dense(3)(relu(x)))))
+    part, data = model.submodel("out"), rng.standard_normal((5, 3))
+    assert [layer.name for layer in part.layers] == [layer.name for layer in model.layers]
+    np.testing.assert_array_equal(part.predict(data), model.predict(data))
+
+
 def test_two_outputs_that_are_the_same_numbers_each_count(rng):
     x = nf.Input((3,))
     h = nf.Dense(4, name="h")(x)
