@@ -584,6 +584,11 @@ class Model(Training, Derivatives):
         seed : int, optional
             The copy begins anew, as the same layers in a model of this seed: with its initial weights, no step taken.
 
+        Raises
+        ------
+        ValueError
+            If a weight or a number of the optimizer's state is beyond the range of `dtype`.
+
         Examples
         --------
         >>> import nnfast as nf
@@ -605,12 +610,14 @@ class Model(Training, Derivatives):
             new._settings = self._settings._replace(optimizer=copy.copy(self._settings.optimizer))
         if dtype is not None:
             new._dtype = model_dtype(type(self).__name__, dtype)
-            new._slots = {name: value.astype(new._dtype) for name, value in new._slots.items()}
+            new._slots = {name: converted(value, new._dtype, f"clone: optimizer state {name}")
+                          for name, value in new._slots.items()}
         new._copy_layers(self)
         if seed is not None and self.built:
             new._values = new._graph.initial_values(new.seed, new._dtype)
         elif dtype is not None and self.built:
-            new._values = [value.astype(new._dtype) for value in new._values]
+            new._values = [converted(value, new._dtype, f"clone: {parameter.name}")
+                           for parameter, value in zip(self._graph.parameters, new._values)]
         new._set_fast_path()
         return new
 
@@ -779,6 +786,12 @@ def model_dtype(owner, dtype):
         return DTYPES[dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name]
     except (KeyError, TypeError):
         raise ValueError(f"{owner}: dtype must be 'float32' or 'float64', got {dtype!r}") from None
+
+
+def converted(value, dtype, what):
+    """A copy of an array in another precision, whose range must hold every number."""
+    check_finite(value, dtype, what)
+    return value.astype(dtype)
 
 
 def difference(got, expected):

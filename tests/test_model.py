@@ -287,6 +287,20 @@ def test_a_copy_is_independent_and_trains_on_with_the_same_bits(way, graph, rng)
     assert other.layers[0].model is other
 
 
+def test_numbers_beyond_the_precision_of_a_copy():
+    model = nf.Sequential([nf.Dense(1)], input_shape=(2,), dtype="float64")
+    model.compile("adam", "squared_error")
+    model.train_on_batch([[1.0, 1.0]], [[1.0]])
+    model.set_parameters({"dense/kernel": [[1.0], [1e300]]})
+    with pytest.raises(ValueError, match="clone: dense/kernel: 1e\\+300 at row 1.*does not fit into float32"):
+        model.clone(dtype="float32")
+    model.set_parameters({"dense/kernel": [[1.0], [1.0]]})
+    model.set_optimizer_state(model.optimizer_state() | {"dense/bias/v": [1e300]}, 1)
+    with pytest.raises(ValueError, match="clone: optimizer state dense/bias/v: 1e\\+300 .*does not fit into float32"):
+        model.clone(dtype="float32")
+    assert model.clone(dtype="float32", seed=1).dtype == "float32"
+
+
 def test_an_unbuilt_model_can_be_copied(rng):
     x, y = data(rng)
     model = small(input_shape=None)
