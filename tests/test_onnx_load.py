@@ -323,6 +323,20 @@ def test_a_network_with_all_the_rest(tmp_path, rng):
                if isinstance(layer, nf.Activation))
 
 
+@pytest.mark.parametrize("op", ["Identity", "Flatten"])
+@pytest.mark.parametrize("more", [True, False])
+def test_constants_behind_a_no_op(op, more, tmp_path, rng):
+    """They become part of the product before it only where nothing else reads it, under none of its names."""
+    nodes = [node("Gemm", "x w b", "y"), node(op, "y", "z"), node("Mul", "z c", "a")]
+    constants = draw(rng, w=(4, 5), b=(5,), c=(5,))
+    if not more:
+        assert len(check(graph(nodes, {"x": ["N", 4]}, ["a"], constants), tmp_path / "a.onnx", rng).layers) == 1
+        return
+    for last in ([node("Add", "a y", "o")], [node("Add", "a z", "o")]):
+        check(graph(nodes + last, {"x": ["N", 4]}, ["o"], constants), tmp_path / "a.onnx", rng)
+    check(graph(nodes, {"x": ["N", 4]}, ["a", "y"], constants), tmp_path / "a.onnx", rng)
+
+
 def test_the_same_value_as_two_outputs(tmp_path, rng):
     nodes = [node("Relu", "x", "y"), node("Identity", "y", "z"), node("Identity", "x", "w")]
     check(graph(nodes, {"x": ["N", 3]}, ["y", "z", "w"]), tmp_path / "a.onnx", rng)
@@ -408,6 +422,17 @@ def test_files_that_are_none(tmp_path):
         nf.onnx.load(tmp_path / "missing.onnx")
     with pytest.raises(IsADirectoryError):
         nf.onnx.load(tmp_path)
+
+
+def test_weights_that_are_damaged(tmp_path, rng):
+    path, shapes = tmp_path / "a.onnx", {name: (4,) for name in ("s", "b", "m", "v")}
+    normal = [node("BatchNormalization", "x s b m v", "y")]
+    for nodes, constants, text in [
+            ([node("MatMul", "x w", "y")], {"w": np.full((4, 3), np.nan, np.float32)}, "kernel: nan at row 0"),
+            (normal, {**draw(rng, **shapes), "v": np.float32([1, -1, 1, 1])}, "running_variance must not be below 0")]:
+        onnx.save(graph(nodes, {"x": ["N", 4]}, ["y"], constants), path)
+        with pytest.raises(nf.FileFormatError, match=f"a.onnx: has weights that no layer takes: y_node/{text}"):
+            nf.onnx.load(path)
 
 
 def test_weights_outside_of_the_folder_are_not_read(tmp_path, rng):

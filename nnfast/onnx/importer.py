@@ -229,8 +229,13 @@ class Importer:
         outputs = [self._output(output.name) for output in self.graph.output]
         name = self.layer_name(self.graph.name) or "onnx"
         model = Model(self.inputs, outputs, seed=seed, dtype=self.dtype, name=name)
-        model.set_parameters({f"{layer.name}/{name}": array for layer, arrays in self.weights.items()
-                              for name, array in arrays.items() if layer in model._graph.names})
+        parameters = {f"{layer.name}/{name}": array for layer, arrays in self.weights.items()
+                      for name, array in arrays.items() if layer in model._graph.names}
+        try:
+            model.set_parameters(parameters)
+        except ValueError as error:     # NaN, a negative variance
+            why = str(error).removeprefix("set_parameters: ")
+            raise FileFormatError(f"{self.path}: has weights that no layer takes: {why}") from error
         return model
 
     def _casts_to_real(self, node):
@@ -327,8 +332,9 @@ class Importer:
         return self.layer_name(self.node.name)
 
     def reads_alone(self, i):
-        """Whether nothing else reads input i of the node."""
-        return self.readers[self.node.input[i]] == 1
+        """Whether nothing else reads input i of the node, under none of its names: a no-op only gives it another."""
+        value = self.tensor(i).value
+        return all(self.readers.get(name, 0) <= 1 for name, tensor in self.tensors.items() if tensor.value is value)
 
     def batch_free(self, sizes, what):
         """Sizes of a target shape without the batch, which must stay the first axis."""
