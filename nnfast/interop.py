@@ -105,8 +105,10 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     >>> model.predict([[1.0, 2.0, 3.0]])
     array([[6., 6.]], dtype=float32)
     """
+    path = None
     if isinstance(state, (str, os.PathLike)):
-        state = _tensors(os.fspath(state))
+        path = os.fspath(state)
+        state = _tensors(path)
     elif not isinstance(state, Mapping):
         raise TypeError(f"from_torch_state_dict: expected a dict of arrays or a path, got {type(state).__name__}")
     modules: dict[str, dict[str, Array]] = {}
@@ -128,7 +130,7 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
             new[what] = _from_torch(model, node, name, shape, array, f"from_torch_state_dict: {what} from {module!r}")
         if arrays:
             raise ValueError(f"from_torch_state_dict: {layer.name} has no place for {', '.join(arrays)} of {module!r}")
-    model.set_parameters(new)
+    _set(model, new, path)
 
 
 def to_torch_state_dict(model: Model, mapping: Mapping[str, str] | Sequence[str] | None = None) -> dict[str, Array]:
@@ -223,7 +225,18 @@ def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] 
                 raise ValueError(f"from_keras_weights: {layer.name}/{own} has shape {shape}, {name!r} in the file "
                                  f"{array.shape}")
             new[f"{layer.name}/{own}"] = array
-    model.set_parameters(new)
+    _set(model, new, path)
+
+
+def _set(model, new, path):
+    """Set parameters; of those that are refused, for NaN or a negative variance, say in which file they are."""
+    try:
+        model.set_parameters(new)
+    except ValueError as error:
+        if path is None:
+            raise
+        why = str(error).removeprefix("set_parameters: ")
+        raise FileFormatError(f"{path}: has weights that no layer takes: {why}") from error
 
 
 # --- which layer is which --------------------------------------------------------------------------------------------

@@ -258,6 +258,24 @@ def test_nested_and_older_keras_files(tmp_path):
         assert (model.predict([[1.0, 1.0]]) == [[2, 3, 4]]).all()
 
 
+def test_weights_in_files_that_no_layer_takes(tmp_path):
+    keras, torch = tmp_path / "net.weights.h5", tmp_path / "net.safetensors"
+    arrays = [np.ones(3, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32), np.float32([1, -2, 1])]
+    with h5py.File(keras, "w") as file:
+        for i, array in enumerate(arrays):
+            file[f"layers/batch_normalization/vars/{i}"] = array
+    names = ("weight", "bias", "running_mean", "running_var")
+    safetensors.numpy.save_file({f"0.{name}": array for name, array in zip(names, arrays)}, torch)
+    model = nf.Sequential([nf.BatchNorm()], input_shape=(3,))
+    before = model.get_weights()
+    for read, path in ((from_keras_weights, keras), (from_torch_state_dict, torch)):
+        with pytest.raises(nf.FileFormatError, match=f"{path.name}: .*running_variance must not be below 0, got -2"):
+            read(model, path)
+    with pytest.raises(ValueError, match="^set_parameters: .*running_variance must not be below 0, got -2"):
+        from_torch_state_dict(model, {f"0.{name}": array for name, array in zip(names, arrays)})
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+
+
 def test_damaged_keras_files(tmp_path):
     whole = (ORACLES / "keras_cnn.weights.h5").read_bytes()
     path = tmp_path / "net.weights.h5"
