@@ -2,8 +2,8 @@
 
 PyTorch keeps dense weights as (out, in), kernels as (K, C / groups, R, S), those of transposed convolutions as
 (C, K, R, S), data as (N, C, H, W), and so flattens channels slowest; here they are (in, out), (R, S, C / groups, K),
-(R, S, K, C), (N, H, W, C), and channels are flattened fastest. An embedding's vectors, (ids, features), and how they
-are flattened, are the same in both.
+(R, S, K, C), (N, H, W, C), and channels are flattened fastest. What has its axes in the same order in both, as an
+embedding's vectors, (ids, features), is flattened in the same order, too; `from_torch_state_dict` says what that is.
 Keras has our order of everything. What a layer's parameters are called:
 
 ==================  =========================================  =================================================
@@ -32,8 +32,11 @@ import numpy as np
 
 from .arrays import as_numbers
 from .layers import (
+    LAYERS,
     Activation,
     Add,
+    AvgPool1D,
+    AvgPool2D,
     BatchNorm,
     Concatenate,
     Conv1D,
@@ -45,15 +48,24 @@ from .layers import (
     Dropout,
     Embedding,
     Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
     LayerNorm,
+    MaxPool1D,
+    MaxPool2D,
     Rescale,
     Reshape,
+    UpSampling1D,
+    UpSampling2D,
+    ZeroPadding2D,
 )
 from .tensor_file import FileFormatError, Problem, naming, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .graph import Graph
+    from .layers import Layer
     from .model import Model
     from .typing import Array, PathLike
 
@@ -67,6 +79,12 @@ KERAS = {Dense: "dense", Conv1D: "conv1d", Conv2D: "conv2d", DepthwiseConv2D: "d
          LayerNorm: "layer_normalization", Embedding: "embedding"}
 KERAS_ORDER = ("kernel", "bias", "gamma", "beta", "running_mean", "running_variance")
 
+#: layers that read images and signals and make them: in PyTorch with their channels first
+IMAGES = (Conv1D, Conv2D, DepthwiseConv2D, Conv1DTranspose, Conv2DTranspose, MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D,
+          GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm)
+#: layers that work on the last axis in PyTorch, too, or make it
+VECTORS = (Dense, Embedding, LayerNorm)
+
 #: bytes that a .keras file may unpack to
 MOST_UNPACKED = 16 << 30
 
@@ -78,9 +96,7 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     Parameters
     ----------
     model : Model
-        Of the same architecture, input shape known. Features that a Flatten or Reshape makes of an image are put into
-        our order, but not those of an embedding's vectors, which PyTorch keeps last, too (until a convolution, pooling
-        or BatchNorm); a Reshape that makes an image of features is taken to do what is wanted.
+        Of the same architecture, input shape known. What PyTorch has in another order is put into ours; see Notes.
     state : dict of str to array, or str or os.PathLike
         Arrays or CPU tensors by name; or a .safetensors file. Pickled files (.pt, .pth) are refused: reading them runs
         code. Load them with ``torch.load(..., weights_only=True)`` and pass the result.
@@ -92,9 +108,26 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     Raises
     ------
     ValueError, TypeError
-        If modules are missing or left over, or a shape does not fit. The model stays as it was.
+        If modules are missing or left over, a shape does not fit, or an order is not known. The model stays as it was.
     FileFormatError, OSError
         For a file that cannot be read.
+
+    Notes
+    -----
+    Features that a Flatten or Reshape makes of an image or signal are in another order in PyTorch, which has channels
+    first; so are those of which a Reshape makes one. Dense layers and normalizations that read or make such features
+    have their rows and columns sorted. Channels are first in PyTorch
+
+    - in what convolutions, poolings, UpSampling, ZeroPadding2D and BatchNorm make, and last, as here, in what Dense,
+      LayerNorm and Embedding make;
+    - else, for inputs and for what a Reshape makes, where the former read it, and last where the latter do;
+    - if neither reads it, in inputs and outputs (H, W, C), which are taken for images, and in all inputs and outputs of
+      a model whose data are channels first. Inputs (H, W) and (L, C) are taken to be the same in both.
+
+    Activation, Add, Concatenate, Dropout, Rescale and a Reshape that keeps the last axis leave the axes as they are; a
+    Lambda layer that keeps the shape is taken to work on each element. Where the order in PyTorch is not known, or
+    sorted weights cannot make up for it, that is an error: values joined that have their channels first and last; a
+    Reshape of an image to other channels; an image made of an input's features (give the input the image's shape).
 
     Examples
     --------
@@ -118,7 +151,7 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
         module, _, parameter = name.rpartition(".")
         if parameter != "num_batches_tracked":      # a counter that only a momentum of None reads
             modules.setdefault(module, {})[parameter] = as_numbers(array, f"from_torch_state_dict: {name}")
-    new = {}
+    new, orders = {}, Orders(model._built())
     for node, layer, module in _match(model, modules, mapping, "from_torch_state_dict"):
         arrays = dict(modules[module])
         for name, shape in _parameters(model, node):
@@ -127,7 +160,7 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
             if array is None:
                 raise ValueError(f"from_torch_state_dict: {what}: the module {module!r} has no {PYTORCH[name]!r}; "
                                  f"it has {', '.join(modules[module])}")
-            new[what] = _from_torch(model, node, name, shape, array, f"from_torch_state_dict: {what} from {module!r}")
+            new[what] = _from_torch(orders, node, name, shape, array, f"from_torch_state_dict: {what} from {module!r}")
         if arrays:
             raise ValueError(f"from_torch_state_dict: {layer.name} has no place for {', '.join(arrays)} of {module!r}")
     _set(model, new, path)
@@ -147,6 +180,11 @@ def to_torch_state_dict(model: Model, mapping: Mapping[str, str] | Sequence[str]
     dict of str to ndarray
         ``module.load_state_dict({name: torch.from_numpy(array) for name, array in result.items()})`` takes it.
 
+    Raises
+    ------
+    ValueError
+        If the mapping does not fit, or the order of features in PyTorch is not known.
+
     Examples
     --------
     >>> import nnfast as nf
@@ -158,12 +196,12 @@ def to_torch_state_dict(model: Model, mapping: Mapping[str, str] | Sequence[str]
     if mapping is None:
         mapping = [node.layer.name for node in nodes]
     names = _names(nodes, mapping, "to_torch_state_dict")
-    parameters, result = model.parameters, {}
+    parameters, result, orders = model.parameters, {}, Orders(model._graph)
     for node, module in zip(nodes, names):
         prefix = f"{module}." if module else ""
         for name, _ in _parameters(model, node):
             array = parameters[f"{node.layer.name}/{name}"]
-            result[prefix + PYTORCH[name]] = np.ascontiguousarray(_to_torch(model, node, name, array))
+            result[prefix + PYTORCH[name]] = np.ascontiguousarray(_to_torch(orders, node, name, array))
         if isinstance(node.layer, BatchNorm):
             result[prefix + "num_batches_tracked"] = np.array(0)
     return result
@@ -302,61 +340,156 @@ def _names(nodes, mapping, who):
 
 # --- PyTorch's layout ------------------------------------------------------------------------------------------------
 
-def _flattened(model, node):
-    """The shape (..., C) that a node's features were flattened from, if PyTorch flattens it otherwise; else None."""
-    graph = model._graph
-    return _flattened_before(graph, node.inputs[0], node.layer) if len(graph.shape_of(node.inputs[0])) == 1 else None
+class Orders:
+    """In which order PyTorch has the elements of a graph's values.
 
+    An order is an array: for each of our elements the number of the same one in PyTorch; None if they are the same.
+    Values that layers leave in their order make one group, and have one order. For a group of values with several axes
+    the question is whether their channels come first in PyTorch; `from_torch_state_dict` documents the answer. A group
+    of features has the order of the images that they are made of, and that are made of them.
+    """
 
-def _flattened_before(graph, value, reader):
-    """The same of the features that value number `value` holds."""
-    n = len(graph.inputs)
-    while value >= n:
-        before = graph.nodes[value - n]
-        shape = graph.shape_of(before.inputs[0])
-        if isinstance(before.layer, (Flatten, Reshape)) and len(shape) > 1:
-            if _keeps_vectors_last(graph, before.inputs[0]):
-                return None
-            return shape if math.prod(shape[:-1]) > 1 and shape[-1] > 1 else None
-        if len(before.inputs) > 1:
-            if all(len(graph.shape_of(i)) == 1 and _flattened_before(graph, i, reader) is None for i in before.inputs):
-                return None
-            shapes = [graph.shape_of(i) for i in before.inputs]
-            raise ValueError(f"interop: {reader.name} reads {before.layer.name}, which joins features {shapes}; "
-                             "their order in PyTorch is not known")
-        if (not isinstance(before.layer, (Flatten, Reshape, Dropout, Activation, BatchNorm, LayerNorm))
-                or len(before.shape) != 1):
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.first = len(graph.inputs)      # the number of the first node's value
+        self.before = list(range(self.first + len(graph.nodes)))    # another value of the group, up to its oldest
+        self.readers: list[list[int]] = [[] for _ in self.before]   # by the numbers of their values
+        self.values: dict[Layer, int] = {}
+        self.known: dict[int, Array | None] = {}
+        for value, node in self._made():
+            self.values[node.layer] = value     # one with parameters is called once
+            for at in node.inputs:
+                self.readers[at].append(value)
+                if self._kept(node, at):
+                    pair = self._group(at), self._group(value)
+                    self.before[max(pair)] = min(pair)
+        self.groups: dict[int, list[int]] = {}
+        for value in range(len(self.before)):
+            self.groups.setdefault(self._group(value), []).append(value)
+        # What no layer asks for below: images that cannot be what they are in PyTorch.
+        for value, node in self._made():
+            at = node.inputs[0]
+            if not isinstance(node.layer, Reshape) or len(node.shape) == 1 or self._kept(node, at):
+                continue
+            if len(graph.shape_of(at)) == 1:
+                self.of(at, node.layer)
+            elif not _same(self._of_image(at), self._of_image(value)):
+                raise ValueError(f"interop: {node.layer.name} reads an image {graph.shape_of(at)} as {node.shape}, "
+                                 "with other channels; their order in PyTorch is not known")
+
+    def parameter(self, node, name):
+        """[(axis, order)] of those axes of a parameter that PyTorch has in another order."""
+        if not isinstance(node.layer, (Dense, BatchNorm, LayerNorm)) or len(node.shape) > 1:
+            return []
+        at, value = node.inputs[0], self.values[node.layer]
+        if not isinstance(node.layer, Dense):
+            found = [(0, at)]
+        else:
+            found = [(0, at), (1, value)] if name == "kernel" else [(0, value)]
+        orders = [(axis, self.of(value, node.layer)) for axis, value in found]
+        return [(axis, order) for axis, order in orders if order is not None]
+
+    def of(self, value, reader):
+        """The order of features; `reader` is the layer to name in errors."""
+        group = self._group(value)
+        if group in self.known:
+            return self.known[group]
+        self.known[group] = None    # for the group itself, which a Lambda behind it may lead back to
+        found = []                  # (order, what needs it)
+        for member in self.groups[group]:
+            if member < self.first:
+                found.append((None, f"the input {self.graph.input_names[member]!r} has features"))
+            else:
+                found += self._of_made(self._node(member), reader)
+            for made in self.readers[member]:
+                node = self._node(made)
+                if isinstance(node.layer, Reshape) and len(node.shape) > 1:
+                    found.append((self._of_image(made), f"{node.layer.name} makes an image {node.shape} of features"))
+        for order, what in found[1:]:
+            if not _same(order, found[0][0]):
+                raise ValueError(f"interop: {found[0][1]}, {what}, and these are the same features; no order of them "
+                                 "in PyTorch, where channels come first, fits both")
+        self.known[group] = found[0][0] if found else None
+        return self.known[group]
+
+    def _of_made(self, node, reader):
+        """The same for the features that a node makes; empty where it leaves them as they are, or sorts them itself."""
+        layer, shapes = node.layer, [self.graph.shape_of(at) for at in node.inputs]
+        others = [(at, shape) for at, shape in zip(node.inputs, shapes) if not self._kept(node, at)]
+        if not others or isinstance(layer, Dense):
+            return []
+        if isinstance(layer, (Flatten, Reshape)):
+            return [(self._of_image(node.inputs[0]), f"{layer.name} makes features of an image {shapes[0]}")]
+        for at, shape in others:
+            if len(shape) > 1 and (isinstance(layer, IMAGES) or shape[-1:] == node.shape):
+                continue    # a number for each channel
+            if (self.of(at, reader) if len(shape) == 1 else self._of_image(at)) is not None:
+                does = "joins features" if isinstance(layer, Concatenate) else "makes features of"
+                raise ValueError(f"interop: {reader.name} reads {layer.name}, which {does} {shapes}; "
+                                 "their order in PyTorch is not known")
+        return [(None, f"{layer.name} makes features")]
+
+    def _of_image(self, value):
+        """The order of a value with several axes."""
+        *space, channels = self.graph.shape_of(value)
+        if math.prod(space) == 1 or channels == 1 or not self._has_channels_first(value):
             return None
-        value = before.inputs[0]
-    return None
+        return np.moveaxis(np.arange(math.prod(space) * channels).reshape(channels, *space), 0, -1).ravel()
+
+    def _has_channels_first(self, value):
+        """Whether an image or signal has its channels first in PyTorch."""
+        graph, members = self.graph, self.groups[self._group(value)]
+        nodes = [self._node(member) for member in members if member >= self.first]
+        if any(graph.ids[member] for member in members if member < self.first):
+            return False
+        read = [self._node(reader).layer for member in members for reader in self.readers[member]]
+        for layers, joined in (([node.layer for node in nodes], True), (read, False)):
+            first = [layer for layer in layers if isinstance(layer, IMAGES)]
+            last = [layer for layer in layers if isinstance(layer, VECTORS)]
+            if first and last and joined:
+                name = next(node.layer.name for node in nodes if len(node.inputs) > 1)
+                whose = "an embedding" if isinstance(last[0], Embedding) else last[0].name
+                raise ValueError(f"interop: {name} joins {whose}'s vectors with values that have their channels first "
+                                 "in PyTorch; their order there is not known")
+            if first and last:
+                raise ValueError(f"interop: {first[0].name} and {last[0].name} read the same values, the one with "
+                                 "their channels first in PyTorch, the other last; their order there is not known")
+            if first or last:
+                return bool(first)
+        edges = [member for member in members if member < self.first or member in graph.output_ids]
+        return any(graph.data_format == "channels_first" or len(graph.shape_of(member)) > 2 for member in edges)
+
+    def _kept(self, node, at):
+        """Whether what a node makes of value `at` has the order that this has."""
+        layer, before, after = node.layer, self.graph.shape_of(at), node.shape
+        if type(layer) not in LAYERS.values():      # Lambda, classes of the user's
+            return before == after if len(after) == 1 else len(before) > 1
+        if len(before) == 1 and len(after) == 1:
+            return isinstance(layer, (Activation, Add, BatchNorm, Dropout, Flatten, LayerNorm, Rescale, Reshape))
+        if isinstance(layer, Reshape):
+            return len(before) > 1 and len(after) > 1 and before[-1] == after[-1]
+        return len(after) > 1 and isinstance(layer, (Activation, Add, Concatenate, Dropout, Rescale))
+
+    def _made(self):
+        """(value, the node that makes it)."""
+        return enumerate(self.graph.nodes, start=self.first)
+
+    def _node(self, value):
+        return self.graph.nodes[value - self.first]
+
+    def _group(self, value):
+        """The oldest value of a value's group."""
+        while self.before[value] != value:
+            self.before[value] = self.before[self.before[value]]
+            value = self.before[value]
+        return value
 
 
-def _keeps_vectors_last(graph, value):
-    """Whether an image or signal has its channels last in PyTorch, too: the vectors of an embedding."""
-    n = len(graph.inputs)
-    if value < n:
-        return False
-    node = graph.nodes[value - n]
-    if isinstance(node.layer, Embedding):
-        return True
-    if not isinstance(node.layer, (Activation, Add, Concatenate, Dense, Dropout, LayerNorm, Rescale, Reshape)):
-        return False
-    each = {_keeps_vectors_last(graph, i) for i in node.inputs}
-    if len(each) > 1:
-        raise ValueError(f"interop: {node.layer.name} joins an embedding's vectors with values that have their "
-                         "channels first in PyTorch; their order there is not known")
-    return each.pop()
+def _same(a, b):
+    return a is b or (a is not None and b is not None and np.array_equal(a, b))
 
 
-def _order(model, node):
-    """For each of our features the number of the same one in PyTorch; None if they are the same."""
-    shape = _flattened(model, node)
-    if shape is None:
-        return None
-    return np.moveaxis(np.arange(math.prod(shape)).reshape(shape[-1], *shape[:-1]), 0, -1).ravel()
-
-
-def _from_torch(model, node, name, shape, array, what):
+def _from_torch(orders, node, name, shape, array, what):
     layer, given = node.layer, array.shape
     if name == "kernel" and not isinstance(layer, Embedding):
         expected = (shape[-1], shape[-2], *shape[:-2])
@@ -366,18 +499,14 @@ def _from_torch(model, node, name, shape, array, what):
         expected = shape
     if given != expected:
         raise ValueError(f"{what}: expected shape {expected} for our {shape}, got {given}")
-    if isinstance(layer, (Dense, BatchNorm, LayerNorm)) and name != "bias":
-        order = _order(model, node)
-        if order is not None:
-            array = array[order]
+    for axis, order in orders.parameter(node, name):
+        array = array.take(order, axis)
     return array
 
 
-def _to_torch(model, node, name, array):
-    if isinstance(node.layer, (Dense, BatchNorm, LayerNorm)) and name != "bias":
-        order = _order(model, node)
-        if order is not None:
-            array = array[np.argsort(order)]
+def _to_torch(orders, node, name, array):
+    for axis, order in orders.parameter(node, name):
+        array = array.take(np.argsort(order), axis)
     turned = name == "kernel" and not isinstance(node.layer, Embedding)
     return np.moveaxis(array, (-1, -2), (0, 1)) if turned else array
 

@@ -425,7 +425,7 @@ def test_files_that_are_none(tmp_path):
 
 
 def test_weights_that_are_damaged(tmp_path, rng):
-    path, shapes = tmp_path / "a.onnx", {name: (4,) for name in ("s", "b", "m", "v")}
+    path, shapes = tmp_path / "a.onnx", dict.fromkeys("sbmv", (4,))
     normal = [node("BatchNormalization", "x s b m v", "y")]
     for nodes, constants, text in [
             ([node("MatMul", "x w", "y")], {"w": np.full((4, 3), np.nan, np.float32)}, "kernel: nan at row 0"),
