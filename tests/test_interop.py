@@ -199,6 +199,226 @@ def test_joined_features_have_no_known_order():
         to_torch_state_dict(model)
 
 
+# --- orders of features ----------------------------------------------------------------------------------------------
+
+def net(shape, *layers, **settings):
+    return lambda: nf.Sequential(list(layers), input_shape=shape, **settings)
+
+
+def flips():
+    return nf.Lambda(lambda x: -x, lambda dy, x, y: -dy)
+
+
+def negative(nn):
+    class Negative(nn.Module):
+        def forward(self, x):
+            return -x
+    return Negative()
+
+
+def branches():
+    """What a convolution reads is channels first in PyTorch where it is flattened, too."""
+    x = nf.Input((6, 4))
+    h = nf.Flatten()(nf.Conv1D(3, 2, name="a")(x))
+    return nf.Model(x, nf.Dense(2, name="c")(nf.Add()([h, nf.Dense(15, name="b")(nf.Flatten()(x))])))
+
+
+def torch_branches(nn):
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv1d(4, 3, 2), nn.Linear(24, 15), nn.Linear(15, 2)
+
+        def forward(self, x):
+            return self.c(self.a(x).flatten(1) + self.b(x.flatten(1)))
+    return Branches()
+
+
+def mixer():
+    """An input joined with what a Dense layer makes of its last axis has that last in PyTorch."""
+    x = nf.Input((2, 3, 4))
+    h = nf.Add()([x, nf.Dense(4, name="b")(nf.LayerNorm(name="a")(x))])
+    return nf.Model(x, nf.Dense(2, name="c")(nf.Flatten()(h)))
+
+
+def torch_mixer(nn):
+    class Mixer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = nn.LayerNorm(4), nn.Linear(4, 4), nn.Linear(24, 2)
+
+        def forward(self, x):
+            return self.c((x + self.b(self.a(x))).flatten(1))
+    return Mixer()
+
+
+def sorted_decoder():
+    """Everything that reads the features of which an image is made is sorted, not only the layer that makes them."""
+    x = nf.Input((3,))
+    h = nf.Activation("relu")(nf.LayerNorm(name="n")(nf.Dense(32, name="a")(x)))
+    image = nf.Flatten()(nf.Conv2DTranspose(2, 2, name="b")(nf.Reshape((2, 2, 8))(h)))
+    joined = nf.Concatenate()([nf.Dense(3, name="c")(h), nf.Dense(2, name="e")(image)])
+    return nf.Model(x, nf.Dense(2, name="d")(joined))
+
+
+def torch_sorted_decoder(nn):
+    class Decoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.n, self.b = nn.Linear(3, 32), nn.LayerNorm(32), nn.ConvTranspose2d(8, 2, 2)
+            self.c, self.d, self.e = nn.Linear(32, 3), nn.Linear(5, 2), nn.Linear(18, 2)
+
+        def forward(self, x):
+            import torch
+
+            h = self.n(self.a(x)).relu()
+            return self.d(torch.cat([self.c(h), self.e(self.b(h.unflatten(1, (8, 2, 2))).flatten(1))], 1))
+    return Decoder()
+
+
+#: ours, PyTorch's, and whether its data have the channels first while ours have them last
+PAIRS = {
+    "rescale": (net((2, 6, 6), nf.Conv2D(3, 3), nf.Flatten(), nf.Rescale(-1), nf.Dense(2),
+                    data_format="channels_first"),
+                lambda nn: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), negative(nn), nn.Linear(48, 2)), False),
+    "lambda": (net((6, 6, 2), nf.Conv2D(3, 3), nf.Flatten(), flips(), nf.BatchNorm(), nf.Dense(2)),
+               lambda nn: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), negative(nn), nn.BatchNorm1d(48),
+                                        nn.Linear(48, 2)), True),
+    "lambda_on_images": (net((6, 6, 2), nf.Conv2D(3, 3), flips(), nf.Flatten(), nf.Dense(2)),
+                         lambda nn: nn.Sequential(nn.Conv2d(2, 3, 3), negative(nn), nn.Flatten(), nn.Linear(48, 2)),
+                         True),
+    "plane": (net((5, 4), nf.Flatten(), nf.Dense(3)), lambda nn: nn.Sequential(nn.Flatten(), nn.Linear(20, 3)), False),
+    "plane_channels_first": (net((5, 4), nf.Flatten(), nf.Dense(3), data_format="channels_first"),
+                             lambda nn: nn.Sequential(nn.Flatten(), nn.Linear(20, 3)), False),
+    "image": (net((5, 4, 3), nf.Flatten(), nf.Dense(3)), lambda nn: nn.Sequential(nn.Flatten(), nn.Linear(60, 3)),
+              True),
+    "image_channels_first": (net((3, 5, 4), nf.Flatten(), nf.Dense(3), data_format="channels_first"),
+                             lambda nn: nn.Sequential(nn.Flatten(), nn.Linear(60, 3)), False),
+    "dense": (net((5, 4), nf.Dense(3), nf.Flatten(), nf.Dense(2)),
+              lambda nn: nn.Sequential(nn.Linear(4, 3), nn.Flatten(), nn.Linear(15, 2)), False),
+    "layer_norm": (net((5, 4), nf.LayerNorm(), nf.Flatten(), nf.Dense(2)),
+                   lambda nn: nn.Sequential(nn.LayerNorm(4), nn.Flatten(), nn.Linear(20, 2)), False),
+    "signal": (net((5, 4), nf.BatchNorm(), nf.Flatten(), nf.Dense(2)),
+               lambda nn: nn.Sequential(nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(20, 2)), True),
+    "tokens": (net((3,), nf.Dense(20), nf.Reshape((5, 4)), nf.Dense(3), nf.Flatten(), nf.Dense(2)),
+               lambda nn: nn.Sequential(nn.Linear(3, 20), nn.Unflatten(1, (5, 4)), nn.Linear(4, 3), nn.Flatten(),
+                                        nn.Linear(15, 2)), False),
+    "there_and_back": (net((3,), nf.Dense(20), nf.Reshape((5, 4)), nf.Activation("tanh"), nf.Flatten(), nf.Dense(2)),
+                       lambda nn: nn.Sequential(nn.Linear(3, 20), nn.Tanh(), nn.Linear(20, 2)), False),
+    "decoder": (net((3,), nf.Dense(32), nf.Reshape((2, 2, 8)), nf.Conv2DTranspose(2, 3, stride=2)),
+                lambda nn: nn.Sequential(nn.Linear(3, 32), nn.Unflatten(1, (8, 2, 2)), nn.ConvTranspose2d(8, 2, 3, 2)),
+                True),
+    "normalized_decoder": (
+        net((3,), nf.Dense(24, use_bias=False), nf.BatchNorm(), nf.Activation("relu"), nf.Rescale(-1.0),
+            nf.Reshape((6, 4)), nf.UpSampling1D(2), nf.Conv1D(2, 3)),
+        lambda nn: nn.Sequential(nn.Linear(3, 24, bias=False), nn.BatchNorm1d(24), nn.ReLU(), negative(nn),
+                                 nn.Unflatten(1, (4, 6)), nn.Upsample(scale_factor=2), nn.Conv1d(4, 2, 3)), True),
+    "image_out": (net((3,), nf.Dense(24), nf.Reshape((2, 4, 3))),
+                  lambda nn: nn.Sequential(nn.Linear(3, 24), nn.Unflatten(1, (3, 2, 4))), True),
+    "autoencoder": (
+        net((4, 4, 2), nf.Conv2D(3, 3), nf.Flatten(), nf.Dense(5), nf.Dense(12), nf.Reshape((2, 2, 3)),
+            nf.Conv2DTranspose(2, 3)),
+        lambda nn: nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(12, 5), nn.Linear(5, 12),
+                                 nn.Unflatten(1, (3, 2, 2)), nn.ConvTranspose2d(3, 2, 3)), True),
+    "branches": (branches, torch_branches, True),
+    "mixer": (mixer, torch_mixer, False),
+    "sorted_decoder": (sorted_decoder, torch_sorted_decoder, False),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_orders_of_features_in_pytorch(name, rng):
+    torch = pytest.importorskip("torch")
+    ours, theirs, turned = PAIRS[name]
+    model, module = ours(), theirs(torch.nn).eval()
+    state = {key: rng.uniform(0.5, 1.5, array.shape).astype(np.float32) if array.dtype.is_floating_point
+             else np.array(0) for key, array in module.state_dict().items()}
+    module.load_state_dict({key: torch.from_numpy(array) for key, array in state.items()})
+    shape = model.input_shape
+    x = rng.standard_normal((3, shape[-1], *shape[:-1]) if turned else (3, *shape)).astype(np.float32)
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x)).numpy()
+    if sorted(model.parameters)[0].startswith("a/"):
+        mapping = None
+    else:
+        mapping = list(dict.fromkeys(key.rpartition(".")[0] for key in state))
+    from_torch_state_dict(model, state, mapping)
+    got = model.predict(np.moveaxis(x, 1, -1) if turned else x)
+    np.testing.assert_allclose(np.moveaxis(got, -1, 1) if turned else got, expected, rtol=1e-4, atol=1e-4)
+    back = to_torch_state_dict(model, mapping)
+    assert set(back) == set(state)
+    for key, array in state.items():
+        np.testing.assert_array_equal(back[key], array)
+
+
+def test_columns_of_an_image_are_sorted():
+    """Without PyTorch: row (c, h, w) of its weight is our column (h, w, c)."""
+    model = nf.Sequential([nf.Dense(24), nf.Reshape((2, 3, 4)), nf.MaxPool2D(2), nf.Flatten()], input_shape=(5,))
+    model.set_parameters({"dense/bias": np.arange(24)})
+    state = to_torch_state_dict(model)
+    ours = model.parameters["dense/kernel"].reshape(5, 2, 3, 4)
+    np.testing.assert_array_equal(state["dense.weight"], ours.transpose(3, 1, 2, 0).reshape(24, 5))
+    np.testing.assert_array_equal(state["dense.bias"], np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1).ravel())
+    plane = nf.Sequential([nf.Flatten(), nf.Rescale(2.0), nf.Dense(2)], input_shape=(5, 4))
+    np.testing.assert_array_equal(to_torch_state_dict(plane)["dense.weight"], plane.parameters["dense/kernel"].T)
+
+
+def read_twice():
+    x = nf.Input((3,))
+    h = nf.Reshape((4, 4))(nf.Dense(16)(x))
+    return nf.Model(x, [nf.Conv1D(2, 2)(h), nf.Dense(3)(h)])
+
+
+def halves():
+    return nf.Lambda(lambda x: x[:, :24], lambda dy, x, y: np.pad(dy, ((0, 0), (0, 24))), (24,))
+
+
+def joined_with_an_input():
+    a, b = nf.Input((4, 4, 3)), nf.Input((48,), name="b")
+    h = nf.Add()([nf.Flatten()(nf.Conv2D(3, 3, padding=1)(a)), b])
+    return nf.Model([a, b], nf.Dense(2)(h))
+
+
+def joined_vectors():
+    x = nf.Input((6, 4))
+    h = nf.Add()([nf.Dense(3, name="inner")(x), nf.Conv1D(3, 1)(x)])
+    return nf.Model(x, nf.Dense(2)(nf.Flatten()(h)))
+
+
+def joined_decoder():
+    x = nf.Input((3,))
+    h = nf.Concatenate()([nf.Dense(8)(x), nf.Dense(4)(x)])
+    return nf.Model(x, nf.Conv2D(2, 1)(nf.Reshape((2, 2, 3))(h)))
+
+
+@pytest.mark.parametrize("make, text", [
+    (net((4, 4, 3), nf.Conv2D(3, 3, padding=1), nf.Flatten(), halves(), nf.Dense(2)),
+     r"dense reads lambda, which makes features of \[\(48,\)\]; their order in PyTorch is not known"),
+    (net((12,), nf.Reshape((2, 2, 3)), nf.Conv2D(2, 1)),
+     r"the input 'input' has features, reshape makes an image \(2, 2, 3\) of features, and these are the same"),
+    (net((4, 4, 3), nf.MaxPool2D(2), nf.Flatten(), nf.Reshape((3, 2, 2)), nf.Conv2D(2, 1)),
+     r"flatten makes features of an image \(2, 2, 3\), reshape makes an image \(3, 2, 2\) of features"),
+    (net((4, 4, 6), nf.Conv2D(6, 1), nf.Reshape((4, 24)), nf.Dense(2)),
+     r"reshape reads an image \(4, 4, 6\) as \(4, 24\), with other channels; their order in PyTorch is not known"),
+    (joined_with_an_input, "the input 'b' has features, flatten makes features of .*, and these are the same"),
+    (joined_vectors, "add joins inner's vectors with values that have their channels first in PyTorch"),
+    (joined_decoder, "concatenate makes features, reshape makes an image"),
+    (read_twice, "conv1d and dense_1 read the same values, the one with their channels first"),
+])
+def test_orders_that_cannot_be_had(make, text):
+    model = make()
+    with pytest.raises(ValueError, match=text):
+        to_torch_state_dict(model)
+    before, state = model.get_weights(), {}
+    for name, array in model.parameters.items():
+        kernel = name.endswith("kernel")
+        name = name.replace("/kernel", ".weight").replace("/bias", ".bias")
+        state[name] = np.moveaxis(array, (-1, -2), (0, 1)) + 1 if kernel else array
+    with pytest.raises(ValueError, match=text):
+        from_torch_state_dict(model, state)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+
+
 # --- Keras -----------------------------------------------------------------------------------------------------------
 
 def keras_cnn(**settings):
