@@ -110,7 +110,7 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     ValueError, TypeError
         If modules are missing or left over, a shape does not fit, or an order is not known. The model stays as it was.
     FileFormatError, OSError
-        For a file that cannot be read.
+        For a file that cannot be read, or whose weights no layer takes: NaN, infinities, a variance below 0.
 
     Notes
     -----
@@ -224,7 +224,7 @@ def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] 
     ValueError, TypeError
         If layers are missing or left over, or a shape does not fit. The model stays as it was.
     FileFormatError, OSError
-        For a file that cannot be read.
+        For a file that cannot be read, or whose weights no layer takes: NaN, infinities, a variance below 0.
     ImportError
         Without h5py.
 
