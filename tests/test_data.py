@@ -519,6 +519,19 @@ def test_dates_and_what_is_no_frame():
         frame(pd.DataFrame({"day": pd.to_datetime(["2020-01-01"]), "x": [1]}), target="x")
     with pytest.raises(TypeError, match="expected a frame of pandas, polars or Arrow, got list"):
         frame([1, 2])
+    for column in (pd.Series([1.5, 2.5]), pl.Series([1.5, 2.5])):
+        with pytest.raises(TypeError, match=r"got Series, which is one column; \.to_frame\(\) makes a frame of it"):
+            frame(column)
+
+
+def test_a_target_named_twice(write):
+    with pytest.raises(ValueError, match="the target 'price' is named twice; name every target once"):
+        csv(write(HOUSES), target=["price", "area", "price"], missing="drop")
+
+
+@pytest.mark.parametrize("gap", ["", "NA", "n/a", "#N/A", "NaN", "null", "None", "?", "-"])
+def test_what_stands_for_no_value(write, gap):
+    assert csv(write(f"a,y\n1,2.5\n{gap},3.5\n3,4.5\n"), "y", missing="drop").rows.tolist() == [0, 2]
 
 
 # --- images ----------------------------------------------------------------------------------------------------------

@@ -118,8 +118,9 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     target : str or list of str, optional
         The column, or columns, to predict.
     missing : {"error", "mean", "drop"}
-        Where values are missing (empty, NA, NaN, null, ?, -): an error that names the columns; the column's mean, and
-        for text a value of its own; or leave such rows out. A missing target is an error, or dropped.
+        Where values are missing (empty, NA, n/a, #n/a, NaN, null, none, ?, -; in any case): an error that names the
+        columns; the column's mean, and for text a value of its own; or leave such rows out. A missing target is an
+        error, or dropped.
     kind : {"auto", "classes", "numbers"}
         What the target is. "auto": classes if it is text, or whole numbers of at most 20 different values that come
         back again and again.
@@ -226,6 +227,9 @@ def narwhals():
 
 def as_frame(data, what):
     """A narwhals frame of any library's."""
+    if hasattr(data, "to_frame"):
+        raise TypeError(f"{what}: expected a frame of pandas, polars or Arrow, got {type(data).__name__}, which is one "
+                        "column; .to_frame() makes a frame of it")
     given = data.columns if hasattr(data, "iloc") else getattr(data, "column_names", ())
     names = [str(name) for name in given]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else ()
@@ -341,6 +345,8 @@ def encode(columns, lines, source, target, missing, kind, drop, encoding, catego
         drop, names, categories = as_names(drop), as_names(target), as_names(categories)
         for name in (*names, *drop, *categories):
             known(columns, name, source)
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{source}: the target {twice[0]!r} is named twice; name every target once")
         if both := set(categories) & {*names, *drop}:
             raise ValueError(f"{source}: {min(both)!r} is among categories, which are columns to predict from; of a "
                              "target kind='classes' says that its numbers are names")
