@@ -380,6 +380,50 @@ def test_commas_of_decimals_before_three_digits(write, values):
     np.testing.assert_array_equal(csv(path, "y").x[:, 0], np.float32([value.replace(",", ".") for value in values]))
 
 
+@pytest.mark.parametrize("values", [["980", "1.250"], ["NA", "1.250", "1.000"], ["980", "1.234.567", "-12.500"]])
+@pytest.mark.parametrize("price", ["10,5", "1.010,5"])
+def test_points_of_thousands_or_decimals(write, values, price):
+    rows = "".join(f"{value};{price};{i},5\n" for i, value in enumerate(values))
+    row, value = next((row, value) for row, value in enumerate(values, 2) if value.count(".") == 1)
+    with pytest.raises(ValueError, match=f"'amount' has '{value}' in row {row}, and other columns have decimal commas: "
+                                         f"does its point mark thou.* Write {value.replace('.', '')} or "
+                                         f"{value.replace('.', ',')}$"):
+        csv(write("amount;price;y\n" + rows), target="y", drop="price", missing="mean")
+    assert csv(write("amount;price;y\n" + rows), drop=["amount", "price"]).feature_names == ["y"]
+    table = csv(write("amount;price;y\n" + rows), target="y", categories="amount", drop="price", missing="mean")
+    assert set(table.encoding.columns[0]["values"]) == {"" if value == "NA" else value for value in values}
+
+
+@pytest.mark.parametrize("text", [
+    "a;y\n1.250;10,5\n980.5;9,5\n3;1\n", "a;y\n0.125;10,5\n1.250;9,5\n", "a;y\n1.25;10,5\n980;9,5\n",
+    "a;y\n1.250;10\n980;9\n", "a;y;town\n1.250;10;Berlin, West\n980;9;Bonn\n", "a,y\n1.250,10\n980,9\n",
+    "a;y\n980;10,5\n7;9,5\n",
+], ids=["decimals", "below 1", "two digits", "no commas", "commas of texts", "commas", "whole"])
+def test_points_of_decimals(write, text):
+    separator = text[1]
+    expected = [float(line.split(separator)[0]) for line in text.splitlines()[1:]]
+    np.testing.assert_array_equal(csv(write(text), "y", kind="numbers").x[:, 0], np.float32(expected))
+
+
+@pytest.mark.parametrize("names", ['"Price, EUR";"Size, m2, net"', '"a,b,c,d";"e"', '\n \n"x,y";y'])
+def test_commas_within_names_separate_nothing(write, names):
+    table = csv(write(f"{names}\n1,5;2,5\n3;4,5\n"))
+    np.testing.assert_array_equal(table.x, [[1.5, 2.5], [3, 4.5]])
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", "SEP=;\r\n", "\ufeffsep=;\n"])
+def test_the_separator_for_excel(write, line):
+    text = line + "a,b,c;y\n1,5;2\n\n2,5;3\n"
+    for separator in (None, ";"):
+        table = csv(write(text), "y", separator=separator)
+        assert table.feature_names == ["a,b,c"] and table.lines.tolist() == [2, 4]      # Excel does not show the line
+        np.testing.assert_array_equal(table.x[:, 0], [1.5, 2.5])
+    with pytest.raises(ValueError, match="line 6 has 1 values, the first line 2 names"):
+        csv(write(text + "7\n"))
+    assert csv(write("sep=|\na|y\n1|2\n3|4\n")).feature_names == ["a", "y"]
+    assert csv(write("sep=;y\n1;2\n3;4\n")).feature_names == ["sep=", "y"]
+
+
 def test_codes_of_text_and_numbers_stay_text(write):
     table = csv(write("stars,y\n" + "".join(f"{stars},{i}.5\n" for i, stars in enumerate("12345x"))), target="y")
     assert table.feature_names == [f"stars={code}" for code in "12345x"]

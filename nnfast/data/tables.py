@@ -45,6 +45,14 @@ if TYPE_CHECKING:
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-", "#n/a"})
 #: a whole number below a thousand, or with a comma where thousands end, which can also be that of decimals
 GROUPED = re.compile(r"[+-]?(?!0,)\d{1,3}(,\d{3})?")
+#: the same with points, as countries with decimal commas write it
+GROUPED_BY_POINTS = re.compile(r"[+-]?(?!0\.)\d{1,3}(\.\d{3})*")
+#: a number with a decimal comma, its thousands marked by points or not
+DECIMAL_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+")
+#: what may separate the values of a file that does not say
+SEPARATORS = ",;\t|"
+#: the line above the names that tells Excel the separator
+EXCEL = re.compile(r"sep=([^\"\r\n])[\r\n]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,7 +122,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     ----------
     path : str or os.PathLike
         UTF-8; may end in .gz. With the separator ";" numbers may have a decimal comma, as spreadsheets of many
-        countries write them; an error asks where it may also be one of thousands, as in 1,250 beside 999.
+        countries write them; an error asks where it may also be one of thousands, as in 1,250 beside 999, and so may
+        a point where other columns have decimal commas.
     target : str or list of str, optional
         The column, or columns, to predict.
     missing : {"error", "mean", "drop"}
@@ -127,7 +136,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     drop : str or list of str
         Columns to leave out: numbers of rows, names.
     separator : str, optional
-        By default the one of "," ";" tab and "|" that the first line has most of.
+        By default the one of "," ";" tab and "|" that parts the first line into most names, or the one that a line
+        above it tells Excel, as sep=;
     encoding : TableEncoding or dict, optional
         Of earlier data: columns are treated as they were there. `target`, `kind`, `drop`, `categories` and
         `max_one_hot` must then be left out; a file without the target has y None.
@@ -170,7 +180,7 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     {'numbers': array([[4.], [2.], [4.]], dtype=float32), 'ids': array([[1], [0], [1]], dtype=int32)}
     """
     encoding = as_encoding(encoding, "csv")
-    texts = as_names(categories) if encoding is None else text_columns(encoding)
+    texts = as_names(categories) + as_names(drop) if encoding is None else text_columns(encoding)
     columns, lines = read_csv(os.fspath(path), separator, texts)
     return encode(columns, lines, f"{path}", target, missing, kind, drop, encoding, categories, max_one_hot)
 
@@ -247,18 +257,21 @@ def read_csv(path, separator=None, texts=()):
     """Columns by name, each a list of texts (None where missing) or of floats; and the number of each row.
 
     Rows are counted as spreadsheets do: one with line breaks in quotes is one row, an empty line is, too.
-    `texts`: columns that stay texts, even if all are numbers.
+    `texts`: columns that stay texts, even if all are numbers, or if nobody knows which.
     """
     if separator is not None and (not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n'):
         raise ValueError(f"{path}: separator must be one character, as ',' or ';', got {separator!r}")
     unpack = gzip.open if path.lower().endswith(".gz") else open
     with unpack(path, "rt", newline="", encoding="utf-8-sig") as file:
         try:
+            start, excel = 0, EXCEL.fullmatch(file.readline())
+            if excel:
+                start, separator = file.tell(), separator or excel[1]
             if separator is None:
-                separator = max(",;\t|", key=next(filter(str.strip, file), "").count)
-            file.seek(0)
+                separator = max(SEPARATORS, key=lambda candidate: count_fields(file, candidate))
+            file.seek(start)
             rows = csv_module.reader(file, delimiter=separator, strict=True)
-            numbered = enumerate(rows, 1)
+            numbered = enumerate(rows, 1)       # spreadsheets do not show the line for Excel
             names = next(([name.strip() for name in row] for _, row in numbered if "".join(row).strip()), None)
             if names is None:
                 raise ValueError(f"{path}: is empty; the first line must name the columns")
@@ -275,8 +288,8 @@ def read_csv(path, separator=None, texts=()):
                     continue
                 lines.append(line)
                 if len(row) != len(names):
-                    raise ValueError(f"{path}: line {rows.line_num} has {len(row)} values, the first line {len(names)} "
-                                     f"names; is {separator!r} the separator?")
+                    raise ValueError(f"{path}: line {rows.line_num + bool(excel)} has {len(row)} values, the first "
+                                     f"line {len(names)} names; is {separator!r} the separator?")
                 for column, value in zip(columns.values(), row):
                     value = value.strip()
                     column.append(None if value.lower() in MISSING else value)
@@ -285,11 +298,12 @@ def read_csv(path, separator=None, texts=()):
                              "can save as 'CSV UTF-8'") from None
         except csv_module.Error as error:
             hint = '' if "NUL" in str(error) else '; a quotation mark (") is not closed, or stands inside a value'
-            raise ValueError(f"{path}: line {rows.line_num}: {error}{hint}") from None
+            raise ValueError(f"{path}: line {rows.line_num + bool(excel)}: {error}{hint}") from None
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: damaged gzip file: {error}") from error
     if not columns[names[0]]:
         raise ValueError(f"{path}: has no rows below the names")
+    decimal_commas = separator == ";" and any(map(has_decimal_commas, columns.values()))
     for name, values in columns.items():
         if name in texts:
             continue
@@ -297,10 +311,22 @@ def read_csv(path, separator=None, texts=()):
         comma = separator == ";" and any("," in value for value in values if value is not None)
         if comma:
             refuse_grouped_numbers(name, values, lines, path)
+        elif decimal_commas:
+            refuse_numbers_grouped_by_points(name, values, lines, path)
         numbers = [None if value is None or (comma and "." in value) else number_of(value, comma) for value in values]
         if all(number is not None for number, value in zip(numbers, values) if value is not None):
             columns[name] = numbers
     return columns, lines
+
+
+def count_fields(file, separator):
+    """How many fields a separator makes of the first line that is not empty: 0 where quotation marks forbid it."""
+    file.seek(0)
+    try:
+        return next((len(row) for row in csv_module.reader(file, delimiter=separator, strict=True)
+                     if "".join(row).strip(f'{SEPARATORS} "')), 0)
+    except csv_module.Error:
+        return 0
 
 
 def refuse_grouped_numbers(name, values, lines, source):
@@ -310,6 +336,24 @@ def refuse_grouped_numbers(name, values, lines, source):
         line, value = next((line, value) for line, value in zip(lines, values) if value is not None and "," in value)
         raise ValueError(f"{source}: column {name!r} has {value!r} in row {line}: does its comma mark thousands, or "
                          f"decimals? Write {value.replace(',', '')} or {value}0")
+
+
+def refuse_numbers_grouped_by_points(name, values, lines, source):
+    """Raise ValueError for 1.250 where other columns have decimal commas, and the point may mark thousands."""
+    if not all(value is None or GROUPED_BY_POINTS.fullmatch(value) for value in values):
+        return
+    for line, value in zip(lines, values):
+        if value is not None and value.count(".") == 1:
+            raise ValueError(f"{source}: column {name!r} has {value!r} in row {line}, and other columns have decimal "
+                             "commas: does its point mark thousands, or decimals? Write "
+                             f"{value.replace('.', '')} or {value.replace('.', ',')}")
+
+
+def has_decimal_commas(values):
+    """Whether a column is of numbers, some of them with decimal commas."""
+    present = [value for value in values if value is not None]
+    return any("," in value for value in present) and all(
+        number_of(value, comma=True) is not None or DECIMAL_COMMA.fullmatch(value) for value in present)
 
 
 def as_names(names):
