@@ -1,5 +1,6 @@
 """Tables, images, splits, labels, normalisation: as a beginner's files are, with messages that say what to do."""
 
+import decimal
 import gzip
 import re
 
@@ -214,10 +215,105 @@ def test_numbers_that_are_names(write):
     assert csv(path, target="price").feature_names == ["code", "number", "kind"]
     with pytest.raises(ValueError, match=r"look like numbers; .* names with categories=\['code'\], or leave"):
         frame(data, "price")
-    with pytest.raises(ValueError, match="'price' is among categories, which are .* kind='classes'"):
-        csv(path, target="price", categories="price")
+    with pytest.raises(ValueError, match="'number' is among categories and in drop; leave it out of one"):
+        csv(path, target="price", categories="number", drop="number")
+    with pytest.raises(ValueError, match="the target 'number' is among categories, so .* leave kind='numbers' out"):
+        csv(path, target="number", categories="number", kind="numbers")
     with pytest.raises(ValueError, match="there is no column 'Code'; did you mean 'code'?"):
         csv(path, target="price", categories="Code")
+
+
+def test_a_target_whose_numbers_are_names(write):
+    codes = ["9007199254740992", "9007199254740993", "007"]
+    path = write("a,code\n" + "".join(f"{i},{code}\n" for i, code in enumerate(2 * codes)))
+    table = csv(path, target="code", categories="code")
+    assert table.classes == ["007", *codes[:2]] and table.y.tolist() == [1, 2, 0, 1, 2, 0]
+    assert csv(path, encoding=table.encoding.to_dict()).y.tolist() == table.y.tolist()
+    data = pd.DataFrame({"a": range(4), "code": [2**53, 2**53 + 1] * 2})
+    table = frame(data, "code", categories="code")
+    assert table.classes == codes[:2] and table.y.tolist() == [0, 1, 0, 1]
+    for again in (frame(data, encoding=table.encoding), csv(write(data.to_csv(index=False)), encoding=table.encoding)):
+        assert again.y.tolist() == [0, 1, 0, 1]
+    classes = frame(data[::2].assign(code=[5, 2**53]), "code", kind="classes").encoding
+    with pytest.raises(ValueError, match="'code' has '9007199254740993', which is not among the classes 5, 900719925"):
+        frame(data[1:2], encoding=classes)
+
+
+@pytest.mark.parametrize("make", FRAMES)
+def test_whole_numbers_that_a_float_would_round(make, write):
+    numbers = [2**53, 2**53 + 1, 2**53 + 2, -2**60 - 1]
+    columns = {"id": numbers, "y": [1.5, 2.5, 3.5, 4.5]}
+    file = write("id,y\n" + "".join(f"{number},{y}\n" for number, y in zip(*columns.values())))
+    told = r"column 'id' has 9007199254740993 in row {}, .* beyond 2\*\*53; say .* categories=\['id'\], as texts keep "
+    for kwargs, advice in (({"target": "y"}, r"all digits, or leave the column out with drop=\['id'\]$"),
+                           ({"target": "id", "kind": "classes"}, "all digits$"), ({"target": "id"}, "all digits$")):
+        with pytest.raises(ValueError, match=told.format(1) + advice):
+            frame(make(columns), **kwargs)
+        with pytest.raises(ValueError, match=told.format(3) + advice):
+            csv(file, **kwargs)
+    names = sorted(map(str, numbers))
+    tables = [frame(make(columns), "y", categories="id"), csv(file, "y", categories="id")]
+    for table in (*tables, frame(make(columns), encoding=tables[1].encoding), csv(file, encoding=tables[0].encoding)):
+        assert table.encoding.columns[0]["values"] == names
+        np.testing.assert_array_equal(table.x.argmax(axis=1), [names.index(str(number)) for number in numbers])
+    for target in (None, "id"):
+        exact = frame(make({"id": [2**53, 2**60], "y": [1, 2]}), target).encoding       # nothing is lost
+        with pytest.raises(ValueError, match="has 9007199254740993 in row 1, .* is this the same column"):
+            frame(make(columns), encoding=exact)
+    assert frame(make(columns), drop="id").feature_names == csv(file, drop="id").feature_names == ["y"]
+
+
+def test_missing_values_are_no_names(write):
+    data = pd.DataFrame({"code": pd.array([7, None, 2**53 + 1, 7], "Int64"), "y": [1.5, 2.5, 3.5, 4.5]})
+    table = frame(data, "y", "mean", categories="code")
+    assert table.feature_names == ["code=7", "code=9007199254740993", "code="]
+    assert frame(data, missing="mean", encoding=table.encoding).x.argmax(axis=1).tolist() == [0, 2, 1, 0]
+    with pytest.raises(ValueError, match=r"values are missing in the columns 'code' \(1\)"):
+        frame(data, "y", categories="code")
+
+
+@pytest.mark.parametrize("values", [
+    [1, None, 2], [1.5, None, float("nan")], [True, None, False], [decimal.Decimal("1.5"), None, decimal.Decimal(2)],
+    [np.int8(1), None, np.float32(2.5)], [True, 2, 3.5],
+])
+def test_objects_that_are_numbers(values):
+    data = pd.DataFrame({"a": pd.Series(values, dtype=object)})
+    table = frame(data, missing="mean")
+    numbers = np.array([np.nan if value is None else float(value) for value in values])
+    assert table.feature_names == ["a"]
+    np.testing.assert_array_equal(table.x[:, 0], np.float32(np.where(np.isnan(numbers), np.nanmean(numbers), numbers)))
+    with pytest.raises(ValueError, match="'a' has 9007199254740993 in row 3"):
+        frame(pd.DataFrame({"a": pd.Series([*values, 2**53 + 1], dtype=object)}), missing="mean")
+
+
+def test_sparse_columns_are_numbers():
+    data = pd.DataFrame({"town": list("abca")})
+    for dtype in (bool, int, float):
+        sparse = pd.get_dummies(data, sparse=True, dtype=dtype)
+        table = frame(sparse)
+        assert table.feature_names == ["town_a", "town_b", "town_c"]
+        np.testing.assert_array_equal(table.x, sparse.to_numpy())
+
+
+@pytest.mark.parametrize("make", FRAMES)
+@pytest.mark.parametrize("words", [("True", "False"), ("true", "FALSE")])
+def test_booleans_of_frames_and_files(make, words, write):
+    values = [True, False, True, True, False, True]
+    data = make({"open": values, "y": values})
+    path = write("open,y\n" + "".join(f"{words[not value]},{words[not value]}\n" for value in values))
+    table = frame(data, "y")
+    assert table.feature_names == ["open"] and table.classes == ["0", "1"]
+    numbers, names = frame(data, "y", kind="numbers"), frame(data, "y", categories=["open", "y"])
+    assert names.feature_names == ["open=False", "open=True"] and names.classes == ["False", "True"]
+    for earlier in (table, numbers, names, csv(path, "y")):
+        for further in (csv(path, encoding=earlier.encoding), frame(data, encoding=earlier.encoding)):
+            np.testing.assert_array_equal(further.x, earlier.x)
+            np.testing.assert_array_equal(further.y, earlier.y)
+    digits = csv(write("open,y\n" + "".join(f"{value:d},{i}.5\n" for i, value in enumerate(values)), "digits.csv"),
+                 "y", categories="open")
+    np.testing.assert_array_equal(frame(data, encoding={**digits.encoding.to_dict(), "target": None}).x, digits.x)
+    with pytest.raises(ValueError, match="'open' has 'true' in row 2, where the data before had numbers"):
+        csv(write("open\ntrue\n1\n", "mixed.csv"), encoding=table.encoding)
 
 
 def test_encodings_that_are_none(write):

@@ -33,9 +33,14 @@ MOST_ONE_HOT = 1000
 LEAST_TEXTS, LEAST_ROWS = 10, 20
 #: and the share of rows that may lose a text of their own to it
 RARE = 0.01
+#: what programs write for a boolean, in any case, and the number that a frame's booleans become
+BOOLEANS = {"true": 1.0, "false": 0.0}
+#: from here on a float has not every whole number
+WHOLE = 2.0**53
 #: what is meant as a number, though float() may not take it: 1,234.5  1.234,5  12 %  $3.20  inf
 NUMBER_LIKE = re.compile(r"[^\w\s]?\s?\d[\d.,' \u00a0\u202f]*(e[+-]?\d+)?\s?[^\w\s]?|[+-]?inf(inity)?", re.IGNORECASE)
 DATE_LIKE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?([./])\d\d?\2\d{2,4}( .*)?")
+ROUNDED_BEFORE = "in the data before were numbers that keep all of theirs; is this the same column?"
 DATES = ("holds dates or times; turn it into numbers (days since a date, hour of the day), or leave it out with "
          "drop=['{}']")
 
@@ -123,20 +128,58 @@ def described_features(encoding):
 
 
 def number_of(text, comma):
-    """A text as a finite float, or None; `comma`: also one with a decimal comma."""
+    """A text as a finite number, or None, as `number_from` makes it; `comma`: also one with a decimal comma."""
     if comma and "," in text and "." not in text:
         text = text.replace(",", ".")
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and "_" not in text else None
+    if not math.isfinite(value) or "_" in text:
+        return None
+    return number_from(int(text)) if abs(value) >= WHOLE and text.lstrip("+-").isdecimal() else value
+
+
+def number_from(value):
+    """A number of any type as a float; as an int if it is a whole one that a float would round."""
+    try:
+        number = float(value)
+    except OverflowError:
+        return int(value)
+    if abs(number) < WHOLE or isinstance(value, (float, np.floating)) or not math.isfinite(number):
+        return number
+    return number if number == int(value) else int(value)
+
+
+def refuse_rounding(name, values, lines, source, advice):
+    """Raise ValueError for a whole number that a float would round, and might take for another."""
+    for line, value in zip(lines, values):
+        if isinstance(value, int):
+            raise ValueError(f"{source}: column {name!r} has {value} in row {line}, of which a number would lose the "
+                             f"last digits, as it is beyond 2**53; {advice}")
+
+
+def read_booleans(values, texts):
+    """Further data's values: if all are texts of booleans, as earlier data had these. `texts`: which these were, None
+    for numbers."""
+    present = {value for value in values if value is not None}
+    if not present or not all(isinstance(value, str) and value.lower() in BOOLEANS for value in present):
+        return values
+    earlier = {None: None}
+    for value in present:
+        number = BOOLEANS[value.lower()]
+        if texts is None:
+            earlier[value] = number
+        else:
+            alike = [value, *(text for text in texts if text.lower() == value.lower()), text_of(number)]
+            earlier[value] = next((text for text in alike if text in texts), value)
+    return [earlier[value] for value in values]
 
 
 def text_of(value):
     """A value as a text; a number with all its digits, and no point if it is whole."""
-    if isinstance(value, str):
-        return value
+    if isinstance(value, (str, int)):
+        return str(value)
     return str(int(value)) if value.is_integer() else repr(value)
 
 
@@ -318,6 +361,7 @@ def numbers_of_column(column, values, lines, source):
         if isinstance(value, str) and number_of(value, comma=False) is None:
             raise ValueError(f"{source}: column {column['name']!r} has {value!r} in row {lines[i]}, where "
                              "the data before had numbers")
+    refuse_rounding(column["name"], values, lines, source, ROUNDED_BEFORE)
     numbers = np.array([column["fill"] if value is None else float(value) for value in values])
     return numbers - column.get("offset", 0.0)
 
@@ -375,6 +419,8 @@ def encode_target(target, columns, lines, source):
     if target["kind"] == "numbers":
         if any(is_text(column) for column in columns):
             raise ValueError(f"{source}: the target {target['names'][0]!r} holds text, in the data before numbers")
+        for name, column in zip(target["names"], columns):
+            refuse_rounding(name, column, lines, source, ROUNDED_BEFORE)
         numbers = np.array(columns, np.float64).T - offsets_of(target)
         y = as_float32(numbers, target["names"], lines, source)
         return y[:, 0] if len(columns) == 1 else y

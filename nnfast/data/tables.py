@@ -6,8 +6,9 @@ Encodings (encoding.py) are JSON-able: in ``model.metadata`` they are saved with
 from __future__ import annotations
 
 import csv as csv_module
+import decimal
 import gzip
-import math
+import numbers
 import os
 import re
 import zlib
@@ -29,8 +30,11 @@ from .encoding import (
     known,
     less,
     names_of,
+    number_from,
     number_of,
     offsets_of,
+    read_booleans,
+    refuse_rounding,
     refuse_spoilt_numbers,
     text_columns,
     text_of,
@@ -49,6 +53,8 @@ GROUPED = re.compile(r"[+-]?(?!0,)\d{1,3}(,\d{3})?")
 GROUPED_BY_POINTS = re.compile(r"[+-]?(?!0\.)\d{1,3}(\.\d{3})*")
 #: a number with a decimal comma, its thousands marked by points or not
 DECIMAL_COMMA = re.compile(r"[+-]?(\d*|\d{1,3}(\.\d{3})+),\d+")
+#: what counts as a number in a frame's column of any type
+NUMBERS = (numbers.Real, decimal.Decimal, np.bool_)
 #: what may separate the values of a file that does not say
 SEPARATORS = ",;\t|"
 #: the line above the names that tells Excel the separator
@@ -142,7 +148,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
         Of earlier data: columns are treated as they were there. `target`, `kind`, `drop`, `categories` and
         `max_one_hot` must then be left out; a file without the target has y None.
     categories : str or list of str
-        Columns whose numbers are names, as postcodes: they are treated as texts.
+        Columns whose numbers are names, as postcodes: they are treated as texts, which keep all their digits. So may
+        be the target's: of classes.
     max_one_hot : int, optional
         Text columns with more different texts than this (0: all of them) become ids, of which `nnfast.Embedding` learns
         a vector each: `Table.x` is then a dict of numbers and ids, for `nnfast.models.tabular`. By default no column
@@ -208,23 +215,33 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
         unused = [str(name) for name in native.columns if str(name) not in known_names]
         texts = text_columns(encoding)
     for name, column in zip(map(str, native.columns), native.iter_columns()):
-        kind_of_column = str(column.dtype)
         if name in unused:
             columns[name] = []
-        elif name in texts and column.dtype.is_integer():
-            columns[name] = [None if value is None else str(value) for value in column.to_list()]
-        elif column.dtype.is_numeric() or kind_of_column == "Boolean":
-            values = column.cast(narwhals().Float64).to_list()
-            columns[name] = [value if isinstance(value, float) and not math.isnan(value) else None for value in values]
         elif column.dtype.is_temporal():
             raise ValueError(f"frame: column {name!r} {DATES.format(name)}")
         else:
-            gaps = column.is_null().to_list()
-            columns[name] = [None if gap else str(value) for value, gap in zip(column.to_list(), gaps)]
-            if kind_of_column.startswith(("Categorical", "Enum")):
+            values = [None if gap else value for value, gap in zip(column.to_list(), column.is_null().to_list())]
+            category = str(column.dtype).startswith(("Categorical", "Enum"))
+            columns[name] = as_texts(values) if category else as_numbers_or_texts(values, name in texts)
+            if category:
                 declared.append(name)
     return encode(columns, range(len(native)), "frame", target, missing, kind, drop, encoding, categories, max_one_hot,
                   declared)
+
+
+def as_numbers_or_texts(values, names):
+    """A frame's column, whose library may call numbers objects: numbers as `number_from` makes them, or texts. `names`:
+    booleans are texts, as in a file."""
+    types = set(map(type, values)) - {type(None)}
+    if not all(issubclass(kind, NUMBERS) for kind in types) or (names and types <= {bool, np.bool_}):
+        return as_texts(values)
+    if types == {float}:
+        return [value if value == value else None for value in values]
+    return [None if value is None or value != value else number_from(value) for value in values]
+
+
+def as_texts(values):
+    return [None if value is None else str(value) for value in values]
 
 
 def narwhals():
@@ -313,9 +330,9 @@ def read_csv(path, separator=None, texts=()):
             refuse_grouped_numbers(name, values, lines, path)
         elif decimal_commas:
             refuse_numbers_grouped_by_points(name, values, lines, path)
-        numbers = [None if value is None or (comma and "." in value) else number_of(value, comma) for value in values]
-        if all(number is not None for number, value in zip(numbers, values) if value is not None):
-            columns[name] = numbers
+        found = [None if value is None or (comma and "." in value) else number_of(value, comma) for value in values]
+        if all(number is not None for number, value in zip(found, values) if value is not None):
+            columns[name] = found
     return columns, lines
 
 
@@ -391,9 +408,11 @@ def encode(columns, lines, source, target, missing, kind, drop, encoding, catego
             known(columns, name, source)
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{source}: the target {twice[0]!r} is named twice; name every target once")
-        if both := set(categories) & {*names, *drop}:
-            raise ValueError(f"{source}: {min(both)!r} is among categories, which are columns to predict from; of a "
-                             "target kind='classes' says that its numbers are names")
+        if both := set(categories) & set(drop):
+            raise ValueError(f"{source}: {min(both)!r} is among categories and in drop; leave it out of one of them")
+        if kind == "numbers" and (both := set(categories) & set(names)):
+            raise ValueError(f"{source}: the target {min(both)!r} is among categories, so its numbers are names of "
+                             "classes; leave kind='numbers' out, or categories")
         features = [name for name in columns if name not in names and name not in drop]
         if not features:
             raise ValueError(f"{source}: no column is left to predict from")
@@ -416,10 +435,17 @@ def encode(columns, lines, source, target, missing, kind, drop, encoding, catego
         for name in categories:
             columns[name] = [None if value is None else text_of(value) for value in columns[name]]
         for name in columns:
+            leave = "" if name in names else f", or leave the column out with drop=[{name!r}]"
+            refuse_rounding(name, columns[name], lines, source, "say that these are names with "
+                            f"categories=[{name!r}], as texts keep all digits{leave}")
             if name not in categories and name not in declared:
                 refuse_spoilt_numbers(name, columns[name], lines, source)
         encoding = TableEncoding([describe(name, columns[name], source, max_one_hot) for name in features],
                                  describe_target(names, columns, kind, source))
+    else:
+        known_texts = {column["name"]: column.get("values") for column in encoding.columns}
+        for name in columns:
+            columns[name] = read_booleans(columns[name], known_texts.get(name, encoding.classes))
     x = encode_features(encoding, columns, lines, source, further)
     y = encode_target(encoding.target, [columns[name] for name in names], lines, source) if names else None
     return Table(x, y, encoding, np.array(rows), np.array(lines))
