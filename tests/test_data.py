@@ -213,7 +213,8 @@ def test_numbers_that_are_names(write):
     for again in (csv(path, encoding=table.encoding), frame(data, encoding=table.encoding.to_dict())):
         np.testing.assert_array_equal(again.x["ids"], table.x["ids"])
     assert csv(path, target="price").feature_names == ["code", "number", "kind"]
-    with pytest.raises(ValueError, match=r"look like numbers; .* names with categories=\['code'\], or leave"):
+    with pytest.raises(ValueError, match=r"'code' holds numbers as texts, as '00000' in row 0; make numbers of "
+                                         r"them \(pandas.to_numeric\), or .* names with categories=\['code'\], or"):
         frame(data, "price")
     with pytest.raises(ValueError, match="'number' is among categories and in drop; leave it out of one"):
         csv(path, target="price", categories="number", drop="number")
@@ -430,7 +431,8 @@ class TestFrames:
 @pytest.mark.parametrize(("values", "shown"), [
     (["1.5", "2", "n. b."], "'n. b.' in row 4"), (["1.5%", "2%", "3%"], "'1.5%' in row 2"),
     (['"1,234.5"', "7.5", "8.5"], "'1,234.5' in row 2"), (["1.5", "inf", "2"], "'inf' in row 3"),
-    ([f"${i}" for i in range(30)], "'$0' in row 2"),
+    ([f"${i}" for i in range(30)], "'$0' in row 2"), ([f"{i}%" for i in range(20)], "'0%' in row 2"),
+    (["$5", "$7", "$5"], "'$5' in row 2"), (["7 €", "12 €"] * 9, "'7 €' in row 2"),
 ])
 def test_spoilt_numbers_are_not_text(write, values, shown):
     path = write("amount,y\n" + "".join(f"{value},{i}.5\n" for i, value in enumerate(values)))
@@ -525,11 +527,33 @@ def test_codes_of_text_and_numbers_stay_text(write):
     assert table.feature_names == [f"stars={code}" for code in "12345x"]
 
 
-@pytest.mark.parametrize("date", ["2024-01-{:02d}", "{:02d}.01.2024", "2024-1-{} 12:30", "1/{}/24"])
-def test_dates_in_a_file(write, date):
-    path = write("day,y\n" + "".join(f"{date.format(i)},{i}.5\n" for i in range(1, 6)))
-    with pytest.raises(ValueError, match=r"column 'day' holds dates or times; .* drop=\['day'\]"):
+@pytest.mark.parametrize("date", ["2024-01-{:02d}", "{:02d}.01.2024", "2024-1-{} 12:30", "1/{}/24", "{:02d}-01-2024",
+                                  "{}-1-24"])
+@pytest.mark.parametrize("others", ["", "unknown,1.5\n", "spring,1.5\n7,2.5\nunknown,3.5\nunknown,4.5\n"])
+def test_dates_in_a_file(write, date, others):
+    path = write("day,y\n" + others + "".join(f"{date.format(i)},{i}.5\n" for i in range(1, 6)))
+    with pytest.raises(ValueError, match=r"column 'day' holds dates or times; .*, or leave it out with drop=\['day'\]"):
         csv(path, target="y")
+    with pytest.raises(ValueError, match=r"column 'day' holds dates or times; turn it into numbers \(.* the day\)$"):
+        csv(path, target="day")
+
+
+@pytest.mark.parametrize("codes", [["A1", "B2"], ["1A", "2B", "3A"], ["1-2", "3-4"], ["12-34-5", "34-5-1234"],
+                                   ["1", "2", "3+"], ["5", "+", "x"], ["v1.2", "v1.3"], ["10:30", "11:30"]])
+def test_codes_are_neither_amounts_nor_dates(write, codes):
+    table = csv(write("code,y\n" + "".join(f"{code},{i}.5\n" for i, code in enumerate(4 * codes))), "y")
+    assert table.feature_names == sorted(f"code={code}" for code in codes)
+
+
+@pytest.mark.parametrize("make", FRAMES)
+def test_numbers_as_texts_of_a_frame(make):
+    data = make({"size": ["1.5", "2.5", "3"], "y": [1.5, 2.5, 3.5]})
+    told = r"frame: column 'size' holds numbers as texts, as '1.5' in row 0; .* categories=\['size'\]"
+    with pytest.raises(ValueError, match=told + r", or leave the column out with drop=\['size'\]$"):
+        frame(data, "y")
+    with pytest.raises(ValueError, match=told + "$"):
+        frame(data, "size")
+    assert frame(data, "y", categories="size").feature_names == ["size=1.5", "size=2.5", "size=3"]
 
 
 def test_numbers_beyond_float32(write):
@@ -657,6 +681,8 @@ def test_fit_takes_pandas_columns_of_several_types():
 def test_dates_and_what_is_no_frame():
     with pytest.raises(ValueError, match="column 'day' holds dates or times"):
         frame(pd.DataFrame({"day": pd.to_datetime(["2020-01-01"]), "x": [1]}), target="x")
+    with pytest.raises(ValueError, match=r"column 'day' holds .* numbers \(days since a date, hour of the day\)$"):
+        frame(pd.DataFrame({"day": pd.to_datetime(["2020-01-01"]), "x": [1]}), target="day")
     with pytest.raises(TypeError, match="expected a frame of pandas, polars or Arrow, got list"):
         frame([1, 2])
     for column in (pd.Series([1.5, 2.5]), pl.Series([1.5, 2.5])):

@@ -39,10 +39,8 @@ BOOLEANS = {"true": 1.0, "false": 0.0}
 WHOLE = 2.0**53
 #: what is meant as a number, though float() may not take it: 1,234.5  1.234,5  12 %  $3.20  inf
 NUMBER_LIKE = re.compile(r"[^\w\s]?\s?\d[\d.,' \u00a0\u202f]*(e[+-]?\d+)?\s?[^\w\s]?|[+-]?inf(inity)?", re.IGNORECASE)
-DATE_LIKE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?([./])\d\d?\2\d{2,4}( .*)?")
+DATE_LIKE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?|\d\d?([./-])\d\d?\2\d{2,4}( .*)?")
 ROUNDED_BEFORE = "in the data before were numbers that keep all of theirs; is this the same column?"
-DATES = ("holds dates or times; turn it into numbers (days since a date, hour of the day), or leave it out with "
-         "drop=['{}']")
 
 
 @dataclass(frozen=True, repr=False)
@@ -240,13 +238,19 @@ def is_text(values):
     return any(isinstance(value, str) for value in values)
 
 
-def refuse_spoilt_numbers(name, values, lines, source):
+def dates(name, wanted):
+    """What is wrong with a column of dates. wanted: it is the target, or earlier data had it."""
+    leave = "" if wanted else f", or leave it out with drop=[{name!r}]"
+    return f"column {name!r} holds dates or times; turn it into numbers (days since a date, hour of the day){leave}"
+
+
+def refuse_spoilt_numbers(name, values, lines, source, target=False):
     """Raise ValueError for text most of which is meant as numbers (one 'inf' among them, or 12 %), and for dates."""
     if not is_text(values):
         return
     texts = {str(value) for value in values if value is not None}
-    if all(map(DATE_LIKE.fullmatch, texts)):
-        raise ValueError(f"{source}: column {name!r} {DATES.format(name)}")
+    if 2 * sum(1 for text in texts if DATE_LIKE.fullmatch(text)) > len(texts):
+        raise ValueError(f"{source}: {dates(name, target)}")
     likely = [text for text in texts if NUMBER_LIKE.fullmatch(text)]
     if 2 * len(likely) <= len(texts):
         return
@@ -254,16 +258,20 @@ def refuse_spoilt_numbers(name, values, lines, source):
     present = [(line, value) for line, value in zip(lines, values) if value is not None]
     spoilt = [(line, value) for line, value in present if number_of(value, comma) is None or (comma and "." in value)]
     # Few whole numbers may be codes as the texts beside them, unless such a text is rare: in a tenth of the rows at
-    # most, and half as often as a number.
+    # most, and half as often as a number. With a sign each ($5, 7 %) they are amounts.
     others, kinds = len(present) - len(spoilt), len({value for _, value in spoilt})
     rare = 0 < 9 * len(spoilt) <= others and 2 * len(spoilt) * (len(texts) - kinds) <= others * kinds
-    if not (rare or len(likely) > MOST_CLASSES or any("." in text or "," in text for text in likely)):
+    signs = not others and len(likely) == len(texts)
+    if not (rare or signs or len(likely) > MOST_CLASSES or any("." in text or "," in text for text in likely)):
         return
     line, value = (spoilt or present)[0]
+    leave = "" if target else f", or leave the column out with drop=[{name!r}]"
+    if all(number_of(text, comma=False) is not None for text in texts):
+        raise ValueError(f"{source}: column {name!r} holds numbers as texts, as {value!r} in row {line}; make numbers "
+                         f"of them (pandas.to_numeric), or say that they are names with categories=[{name!r}]{leave}")
     raise ValueError(f"{source}: column {name!r} has {value!r} in row {line}, but most of its values look like "
                      "numbers; write them all alike, as 1234.5, without signs or thousands separators, and missing "
-                     f"ones as NA. Or say that they are names with categories=[{name!r}], or leave the column out with "
-                     f"drop=[{name!r}]")
+                     f"ones as NA. Or say that they are names with categories=[{name!r}]{leave}")
 
 
 def as_float32(x, names, lines, source):

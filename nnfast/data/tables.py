@@ -20,8 +20,8 @@ import numpy as np
 from ..configurable import choose, integer
 from ..summary import counted
 from .encoding import (
-    DATES,
     TableEncoding,
+    dates,
     describe,
     describe_target,
     described_features,
@@ -218,7 +218,7 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
         if name in unused:
             columns[name] = []
         elif column.dtype.is_temporal():
-            raise ValueError(f"frame: column {name!r} {DATES.format(name)}")
+            raise ValueError(f"frame: {dates(name, encoding is not None or name in as_names(target))}")
         else:
             values = [None if gap else value for value, gap in zip(column.to_list(), column.is_null().to_list())]
             category = str(column.dtype).startswith(("Categorical", "Enum"))
@@ -439,7 +439,7 @@ def encode(columns, lines, source, target, missing, kind, drop, encoding, catego
             refuse_rounding(name, columns[name], lines, source, "say that these are names with "
                             f"categories=[{name!r}], as texts keep all digits{leave}")
             if name not in categories and name not in declared:
-                refuse_spoilt_numbers(name, columns[name], lines, source)
+                refuse_spoilt_numbers(name, columns[name], lines, source, name in names)
         encoding = TableEncoding([describe(name, columns[name], source, max_one_hot) for name in features],
                                  describe_target(names, columns, kind, source))
     else:
