@@ -252,6 +252,8 @@ def test_whole_numbers_that_a_float_would_round(make, write):
             frame(make(columns), **kwargs)
         with pytest.raises(ValueError, match=told.format(3) + advice):
             csv(file, **kwargs)
+    with pytest.raises(ValueError, match=r"'id' has 9007199254740993 in row 1, .*2\*\*53; leave it out of the targets"):
+        frame(make({**columns, "x": numbers}), ["y", "id"], categories="x")
     names = sorted(map(str, numbers))
     tables = [frame(make(columns), "y", categories="id"), csv(file, "y", categories="id")]
     for table in (*tables, frame(make(columns), encoding=tables[1].encoding), csv(file, encoding=tables[0].encoding)):
@@ -383,6 +385,8 @@ def test_classes_that_are_numbers_are_compared_as_numbers(write):
     ("a,a\n1,2\n", {}, "the name 'a' twice"),
     ("a,\n1,2\n", {}, "a column without name"),
     ("1,2\n3,4\n", {}, "the first line holds numbers .* put a line of names above it"),
+    ('a;"b\n1;2\n', {}, r"line 2: unexpected end of data; a quotation mark \(\"\) is not closed"),
+    ('"a"x;b\n1;2\n', {}, "line 1: ';' expected after '\"'; a quotation mark"),
     ("a,b\n1,2\n3\n", {}, "line 3 has 1 values, the first line 2 names"),
     ("a,t\n1,x\n2,x\n", {"target": "t"}, "is 'x' in every row; there is nothing to learn"),
     ("a,t\n,1\n,2\n", {"target": "t", "missing": "mean"}, r"column 'a' is empty; leave it out with drop=\['a'\]"),
@@ -509,7 +513,7 @@ def test_commas_within_names_separate_nothing(write, names):
     np.testing.assert_array_equal(table.x, [[1.5, 2.5], [3, 4.5]])
 
 
-@pytest.mark.parametrize("line", ["sep=;\n", "SEP=;\r\n", "\ufeffsep=;\n"])
+@pytest.mark.parametrize("line", ["sep=;\n", "SEP=;\r\n", "\ufeffsep=;\n", '"sep=;"\n'])
 def test_the_separator_for_excel(write, line):
     text = line + "a,b,c;y\n1,5;2\n\n2,5;3\n"
     for separator in (None, ";"):

@@ -58,7 +58,7 @@ NUMBERS = (numbers.Real, decimal.Decimal, np.bool_)
 #: what may separate the values of a file that does not say
 SEPARATORS = ",;\t|"
 #: the line above the names that tells Excel the separator
-EXCEL = re.compile(r"sep=([^\"\r\n])[\r\n]*", re.IGNORECASE)
+EXCEL = re.compile(r'("?)sep=([^"\r\n])\1[\r\n]*', re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,7 +78,8 @@ class Table:
     rows : int array (N,)
         Which rows of the data these are, counted from 0: all, unless missing="drop" left some out.
     lines : int array (N,)
-        The same as spreadsheets count the rows of a file: from 1, with the names and empty lines. Of a frame as `rows`.
+        The same as spreadsheets count the rows of a file: from 1, with the names and empty lines, without a line sep=;
+        above them. Of a frame as `rows`.
 
     Examples
     --------
@@ -198,6 +199,8 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
           max_one_hot: int | None = None) -> Table:
     """A table from a frame of pandas, polars or Arrow, through narwhals; arguments as in `csv`.
 
+    Booleans are the numbers 0 and 1. With an encoding they are also what a file has as True and False.
+
     Examples
     --------
     >>> import pandas as pd
@@ -281,11 +284,12 @@ def read_csv(path, separator=None, texts=()):
     unpack = gzip.open if path.lower().endswith(".gz") else open
     with unpack(path, "rt", newline="", encoding="utf-8-sig") as file:
         try:
-            start, excel = 0, EXCEL.fullmatch(file.readline())
+            top = file.readline()
+            start, excel = 0, EXCEL.fullmatch(top)
             if excel:
-                start, separator = file.tell(), separator or excel[1]
+                start, separator = file.tell(), separator or excel[2]
             if separator is None:
-                separator = max(SEPARATORS, key=lambda candidate: count_fields(file, candidate))
+                separator = max(SEPARATORS, key=lambda candidate: (count_fields(file, candidate), top.count(candidate)))
             file.seek(start)
             rows = csv_module.reader(file, delimiter=separator, strict=True)
             numbered = enumerate(rows, 1)       # spreadsheets do not show the line for Excel
@@ -337,13 +341,14 @@ def read_csv(path, separator=None, texts=()):
 
 
 def count_fields(file, separator):
-    """How many fields a separator makes of the first line that is not empty: 0 where quotation marks forbid it."""
+    """How many fields a separator makes of the first line that is not empty. Where quotation marks forbid it, more than
+    one that is not there, less than one that is: if no other is there, reading with it tells which mark it is."""
     file.seek(0)
     try:
         return next((len(row) for row in csv_module.reader(file, delimiter=separator, strict=True)
                      if "".join(row).strip(f'{SEPARATORS} "')), 0)
     except csv_module.Error:
-        return 0
+        return 1.5
 
 
 def refuse_grouped_numbers(name, values, lines, source):
@@ -436,8 +441,9 @@ def encode(columns, lines, source, target, missing, kind, drop, encoding, catego
             columns[name] = [None if value is None else text_of(value) for value in columns[name]]
         for name in columns:
             leave = "" if name in names else f", or leave the column out with drop=[{name!r}]"
-            refuse_rounding(name, columns[name], lines, source, "say that these are names with "
-                            f"categories=[{name!r}], as texts keep all digits{leave}")
+            advice = f"say that these are names with categories=[{name!r}], as texts keep all digits{leave}"
+            several = name in names and len(names) > 1
+            refuse_rounding(name, columns[name], lines, source, "leave it out of the targets" if several else advice)
             if name not in categories and name not in declared:
                 refuse_spoilt_numbers(name, columns[name], lines, source, name in names)
         encoding = TableEncoding([describe(name, columns[name], source, max_one_hot) for name in features],
