@@ -35,7 +35,7 @@ LEAST_TEXTS, LEAST_ROWS = 10, 20
 RARE = 0.01
 #: what programs write for a boolean, in any case, and the number that a frame's booleans become
 BOOLEANS = {"true": 1.0, "false": 0.0}
-#: from here on a float has not every whole number
+#: beyond it floats leave whole numbers out
 WHOLE = 2.0**53
 #: what is meant as a number, though float() may not take it: 1,234.5  1.234,5  12 %  $3.20  inf
 NUMBER_LIKE = re.compile(r"[^\w\s]?\s?\d[\d.,' \u00a0\u202f]*(e[+-]?\d+)?\s?[^\w\s]?|[+-]?inf(inity)?", re.IGNORECASE)

@@ -149,8 +149,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
         Of earlier data: columns are treated as they were there. `target`, `kind`, `drop`, `categories` and
         `max_one_hot` must then be left out; a file without the target has y None.
     categories : str or list of str
-        Columns whose numbers are names, as postcodes: they are treated as texts, which keep all their digits. So may
-        be the target's: of classes.
+        Columns whose numbers are names, as postcodes: they are treated as texts, which keep all their digits. The
+        target may be among them: its numbers are then names of classes.
     max_one_hot : int, optional
         Text columns with more different texts than this (0: all of them) become ids, of which `nnfast.Embedding` learns
         a vector each: `Table.x` is then a dict of numbers and ids, for `nnfast.models.tabular`. By default no column
@@ -167,7 +167,8 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     Raises
     ------
     ValueError
-        If the file is not such a table; the message says the line or column and what to do.
+        If the file is not such a table, or has whole numbers beyond 2**53 of which a number would lose digits; the
+        message says the line or column and what to do.
 
     Examples
     --------
@@ -274,10 +275,10 @@ def as_frame(data, what):
 
 
 def read_csv(path, separator=None, texts=()):
-    """Columns by name, each a list of texts (None where missing) or of floats; and the number of each row.
+    """Columns by name, each a list of texts (None where missing) or of numbers; and the number of each row.
 
     Rows are counted as spreadsheets do: one with line breaks in quotes is one row, an empty line is, too.
-    `texts`: columns that stay texts, even if all are numbers, or if nobody knows which.
+    `texts`: columns that stay texts, even if all are numbers; nobody asks what 1.250 means in them.
     """
     if separator is not None and (not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n'):
         raise ValueError(f"{path}: separator must be one character, as ',' or ';', got {separator!r}")
