@@ -384,7 +384,8 @@ class Source:
                 arguments = [x[0], y, self._window(a["window"]), a["channels"]]
                 if op in PRODUCTS:
                     arguments[2:2] = [arrays["w"], arrays.get("b", "NULL")]
-                    arguments += [shape[-1], a["groups"]] if op == "conv" else [self.shapes[step.inputs[0]][-1]]
+                    # Channels of what is read are the kernel's: the value's own shape may be that before a Reshape.
+                    arguments += [shape[-1], a["groups"]] if op == "conv" else [step.arrays["w"].shape[-2]]
                 elif op == "average_pool":
                     arguments.append(int(a["include_pad"]))
             elif op == "add":

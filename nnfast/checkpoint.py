@@ -71,7 +71,7 @@ class Checkpoint(Callback):
         How many checkpoints to keep besides the best. With 2 or more a damaged newest one costs the work since the one
         before it, not all.
     mode : {"auto", "min", "max"}
-        Whether less or more of `monitor` is better; "auto": more for names that contain accuracy or r2, else less.
+        Whether less or more of `monitor` is better; "auto": what the metric says, less for losses.
 
     Raises
     ------
@@ -139,7 +139,7 @@ class Checkpoint(Callback):
         self.best = self.best_epoch = None
         self._saved = self._run.position if self._run.resumed == os.path.realpath(self.folder) else None
         foreign = [name for _, name in checkpoints(self.folder) if name not in self._own]
-        if foreign and self._saved is None:
+        if foreign and self._saved is None and not self._of_this_run(foreign[-1]):
             raise ValueError(f"Checkpoint: {self.folder} holds {foreign[-1]} of an earlier run; go on with it by "
                              f"fit(..., resume={self.folder!r}), or choose another folder")
         # What a killed process has left half written.
@@ -148,6 +148,17 @@ class Checkpoint(Callback):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(os.path.join(self.folder, name))
         self._portable = is_portable(self.model)
+
+    def _of_this_run(self, name):
+        """Whether training goes on, from another folder, with the run that has also written this checkpoint."""
+        if self._run.resumed is None:
+            return False
+        try:
+            fit = unpack(*read(os.path.join(self.folder, name)))[0]["fit"]
+            check_fit(fit)
+        except FileFormatError:
+            return False
+        return first_difference(fit["data"], self._run.signature) is None
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         position = self._run.position
@@ -159,7 +170,7 @@ class Checkpoint(Callback):
         if self.monitor is not None:
             check_monitor("Checkpoint", self.monitor, logs or {})
             value = (logs or {})[self.monitor]
-            more = more_is_better(self.monitor, self.mode)
+            more = more_is_better(self.monitor, self.mode, self.model)
             improved = value == value and (self.best is None or (value > self.best if more else value < self.best))
         if improved:
             self.best, self.best_epoch = float(value), epoch
@@ -207,7 +218,7 @@ def fit_state(model, run):
         if state is None:
             continue
         for name, value in list(state.items()):
-            if isinstance(value, np.ndarray):
+            if isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float64) and np.isfinite(value).all():
                 arrays[f"{CALLBACKS}{len(states)}/{name}"] = state.pop(name)
         try:
             states.append({"class": type(callback).__name__,
@@ -220,7 +231,14 @@ def fit_state(model, run):
 
 
 def pack_state(value):
-    """A callback's state as JSON holds it: numbers that are not finite as {"float": text}."""
+    """A callback's state as JSON holds it: numbers that are not finite as {"float": text}, arrays as {"array": dtype,
+    "shape", "values"}."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "biufU":
+            raise TypeError(f"an array of {value.dtype} is not of numbers or texts")
+        return {"array": value.dtype.str, "shape": list(value.shape), "values": pack_state(value.ravel().tolist())}
     if isinstance(value, dict):
         return {name: pack_state(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple)):
@@ -236,6 +254,8 @@ def unpack_state(value):
         return value
     if set(value) == {"float"} and value["float"] in ("nan", "inf", "-inf"):
         return float(value["float"])
+    if set(value) == {"array", "shape", "values"}:
+        return np.array(unpack_state(value["values"]), value["array"]).reshape(value["shape"])
     return {name: unpack_state(entry) for name, entry in value.items()}
 
 
@@ -323,9 +343,10 @@ def resume(model, folder, run, history):
     if earlier is not None:
         history.epoch, history.history, history.seconds = earlier.epoch, earlier.history, earlier.seconds
     run.position = Position(fit["epoch"], fit["step"], totals)
-    run.stopped = fit["stopped"]
     run.resumed = os.path.realpath(folder)
     run.states = _assign(fit["callbacks"], arrays, run.callbacks, path)
+    # EarlyStopping's word stands. What another callback has ended, the time of a machine perhaps, goes on.
+    run.stopped = fit["stopped"] and any(state.get("stopped_epoch") is not None for _, state in run.states)
 
 
 def check_fit(fit):

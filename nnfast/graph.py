@@ -182,10 +182,12 @@ class Graph:
                 "trainable": parameter.trained,
                 "l1": penalty.l1 if penalty else 0.0, "l2": penalty.l2 if penalty else 0.0,
             })
-        nodes = []
+        nodes, calls = [], {}
         for i, node in enumerate(self.nodes, start=len(self.inputs)):
             name = self.names[node.layer]
-            stream = (seed ^ zlib.crc32(name.encode())) & (2**63 - 1)
+            # A layer that is called again draws anew.
+            call = calls[name] = calls.get(name, -1) + 1
+            stream = (seed ^ zlib.crc32(f"{name}/{call}".encode() if call else name.encode())) & (2**63 - 1)
             operation = node.layer.node([self.shape_of(at) for at in node.inputs], node.parameters, stream)
             if operation["op"] == "reshape" and i in self.output_ids:
                 # In the plan a reshape is only another name, but each output needs a shape and a gradient of its own.

@@ -45,6 +45,8 @@ class Metric(Configurable):
         Key in the history; two metrics of one output need different names.
     counts_labels : bool
         Whether what has no label is left out.
+    more_is_better : bool
+        Whether a larger figure is a better one.
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Metric(Configurable):
     k = 1
     threshold = 0.5
     counts_labels = False
+    more_is_better = True
 
     def __init__(self, name: str | None = None) -> None:
         if type(self).kind is None:
@@ -202,6 +205,7 @@ class MeanSquaredError(_MeanOverOutputs):
     """
 
     kind = "mse"
+    more_is_better = False
 
     def __init__(self, name: str = "mse") -> None:
         super().__init__(name)
@@ -218,6 +222,7 @@ class MeanAbsoluteError(_MeanOverOutputs):
     """
 
     kind = "mae"
+    more_is_better = False
 
     def __init__(self, name: str = "mae") -> None:
         super().__init__(name)

@@ -37,6 +37,7 @@ class Objective:
             for identifier in entry:
                 metrics.get(identifier)
         self.metrics = self.shapes = self.keys = None
+        self.directions = {}        # of each figure: whether more is better
 
     def bind(self, graph):
         """Check the losses against the outputs of `graph` and settle the metrics; return a bound copy."""
@@ -67,6 +68,11 @@ class Objective:
         for key in new.output_keys:
             if key in new.keys:
                 raise ValueError(f"compile: the metric name {key!r} is taken by the output's loss")
+            if key.startswith("val_"):
+                raise ValueError(f"compile: figures of the output {key[:-5]!r} would be taken for those of validation "
+                                 "data; call it otherwise")
+        new.directions = dict.fromkeys(["loss", *new.output_keys], False) | dict(
+            zip(new.keys, [metric.more_is_better for own in new.metrics for metric in own]))
         return new
 
     def plan_losses(self):

@@ -11,6 +11,7 @@ life, dropout by seed, number of the step, sample and layer, augmentation by see
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -94,7 +95,7 @@ class Training:
         Parameters
         ----------
         optimizer : str or Optimizer
-            "sgd", "adam", "adamw", "rmsprop", "adagrad", or e.g. ``nf.Adam(1e-3)``.
+            "sgd", "adam", "adamw", "rmsprop", "adagrad", or e.g. ``nf.Adam(1e-3)``, of which the model keeps a copy.
         loss : str, Loss or callable
             "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", an object such as
             ``nf.CrossEntropy(from_logits=True)``, or a function (see `nf.CustomLoss`). With several outputs a list, or
@@ -123,7 +124,7 @@ class Training:
         >>> model.optimizer
         Adam(learning_rate=0.01, clip_norm=1.0)
         """
-        optimizer = optimizers.get(optimizer)
+        optimizer = copy.deepcopy(optimizers.get(optimizer))    # its rate is this model's
         regularizer = regularizers.get(regularizer)
         if n_threads is not None:
             check_threads(n_threads)
@@ -627,7 +628,7 @@ class Training:
         return objective.figures(totals)
 
     def test_on_batch(self, x: Data, y: Data, sample_weight: ArrayLike | None = None) -> Logs:
-        """Loss and metrics of one batch, without training; as `evaluate` with everything in one batch.
+        """Loss and metrics of some samples, without training; as `evaluate`.
 
         >>> import nnfast as nf
         >>> model = nf.Sequential([nf.Dense(1, kernel_initializer="ones")], input_shape=(1,))
@@ -743,6 +744,8 @@ def training_error(totals, where):
     what = "loss" if totals["status"] == "loss" else "gradient"
     value = totals.get("bad_loss")
     shown = f" ({value})" if value is not None else ""
+    if what == "gradient":
+        shown = ", or so large that its square would not be"
     return TrainingError(
         f"{where}: the {what} is not finite{shown}. The step was not applied, the model has its last finite weights. A "
         "lower learning rate, clip_norm= in the optimizer, or data of a smaller scale may help."

@@ -267,3 +267,36 @@ def test_what_notebooks_show(data):
     assert repr(history).startswith("<History: 2 epochs, last loss=") and repr(nf.History()) == "<History: 0 epochs>"
     assert model._repr_html_().startswith("<pre>sequential: 4 parameters, float64") and "dense" in model._repr_html_()
     assert "&lt;Sequential &#x27;sequential&#x27;: not built, float32&gt;" in nf.Sequential([nf.Dense(1)])._repr_html_()
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_table_of_a_run_that_goes_on(append, data, tmp_path):
+    """Killed after its third epoch, of which no checkpoint tells: every epoch has one row in the end."""
+    folder, path = tmp_path / "run", tmp_path / "log.csv"
+
+    def fit(epochs, *callbacks, every=10):
+        return network().fit(*data, batch_size=16, epochs=epochs, verbose=0, resume=folder, callbacks=[
+            nf.callbacks.CSVLogger(path, append=append), nf.callbacks.Checkpoint(folder, every=every), *callbacks])
+
+    def kill(epoch, logs):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(4, nf.LambdaCallback(on_epoch_end=kill), every="epoch")
+    with open(path) as file:
+        assert [line.split(",")[0] for line in file] == ["epoch", "0", "1", "2"]
+    history = fit(4, every="epoch")
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == [0, 1, 2, 3]
+    assert [float(row["loss"]) for row in rows] == history.history["loss"]
+
+
+def test_a_figure_that_is_no_number(tmp_path, data):
+    class Adds(nf.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["note"] = "a"
+
+    with pytest.raises(TypeError, match="CSVLogger: 'note' among the figures is not a number: 'a'"):
+        network().fit(*data, epochs=1, verbose=0, callbacks=[Adds(), nf.callbacks.CSVLogger(tmp_path / "log.csv")])

@@ -329,3 +329,44 @@ def test_tqdm_is_imported_when_first_used():
 def test_refuses(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+@pytest.mark.parametrize(("metric", "better"), [("mean_iou", True), (nf.metrics.Accuracy(name="acc"), True),
+                                                (nf.metrics.MeanSquaredError(name="r2_like"), False)])
+def test_auto_asks_the_metric_which_way(metric, better, rng):
+    x = rng.normal(size=(60, 4))
+    model = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=(4,), seed=1)
+    model.compile(nf.SGD(0.5), "cross_entropy", metrics=[metric])
+    stop = nf.EarlyStopping(f"val_{nf.metrics.get(metric).name}", patience=100)
+    history = model.fit(x, (x[:, 0] > 0).astype(int), epochs=8, validation_split=0.3, callbacks=stop, verbose=0).history
+    figures = history[stop.monitor]
+    assert stop.best == (max(figures) if better else min(figures))
+
+
+def test_auto_knows_the_losses_of_outputs(rng):
+    image = nf.Input((4,))
+    model = nf.Model(image, [nf.Dense(1, name="r2")(image), nf.Dense(1, name="other")(image)])
+    model.compile(nf.SGD(0.01), ["squared_error"] * 2)
+    x = rng.normal(size=(40, 4))
+    stop = nf.EarlyStopping("r2_loss", patience=3)
+    losses = model.fit(x, [x[:, :1]] * 2, epochs=10, callbacks=stop, verbose=0).history["r2_loss"]
+    assert len(losses) == 10 and stop.best == min(losses)
+
+
+def test_an_optimizer_belongs_to_one_model():
+    """A rate that callbacks lower is not that of another model, nor of the object that the user has."""
+    optimizer = nf.SGD(0.1)
+    models = [nf.Sequential([nf.Dense(2)], input_shape=(4,)) for _ in range(2)]
+    for model in models:
+        model.compile(optimizer, "squared_error")
+    lower = nf.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10)
+    models[0].fit(np.ones((20, 4)), np.ones((20, 2)), epochs=5, verbose=0, callbacks=lower)
+    assert models[0].optimizer.learning_rate < 0.1
+    assert models[1].optimizer.learning_rate == optimizer.learning_rate == 0.1
+
+
+def test_figures_of_an_output_and_of_validation_data():
+    image = nf.Input((4,))
+    model = nf.Model(image, [nf.Dense(1, name="p")(image), nf.Dense(1, name="val_p")(image)])
+    with pytest.raises(ValueError, match="output 'val_p' would be taken for those of validation data"):
+        model.compile("sgd", ["squared_error"] * 2)

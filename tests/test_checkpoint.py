@@ -554,8 +554,8 @@ def test_a_state_that_is_not_data(tmp_path):
 
     with pytest.raises(ValueError, match="the state of Odd must be numbers, texts and arrays"):
         train(callbacks=[Odd(), Checkpoint(tmp_path)])
-    Odd.get_state = lambda self: {"counts": np.arange(3)}
-    with pytest.raises(ValueError, match="callbacks/0/counts is int64, expected float32 or float64"):
+    Odd.get_state = lambda self: {"dates": np.array(["2024-01-01"], "M8[D]")}
+    with pytest.raises(ValueError, match=r"state of Odd .* an array of datetime64\[D\] is not of numbers or texts"):
         train(callbacks=[Odd(), Checkpoint(tmp_path)])
     Odd.get_state = lambda self: {"lists": json.loads("[" * 40 + "]" * 40)}
     with pytest.raises(ValueError, match="more than 32 objects or lists inside each other"):
@@ -597,3 +597,79 @@ def _metadata(folder):
     with safe_open(folder / checkpoints(folder)[-1][1], "numpy") as file:
         metadata = file.metadata()
     return {"nnfast": metadata["nnfast"]}
+
+
+def test_rates_are_scheduled_once_an_epoch(tmp_path):
+    """Also in an epoch in the midst of which training goes on."""
+    def run(folder, *others):
+        schedule = nf.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
+        result = train(make(nf.SGD(0.1)), callbacks=[schedule, Checkpoint(folder, every=5), *others], resume=folder)
+        return result, schedule.rates
+
+    expected, rates = run(tmp_path / "a")
+    with pytest.raises(Killed):
+        run(tmp_path / "b", KillAfter(STEPS + 8))
+    result, again = run(tmp_path / "b")
+    same(expected, result)
+    assert rates == again == [0.1, 0.05, 0.025, 0.0125]
+
+
+@pytest.mark.parametrize("every", ["epoch", 5])
+def test_best_weights_are_not_lost_when_more_epochs_follow(every, tmp_path):
+    def run(folder, epochs):
+        stop = nf.EarlyStopping("val_loss", patience=100, restore_best=True)
+        result = train(make(nf.SGD(0.9)), epochs, [stop, Checkpoint(folder, every=every)], resume=folder)
+        return result, (stop.best, stop.best_epoch)
+
+    expected, best = run(tmp_path / "a", 8)
+    run(tmp_path / "b", 5)
+    result, again = run(tmp_path / "b", 8)
+    same(expected, result)
+    assert best == again
+
+
+def test_what_a_callback_of_the_users_has_stopped_goes_on(tmp_path):
+    """The time of a machine was over; early stopping's word stands."""
+    class TimeLimit(nf.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.stop_training = epoch == 1
+
+    assert train(callbacks=[TimeLimit(), Checkpoint(tmp_path / "a")], resume=tmp_path / "a")[1].epoch == [0, 1]
+    same(train(callbacks=[Checkpoint(tmp_path / "a")], resume=tmp_path / "a"), train())
+    early = lambda: [nf.EarlyStopping("loss", min_delta=100.0, patience=1), Checkpoint(tmp_path / "b")]    # noqa: E731
+    for _ in range(2):
+        assert train(callbacks=early(), resume=tmp_path / "b")[1].epoch == [0, 1]
+
+
+def test_checkpoints_in_two_folders(tmp_path):
+    both = lambda: [Checkpoint(tmp_path / "a"), Checkpoint(tmp_path / "b", every=3)]     # noqa: E731
+    with pytest.raises(Killed):
+        train(callbacks=[*both(), KillAfter(20)], resume=tmp_path / "a")
+    same(train(callbacks=both(), resume=tmp_path / "a"), train())
+    with pytest.raises(ValueError, match="holds checkpoint-.* of an earlier run"):
+        train(callbacks=both())
+    with pytest.raises(ValueError, match="of an earlier run"):
+        train(callbacks=[Checkpoint(tmp_path / "a"), Checkpoint(tmp_path / "c")], batch_size=8, resume=tmp_path / "c")
+
+
+def test_states_of_any_numbers(tmp_path):
+    class Odd(nf.Callback):
+        seen = None
+
+        def get_state(self):
+            return {"a": np.float32(0.1), "b": np.int64(3), "c": np.arange(3), "d": np.array([True, False]),
+                    "e": [np.array([np.nan, np.inf]), {"f": np.float16([0.1])}], "g": np.array(["x", "yy"]),
+                    "h": np.ones((2, 3), np.float32), "i": np.array([np.nan])}
+
+        def set_state(self, state):
+            Odd.seen = state
+
+    train(epochs=1, callbacks=[Odd(), Checkpoint(tmp_path)])
+    train(epochs=2, callbacks=[Odd(), Checkpoint(tmp_path)], resume=tmp_path)
+    expected = Odd().get_state()
+    assert Odd.seen["a"] == expected["a"] and Odd.seen["b"] == 3
+    for name in "cdghi":
+        assert Odd.seen[name].dtype == expected[name].dtype
+        np.testing.assert_array_equal(Odd.seen[name], expected[name])
+    np.testing.assert_array_equal(Odd.seen["e"][0], expected["e"][0])
+    np.testing.assert_array_equal(Odd.seen["e"][1]["f"], expected["e"][1]["f"])

@@ -252,3 +252,13 @@ def test_refuses(make, arguments, error, text, tmp_path, monkeypatch):
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         nf.export_c(mlp(), tmp_path / "missing" / "net.c")
+
+
+@pytest.mark.parametrize("layers", [
+    lambda: [nf.Dense(12), nf.Reshape((2, 2, 3)), nf.Conv2DTranspose(4, 2, stride=2)],
+    lambda: [nf.Dense(12), nf.Reshape((-1, 3)), nf.Conv1DTranspose(4, 3, stride=2)],
+    lambda: [nf.Dense(12), nf.Reshape((2, 2, 3)), nf.UpSampling2D(2), nf.Conv2D(2, 2), nf.AvgPool2D(2)],
+    lambda: [nf.Dense(12), nf.Reshape((-1, 1)), nf.Conv1DTranspose(2, 2), nf.BatchNorm(), nf.MaxPool1D(2)],
+], ids=["image", "signal", "upsampled", "normalized"])
+def test_what_reads_a_reshaped_value(layers, tmp_path, rng):
+    equal(statistics(nf.Sequential(layers(), input_shape=(5,), seed=2), rng), tmp_path, rng)

@@ -125,3 +125,10 @@ def test_a_product_has_the_same_bits_for_any_number_of_threads(shape):
     assert_close(one, x.astype(np.float64) @ w, K)
     for n_threads in range(2, 9):
         assert nf.functional.dense(x, w, n_threads=n_threads).tobytes() == one.tobytes()
+
+
+def test_a_dropout_that_is_called_twice_draws_twice():
+    a, b, drop = nf.Input((1000,)), nf.Input((1000,)), nf.Dropout(0.5)
+    model = nf.Model([a, b], nf.Add()([drop(a), drop(b)]))
+    _, (da, db) = model.vjp([np.ones((1, 1000))] * 2, np.ones((1, 1000)), training=True)
+    assert 0.4 < (da == db).mean() < 0.6

@@ -82,7 +82,7 @@ class Callback:
         """Before the first epoch."""
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Before epoch `epoch` = 0, 1, ..."""
+        """Before epoch `epoch` = 0, 1, ...; again for one in the midst of which training goes on (`fit(resume=)`)."""
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """After batch `batch` = 0, 1, ... of the epoch."""
@@ -229,8 +229,8 @@ class CallbackList:
                 callback.add(logs)
 
     def on_train_end(self, logs: Logs | None = None) -> None:
-        """`Callback.on_train_end` of each."""
-        for callback in self.callbacks:
+        """`Callback.on_train_end` of each; first of those that save where training stands, which others then change."""
+        for callback in sorted(self.callbacks, key=lambda callback: not callback.comes_last):
             callback.on_train_end(logs)
 
     def on_training_error(self, error: TrainingError) -> bool:
@@ -417,7 +417,7 @@ class EarlyStopping(Callback):
     def _improved(self, value):
         if self.best_epoch is None:
             return not math.isnan(value)
-        more = more_is_better(self.monitor, self.mode)
+        more = more_is_better(self.monitor, self.mode, self.model)
         return value > self.best + self.min_delta if more else value < self.best - self.min_delta
 
     def improves(self, who: str, epoch: int, logs: Logs | None) -> bool:
@@ -465,9 +465,13 @@ def expect_monitor(who, monitor, params):
         check_monitor(who, monitor, params["figures"])
 
 
-def more_is_better(monitor, mode):
-    """Whether a figure of this name improves by growing."""
-    return mode == "max" or (mode == "auto" and ("accuracy" in monitor or "r2" in monitor))
+def more_is_better(monitor, mode, model):
+    """Whether a figure of this name improves by growing: "auto" asks the model's metrics, and of others the name."""
+    if mode != "auto":
+        return mode == "max"
+    name = monitor.removeprefix("val_")
+    known = getattr(getattr(model, "_objective", None), "directions", {})
+    return known.get(name, "accuracy" in name or "r2" in name or "iou" in name)
 
 
 class GradientNorms(Callback):

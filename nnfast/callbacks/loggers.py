@@ -11,6 +11,7 @@ from .base import Callback
 
 if TYPE_CHECKING:
     from ..typing import Logs, PathLike
+    from .base import CallbackList
 
 
 class CSVLogger(Callback):
@@ -21,7 +22,8 @@ class CSVLogger(Callback):
     path : str or os.PathLike
     separator : str
     append : bool
-        True: write below the rows that are there, which must have the same columns. False: a new file.
+        True: write below the rows that are there, which must have the same columns. False: a new file, but where
+        training goes on (`fit` with resume or initial_epoch). Then rows of epochs that come again give way.
 
     Examples
     --------
@@ -43,18 +45,26 @@ class CSVLogger(Callback):
         self.separator = separator
         self.append = boolean("CSVLogger", "append", append)
         self._file: IO[str] | Any = None
+        self._run: CallbackList | None = None
         self._columns: list[str] | None = None
 
+    def set_run(self, run: CallbackList) -> None:
+        self._run = run
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        lines = []
-        if self.append and os.path.exists(self.path):
+        lines, first = [], 0 if self._run is None else self._run.position.epoch
+        if (self.append or first > 0) and os.path.exists(self.path):
             with open(self.path, newline="", encoding="utf-8") as file:
                 lines = file.readlines()
+        while first > 0 and len(lines) > 1 and at_least(lines[-1].split(self.separator)[0], first):
+            lines.pop()
         self._columns = next(csv.reader(lines, delimiter=self.separator), None)
         # Opened before the first epoch, so that a path that cannot be written to is known before hours of training.
-        self._file = open(self.path, "a" if self.append else "w", newline="", encoding="utf-8")
+        self._file = open(self.path, "w", newline="", encoding="utf-8")
+        self._file.writelines(lines)
         if lines and not lines[-1].endswith("\n"):
             self._file.write("\n")
+        self._file.flush()
         self._rows = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -65,16 +75,28 @@ class CSVLogger(Callback):
         elif columns != self._columns:
             raise ValueError(f"CSVLogger: {self.path} has the columns {', '.join(self._columns)}, this training has "
                              f"{', '.join(columns)}; take another file, or append=False")
-        self._rows.writerow([epoch, *(repr(float(value)) for value in (logs or {}).values())])
+        self._rows.writerow([epoch, *(number_in("CSVLogger", name, value) for name, value in (logs or {}).items())])
         self._file.flush()
 
     def close(self) -> None:
+        self._run = None
         if self._file is not None:
             self._file.close()
             self._file = None
 
     def __getstate__(self):
-        return self.__dict__ | {"_file": None, "_rows": None}
+        return self.__dict__ | {"_file": None, "_rows": None, "_run": None}
+
+
+def at_least(text, epoch):
+    return text.strip().isdecimal() and int(text) >= epoch
+
+
+def number_in(who, name, value):
+    try:
+        return repr(float(value))
+    except (TypeError, ValueError):
+        raise TypeError(f"{who}: {name!r} among the figures is not a number: {value!r}") from None
 
 
 class TensorBoard(Callback):

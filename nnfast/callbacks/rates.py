@@ -57,22 +57,26 @@ class LearningRateScheduler(Callback):
                             f"{type(schedule).__name__}: {schedule!r}")
         self.schedule = schedule
         self.rates: list[float] = []
+        self._epoch: int | None = None      # of the last rate
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         fixed_rate("LearningRateScheduler", self.model)
-        self.rates = []
+        self.rates, self._epoch = [], None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        if epoch == self._epoch:        # training goes on in the midst of it
+            return
+        self._epoch = epoch
         rate = self.schedule(epoch, fixed_rate("LearningRateScheduler", self.model))
         rate = number("LearningRateScheduler", f"rate of epoch {epoch}", rate, above=0)
         self.model.optimizer.learning_rate = rate
         self.rates.append(rate)
 
     def get_state(self) -> Config | None:
-        return {"rates": self.rates}
+        return {"rates": self.rates, "epoch": self._epoch}
 
     def set_state(self, state: Config) -> None:
-        self.rates = state["rates"]
+        self.rates, self._epoch = state["rates"], state.get("epoch")
 
 
 class ReduceLROnPlateau(Callback):

@@ -9,7 +9,7 @@ from .base import Callback
 
 if TYPE_CHECKING:
     from ..training import TrainingError
-    from ..typing import Logs
+    from ..typing import Config, Logs
 
 
 class TerminateOnNaN(Callback):
@@ -42,6 +42,12 @@ class TerminateOnNaN(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.stopped_epoch = self.reason = None
+
+    def get_state(self) -> Config | None:
+        return {"stopped_epoch": self.stopped_epoch, "reason": self.reason}
+
+    def set_state(self, state: Config) -> None:
+        self.stopped_epoch, self.reason = state["stopped_epoch"], state["reason"]
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch

@@ -17,7 +17,7 @@ class Dropout(Layer):
     """Zero a random share of the elements while training; do nothing otherwise.
 
     The elements kept are divided by ``1 - rate`` ("inverted dropout", Srivastava et al., 2014, JMLR 15, section 10), so
-    `predict` needs no correction. The mask is counter-based: it depends on the model's seed, the epoch, the sample
+    `predict` needs no correction. The mask is counter-based: it depends on the model's seed, the step, the sample
     and the layer, never on the number of threads.
 
     Parameters
