@@ -475,3 +475,13 @@ def test_plain_sgd_has_no_state():
     assert model.optimizer_state() == {}
     model.set_optimizer_state({}, 3)
     assert model.iterations == 3
+
+
+def test_settings_of_layers_are_fixed():
+    drop = nf.Dropout(0.5)
+    model = nf.Sequential([nf.Dense(3), drop], input_shape=(2,))
+    with pytest.raises(AttributeError, match="dropout: rate is fixed; make a new Dropout"):
+        drop.rate = 0.9
+    with pytest.raises(AttributeError, match="dense: units is fixed"):
+        model.layers[0].units = 4
+    model.layers[0].trainable = False

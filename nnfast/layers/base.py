@@ -105,6 +105,13 @@ class Layer:
         self._trainable = boolean(self.label, "trainable", trainable)
         self._model: weakref.ref[Model] | None = None
 
+    if not TYPE_CHECKING:   # which would take it that any attribute may be set
+        def __setattr__(self, name, value):
+            # The compiled plan has its own copy: a later assignment would show in repr and do nothing else.
+            if name in type(self).fields and name in self.__dict__:
+                raise AttributeError(f"{self.label}: {name} is fixed; make a new {type(self).__name__}")
+            super().__setattr__(name, value)
+
     @property
     def name(self) -> str | Any:
         """The layer's name; None until it belongs to a model if none was given."""
