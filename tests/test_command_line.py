@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 
 import numpy as np
 import pytest
@@ -521,3 +522,73 @@ def test_exit_codes():
     for command in ("train", "evaluate", "predict", "summary", "export", "bench", "demo", "examples", "info"):
         done = python("-m", "nnfast", command, "--help")
         assert done.returncode == 0 and done.stdout.startswith(f"usage: nnfast {command}")
+
+
+def no_gain(tmp_path):
+    """Data on which a high learning rate ends in infinity."""
+    path = tmp_path / "p.csv"
+    path.write_text("a,price\n" + "".join(f"{i % 13 + 0.5},{(i * 7) % 11 + 0.25}\n" for i in range(60)))
+    return path
+
+
+def test_a_loss_that_is_not_finite_saves_what_was_reached(tmp_path, capsys):
+    path, out = no_gain(tmp_path), tmp_path / "m.safetensors"
+    code, _, err = run(capsys, "train", path, "--target", "price", "--lr", "1e30", "--epochs", "50", "--out", out,
+                       "--quiet")
+    assert code == 1 and "not finite" in err and f"saved what was reached as {out}" in err
+    assert np.isfinite(nf.load(out).get_weights()[0]).all()
+
+
+def test_json_has_no_infinity(tmp_path, capsys):
+    path, out = no_gain(tmp_path), tmp_path / "m.safetensors"
+    assert run(capsys, "train", path, "--target", "price", "--epochs", "1", "--out", out, "--quiet")[0] == 0
+    path.write_text("a,price\n1.5,1e30\n2.5,1\n")
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    report = json.loads(run(capsys, "evaluate", out, path, "--json")[1], parse_constant=refuse)
+    assert report["figures"]["loss"] is None
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["--out", "{folder}"], "is a folder"),
+    (["--out", "{pipe}"], "is not a file, and would be replaced by one"),
+    (["--out", "{folder}/none/m.safetensors"], "there is no folder"),
+    (["--out", "/proc/m.safetensors"], "cannot be written"),
+    (["--out", "{folder}/m.png", "--plot", "{folder}/m.png"], "would overwrite the model"),
+])
+@pytest.mark.skipif(not hasattr(os, "mkfifo") or not os.path.isdir("/proc"), reason="pipes and /proc are Linux's")
+def test_outputs_are_checked_before_training(arguments, text, animals, tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    arguments = [word.format(folder=tmp_path, pipe=tmp_path / "pipe.safetensors") for word in arguments]
+    code, out, err = run(capsys, "train", animals, "--target", "animal", "--drop", "id", *arguments)
+    assert code == 1 and text in err and out == ""
+    with pytest.raises(OSError, match="Not a file"):
+        nf.Sequential([nf.Dense(1)], input_shape=(1,)).save(tmp_path / "pipe.safetensors")
+
+
+def test_kind_of_arrays(tmp_path, capsys, rng):
+    x = rng.standard_normal((60, 2))
+    y = (x[:, 0] > 0).astype(float)
+    for values in (y, y[:, None], y.astype(int)[:, None], np.where(y > 0, b"yes", b"no")):
+        np.savez(tmp_path / "d.npz", x=x, y=values)
+        out = run(capsys, "train", tmp_path / "d.npz", "--kind", "classes", "--epochs", "1")[1]
+        assert "predicting 2 classes" in out and "b'" not in out
+    np.savez(tmp_path / "d.npz", x=x, y=x)
+    assert "--kind classes needs one label for each sample, y has shape (60, 2)" in run(
+        capsys, "train", tmp_path / "d.npz", "--kind", "classes")[2]
+    np.savez(tmp_path / "d.npz", x=3, y=4)
+    assert "y is a single value" in run(capsys, "train", tmp_path / "d.npz")[2]
+
+
+def test_a_model_of_many_classes_is_saved_whatever_follows(tmp_path, capsys, rng):
+    np.savez(tmp_path / "d.npz", x=rng.standard_normal((2400, 2)), y=np.arange(2400) % 1200)
+    out = tmp_path / "m.safetensors"
+    report = json.loads(run(capsys, "train", tmp_path / "d.npz", "--epochs", "1", "--out", out, "--json")[1])
+    assert report["confusion"] is None and out.exists()
+
+
+def test_a_column_that_is_predicted_twice(animals, capsys):
+    twice = ["--target", "legs"] * 2
+    assert "--target: a column is named twice" in run(capsys, "train", animals, *twice)[2]

@@ -904,3 +904,33 @@ def test_photos_are_turned_upright(tmp_path):
     Image.fromarray(np.array([[0, 255, 0]], np.uint8)).save(tmp_path / "a" / "1.png", exif=exif)
     data = nf.data.image_folder(tmp_path, labels=False)
     assert data.x.shape == (1, 3, 1, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_transparent_images_lie_on_white(mode, tmp_path):
+    """What is transparent is often black beneath, and so is what is drawn."""
+    image = Image.new(mode, (2, 1), (0,) * len(mode))
+    image.putpixel((0, 0), (0,) * (len(mode) - 1) + (255,))
+    image.save(tmp_path / "icon.png")
+    assert image_folder(tmp_path, labels=False).x.tolist() == [[[[0, 0, 0], [255, 255, 255]]]]
+    assert image_folder(tmp_path, mode="gray", labels=False).x.tolist() == [[[[0], [255]]]]
+
+
+def test_normalization_of_a_memory_map(tmp_path, rng):
+    x = (rng.standard_normal((4000, 300)) * 3 + 5).astype("f")
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    for ours, theirs in zip(normalization(mapped).statistics, (x.mean(axis=0, dtype="f8"), x.var(axis=0, dtype="f8"))):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "dia", "bsr", "dok", "lil"])
+def test_split_of_sparse_matrices(form):
+    import scipy.sparse
+
+    x = scipy.sparse.random(40, 5, 0.5, random_state=0).asformat(form)
+    train, test, y_train, y_test = train_test_split(x, np.arange(40))
+    np.testing.assert_array_equal(test.toarray(), x.toarray()[y_test])
+    np.testing.assert_array_equal(train.toarray(), x.toarray()[y_train])
+    with pytest.raises(TypeError, match="stratify has classes of different types"):
+        train_test_split(np.arange(4), stratify=["a", "b", None, "a"])

@@ -83,7 +83,7 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
 
 
 def sizes_of(a):
-    if isinstance(a, dict):
+    if isinstance(a, dict) and not hasattr(a, "tocsr"):     # one of SciPy's matrices is a dict, too
         return [size for part in a.values() for size in sizes_of(part)]
     if not hasattr(a, "__len__") and not hasattr(a, "shape"):
         hint = "; split its x and y" if hasattr(a, "x") else ""
@@ -92,12 +92,12 @@ def sizes_of(a):
 
 
 def take(a, index):
+    if hasattr(a, "tocsr"):     # of SciPy's formats the one that has rows
+        return a.tocsr()[index]
     if isinstance(a, dict):
         return {name: take(part, index) for name, part in a.items()}
     if hasattr(a, "iloc"):
         return a.iloc[index]
-    if hasattr(a, "tocsr"):     # of SciPy's formats the one that has rows
-        return a.tocsr()[index]
     return a[index] if hasattr(a, "shape") else [a[i] for i in index]
 
 
