@@ -233,3 +233,14 @@ def test_regularizer_in_training(regularizer, rng):
 def test_refuses_regularizers(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+@pytest.mark.parametrize("clip", [{"clip_norm": 1.0}, {"clip_value": 0.5}])
+def test_large_gradients_are_clipped_and_not_refused(clip):
+    model = nf.Sequential([nf.Dense(2, use_bias=False, kernel_initializer="zeros")], input_shape=(2,))
+    model.compile(nf.SGD(0.1, **clip))
+    model.apply_gradients({"dense/kernel": np.full((2, 2), 1e18)})
+    np.testing.assert_allclose(model.get_weights()[0], np.full((2, 2), -0.05), rtol=1e-6)
+    model.compile(nf.SGD(0.1))
+    with pytest.raises(nf.TrainingError, match="the gradient is not finite, or so large that its square would not be"):
+        model.apply_gradients({"dense/kernel": np.full((2, 2), 1e18)})

@@ -431,7 +431,7 @@ cdef class Loop(Callouts):
         """The whole gradient's norm: refuse it, or set the factor that clips it."""
         cdef Py_ssize_t i
         cdef Slice *part
-        cdef double norm = 0, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
+        cdef double norm = 0, applied, limit = LARGEST_FLOAT32 if self.k.real_size == 4 else LARGEST_FLOAT64
         nn_barrier_wait(&self.barrier, team)        # the whole gradient is there
         for i in range(self.n_slices * tid // team, self.n_slices * (tid + 1) // team):
             part = &self.slices[i]
@@ -440,7 +440,12 @@ cdef class Loop(Callouts):
         for i in range(self.n_slices):
             norm += self.squares[i]
         norm = sqrt(norm)
-        if not norm * (update.lr if update.lr > 1 else 1) < limit:
+        applied = norm
+        if self.clip_norm > 0:
+            applied = min(applied, self.clip_norm)
+        if update.clip > 0:     # 1e6 as in `_update`
+            applied = min(applied, 1e6 * update.clip)
+        if not norm < INFINITY or not applied * (update.lr if update.lr > 1 else 1) < limit:
             return BAD_GRADIENT
         # As torch.nn.utils.clip_grad_norm_, with its 1e-6.
         update.scale = 1
