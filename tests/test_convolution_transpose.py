@@ -187,8 +187,9 @@ def test_gradients_meet_where_a_value_has_two_readers(layers, rng):
 def test_initializers_know_how_many_inputs_an_output_has(rng):
     """He's keeps the variance of relu's inputs, with a stride and without."""
     x = rng.normal(size=(40, 8, 8, 64))
-    for layer in (nf.Conv2D(64, 4, 1, "same"), nf.Conv2DTranspose(64, 4, 1, "same"), nf.Conv2DTranspose(64, 4, 2, 1)):
-        layer.kernel_initializer = nf.initializers.get("he_normal")
+    he = {"kernel_initializer": "he_normal"}
+    for layer in (nf.Conv2D(64, 4, 1, "same", **he), nf.Conv2DTranspose(64, 4, 1, "same", **he),
+                  nf.Conv2DTranspose(64, 4, 2, 1, **he)):
         y = nf.Sequential([layer], input_shape=(8, 8, 64), seed=0).predict(x)[:, 2:-2, 2:-2]
         assert y.var() == pytest.approx(2.0, rel=0.1)
 
