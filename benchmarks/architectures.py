@@ -54,7 +54,7 @@ MODELS = {
         Architecture("mobile", "depthwise and 1 x 1 convolutions to 256 channels (32 x 32 x 3), batch normalization",
                      (Input((32, 32, 3)),), (), 10, "sgd", 0.01, 32, 8, 5, check_steps=5),
         Architecture("unet", "U-Net of depth 3, 16 to 128 channels (64 x 64 x 1), batch normalization",
-                     (Input((64, 64, 1)),), (64, 64), 3, "adam", 1e-3, 16, 4, 3, check_steps=3),
+                     (Input((64, 64, 1)),), (64, 64), 3, "adam", 1e-3, 16, 4, 3, check_steps=3, tolerance=1e-3),
         Architecture("autoencoder", "convolutions and transposed convolutions with stride 2 (28 x 28 x 1)",
                      (Input((28, 28, 1)),), (28, 28, 1), 0, "adam", 1e-3, 64, 16, 10),
         Architecture("signal", "three Conv1D of 7 taps (512 x 2), batch normalization, max-pooling", (Input((512, 2)),),

@@ -255,7 +255,10 @@ def unpack_state(value):
     if set(value) == {"float"} and value["float"] in ("nan", "inf", "-inf"):
         return float(value["float"])
     if set(value) == {"array", "shape", "values"}:
-        return np.array(unpack_state(value["values"]), value["array"]).reshape(value["shape"])
+        try:
+            return np.array(unpack_state(value["values"]), value["array"]).reshape(value["shape"])
+        except (TypeError, ValueError) as error:
+            raise Problem(f"a callback's state has an array that is none: {error}") from error
     return {name: unpack_state(entry) for name, entry in value.items()}
 
 
@@ -324,6 +327,7 @@ def resume(model, folder, run, history):
         totals = None
         if fit["totals"] is not None:
             totals = numbers(fit["totals"], "totals") | {"status": "ok"}
+        states = _assign(fit["callbacks"], arrays, run.callbacks, path)
     if description["model"] is not None:
         for layer, entry in zip(model.layers, description["model"]["layers"], strict=True):
             layer.trainable = entry["config"]["trainable"]
@@ -344,7 +348,7 @@ def resume(model, folder, run, history):
         history.epoch, history.history, history.seconds = earlier.epoch, earlier.history, earlier.seconds
     run.position = Position(fit["epoch"], fit["step"], totals)
     run.resumed = os.path.realpath(folder)
-    run.states = _assign(fit["callbacks"], arrays, run.callbacks, path)
+    run.states = states
     # EarlyStopping's word stands. What another callback has ended, the time of a machine perhaps, goes on.
     run.stopped = fit["stopped"] and any(state.get("stopped_epoch") is not None for _, state in run.states)
 

@@ -17,7 +17,8 @@ from stand_ins import KillAfter, Killed
 
 import nnfast as nf
 from nnfast.callbacks import Checkpoint
-from nnfast.checkpoint import checkpoints
+from nnfast.checkpoint import checkpoints, unpack_state
+from nnfast.tensor_file import Problem
 
 N, BATCH = 203, 16      # the last batch of an epoch is a small one
 STEPS = -(-N // BATCH)
@@ -673,3 +674,11 @@ def test_states_of_any_numbers(tmp_path):
         np.testing.assert_array_equal(Odd.seen[name], expected[name])
     np.testing.assert_array_equal(Odd.seen["e"][0], expected["e"][0])
     np.testing.assert_array_equal(Odd.seen["e"][1]["f"], expected["e"][1]["f"])
+
+
+@pytest.mark.parametrize("array", [
+    {"array": "O8x", "shape": [1], "values": [1]}, {"array": "<i8", "shape": [3], "values": [1]},
+    {"array": "<i8", "shape": [1], "values": ["x"]}])
+def test_states_whose_arrays_are_none(array):
+    with pytest.raises(Problem, match="a callback's state has an array that is none"):
+        unpack_state({"a": array})

@@ -7,6 +7,7 @@ import os
 from typing import IO, TYPE_CHECKING, Any
 
 from ..configurable import boolean
+from ..tensor_file import replace
 from .base import Callback
 
 if TYPE_CHECKING:
@@ -56,15 +57,16 @@ class CSVLogger(Callback):
         if (self.append or first > 0) and os.path.exists(self.path):
             with open(self.path, newline="", encoding="utf-8") as file:
                 lines = file.readlines()
+        there = len(lines)
         while first > 0 and len(lines) > 1 and at_least(lines[-1].split(self.separator)[0], first):
             lines.pop()
+        if len(lines) < there:
+            replace(self.path, ["".join(lines).encode()])
         self._columns = next(csv.reader(lines, delimiter=self.separator), None)
         # Opened before the first epoch, so that a path that cannot be written to is known before hours of training.
-        self._file = open(self.path, "w", newline="", encoding="utf-8")
-        self._file.writelines(lines)
+        self._file = open(self.path, "a" if there else "w", newline="", encoding="utf-8")
         if lines and not lines[-1].endswith("\n"):
             self._file.write("\n")
-        self._file.flush()
         self._rows = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
