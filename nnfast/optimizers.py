@@ -18,6 +18,8 @@ all of them together; `clip_value` cuts each element to [-clip_value, clip_value
 
 from __future__ import annotations
 
+import copy
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +71,18 @@ class Optimizer(Configurable):
         self.learning_rate = learning_rate
         self.clip_norm = None if clip_norm is None else self._number("clip_norm", clip_norm, above=0)
         self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=0)
+
+    def of_model(self, model: object) -> Optimizer:
+        """The optimizer of the model that it is first compiled with; of another one a copy, as a rate that is set for the
+        one is not for the other."""
+        owner = self.__dict__.get("_owner")
+        if owner is not None and owner() is not model:
+            return copy.deepcopy(self).of_model(model)
+        self.__dict__["_owner"] = weakref.ref(model)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_owner"}
 
     def _number(self, name: str, value: object, **bounds: float) -> float:
         return number(type(self).__name__, name, value, **bounds)

@@ -11,7 +11,6 @@ life, dropout by seed, number of the step, sample and layer, augmentation by see
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -95,7 +94,8 @@ class Training:
         Parameters
         ----------
         optimizer : str or Optimizer
-            "sgd", "adam", "adamw", "rmsprop", "adagrad", or e.g. ``nf.Adam(1e-3)``, of which the model keeps a copy.
+            "sgd", "adam", "adamw", "rmsprop", "adagrad", or e.g. ``nf.Adam(1e-3)``, whose rate may be set
+            while training; one that another model has been compiled with is copied.
         loss : str, Loss or callable
             "cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error", "huber", an object such as
             ``nf.CrossEntropy(from_logits=True)``, or a function (see `nf.CustomLoss`). With several outputs a list, or
@@ -124,7 +124,7 @@ class Training:
         >>> model.optimizer
         Adam(learning_rate=0.01, clip_norm=1.0)
         """
-        optimizer = copy.deepcopy(optimizers.get(optimizer))    # its rate is this model's
+        optimizer = optimizers.get(optimizer).of_model(self)
         regularizer = regularizers.get(regularizer)
         if n_threads is not None:
             check_threads(n_threads)

@@ -1,8 +1,10 @@
 """Callbacks by themselves: early stopping, history, functions, and what the progress bar writes."""
 
+import copy
 import io
 import math
 import os
+import pickle
 import re
 import struct
 import subprocess
@@ -354,15 +356,18 @@ def test_auto_knows_the_losses_of_outputs(rng):
 
 
 def test_an_optimizer_belongs_to_one_model():
-    """A rate that callbacks lower is not that of another model, nor of the object that the user has."""
+    """A rate that callbacks lower is not that of another model; the first model's may be set by the object."""
     optimizer = nf.SGD(0.1)
     models = [nf.Sequential([nf.Dense(2)], input_shape=(4,)) for _ in range(2)]
     for model in models:
         model.compile(optimizer, "squared_error")
     lower = nf.callbacks.ReduceLROnPlateau("loss", patience=1, min_delta=10)
     models[0].fit(np.ones((20, 4)), np.ones((20, 2)), epochs=5, verbose=0, callbacks=lower)
-    assert models[0].optimizer.learning_rate < 0.1
-    assert models[1].optimizer.learning_rate == optimizer.learning_rate == 0.1
+    assert models[0].optimizer.learning_rate < 0.1 and models[1].optimizer.learning_rate == 0.1
+    assert models[0].optimizer is optimizer and models[1].optimizer is not optimizer
+    models[0].compile(optimizer, "squared_error")
+    assert models[0].optimizer is optimizer
+    assert pickle.loads(pickle.dumps(optimizer)) == copy.deepcopy(optimizer) == optimizer
 
 
 def test_figures_of_an_output_and_of_validation_data():
