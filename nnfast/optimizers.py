@@ -73,8 +73,8 @@ class Optimizer(Configurable):
         self.clip_value = None if clip_value is None else self._number("clip_value", clip_value, above=0)
 
     def of_model(self, model: object) -> Optimizer:
-        """The optimizer of the model that it is first compiled with; of another one a copy, as a rate that is set for the
-        one is not for the other."""
+        """The optimizer of the model that it is first compiled with; of another one a copy, as a rate that is set for
+        the one is not for the other."""
         owner = self.__dict__.get("_owner")
         if owner is not None and owner() is not model:
             return copy.deepcopy(self).of_model(model)
