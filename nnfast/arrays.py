@@ -154,7 +154,9 @@ def moments(x):
 def varies_finely(x, limit):
     """Of each column of numbers (N, C) whether float32 rounds one of them by over `limit` standard deviations."""
     with np.errstate(all="ignore"):
-        largest, deviation = np.maximum(x.max(axis=0), -x.min(axis=0)), np.sqrt(moments(x)[1])
+        # As floats: numbers without a sign, booleans and the least of bytes have no opposite.
+        ends = [np.abs(end.astype(np.float64)) for end in (x.max(axis=0), x.min(axis=0))]
+        largest, deviation = np.maximum(*ends), np.sqrt(moments(x)[1])
         # Numbers that are equal but for the rounding of float64 have nothing to lose.
         spoilt = (deviation > 1e-12 * largest) & (2.0**-24 * largest > limit * deviation)
         for column in np.flatnonzero(spoilt):

@@ -153,12 +153,15 @@ class Checkpoint(Callback):
         """Whether training goes on, from another folder, with the run that has also written this checkpoint."""
         if self._run.resumed is None:
             return False
+        path = os.path.join(self.folder, name)
         try:
-            fit = unpack(*read(os.path.join(self.folder, name)))[0]["fit"]
-            check_fit(fit)
-        except FileFormatError:
+            with naming(path):
+                description, _ = unpack(*read(path))
+                check_fit(description["fit"])
+            _check_same(self.model, description, self._run.signature, path)
+        except ValueError:      # FileFormatError is one
             return False
-        return first_difference(fit["data"], self._run.signature) is None
+        return True
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         position = self._run.position

@@ -132,6 +132,8 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
                 break
             except KeyboardInterrupt:
                 pass
+        for entry in entries if model is None else []:
+            entry._interrupted = False
         raise
     if errors:
         raise errors[min(errors)]

@@ -45,8 +45,8 @@ class Metric(Configurable):
         Key in the history; two metrics of one output need different names.
     counts_labels : bool
         Whether what has no label is left out.
-    more_is_better : bool
-        Whether a larger figure is a better one.
+    more_is_better : bool or None
+        Whether a larger figure is a better one; None: the name tells.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class Metric(Configurable):
     k = 1
     threshold = 0.5
     counts_labels = False
-    more_is_better = True
+    more_is_better: bool | None = None
 
     def __init__(self, name: str | None = None) -> None:
         if type(self).kind is None:
@@ -106,6 +106,7 @@ class Accuracy(_ShareOfLabels):
     """
 
     kind = "accuracy"
+    more_is_better = True
 
     def __init__(self, name: str = "accuracy") -> None:
         super().__init__(name)
@@ -122,6 +123,7 @@ class TopKAccuracy(_ShareOfLabels):
     """
 
     kind = "top_k_accuracy"
+    more_is_better = True
 
     def __init__(self, k: int = 5, name: str = "top_k_accuracy") -> None:
         super().__init__(name)
@@ -151,6 +153,7 @@ class MeanIoU(Metric):
     """
 
     kind = "mean_iou"
+    more_is_better = True
     counts_labels = True
 
     def __init__(self, threshold: float = 0.5, name: str = "mean_iou") -> None:
@@ -188,6 +191,7 @@ class BinaryAccuracy(Metric):
     """
 
     kind = "binary_accuracy"
+    more_is_better = True
 
     def __init__(self, threshold: float = 0.5, name: str = "binary_accuracy") -> None:
         super().__init__(name)
@@ -243,6 +247,7 @@ class R2(Metric):
     """
 
     kind = "r2"
+    more_is_better = True
 
     def __init__(self, name: str = "r2") -> None:
         super().__init__(name)

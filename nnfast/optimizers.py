@@ -77,7 +77,7 @@ class Optimizer(Configurable):
         the one is not for the other."""
         owner = self.__dict__.get("_owner")
         if owner is not None and owner() is not model:
-            return copy.deepcopy(self).of_model(model)
+            return copy.copy(self).of_model(model)
         self.__dict__["_owner"] = weakref.ref(model)
         return self
 

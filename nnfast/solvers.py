@@ -26,7 +26,8 @@ __all__ = ["LBFGS", "Solver", "get"]
 MOST_ITERATIONS = 1000
 
 # A search that ends because float64 cannot tell the losses apart has arrived if the gradient is this small (times that
-# of the start, where it is above 1): at a minimum rounding hides gradients up to about sqrt(eps) = 1.5e-8.
+# of the start, or the root of the loss, where they are above 1): at a minimum rounding hides gradients up to about
+# sqrt(eps) = 1.5e-8.
 ROUNDING = 1e-6
 # Of losses whose unit is so large: a tolerance that is not in proportion would be met before the first step.
 SMALL_GRADIENT = 1e-3
@@ -126,7 +127,7 @@ class LBFGS(Solver):
         if gradient <= tolerance or stopped:
             return bool(result.success), str(result.message).strip()
         # Rounding has ended it, and SciPy may call even that a success.
-        return (gradient <= ROUNDING * max(1.0, first),
+        return (gradient <= ROUNDING * max(1.0, first, math.sqrt(abs(result.fun))),
                 f"the loss falls no further in float64; largest entry of the gradient {gradient:.2g}")
 
 

@@ -129,7 +129,7 @@ class Stream:
         from .training import add_totals
 
         sums = None
-        with contextlib.closing(Ahead(self.blocks(None, self.block_rows(batch_size)))) as blocks:
+        with contextlib.closing(Ahead(self.blocks(None, self.block_rows(batch_size)), self.model)) as blocks:
             for xs, ys, weight in blocks:
                 sums = add_totals(sums, plan.evaluate(xs, ys, weight, min(batch_size, len(xs[0]))))
         if sums is None:
@@ -399,7 +399,12 @@ def owned(value):
         return type(value)(map(owned, value)) if type(value) in (list, tuple) else list(map(owned, value))
     if isinstance(value, Mapping):
         return {name: owned(part) for name, part in value.items()}
-    return np.array(value) if hasattr(value, "__array__") else value
+    if not hasattr(value, "__array__"):
+        return value
+    try:
+        return np.asarray(value).copy()
+    except Exception:       # of tensors that NumPy cannot read: `as_numbers` will say so
+        return value
 
 
 def only_x(item):

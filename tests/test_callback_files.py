@@ -300,3 +300,14 @@ def test_a_figure_that_is_no_number(tmp_path, data):
 
     with pytest.raises(TypeError, match="CSVLogger: 'note' among the figures is not a number: 'a'"):
         network().fit(*data, epochs=1, verbose=0, callbacks=[Adds(), nf.callbacks.CSVLogger(tmp_path / "log.csv")])
+
+
+def test_table_of_another_training(data, tmp_path):
+    """Nothing of it is lost to one that cannot go on below it; without append it gives way as a whole."""
+    path = tmp_path / "log.csv"
+    path.write_text("epoch,loss,other\n0,1,2\n3,1,2\n")
+    with pytest.raises(ValueError, match="has the columns epoch, loss, other, this training has epoch, loss"):
+        network().fit(*data, initial_epoch=2, epochs=3, verbose=0, callbacks=CSVLogger(path, append=True))
+    assert path.read_text() == "epoch,loss,other\n0,1,2\n3,1,2\n"
+    network().fit(*data, initial_epoch=2, epochs=3, verbose=0, callbacks=CSVLogger(path))
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["epoch", "2"]

@@ -299,6 +299,22 @@ def test_progress_bar_of_a_part_is_full_at_the_end():
     assert "8/8" in file.getvalue().split("\r")[-1]
 
 
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="terminals are POSIX's")
+def test_progress_bar_of_a_terminal_without_a_size():
+    """As serial consoles and some programs have them: the line is not cut."""
+    import fcntl
+    import termios
+
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 0, 0, 0))
+    with open(theirs, "w") as terminal:
+        train(1, terminal)
+        terminal.flush()
+        text = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert "loss=" in text and "epoch" in text
+
+
 def test_progress_bar_is_closed_after_an_exception():
     bar = ProgressBar(1, io.StringIO())
 

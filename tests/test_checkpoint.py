@@ -682,3 +682,15 @@ def test_states_of_any_numbers(tmp_path):
 def test_states_whose_arrays_are_none(array):
     with pytest.raises(Problem, match="a callback's state has an array that is none"):
         unpack_state({"a": array})
+
+
+def test_checkpoints_of_another_model_are_not_deleted(tmp_path):
+    """Beside the folder from which training goes on."""
+    other = nf.Sequential([nf.Dense(3, activation="softmax")], input_shape=(6,))
+    other.compile("sgd", "cross_entropy", metrics=["accuracy"])
+    train(other, 2, [Checkpoint(tmp_path / "other")])
+    there = os.listdir(tmp_path / "other")
+    train(epochs=1, callbacks=[Checkpoint(tmp_path / "a")])
+    with pytest.raises(ValueError, match="of an earlier run"):
+        train(callbacks=[Checkpoint(tmp_path / "a"), Checkpoint(tmp_path / "other")], resume=tmp_path / "a")
+    assert os.listdir(tmp_path / "other") == there

@@ -245,9 +245,9 @@ def test_whole_numbers_that_a_float_would_round(make, write):
     numbers = [2**53, 2**53 + 1, 2**53 + 2, -2**60 - 1]
     columns = {"id": numbers, "y": [1.5, 2.5, 3.5, 4.5]}
     file = write("id,y\n" + "".join(f"{number},{y}\n" for number, y in zip(*columns.values())))
-    told = r"column 'id' has 9007199254740993 in row {}, .* beyond 2\*\*53; say .* categories=\['id'\], as texts keep "
-    for kwargs, advice in (({"target": "y"}, r"all digits, or leave the column out with drop=\['id'\]$"),
-                           ({"target": "id", "kind": "classes"}, "all digits$"), ({"target": "id"}, "all digits$")):
+    told = r"column 'id' has 9007199254740993 in row {}, .* beyond 2\*\*53; subtract .* categories=\['id'\], as texts "
+    for kwargs, advice in (({"target": "y"}, r"keep all digits, or leave the column out with drop=\['id'\]$"),
+                           ({"target": "id", "kind": "classes"}, "keep all digits$"), ({"target": "id"}, "keep all digits$")):
         with pytest.raises(ValueError, match=told.format(1) + advice):
             frame(make(columns), **kwargs)
         with pytest.raises(ValueError, match=told.format(3) + advice):
@@ -934,3 +934,20 @@ def test_split_of_sparse_matrices(form):
     np.testing.assert_array_equal(train.toarray(), x.toarray()[y_train])
     with pytest.raises(TypeError, match="stratify has classes of different types"):
         train_test_split(np.arange(4), stratify=["a", "b", None, "a"])
+
+
+@pytest.mark.parametrize("texts", [["3+", "12+", "18+"], ["1+", "1-", "2+"], ['14"', '15"'], ["#1", "#2"]])
+def test_signs_of_names(texts):
+    data = pd.DataFrame({"rating": texts * 10, "n": np.arange(10.0 * len(texts)) + 0.5})
+    assert frame(data, "n").feature_names == [f"rating={text}" for text in sorted(texts)]
+    assert frame(data, "rating").classes == sorted(texts)
+
+
+def test_normalization_of_booleans_and_numbers_without_a_sign(rng):
+    flags = rng.random((50, 3)) > 0.5
+    np.testing.assert_allclose(normalization(flags).statistics[0], flags.mean(axis=0))
+    for dtype in ("u8", "i8", "u4", "f8"):
+        seconds = (1_700_000_000 + rng.integers(0, 40, (50, 1))).astype(dtype)
+        with pytest.raises(ValueError, match="lie so close together, far from 0"):
+            nf.Sequential([normalization(seconds)], input_shape=(1,))
+    assert normalization(np.array([[-128], [127]], "i1")).statistics[0] == -0.5

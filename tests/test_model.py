@@ -478,10 +478,23 @@ def test_plain_sgd_has_no_state():
 
 
 def test_settings_of_layers_are_fixed():
-    drop = nf.Dropout(0.5)
-    model = nf.Sequential([nf.Dense(3), drop], input_shape=(2,))
-    with pytest.raises(AttributeError, match="dropout: rate is fixed; make a new Dropout"):
-        drop.rate = 0.9
-    with pytest.raises(AttributeError, match="dense: units is fixed"):
+    model = nf.Sequential([nf.Dense(3)], input_shape=(2,))
+    with pytest.raises(AttributeError, match="dense: units is fixed; make a new Dense"):
         model.layers[0].units = 4
     model.layers[0].trainable = False
+    free = nf.Dense(3)
+    free.units = 5
+    assert nf.Sequential([free], input_shape=(2,)).output_shape == (5,)
+
+
+def test_the_rate_of_dropout_may_be_set():
+    """Also while training, whose optimizer goes on."""
+    drop = nf.Dropout(0.5)
+    model = nf.Sequential([nf.Dense(1, use_bias=False, kernel_initializer="ones"), drop], input_shape=(1,))
+    model.compile(nf.SGD(1e-9, momentum=0.9), "squared_error")
+    losses = [model.train_on_batch(np.ones((400, 1)), np.zeros((400, 1)))["loss"]]
+    drop.rate = 0.0
+    losses.append(model.train_on_batch(np.ones((400, 1)), np.zeros((400, 1)))["loss"])
+    assert losses[0] > 1.5 and losses[1] == pytest.approx(1.0) and model.iterations == 2
+    with pytest.raises(ValueError, match="dropout: rate must be"):
+        drop.rate = 1.5

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Lasso, Ridge
+from sklearn.linear_model import LinearRegression as TheirLinear
 from sklearn.linear_model import LogisticRegression as TheirLogistic
 from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -627,3 +628,38 @@ def test_an_error_in_a_fit_that_goes_on_leaves_its_record():
     with pytest.raises(ValueError, match="no"):
         net.fit(x[:200], y[:200])
     assert (net.n_iter_, net.t_, net.loss_curve_) == before
+
+
+def test_regressions_on_constant_columns_and_few_rows(rng):
+    x = rng.normal(size=(101, 3))
+    x[:, 1] = 0.1
+    y = 2 * x[:, 0] + 1 + 0.1 * rng.normal(size=101)
+    for dtype in ("f8", "f4"):
+        for weight in (None, rng.uniform(0.1, 2, 101)):
+            line = LinearRegression().fit(x.astype(dtype), y.astype(dtype), weight)
+            theirs = TheirLinear().fit(x, y, weight)
+            np.testing.assert_allclose(line.coef_, theirs.coef_, atol=1e-5)
+            np.testing.assert_allclose(line.intercept_, theirs.intercept_, atol=1e-5)
+    few = rng.normal(size=(10, 30)) * np.logspace(0, 2, 30)     # of many minima the shortest
+    line, theirs = LinearRegression().fit(few, y[:10]), TheirLinear().fit(few, y[:10])
+    assert np.linalg.norm(line.coef_) < 1.2 * np.linalg.norm(theirs.coef_)
+
+
+def test_the_model_of_a_regression_has_its_penalty(rng):
+    x = rng.normal(size=(50, 3))
+    line = LinearRegression(l1=0.1).fit(x, 1000 * x[:, 0])
+    assert line.model_.layers[-1].kernel_regularizer == nf.L1L2(0.1, 0.0)
+    loss = np.square(line.predict(x) - 1000 * x[:, 0]).mean() + 0.1 * np.abs(line.coef_).sum()
+    assert line.model_.evaluate(x, 1000 * x[:, 0])["loss"] == pytest.approx(loss, rel=1e-6)
+
+
+def test_a_search_at_its_minimum_does_not_warn(rng):
+    x = rng.normal(size=(200, 4))
+    net = NNClassifier((10,), solver="lbfgs", max_iter=500, alpha=1.0, random_state=0, warm_start=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        for _ in range(3):
+            net.fit(x, x[:, 0] + x[:, 1] > 0)
+    line = nf.models.linear_regression(4, dtype="float64")
+    assert all(line.fit(x, 1e6 * x[:, :1] + rng.normal(size=(200, 1)) * 1e5, solver="lbfgs", verbose=0).converged
+               for _ in range(3))

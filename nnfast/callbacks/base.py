@@ -471,7 +471,8 @@ def more_is_better(monitor, mode, model):
         return mode == "max"
     name = monitor.removeprefix("val_")
     known = getattr(getattr(model, "_objective", None), "directions", {})
-    return known.get(name, "accuracy" in name or "r2" in name or "iou" in name)
+    more = known.get(name)
+    return ("accuracy" in name or "r2" in name or "iou" in name) if more is None else more
 
 
 class GradientNorms(Callback):
@@ -667,7 +668,7 @@ def _fitting(tqdm):
         @property
         def format_dict(self):
             drawn = super().format_dict
-            if drawn["ncols"] and drawn["total"] and drawn["prefix"]:
+            if (drawn["ncols"] or 0) > 0 and drawn["total"] and drawn["prefix"]:
                 drawn.update(self._fit(drawn))
             return drawn
 

@@ -47,36 +47,52 @@ class CSVLogger(Callback):
         self.append = boolean("CSVLogger", "append", append)
         self._file: IO[str] | Any = None
         self._run: CallbackList | None = None
-        self._columns: list[str] | None = None
+        self._columns: list[str] | None = None      # of this training
+        self._lines: list[str] = []     # that are in the file
+        self._first = 0         # epoch of this training
 
     def set_run(self, run: CallbackList) -> None:
         self._run = run
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        lines, first = [], 0 if self._run is None else self._run.position.epoch
-        if (self.append or first > 0) and os.path.exists(self.path):
+        self._first = 0 if self._run is None else self._run.position.epoch
+        self._lines, self._columns = [], None
+        if (self.append or self._first > 0) and os.path.exists(self.path):
             with open(self.path, newline="", encoding="utf-8") as file:
-                lines = file.readlines()
-        there = len(lines)
-        while first > 0 and len(lines) > 1 and at_least(lines[-1].split(self.separator)[0], first):
-            lines.pop()
-        if len(lines) < there:
-            replace(self.path, ["".join(lines).encode()])
-        self._columns = next(csv.reader(lines, delimiter=self.separator), None)
+                self._lines = file.readlines()
         # Opened before the first epoch, so that a path that cannot be written to is known before hours of training.
-        self._file = open(self.path, "a" if there else "w", newline="", encoding="utf-8")
-        if lines and not lines[-1].endswith("\n"):
-            self._file.write("\n")
+        self._open("a" if self._lines else "w")
+
+    def _open(self, mode):
+        self._file = open(self.path, mode, newline="", encoding="utf-8")
         self._rows = csv.writer(self._file, delimiter=self.separator, lineterminator="\n")
+
+    def _begin(self, columns):
+        """Before the first row, of which the columns are known then: what is to stay of the rows that are there."""
+        self._columns = columns
+        there = next(csv.reader(self._lines, delimiter=self.separator), None)
+        if self._lines and there != columns and self.append:
+            raise ValueError(f"CSVLogger: {self.path} has the columns {', '.join(there)}, this training has "
+                             f"{', '.join(columns)}; take another file, or append=False")
+        kept = len(self._lines) if there == columns else 0
+        while self._first > 0 and kept > 1 and at_least(self._lines[kept - 1].split(self.separator)[0], self._first):
+            kept -= 1
+        if kept < len(self._lines):
+            self._file.close()
+            replace(self.path, ["".join(self._lines[:kept]).encode()])
+            self._open("a")
+        if kept == 0:
+            self._rows.writerow(columns)
+        elif not self._lines[kept - 1].endswith("\n"):
+            self._file.write("\n")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         columns = ["epoch", *(logs or {})]
         if self._columns is None:
-            self._rows.writerow(columns)
-            self._columns = columns
+            self._begin(columns)
         elif columns != self._columns:
-            raise ValueError(f"CSVLogger: {self.path} has the columns {', '.join(self._columns)}, this training has "
-                             f"{', '.join(columns)}; take another file, or append=False")
+            raise ValueError(f"CSVLogger: the rows of {self.path} have the columns {', '.join(self._columns)}, this "
+                             f"epoch has {', '.join(columns)}")
         self._rows.writerow([epoch, *(number_in("CSVLogger", name, value) for name, value in (logs or {}).items())])
         self._file.flush()
 

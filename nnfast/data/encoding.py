@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -244,6 +245,11 @@ def dates(name, wanted):
     return f"column {name!r} holds dates or times; turn it into numbers (days since a date, hour of the day){leave}"
 
 
+def is_amount(text):
+    """Whether a sign says what a number counts: $5, 7 %. Signs as of 3+ or #1 are of names."""
+    return any(sign in "%‰" or unicodedata.category(sign) == "Sc" for sign in text)
+
+
 def refuse_spoilt_numbers(name, values, lines, source, target=False):
     """Raise ValueError for text most of which is meant as numbers (one 'inf' among them, or 12 %), and for dates."""
     if not is_text(values):
@@ -261,7 +267,7 @@ def refuse_spoilt_numbers(name, values, lines, source, target=False):
     # most, and half as often as a number. With a sign each ($5, 7 %) they are amounts.
     others, kinds = len(present) - len(spoilt), len({value for _, value in spoilt})
     rare = 0 < 9 * len(spoilt) <= others and 2 * len(spoilt) * (len(texts) - kinds) <= others * kinds
-    signs = not others and len(likely) == len(texts)
+    signs = not others and len(likely) == len(texts) and all(map(is_amount, texts))
     if not (rare or signs or len(likely) > MOST_CLASSES or any("." in text or "," in text for text in likely)):
         return
     line, value = (spoilt or present)[0]

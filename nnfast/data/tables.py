@@ -442,7 +442,8 @@ def encode(columns, lines, source, target, missing, kind, drop, encoding, catego
             columns[name] = [None if value is None else text_of(value) for value in columns[name]]
         for name in columns:
             leave = "" if name in names else f", or leave the column out with drop=[{name!r}]"
-            advice = f"say that these are names with categories=[{name!r}], as texts keep all digits{leave}"
+            advice = ("subtract what they have in common, or say that they are names with "
+                      f"categories=[{name!r}], as texts keep all digits{leave}")
             several = name in names and len(names) > 1
             refuse_rounding(name, columns[name], lines, source, "leave it out of the targets" if several else advice)
             if name not in categories and name not in declared:

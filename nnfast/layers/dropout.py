@@ -39,7 +39,18 @@ class Dropout(Layer):
 
     def __init__(self, rate: float, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
-        self.rate = number(self.label, "rate", rate, at_least=0, below=1)
+        self.rate = rate
+
+    @property
+    def rate(self) -> float:
+        """Share of the elements that is zeroed in training; may be set at any time."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, value: float) -> None:
+        self._rate = number(self.label, "rate", value, at_least=0, below=1)
+        if self.model is not None:
+            self.model._drop_plan()     # the plan was made for the old rate
 
     def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         return self.one_input(input_shapes), []

@@ -153,10 +153,10 @@ class Network(BaseEstimator):
             if first or not incremental:
                 mass = batch if weight is None else batch * float(weight.mean())
                 self._compile(mass)
-            self._train(self._shaped(X), y, weight, validation, batch, incremental)
+            self._train(self._shaped(X), y, weight, validation, batch, incremental, first)
         return self
 
-    def _train(self, X, y, weight, validation, batch, incremental):
+    def _train(self, X, y, weight, validation, batch, incremental, first):
         model = self.model_
         if validation is not None:
             validation = (self._shaped(validation[0]), *validation[1:])
@@ -177,7 +177,10 @@ class Network(BaseEstimator):
                 warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
                 model.fit(X, self._as_targets(y), epochs=1 if incremental else self.max_iter, sample_weight=weight,
                           verbose=0, callbacks=[*callbacks, watch], **options)
-            settled = model.history.converged if lbfgs else watch.stopped
+            settled = watch.stopped
+            if lbfgs:   # a search that rounding ends, or a kink of relu, has got as far as it can, if it has moved
+                moved = self.n_iter_ > 1 or not first
+                settled = model.history.converged or ("LIMIT" not in model.history.message and moved)
             ended = settled or model.stop_training
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +20,10 @@ from .network import Undo
 if TYPE_CHECKING:
     from ..model import Model
     from ..typing import Array, ArrayLike, Arrays, MatrixLike
+
+
+#: so many times as large as another a column spoils a search
+DIFFERENT = 1e4
 
 
 class _Regression(BaseEstimator):
@@ -63,14 +68,16 @@ class _Regression(BaseEstimator):
             y, dtype = self._read_targets(y), X.dtype.name
             X, mean, scale = centred(X, sample_weight, not self.l2 and not self.l1)
             y, offset, size = self._centred_targets(y, sample_weight)
-            self.model_ = self._new_model({"l2": self.l2, "l1": self.l1 / size, "dtype": dtype})
+            search = self._new_model({"l2": self.l2, "l1": self.l1 / size, "dtype": dtype})
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
-                history = self.model_.fit(X, y, sample_weight=sample_weight, epochs=self.max_iter, verbose=0,
-                                          solver=LBFGS(tolerance=self.tol))
-            theta, bias = (weights.astype(np.float64) for weights in self.model_.get_weights())
+                history = search.fit(X, y, sample_weight=sample_weight, epochs=self.max_iter, verbose=0,
+                                          solver=LBFGS(tolerance=0.01 * self.tol))
+            theta, bias = (weights.astype(np.float64) for weights in search.get_weights())
             theta = theta * size / scale[:, None]
+            self.model_ = self._new_model({"l2": self.l2, "l1": self.l1, "dtype": dtype})
             self.model_.set_weights([theta, bias * size + offset - mean @ theta])
+            self.model_.history = history
         self.n_iter_ = max(1, len(history.epoch))
         if not history.converged:
             warnings.warn(f"{who}: the minimum is not reached after {self.n_iter_} iterations: {history.message}; "
@@ -112,13 +119,20 @@ def centred(x, weight, scaled):
     """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`.
 
     The bias is not penalised, so the minimum is the same, and theta, too, times the scale. A search among columns far
-    from 0 would end long before it.
+    from 0, or of very different size, would end long before it. Where there is no single minimum, scales choose another
+    one than the shortest theta.
     """
-    mean = np.average(x, axis=0, weights=weight).astype(np.float64)
-    x = x - mean
-    scale = np.sqrt(np.average(np.square(x), axis=0, weights=weight)) if scaled else np.ones_like(mean)
-    scale[scale == 0] = 1.0
-    return (x / scale if scaled else x), mean, scale
+    x = x.astype(np.float64)
+    mean = np.average(x, axis=0, weights=weight)
+    x -= mean
+    deviation = np.sqrt(np.average(np.square(x), axis=0, weights=weight))
+    # Of equal numbers the mean's rounding is left.
+    equal = deviation <= 10 * math.sqrt(len(x)) * np.finfo(np.float64).eps * np.abs(mean)
+    x[:, equal] = 0
+    some, scale = deviation[~equal], np.ones_like(mean)
+    if scaled and len(some) and some.max() > DIFFERENT * some.min():
+        scale = np.where(equal, 1.0, deviation)
+    return x / scale, mean, scale
 
 
 class LinearRegression(RegressorMixin, _Regression):
@@ -130,8 +144,8 @@ class LinearRegression(RegressorMixin, _Regression):
         Factors of the penalties; those of Ridge and Lasso are l2 = 2 alpha / n_samples and l1 = 2 alpha.
     max_iter : int, default=1000
     tol : float, default=1e-9
-        Largest entry of the gradient at which the search ends, with columns of X and y of mean 0 (and, where there is
-        no penalty, variance 1).
+        Largest entry of the gradient at which the search ends, with columns of X and y of mean 0, y of size 1 (and
+        columns of X of very different size, where there is no penalty, of variance 1).
 
     Attributes
     ----------
