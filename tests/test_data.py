@@ -247,7 +247,7 @@ def test_whole_numbers_that_a_float_would_round(make, write):
     file = write("id,y\n" + "".join(f"{number},{y}\n" for number, y in zip(*columns.values())))
     told = r"column 'id' has 9007199254740993 in row {}, .* beyond 2\*\*53; subtract .* categories=\['id'\], as texts "
     for kwargs, advice in (({"target": "y"}, r"keep all digits, or leave the column out with drop=\['id'\]$"),
-                           ({"target": "id", "kind": "classes"}, "keep all digits$"), ({"target": "id"}, "keep all digits$")):
+                           ({"target": "id", "kind": "classes"}, "all digits$"), ({"target": "id"}, "all digits$")):
         with pytest.raises(ValueError, match=told.format(1) + advice):
             frame(make(columns), **kwargs)
         with pytest.raises(ValueError, match=told.format(3) + advice):
