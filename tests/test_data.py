@@ -245,8 +245,9 @@ def test_whole_numbers_that_a_float_would_round(make, write):
     numbers = [2**53, 2**53 + 1, 2**53 + 2, -2**60 - 1]
     columns = {"id": numbers, "y": [1.5, 2.5, 3.5, 4.5]}
     file = write("id,y\n" + "".join(f"{number},{y}\n" for number, y in zip(*columns.values())))
-    told = r"column 'id' has 9007199254740993 in row {}, .* beyond 2\*\*53; subtract .* categories=\['id'\], as texts "
-    for kwargs, advice in (({"target": "y"}, r"keep all digits, or leave the column out with drop=\['id'\]$"),
+    told = (r"column 'id' has 9007199254740993 in row {}, .* beyond 2\*\*53; subtract .* categories=\['id'\], "
+            "as texts keep ")
+    for kwargs, advice in (({"target": "y"}, r"all digits, or leave the column out with drop=\['id'\]$"),
                            ({"target": "id", "kind": "classes"}, "all digits$"), ({"target": "id"}, "all digits$")):
         with pytest.raises(ValueError, match=told.format(1) + advice):
             frame(make(columns), **kwargs)
