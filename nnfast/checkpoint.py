@@ -71,7 +71,7 @@ class Checkpoint(Callback):
         How many checkpoints to keep besides the best. With 2 or more a damaged newest one costs the work since the one
         before it, not all.
     mode : {"auto", "min", "max"}
-        Whether less or more of `monitor` is better; "auto": what the metric says, less for losses.
+        Whether less or more of `monitor` is better, as in `EarlyStopping`.
 
     Raises
     ------

@@ -358,7 +358,8 @@ class EarlyStopping(Callback):
     patience : int
         Epochs without improvement after which training stops.
     mode : {"auto", "min", "max"}
-        Whether less or more is better; "auto": more for names that contain accuracy or r2, else less.
+        Whether less or more is better; "auto": what the metric says, less for losses, and for figures that other
+        callbacks add more if their name contains accuracy, r2 or iou.
     restore_best : bool
         Put back the weights of the best epoch when training ends, whether or not it ended early.
 

@@ -56,6 +56,8 @@ class _Regression(BaseEstimator):
         who = type(self).__name__
         integer(who, "max_iter", self.max_iter, at_least=1)
         number(who, "tol", self.tol, above=0)
+        for name in ("l2", "l1"):
+            number(who, name, getattr(self, name), at_least=0)
         with Undo(self):
             X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32),
                                  y_numeric=is_regressor(self))
@@ -71,8 +73,9 @@ class _Regression(BaseEstimator):
             search = self._new_model({"l2": self.l2, "l1": self.l1 / size, "dtype": dtype})
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
+                # So that weights and repetitions of rows agree to the tolerance.
                 history = search.fit(X, y, sample_weight=sample_weight, epochs=self.max_iter, verbose=0,
-                                          solver=LBFGS(tolerance=0.01 * self.tol))
+                                     solver=LBFGS(tolerance=0.01 * self.tol))
             theta, bias = (weights.astype(np.float64) for weights in search.get_weights())
             theta = theta * size / scale[:, None]
             self.model_ = self._new_model({"l2": self.l2, "l1": self.l1, "dtype": dtype})
