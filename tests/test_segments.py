@@ -178,6 +178,7 @@ def test_the_plan_tells(capsys):
     assert "by segments" not in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not nf.config.config()["openmp"], reason="without OpenMP one thread has all tiles")
 @pytest.mark.parametrize("batch", [8, 32, 64, 256])
 def test_threads_share_what_segments_leave(batch):
     """The demo's network: of 32 samples only the first convolution has segments, of 256 the second, too. Work that is
