@@ -145,8 +145,16 @@ static void NAME(normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, cons
         }
 }
 
-nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, ptrdiff_t ld, const real *mean,
-                                      const real *y, real *dy, real *sum, real *moment, int accumulate)
+/* The gradient before the relu that was made of x, or dy itself. scale: NULL or not is a constant where this is inlined. */
+nn_inline vec NAME(before_relu)(const vec dy, const vec x, const real *scale, const real *shift, ptrdiff_t n)
+{
+    if (!scale) return dy;
+    return v_select(v_le(v_fma(x, AT(scale, n), AT(shift, n)), v_zero()), v_zero(), dy);
+}
+
+nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, const real *x, ptrdiff_t ld, const real *scale,
+                                      const real *shift, const real *mean, const real *dy, real *sum, real *moment,
+                                      int accumulate)
 {
     for (ptrdiff_t j = 0; j < cols; j += VL) {
         const ptrdiff_t n = cols - j < VL ? cols - j : VL;
@@ -154,37 +162,43 @@ nn_inline void NAME(gradient_of_rows)(const ptrdiff_t rows, ptrdiff_t cols, cons
         vec dz[4], product[4];
         NN_UNROLL
         for (ptrdiff_t t = 0; t < rows; t++) {
-            const ptrdiff_t at = t * ld + j;
-            dz[t] = AT(dy + at, n);
-            if (y) {
-                dz[t] = v_select(v_le(AT(y + at, n), v_zero()), v_zero(), dz[t]);
-                PUT(dy + at, dz[t], n);
-            }
-            product[t] = v_mul(dz[t], v_sub(AT(x + at, n), center));
+            const vec a = AT(x + t * ld + j, n);
+            dz[t] = NAME(before_relu)(AT(dy + t * ld + j, n), a, scale ? scale + j : NULL, shift + j, n);
+            product[t] = v_mul(dz[t], v_sub(a, center));
         }
         NAME(add_rows)(rows, dz, accumulate, sum + j, n);
         NAME(add_rows)(rows, product, accumulate, moment + j, n);
     }
 }
 
-static void NAME(normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, const void *mean,
-                                 const void *y_, void *dy_, void *sum, void *moment)
+static void NAME(normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x_, ptrdiff_t ld, const void *scale,
+                                 const void *shift, const void *mean, const void *dy_, void *sum, void *moment)
 {
-    const real *x = x_, *y = y_;
-    real *dy = dy_;
-    if (y) BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * ld, ld, mean, y + i * ld, dy + i * ld, sum, moment);
-    else BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * ld, ld, mean, NULL, dy + i * ld, sum, moment);
+    const real *x = x_, *dy = dy_;
+    if (scale)
+        BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * ld, ld, scale, shift, mean, dy + i * ld, sum, moment);
+    else
+        BY_FOURS(rows, i, NAME(gradient_of_rows), cols, x + i * ld, ld, NULL, mean, mean, dy + i * ld, sum, moment);
 }
 
-static void NAME(normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy_, const void *p_, const void *x_,
-                                     const void *q_, const void *r_, int accumulate, void *dx_)
+nn_inline void NAME(gradient_of_normalized)(ptrdiff_t rows, ptrdiff_t cols, const real *dy, const real *x,
+                                            const real *scale, const real *shift, const real *p, const real *q,
+                                            const real *r, int accumulate, real *dx)
 {
-    const real *dy = dy_, *p = p_, *x = x_, *q = q_, *r = r_;
-    real *dx = dx_;
     for (ptrdiff_t i = 0; i < rows; i++, dy += cols, x += cols, dx += cols)
         for (ptrdiff_t j = 0; j < cols; j += VL) {
             const ptrdiff_t n = cols - j < VL ? cols - j : VL;
-            const vec a = v_fma(AT(x + j, n), AT(q + j, n), v_fma(AT(dy + j, n), AT(p + j, n), AT(r + j, n)));
-            PUT(dx + j, accumulate ? v_add(a, AT(dx + j, n)) : a, n);
+            const vec a = AT(x + j, n);
+            const vec dz = NAME(before_relu)(AT(dy + j, n), a, scale ? scale + j : NULL, shift + j, n);
+            const vec sum = v_fma(a, AT(q + j, n), v_fma(dz, AT(p + j, n), AT(r + j, n)));
+            PUT(dx + j, accumulate ? v_add(sum, AT(dx + j, n)) : sum, n);
         }
+}
+
+static void NAME(normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, const void *scale,
+                                     const void *shift, const void *p, const void *q, const void *r, int accumulate,
+                                     void *dx)
+{
+    if (scale) NAME(gradient_of_normalized)(rows, cols, dy, x, scale, shift, p, q, r, accumulate, dx);
+    else NAME(gradient_of_normalized)(rows, cols, dy, x, NULL, p, p, q, r, accumulate, dx);
 }

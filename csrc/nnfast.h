@@ -162,13 +162,14 @@ typedef struct nn_kernels {
     /* y[i, j] = x[i, j] * scale[j] + shift[j], then relu or not. y may be x. */
     void (*normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *scale, const void *shift, int relu,
                       void *y);
-    /* sum[j] = sum_i dz[i, j], moment[j] = sum_i dz[i, j] * (x[i, j] - mean[j]). dz is dy, or, with y, the gradient before
-     * a relu that gave y; then it takes dy's place. */
-    void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *mean, const void *y,
-                           void *dy, void *sum, void *moment);
-    /* dx[i, j] (+)= dy[i, j] * p[j] + x[i, j] * q[j] + r[j] */
-    void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
-                               const void *q, const void *r, int accumulate, void *dx);
+    /* In both, dz is dy, or, with scale and shift, the gradient before a relu: 0 where x * scale + shift <= 0. That is
+     * computed again because y and dz would have to come from memory, which takes longer. */
+    /* sum[j] = sum_i dz[i, j], moment[j] = sum_i dz[i, j] * (x[i, j] - mean[j]) */
+    void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *scale,
+                           const void *shift, const void *mean, const void *dy, void *sum, void *moment);
+    /* dx[i, j] (+)= dz[i, j] * p[j] + x[i, j] * q[j] + r[j] */
+    void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, const void *scale,
+                               const void *shift, const void *p, const void *q, const void *r, int accumulate, void *dx);
 
     /* layer normalization, of rows ld numbers apart; gamma, beta and moments may be NULL */
 

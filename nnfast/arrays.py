@@ -309,9 +309,8 @@ def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
         a = contiguous(a, dtype)
         if loss.name == "cross_entropy":
             check_distributions(a, what, class_axis(shape, data_format), loss.ignore_label is not None)
-        elif loss.name == "binary_cross_entropy" and (a.min() < 0 or a.max() > 1):
-            place = np.unravel_index(int(np.argmax((a < 0) | (a > 1))), a.shape)
-            raise ValueError(f"{what}: binary_cross_entropy needs targets in [0, 1], got {a[place]} at {locate(place)}")
+        elif loss.name == "binary_cross_entropy":
+            check_answers(a, what, loss)
         ys.append(a)
     return ys
 
@@ -375,14 +374,29 @@ def check_distributions(a, what, axis, may_be_zero):
                          f"to {sums[place]:.6g}{hint}")
 
 
+def check_answers(a, what, loss):
+    """A binary cross-entropy's targets are from 0 to 1, or what it ignores."""
+    if a.min() >= 0 and a.max() <= 1:
+        return
+    bad = (a < 0) | (a > 1)
+    if loss.ignore_label is not None:
+        bad &= a != loss.ignore_label
+    if bad.any():
+        place = np.unravel_index(int(np.argmax(bad)), a.shape)
+        hint = ("what marks a missing answer is nf.BinaryCrossEntropy's ignore_label" if loss.ignore_label is None else
+                f"only {loss.ignore_label} is ignored")
+        raise ValueError(f"{what}: binary_cross_entropy needs targets in [0, 1], got {a[place]} at {locate(place)}; "
+                         f"{hint}")
+
+
 def as_sample_weight(sample_weight, n):
     """Weights per sample as float64 (N,), or None."""
     if sample_weight is None:
         return None
     a = as_numbers(sample_weight, "sample_weight")
     if a.shape != (n,):
-        hint = "" if a.ndim < 2 else ("; pixels are weighed by their class (class_weight) or left out "
-                                      "(nf.CrossEntropy's ignore_label)")
+        hint = "" if a.ndim < 2 else ("; pixels are weighed by their class (class_weight) or left out (the loss's "
+                                      "ignore_label)")
         raise ValueError(f"sample_weight: expected shape ({n},), one weight per sample, got {a.shape}{hint}")
     check_finite(a, np.dtype(np.float64), "sample_weight")
     a = contiguous(a, np.float64)
@@ -396,19 +410,15 @@ def as_sample_weight(sample_weight, n):
     return a
 
 
-def class_ids(y, loss, what, axis):
-    """The class of each sample or pixel of a checked target, for class weights, and which of them have one."""
-    if loss.integer_labels and y.dtype.kind in "iu":
-        return y, y != loss.ignore_label if loss.ignore_label is not None else np.ones(y.shape, bool)
-    if loss.integer_labels:
+def class_ids(y, loss, axis):
+    """The class of each sample, pixel or yes/no answer of a checked target, for class weights, and which have one."""
+    if loss.integer_labels and y.dtype.kind not in "iu":
         return y.argmax(axis=axis), y.any(axis=axis)
-    if loss.name == "binary_cross_entropy" and y.shape[1:] == (1,):
-        if not np.isin(y, (0, 1)).all():
-            raise ValueError(f"{what}: needs targets that are 0 or 1")
-        return y[:, 0].astype(np.intp), np.ones(len(y), bool)
-    raise ValueError(f"{what}: needs class labels (cross_entropy) or one yes/no answer for each sample "
-                     f"(binary_cross_entropy with an output of shape (1,)), the loss is {loss.name}; for yes and no of "
-                     "pixels use a softmax of two classes")
+    counted = y != loss.ignore_label if loss.ignore_label is not None else np.ones(y.shape, bool)
+    if loss.integer_labels:
+        return y, counted
+    ids = (y > 0.5).astype(np.intp)
+    return (ids[:, 0], counted[:, 0]) if y.shape[1:] == (1,) else (ids, counted)
 
 
 def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="channels_last"):
@@ -427,16 +437,24 @@ def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="
     weight : float64 array (N,) or None
         `sample_weight` times the weight of each sample's class.
     factors : float64 array (classes,) or None
-        Where each pixel has a class: the plan multiplies them into the losses of the pixels.
+        Where a sample has several pixels with classes, or several yes/no answers: the plan multiplies them into the
+        losses of these.
     """
     if class_weight is None:
         return sample_weight, None
     if len(ys) != 1:
         raise ValueError(f"class_weight: needs a model with one output, this one has {len(ys)}; use sample_weight")
     y, loss, (shape,) = ys[0], losses[0], shapes
-    pixels, n_classes = split_shape(shape, data_format) if loss.integer_labels else ((), 2)
-    if not pixels or isinstance(class_weight, str):
-        ids, counted = class_ids(y, loss, "class_weight", class_axis(shape, data_format))
+    if loss.integer_labels:
+        pixels, n_classes = split_shape(shape, data_format)
+        several = bool(pixels)
+    elif loss.name == "binary_cross_entropy":
+        several, n_classes = shape != (1,), 2
+    else:
+        raise ValueError("class_weight: needs class labels (cross_entropy) or yes/no answers (binary_cross_entropy), "
+                         f"the loss is {loss.name}")
+    if not several or isinstance(class_weight, str):
+        ids, counted = class_ids(y, loss, class_axis(shape, data_format))
     factors = np.ones(n_classes)
     if isinstance(class_weight, str):
         if class_weight != "balanced":
@@ -456,7 +474,7 @@ def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="
             factors[label] = factor
     else:
         raise TypeError(f'class_weight: expected a dict or "balanced", got {type(class_weight).__name__}')
-    if pixels:
+    if several:
         if not factors.any():
             raise ValueError("class_weight: all weights are zero")
         return sample_weight, factors

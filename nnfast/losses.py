@@ -34,6 +34,8 @@ __all__ = ["AbsoluteError", "BinaryCrossEntropy", "CrossEntropy", "CustomLoss", 
 
 #: bounds of a label in the compiled loop
 INT32 = {"at_least": -2**31, "at_most": 2**31 - 1}
+#: bounds of whole numbers that float32 has all of
+LARGEST_EXACT = {"at_least": -2**24, "at_most": 2**24}
 
 
 class Loss(Configurable):
@@ -183,6 +185,9 @@ class BinaryCrossEntropy(_LogitLoss):
     ----------
     from_logits : bool
         False: the output is a sigmoid. True: the output is linear and the loss takes its sigmoid.
+    ignore_label : int, optional
+        Answers with this target, neither 0 nor 1, count neither in the loss nor in metrics: what nobody has asked or
+        labelled.
 
     Examples
     --------
@@ -191,10 +196,26 @@ class BinaryCrossEntropy(_LogitLoss):
     >>> model.compile("adam", nf.BinaryCrossEntropy())
     >>> round(model.evaluate([[1.0, 2.0]], [[1.0]])["loss"], 4)     # log 2
     0.6931
+
+    Three questions, of which one has no answer:
+
+    >>> model = nf.Sequential([nf.Dense(3, activation="sigmoid", kernel_initializer="zeros")], input_shape=(2,))
+    >>> model.compile("adam", nf.BinaryCrossEntropy(ignore_label=-1), metrics=["binary_accuracy"])
+    >>> {name: round(figure, 4) for name, figure in model.evaluate([[1.0, 2.0]], [[1, -1, 0]]).items()}     # 2 log 2
+    {'loss': 1.3863, 'binary_accuracy': 0.5}
     """
 
     name = "binary_cross_entropy"
     activation = "sigmoid"
+
+    def __init__(self, from_logits: bool = False, ignore_label: int | None = None) -> None:
+        super().__init__(from_logits)
+        if ignore_label is not None:
+            ignore_label = integer("BinaryCrossEntropy", "ignore_label", ignore_label, **LARGEST_EXACT)
+            if ignore_label in (0, 1):
+                raise ValueError("BinaryCrossEntropy: ignore_label must be neither 0 nor 1, which mean no and yes, "
+                                 f"got {ignore_label}")
+        self.ignore_label = ignore_label
 
 
 class SquaredError(Loss):

@@ -171,7 +171,7 @@ class MeanIoU(Metric):
         return float((both[either > 0] / either[either > 0]).mean()) if either.any() else float("nan")
 
 
-class BinaryAccuracy(Metric):
+class BinaryAccuracy(_ShareOfLabels):
     """Share of outputs y with y > threshold where the target is above 0.5, and y <= threshold where it is not.
 
     Parameters

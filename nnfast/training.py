@@ -289,9 +289,10 @@ class Training:
             or from 1e-100 to 1e100.
         class_weight : dict of int to float, or "balanced", optional
             Multiplied into the sample weights. "balanced": n / (classes * samples of the class), of those trained with.
-            Where each pixel has a class, the loss of a pixel is multiplied by the weight of its class (of probabilities
-            that of the largest one), and nothing is divided by their sum: weights twice as large make the loss twice as
-            large. "balanced" then counts pixels with a label, whose weights are 1 in the mean.
+            Where each pixel has a class, or a sample several yes/no answers (classes 0 and 1), the loss of a pixel or
+            answer is multiplied by the weight of its class (of probabilities that of the largest one), and nothing is
+            divided by their sum: weights twice as large make the loss twice as large. "balanced" then counts pixels or
+            answers that are not ignored, whose weights are 1 in the mean.
         callbacks : Callback or sequence of Callback, optional
         verbose : {0, 1, 2}
             0: silent, 1: a progress bar, 2: a line per epoch.

@@ -29,5 +29,5 @@ cdef class Recipe:
     cdef readonly object config     # what was asked for, in words, to compare it by
 
 
-cdef void augment(const nn_kernels *k, const Port *port, const Operation *operations, Py_ssize_t n, const Context *ctx, Py_ssize_t at, Py_ssize_t b, char *x) noexcept nogil
+cdef void augment(const nn_kernels *k, const Port *port, bint gaps, const Operation *operations, Py_ssize_t n, const Context *ctx, Py_ssize_t at, Py_ssize_t b, char *x) noexcept nogil
 cdef double mixing_share(const Context *ctx, double alpha, Py_ssize_t b, Py_ssize_t *partner) noexcept nogil

@@ -87,9 +87,10 @@ cdef inline double uniform(uint32_t bits) noexcept nogil:
     return (bits + 0.5) / 4294967296.0
 
 
-cdef void augment(const nn_kernels *k, const Port *port, const Operation *operations, Py_ssize_t n, const Context *ctx,
-                  Py_ssize_t at, Py_ssize_t b, char *x) noexcept nogil:
-    """All operations of input or output `at` on row b of the batch, x. port NULL: x holds labels of pixels."""
+cdef void augment(const nn_kernels *k, const Port *port, bint gaps, const Operation *operations, Py_ssize_t n,
+                  const Context *ctx, Py_ssize_t at, Py_ssize_t b, char *x) noexcept nogil:
+    """All operations of input or output `at` on row b of the batch, x. port NULL: x holds labels of pixels. gaps: what
+    comes in from outside has no label."""
     cdef const Operation *operation
     cdef nn_random_key key
     cdef uint64_t bits
@@ -108,7 +109,7 @@ cdef void augment(const nn_kernels *k, const Port *port, const Operation *operat
             flip(k, operation, C, uniform(<uint32_t>bits) < operation.probability,
                  uniform(bits >> 32) < operation.probability, x)
         elif operation.kind == SHIFT:
-            shift(k, port, operation, C, one_of(2 * operation.rows + 1, <uint32_t>bits) - operation.rows,
+            shift(k, NULL if gaps else port, operation, C, one_of(2 * operation.rows + 1, <uint32_t>bits) - operation.rows,
                   one_of(2 * operation.columns + 1, bits >> 32) - operation.columns, x)
         elif uniform(<uint32_t>nn_mix_key(&key, 1)) < operation.probability:
             cut_out(k, port, operation, one_of(operation.H, <uint32_t>bits), one_of(operation.W, bits >> 32), x)
@@ -155,7 +156,7 @@ cdef void cut_out(const nn_kernels *k, const Port *port, const Operation *image,
 
 
 cdef inline void blank(const nn_kernels *k, const Port *port, Py_ssize_t n, char *x) noexcept nogil:
-    """n numbers that show nothing: zeros of the data, or UNLABELED, all of whose bits are set."""
+    """n numbers that show nothing: zeros of the data, or UNLABELED, all of whose bits are set; of a real number, nan."""
     memset(x, 0 if port != NULL else 0xFF, n * k.real_size)
     if port != NULL and port.offset != 0:
         k.affine(n, x, 0, port.offset, x)

@@ -4,8 +4,8 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
 from nnfast._core.augment cimport augment, mixing_share
-from nnfast._core.kernels cimport NN_FLOAT32, NN_FROM_UINT8, kernels, nn_kernels
-from nnfast._core.loss cimport UNLABELED, Head
+from nnfast._core.kernels cimport NN_FLOAT32, NN_FROM_UINT8, NN_SOFTMAX_CROSS_ENTROPY, kernels, nn_kernels
+from nnfast._core.loss cimport UNLABELED, Head, forget_ignored
 from nnfast._core.memory cimport nn_prefetch
 from nnfast._core.network cimport Job, Source
 from nnfast._core.node cimport Context, Value
@@ -40,7 +40,7 @@ cdef inline void input_row(const nn_kernels *k, const Job *job, const Port *port
             nn_prefetch(source.data + ctx.sample[soon] * source.row_bytes, min(source.row_bytes, <Py_ssize_t>AHEAD))
     read_sample(k, port, source.kind, source.data + number_of(ctx, b) * source.row_bytes, to, ctx.scratch)
     if job.n_operations > 0:
-        augment(k, port, job.operations, job.n_operations, ctx, i, b, to)
+        augment(k, port, False, job.operations, job.n_operations, ctx, i, b, to)
 
 
 cdef void gather_targets(const nn_kernels *k, const Job *job, const Port *ports, Head *heads, Py_ssize_t n, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -57,7 +57,7 @@ cdef void gather_targets(const nn_kernels *k, const Job *job, const Port *ports,
                             value.dy + b * value.ld * size, ctx.scratch)
         elif not (heads[i].labels or heads[i].mixed):
             for b in range(lo, hi):
-                target_row(k, job, &ports[i], ctx, i, b, heads[i].target + b * value.ld * size)
+                target_row(k, job, &ports[i], &heads[i], ctx, i, b, heads[i].target + b * value.ld * size)
         elif heads[i].pixels == 1 and not heads[i].gaps and source.kind != NN_FROM_UINT8:
             for b in range(lo, hi):     # a small network's step is so short that it matters
                 heads[i].label[b] = (<const int32_t *>source.data)[number_of(ctx, b)]
@@ -66,12 +66,15 @@ cdef void gather_targets(const nn_kernels *k, const Job *job, const Port *ports,
                 label_row(job, &heads[i], ctx, i, b, heads[i].label + b * heads[i].pixels)
 
 
-cdef void target_row(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
+cdef void target_row(const nn_kernels *k, const Job *job, const Port *port, const Head *head, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
     """The target of row b for output i, moved as its image is."""
     cdef const Source *source = &job.targets[i]
+    cdef bint answers = head.gaps and head.loss != NN_SOFTMAX_CROSS_ENTROPY
     read_sample(k, port, source.kind, source.data + number_of(ctx, b) * source.row_bytes, to, ctx.scratch)
+    if answers:
+        forget_ignored(head, to)
     if job.n_target_operations > 0:
-        augment(k, port, job.target_operations, job.n_target_operations, ctx, i, b, to)
+        augment(k, port, answers, job.target_operations, job.n_target_operations, ctx, i, b, to)
 
 
 cdef void label_row(const Job *job, const Head *head, const Context *ctx, Py_ssize_t i, Py_ssize_t b, int32_t *to) noexcept nogil:
@@ -87,7 +90,7 @@ cdef void label_row(const Job *job, const Head *head, const Context *ctx, Py_ssi
         if head.ignores and to[pixel] == head.ignored:
             to[pixel] = UNLABELED
     if job.n_target_operations > 0:     # labels are as long as float32
-        augment(kernels(NN_FLOAT32), NULL, job.target_operations, job.n_target_operations, ctx, i, b, <char *>to)
+        augment(kernels(NN_FLOAT32), NULL, True, job.target_operations, job.n_target_operations, ctx, i, b, <char *>to)
 
 
 cdef void mix(const nn_kernels *k, const Job *job, const Port *inputs, Py_ssize_t n_inputs, const Port *outputs, Head *heads, Py_ssize_t n_outputs, const Context *ctx, Py_ssize_t b) noexcept nogil:
@@ -110,13 +113,13 @@ cdef void mix(const nn_kernels *k, const Job *job, const Port *inputs, Py_ssize_
             label_row(job, head, ctx, i, partner, <int32_t *>ctx.row)
             add_labels(head, b, <int32_t *>ctx.row, 1 - share)
         elif partner != b:
-            target_row(k, job, &outputs[i], ctx, i, partner, ctx.row)
+            target_row(k, job, &outputs[i], head, ctx, i, partner, ctx.row)
             mix_rows(k, value.size, share, head.target + b * value.ld * size, ctx.row)
 
 
 cdef void mix_rows(const nn_kernels *k, Py_ssize_t n, double share, char *x, char *other) noexcept nogil:
     """x = share * x + (1 - share) * other; other is lost."""
-    k.affine(n, x, share, 0, x)
+    k.affine(n, x, share, 0, x)         # nan, a missing answer, stays nan
     k.affine(n, other, 1 - share, 0, other)
     k.add(n, x, other, x)
 

@@ -153,10 +153,11 @@ cdef extern from "nnfast.h":
         void (*join_sums)(ptrdiff_t n, const void *x, double *sum) noexcept nogil
         void (*normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *scale, const void *shift, int relu,
                           void *y) noexcept nogil
-        void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *mean,
-                               const void *y, void *dy, void *sum, void *moment) noexcept nogil
-        void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *p, const void *x,
-                                   const void *q, const void *r, int accumulate, void *dx) noexcept nogil
+        void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *scale,
+                               const void *shift, const void *mean, const void *dy, void *sum, void *moment) noexcept nogil
+        void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, const void *scale,
+                                   const void *shift, const void *p, const void *q, const void *r, int accumulate,
+                                   void *dx) noexcept nogil
         void (*layer_norm)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, double epsilon, const void *gamma,
                            const void *beta, void *y, void *moments) noexcept nogil
         void (*layer_norm_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, ptrdiff_t ld,

@@ -33,10 +33,10 @@ cdef struct Head:           # an output with its loss and metrics
     bint fused              # the output is to hold probabilities, the loss computes them from logits
     bint labels             # targets are class labels
     bint mixed              # the data's are, of which mixup makes rows of probabilities
-    bint ignores            # of the data's labels, `ignored` means UNLABELED
+    bint ignores            # of the data's labels, `ignored` means UNLABELED; of yes/no answers nan
     int32_t ignored
-    bint gaps               # some pixels may have no label, or probabilities that are all zero
-    const double *class_factors     # of the losses of pixels, by class; NULL: ones
+    bint gaps               # some pixels may have no label, or probabilities that are all zero; some answers may be nan
+    const double *class_factors     # of the losses of pixels, or of 0 and 1 of yes/no answers, by class; NULL: ones
     char *target            # [batch][output.ld]
     int32_t *label          # [batch][pixels]
     double *loss_values     # [batch]
@@ -46,4 +46,5 @@ cdef struct Head:           # an output with its loss and metrics
 
 cdef Py_ssize_t metric_width(const Head *head, MetricKind kind) noexcept nogil
 cdef void loss_rows(const Head *head, const Context *ctx, double scale, const double *weight, bint gradient, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+cdef void forget_ignored(const Head *head, char *target) noexcept nogil
 cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

@@ -2,14 +2,15 @@
 
 The loss leaves each sample's value in loss_values and the gradient of the mean in the output's dy, in one pass; a softmax
 or sigmoid output with its cross-entropy is computed there from the logits, and the probabilities take their place. The
-cross-entropy of a map of pixels, each with a class of its own, is the sum over them.
+cross-entropy of a map of pixels, each with a class of its own, is the sum over them. Of yes/no answers each may have a
+factor or be missing.
 Metrics read the output afterwards and leave `width` numbers a sample, which the plan sums in order of the samples.
 """
-from libc.math cimport fabs
+from libc.math cimport NAN, fabs
 from libc.stdint cimport int32_t
 from libc.string cimport memset
 
-from nnfast._core.kernels cimport NN_SOFTMAX_CROSS_ENTROPY
+from nnfast._core.kernels cimport NN_SOFTMAX_CROSS_ENTROPY, nn_kernels
 from nnfast._core.node cimport Context, Value
 
 cdef enum:
@@ -29,9 +30,12 @@ cdef void loss_rows(const Head *head, const Context *ctx, double scale, const do
             cross_entropies(head, min(hi - b, <Py_ssize_t>BLOCK), b * y.ld, y.ld, head.label + b, scale,
                             NULL if weight == NULL else weight + b - lo, gradient, head.loss_values + b)
             b += BLOCK
+    elif head.loss != NN_SOFTMAX_CROSS_ENTROPY and (head.gaps or head.class_factors != NULL):
+        for b in range(lo, hi):
+            head.loss_values[b] = sum_of_answers(head, scale if weight == NULL else scale * weight[b - lo], gradient, b)
     else:
-        rows(head, hi - lo, y.size, lo * y.ld, y.ld, head.label + lo if head.labels else NULL, scale, weight, gradient,
-             head.loss_values + lo)
+        rows(head, hi - lo, y.size, lo * y.ld, y.ld, head.target + lo * y.ld * head.k.real_size,
+             head.label + lo if head.labels else NULL, scale, weight, gradient, head.loss_values + lo)
 
 
 cdef double map_loss(const Head *head, double scale, bint gradient, Py_ssize_t b) noexcept nogil:
@@ -55,30 +59,69 @@ cdef void cross_entropies(const Head *head, Py_ssize_t m, Py_ssize_t at, Py_ssiz
     cdef double weights[BLOCK]
     cdef int32_t labels[BLOCK]
     cdef Py_ssize_t i, c
+    cdef const char *target = head.target + at * head.k.real_size
     if head.class_factors == NULL and not (head.labels and head.gaps):
-        rows(head, m, head.classes, at, ld, label if head.labels else NULL, scale, weight, gradient, values)
+        rows(head, m, head.classes, at, ld, target, label if head.labels else NULL, scale, weight, gradient, values)
         return
     for i in range(m):
         c = label[i] if head.labels else target_class(head, at + i * ld)
         labels[i] = <int32_t>max(c, 0)      # where there is none, any for the kernel
         factors[i] = 0 if c == UNLABELED else 1 if head.class_factors == NULL else head.class_factors[c]
         weights[i] = factors[i] if weight == NULL else factors[i] * weight[i]
-    rows(head, m, head.classes, at, ld, labels if head.labels else NULL, scale, weights, gradient, values)
+    rows(head, m, head.classes, at, ld, target, labels if head.labels else NULL, scale, weights, gradient, values)
     for i in range(m):
         values[i] = factors[i] * values[i] if factors[i] > 0 else 0
 
 
-cdef void rows(const Head *head, Py_ssize_t m, Py_ssize_t n, Py_ssize_t at, Py_ssize_t ld, const int32_t *label, double scale, const double *weight, bint gradient, double *values) noexcept nogil:
-    """The loss of m rows of n numbers, the first one from number `at` of the output on."""
+cdef double sum_of_answers(const Head *head, double scale, bint gradient, Py_ssize_t b) noexcept nogil:
+    """The sum of the binary cross-entropies of sample b's answers, each times its class's factor; 0 where one is missing."""
+    cdef double[BLOCK] values, factors, room
+    cdef char *targets = <char *>room
+    cdef double total = 0, t
+    cdef Py_ssize_t start = 0, at = b * head.output.ld, n, i
+    while start < head.output.size:
+        n = min(head.output.size - start, <Py_ssize_t>BLOCK)
+        for i in range(n):
+            t = number(head.target, at + start + i, head.k.real_size)
+            factors[i] = 0 if is_missing(t) else 1 if head.class_factors == NULL else head.class_factors[t > 0.5]
+            put(head.k, targets, i, 0 if is_missing(t) else t)
+        rows(head, n, 1, at + start, 1, targets, NULL, scale, factors, gradient, values)
+        for i in range(n):
+            total += factors[i] * values[i] if factors[i] > 0 else 0
+        start += n
+    return total
+
+
+cdef void forget_ignored(const Head *head, char *target) noexcept nogil:
+    """Of a sample's yes/no answers those that are missing become nan."""
+    cdef Py_ssize_t j
+    for j in range(head.output.size):
+        if number(target, j, head.k.real_size) == head.ignored:
+            put(head.k, target, j, NAN)
+
+
+cdef void rows(const Head *head, Py_ssize_t m, Py_ssize_t n, Py_ssize_t at, Py_ssize_t ld, const char *target, const int32_t *label, double scale, const double *weight, bint gradient, double *values) noexcept nogil:
+    """The loss of m rows of n numbers, the first one from number `at` of the output on; targets or labels are theirs."""
     cdef const Value *y = head.output
     cdef Py_ssize_t start = at * head.k.real_size
     head.k.loss[head.loss](
-        m, n, y.y + start, ld, NULL if label != NULL else head.target + start, ld, label, scale * head.weight, weight,
+        m, n, y.y + start, ld, NULL if label != NULL else target, ld, label, scale * head.weight, weight,
         head.delta, values, y.y + start if head.fused else NULL, ld, y.dy + start if gradient else NULL, ld)
 
 
 cdef inline double number(const char *at, Py_ssize_t i, int size) noexcept nogil:
     return (<const float *>at)[i] if size == 4 else (<const double *>at)[i]
+
+
+cdef inline void put(const nn_kernels *k, char *at, Py_ssize_t i, double value) noexcept nogil:
+    if k.real_size == 4:
+        (<float *>at)[i] = <float>value
+    else:
+        (<double *>at)[i] = value
+
+
+cdef inline bint is_missing(double answer) noexcept nogil:
+    return answer != answer
 
 
 cdef Py_ssize_t largest(const char *row, Py_ssize_t n, int size) noexcept nogil:
@@ -114,7 +157,7 @@ cdef Py_ssize_t metric_width(const Head *head, MetricKind kind) noexcept nogil:
         return 3 * head.output.size
     if kind == MEAN_IOU:
         return 3 * max(head.classes, 2)
-    return 2 if kind == ACCURACY or kind == TOP_K else 1
+    return 2 if kind == ACCURACY or kind == TOP_K or kind == BINARY_ACCURACY else 1
 
 
 cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -127,6 +170,8 @@ cdef void metric_rows(const Head *head, Py_ssize_t lo, Py_ssize_t hi) noexcept n
                 hits(head, metric, b, metric.values + b * metric.width)
             elif metric.kind == MEAN_IOU:
                 overlaps(head, metric, b, metric.values + b * metric.width)
+            elif metric.kind == BINARY_ACCURACY:
+                answers(head, metric, b, metric.values + b * metric.width)
             else:
                 of_numbers(head, metric, b, metric.values + b * metric.width)
 
@@ -135,9 +180,11 @@ cdef inline Py_ssize_t class_at(const Head *head, Py_ssize_t b, Py_ssize_t pixel
     """The right class of a pixel, whose outputs begin at number `at`; of a single output 0 or 1."""
     if head.labels:
         return head.label[b * head.pixels + pixel]
-    if head.classes == 1:
-        return number(head.target, at, head.k.real_size) > 0.5
-    return target_class(head, at)
+    cdef double answer
+    if head.classes > 1:
+        return target_class(head, at)
+    answer = number(head.target, at, head.k.real_size)
+    return UNLABELED if is_missing(answer) else answer > 0.5
 
 
 cdef void hits(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
@@ -182,6 +229,20 @@ cdef void overlaps(const Head *head, const Metric *metric, Py_ssize_t b, double 
             to[2 * classes + c] += 1
 
 
+cdef void answers(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
+    """How many of a sample's yes/no answers are right, and how many are known."""
+    cdef int size = head.k.real_size
+    cdef const char *row = head.output.y + b * head.output.ld * size
+    cdef Py_ssize_t j, right = 0, known = 0
+    cdef double t
+    for j in range(head.output.size):
+        t = wanted(head, b, j)
+        if not is_missing(t):
+            known += 1
+            right += (number(row, j, size) > metric.threshold) == (t > 0.5)
+    to[0], to[1] = right, known
+
+
 cdef void of_numbers(const Head *head, const Metric *metric, Py_ssize_t b, double *to) noexcept nogil:
     """Metrics that compare the output's numbers one by one."""
     cdef int size = head.k.real_size
@@ -191,9 +252,7 @@ cdef void of_numbers(const Head *head, const Metric *metric, Py_ssize_t b, doubl
     for j in range(n):
         t = wanted(head, b, j)
         e = number(row, j, size) - t
-        if metric.kind == BINARY_ACCURACY:
-            total += (number(row, j, size) > metric.threshold) == (t > 0.5)
-        elif metric.kind == SQUARED:
+        if metric.kind == SQUARED:
             total += e * e
         elif metric.kind == ABSOLUTE:
             total += fabs(e)
@@ -202,4 +261,4 @@ cdef void of_numbers(const Head *head, const Metric *metric, Py_ssize_t b, doubl
             to[n + j] = t
             to[2 * n + j] = t * t
     if metric.kind != R2:
-        to[0] = total / n if metric.kind == BINARY_ACCURACY else total
+        to[0] = total

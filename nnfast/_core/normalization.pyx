@@ -147,13 +147,13 @@ cdef inline void matrix_sums(const Node *node, Py_ssize_t rows, Py_ssize_t width
                       char *sums, char *moments) noexcept nogil:
     """Sums over pixels, `at` being the first one's place in x and in y, of dz and of dz (x - mean); the channels from lo on."""
     cdef Py_ssize_t size = node.k.real_size
-    cdef const Value *y = node.output
-    node.k.normalize_sums(rows, width, node.inputs[0].y + at * size, ld, row(node, MEAN) + lo * size,
-                          y.y + at * size if node.activation == NN_RELU else NULL, y.dy + at * size, sums, moments)
+    node.k.normalize_sums(rows, width, node.inputs[0].y + at * size, ld,
+                          row(node, SCALE) + lo * size if node.activation == NN_RELU else NULL, row(node, SHIFT) + lo * size,
+                          row(node, MEAN) + lo * size, node.output.dy + at * size, sums, moments)
 
 
 cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """dz, and the sums of each sample that has several pixels."""
+    """Of each sample that has several pixels, the sums. dz takes the place of dy where it is not that of a relu."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef Py_ssize_t size = node.k.real_size, b
     cdef char *sums
@@ -222,8 +222,9 @@ cdef void normalize_backward(const Node *node, const Context *ctx, Py_ssize_t lo
     if x.dy == NULL:
         return
     for b in range(lo, hi):
-        node.k.normalize_backward(node.outer, n.channels, y.dy + b * y.ld * size, row(node, DY_FACTOR),
-                                  x.y + b * x.ld * size, row(node, X_FACTOR), row(node, CONSTANT), node.adds[0],
+        node.k.normalize_backward(node.outer, n.channels, y.dy + b * y.ld * size, x.y + b * x.ld * size,
+                                  row(node, SCALE) if node.activation == NN_RELU else NULL, row(node, SHIFT),
+                                  row(node, DY_FACTOR), row(node, X_FACTOR), row(node, CONSTANT), node.adds[0],
                                   x.dy + b * x.ld * size)
 
 

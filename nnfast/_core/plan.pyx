@@ -111,7 +111,7 @@ cdef class Plan(Loop):
     def train_epoch(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed=0,
                     Py_ssize_t first_step=0, n_steps=None, progress=None, Recipe recipe=None, class_factors=None):
         """Steps first_step, first_step + 1, ... of an epoch in one call; lr holds a rate for each. recipe: how samples
-        are augmented. class_factors: of the losses of pixels, where they have classes of their own."""
+        are augmented. class_factors: of the losses of pixels or yes/no answers, where they have classes of their own."""
         self._enter()
         try:
             held = self._start_training(xs, ys, sample_weight, order, batch_size, seed, recipe, class_factors)
@@ -231,8 +231,8 @@ cdef class Plan(Loop):
             labels = y.dtype.char in "iB"       # int32 and uint8
             self.heads[i].labels = labels and self.job.alpha == 0
             self.heads[i].mixed = labels and self.job.alpha > 0
-            self.heads[i].gaps = self.heads[i].loss == NN_SOFTMAX_CROSS_ENTROPY and (
-                self.heads[i].ignores or self.job.n_target_operations > 0)
+            self.heads[i].gaps = self.heads[i].ignores or (
+                self.heads[i].loss == NN_SOFTMAX_CROSS_ENTROPY and self.job.n_target_operations > 0)
             self.heads[i].class_factors = NULL
         return self._sources(ys)
 

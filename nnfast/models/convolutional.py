@@ -245,9 +245,9 @@ def unet(input_shape: Sequence[int] = (128, 128, 3), classes: int = 2, depth: in
 
     Notes
     -----
-    Of two classes and more, `nf.CrossEntropy` leaves out pixels without a label, and ``class_weight`` of `Model.fit`
-    tells how much rare classes count. "mean_iou" is the usual metric. `nf.augment.Flip` and `nf.augment.Shift` move the
-    labels with their image.
+    `nf.CrossEntropy` and, of one class, `nf.BinaryCrossEntropy` leave out pixels without a label (``ignore_label``),
+    and ``class_weight`` of `Model.fit` tells how much rare classes count. "mean_iou" is the usual metric.
+    `nf.augment.Flip` and `nf.augment.Shift` move the labels with their image.
 
     Examples
     --------

@@ -36,26 +36,25 @@ static void test_normalization(void)
             for (int mode = 0; mode < 2; mode++) {
                 const ptrdiff_t rows = some[r], cols = some[s], n = rows * cols;
                 void *x = random_array(n, -1, 1), *dy = random_array(n, -1, 1), *p = random_array(cols, -1, 1);
-                void *q = random_array(cols, -1, 1), *shift = random_array(cols, -1, 1), *y = array(n), *dz = copy(dy, n);
+                void *q = random_array(cols, -1, 1), *shift = random_array(cols, -1, 1), *y = array(n), *scale = mode ? p : NULL;
                 void *dx = random_array(n, -1, 1), *before = copy(dx, n);
                 void *squares = array(cols), *sum = array(cols), *moment = array(cols);
                 about("normalization %ld x %ld mode %d", (long)rows, (long)cols, mode);
                 K->normalize(rows, cols, x, p, shift, mode, y);
                 K->column_squares(rows, cols, x, cols, p, squares);
-                K->normalize_sums(rows, cols, x, cols, p, mode ? y : NULL, dz, sum, moment);
-                K->normalize_backward(rows, cols, dy, p, x, q, shift, mode, dx);
+                K->normalize_sums(rows, cols, x, cols, scale, shift, p, dy, sum, moment);
+                K->normalize_backward(rows, cols, dy, x, scale, shift, p, q, shift, mode, dx);
                 for (ptrdiff_t j = 0; j < cols; j++) {
                     wide deviations = 0, total = 0, product = 0;
                     for (ptrdiff_t i = j; i < n; i += cols) {
-                        const wide a = get(x, i), b = get(dy, i), away = a - get(p, j);
-                        const wide z = a * get(p, j) + get(shift, j), dx_of = b * get(p, j) + a * get(q, j) + get(shift, j);
-                        const int stopped = mode && get(y, i) <= 0;
+                        const wide a = get(x, i), away = a - get(p, j), z = a * get(p, j) + get(shift, j);
+                        const wide dz = mode && get(y, i) <= 0 ? 0 : get(dy, i);   /* the relu stops just where y is 0 */
+                        const wide dx_of = dz * get(p, j) + a * get(q, j) + get(shift, j);
                         expect_near(y, i, mode && z < 0 ? 0 : z, 8 * epsilon());
-                        expect(get(dz, i) == (stopped ? 0 : b), "dz %ld", (long)i);
                         expect_near(dx, i, dx_of + (mode ? get(before, i) : 0), 8 * epsilon());
                         deviations += away * away;
-                        total += stopped ? 0 : b;
-                        product += stopped ? 0 : b * away;
+                        total += dz;
+                        product += dz * away;
                     }
                     expect_near(squares, j, deviations, 8 * epsilon() * (wide)rows);
                     expect_near(sum, j, total, 8 * epsilon() * (wide)rows);
@@ -71,22 +70,18 @@ static void test_normalization_of_a_band(void)
     for (int r = 1; r < 14; r += 3)
         for (int s = 1; s < N_SOME; s++) {
             const ptrdiff_t rows = some[r], cols = some[s], ld = cols + 5, n = rows * cols;
-            void *x = random_array(n, -1, 1), *y = random_array(n, -1, 1), *dy = random_array(n, -1, 1);
-            void *mean = random_array(cols, -1, 1), *sums[6];
-            void *apart[3] = {array(span(rows, cols, ld)), array(span(rows, cols, ld)), array(span(rows, cols, ld))};
+            void *x = random_array(n, -1, 1), *dy = random_array(n, -1, 1), *mean = random_array(cols, -1, 1);
+            void *scale = random_array(cols, -1, 1), *shift = random_array(cols, -1, 1), *sums[6];
+            void *apart[2] = {array(span(rows, cols, ld)), array(span(rows, cols, ld))};
             about("normalization of a band %ld x %ld", (long)rows, (long)cols);
             K->copy(rows, cols, x, cols, apart[0], ld);
-            K->copy(rows, cols, y, cols, apart[1], ld);
-            K->copy(rows, cols, dy, cols, apart[2], ld);
+            K->copy(rows, cols, dy, cols, apart[1], ld);
             for (int i = 0; i < 6; i++) sums[i] = array(cols);
             K->column_squares(rows, cols, x, cols, mean, sums[0]);
             K->column_squares(rows, cols, apart[0], ld, mean, sums[1]);
-            K->normalize_sums(rows, cols, x, cols, mean, y, dy, sums[2], sums[4]);
-            K->normalize_sums(rows, cols, apart[0], ld, mean, apart[1], apart[2], sums[3], sums[5]);
+            K->normalize_sums(rows, cols, x, cols, scale, shift, mean, dy, sums[2], sums[4]);
+            K->normalize_sums(rows, cols, apart[0], ld, scale, shift, mean, apart[1], sums[3], sums[5]);
             for (int i = 0; i < 6; i += 2) expect(same_bits(sums[i], sums[i + 1], cols), "sum %d", i / 2);
-            for (ptrdiff_t i = 0; i < rows; i++)
-                expect(same_bits(at(dy, i * cols), at(apart[2], i * ld), cols), "row %ld", (long)i);
-            expect_gaps(apart[2], rows, cols, ld);
             release();
         }
 }
