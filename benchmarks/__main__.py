@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from . import accuracy, cnn, conv, mlp, models
+from . import accuracy, cnn, conv, estimators, mlp, models
 from .architectures import MODELS
 from .peak import PeakMeter
 from .report import Report, cpu_count, write_json
@@ -64,6 +64,7 @@ def parse(arguments):
         "cnn": add_suite(suites, cnn, "training of convolutional networks: time a step and peak memory"),
         "models": add_suite(suites, models, "training of networks beyond stacks of layers, against PyTorch"),
         "conv": add_suite(suites, conv, "single operations: convolution and its gradients, pooling, dense, loss"),
+        "estimators": add_suite(suites, estimators, "fits of the estimators and their scores, against scikit-learn"),
     }
     for suite in timed.values():
         suite.add_argument("--rounds", type=positive, help="interleaved rounds (default: 5; with --quick 2)")

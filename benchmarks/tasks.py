@@ -91,6 +91,15 @@ class Tasks:
     def accuracy(self, path, seed, epochs):
         return self.competitor.accuracy(path, seed, epochs, self.n_threads)
 
+    def prepare_fit(self, fit, seconds):
+        from . import fits  # imports scikit-learn
+
+        self.prepare_call("", self.competitor.fit(fit, self.n_threads), seconds)
+        return {"description": fits.TIMED[fit].description}
+
+    def scores(self, data, seeds):
+        return {"scores": [self.competitor.scored(data, seed) for seed in range(seeds)]}
+
     def prepare_call(self, variant, call, seconds):
         run = repeated(call)
         self.prepared[variant] = (lambda: None, run, repeats_for(run, seconds), 1)

@@ -11,7 +11,8 @@ import sys
 import traceback
 
 #: The files of a suite's competitors: ``<name>_<family>.py``.
-FAMILIES = {"mlp": "net", "cnn": "net", "models": "models", "conv": "ops", "accuracy": "accuracy"}
+FAMILIES = {"mlp": "net", "cnn": "net", "models": "models", "conv": "ops", "accuracy": "accuracy",
+            "estimators": "estimators"}
 
 
 def main():

@@ -199,7 +199,7 @@ def test_mixed_answers_are_missing_if_either_is(rng):
     history = model.fit(z, y, 16, epochs=3, verbose=0, augment=[Noise(0.1), Mixup(0.8)]).history
     assert np.isfinite(history["loss"]).all()
     plain = model.evaluate(z, y)["loss"]
-    assert 0 < min(history["loss"]) and max(history["loss"]) < plain     # of what is mixed with the second half nobody knows
+    assert 0 < min(history["loss"]) and max(history["loss"]) < plain
 
 
 def test_logits_of_any_size():

@@ -80,9 +80,8 @@ class NNClassifier(ClassifierMixin, Network):
     optimizer : str or nf.optimizers.Optimizer, default=None
         Instead of `solver` and its arguments.
     class_weight : dict, "balanced" or None, default=None
-        Of several columns of labels also a list of dicts, one for each column. In `partial_fit` "balanced" is of each
-        call's samples.
-        Weights of the classes, multiplied into `sample_weight`.
+        Weights of the classes, multiplied into `sample_weight`. Of several columns of labels also a list of dicts, one
+        for each column. In `partial_fit` "balanced" is of each call's samples.
     dropout : float, default=0.0
         Rate after each hidden layer.
     augment : nf.augment.Augmentation or list, default=None
