@@ -466,8 +466,9 @@ def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="
         for label, factor in class_weight.items():
             if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < n_classes:
                 raise ValueError(f"class_weight: classes are 0..{n_classes - 1}, got {label!r}")
-            if isinstance(factor, bool) or not isinstance(factor, (int, float, np.number)):
+            if isinstance(factor, bool) or not isinstance(factor, (int, float, np.integer, np.floating)):
                 raise TypeError(f"class_weight: the weight of class {label} must be a number, got {factor!r}")
+            factor = float(factor)
             if not (factor == 0 or 1 / LARGEST_WEIGHT <= factor <= LARGEST_WEIGHT):
                 raise ValueError(f"class_weight: the weight of class {label} must be 0 or from {1 / LARGEST_WEIGHT:g} "
                                  f"to {LARGEST_WEIGHT:g}, got {factor}")

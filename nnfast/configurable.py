@@ -27,7 +27,7 @@ def _parameters(cls):
     return tuple(inspect.signature(cls.__init__).parameters.values())[1:]
 
 
-def _parameter_names(cls):
+def parameter_names(cls):
     return [parameter.name for parameter in _parameters(cls)]
 
 
@@ -84,7 +84,7 @@ class Configurable:
         >>> nf.Huber(delta=2.0).get_config()
         {'delta': 2.0}
         """
-        owner, names = type(self).__name__, _parameter_names(type(self))
+        owner, names = type(self).__name__, parameter_names(type(self))
         for name in names:
             if not hasattr(self, name):
                 raise ValueError(f"{owner}: the argument {name!r} is not kept as an attribute of that name")
@@ -100,7 +100,7 @@ class Configurable:
         """
         if not isinstance(config, dict):
             raise TypeError(f"{cls.__name__}: the configuration must be a dict, got {type(config).__name__}")
-        known = _parameter_names(cls)
+        known = parameter_names(cls)
         for name in config:
             if name not in known:
                 raise ValueError(f"{cls.__name__} has no argument {name!r}{_did_you_mean(name, known)}")
@@ -119,7 +119,7 @@ class Configurable:
         return {"class": type(self).__name__, "config": self.get_config()}
 
     def _arguments(self):
-        return {name: getattr(self, name) for name in _parameter_names(type(self))}
+        return {name: getattr(self, name) for name in parameter_names(type(self))}
 
     def __repr__(self) -> str:
         return call_text(self, (int, float))    # rates and factors matter, even if they are the default
@@ -149,7 +149,7 @@ ELSEWHERE = {
     "mse": "squared_error", "mseloss": "squared_error", "meansquarederror": "squared_error",
     "mae": "absolute_error", "l1loss": "absolute_error", "meanabsoluteerror": "absolute_error",
     "categoricalcrossentropy": "cross_entropy", "sparsecategoricalcrossentropy": "cross_entropy",
-    "logloss": "cross_entropy", "nll": "cross_entropy", "nllloss": "cross_entropy",
+    "lr": "learning_rate", "rate": "learning_rate", "logloss": "cross_entropy", "nll": "cross_entropy", "nllloss": "cross_entropy",
     "bce": "binary_cross_entropy", "bceloss": "binary_cross_entropy", "acc": "accuracy", "swish": "silu",
     "linear": "Dense", "batchnormalization": "BatchNorm", "batchnorm1d": "BatchNorm", "batchnorm2d": "BatchNorm",
     "maxpooling1d": "MaxPool1D", "maxpooling2d": "MaxPool2D", "averagepooling1d": "AvgPool1D",
@@ -207,10 +207,13 @@ class Registry:
         The family's base class; its instances and subclasses are accepted as they are.
     classes : dict
         Name -> class. A class is found by this name and by its own, upper case and underscores aside.
+    compiled : str, optional
+        The attribute that names what the core is to compute, by the names of `classes` (or "custom").
     """
 
-    def __init__(self, what, base, classes):
+    def __init__(self, what, base, classes, compiled=None):
         self.what = what
+        self.compiled = compiled
         self.base = base
         self.classes = classes
         base.registry = self
@@ -227,11 +230,15 @@ class Registry:
     def get(self, identifier):
         """Return an instance for an instance, a class, a name or what `Configurable.to_config` returned."""
         if isinstance(identifier, self.base):
+            if self.compiled is not None and getattr(identifier, self.compiled) not in (*self.classes, "custom"):
+                raise TypeError(f"{self.what} {type(identifier).__name__}: there is no compiled code for a {self.what} "
+                                f"of your own; known: {', '.join(self.classes)}"
+                                + (", and nf.CustomLoss takes a function" if self.what == "loss" else ""))
             return identifier
         if isinstance(identifier, str):
             return self._default(self.find(identifier))
         if isinstance(identifier, type) and issubclass(identifier, self.base):
-            return self._default(identifier)
+            return self.get(self._default(identifier))
         if isinstance(identifier, dict):
             name = identifier.get("class")
             if set(identifier) != {"class", "config"} or not isinstance(name, str):
@@ -271,7 +278,10 @@ def number(owner: str, name: str, value: object, *, above: float | None = None, 
     # The plain type first: to ask an abstract one takes longer than all the rest.
     if type(value) is not float and (isinstance(value, bool) or not isinstance(value, numbers.Real)):
         raise TypeError(f"{owner}: {name} must be a number, got {type(value).__name__}: {value!r}")
-    result = float(value)
+    try:
+        result = float(value)
+    except OverflowError:
+        result = math.inf
     bounds = []
     if above is not None:
         bounds.append((result > above, f"above {above:g}"))

@@ -51,16 +51,19 @@ def fuse(inputs, nodes, outputs, inference=False):
     Returns
     -------
     inputs : list of dict
-        "value": the value that the data become by ``scale * data + offset``; "members": the layers' names.
+        "value": the value that the data become by ``scale * data + offset``; "members": the layers' names; "made": the
+        values of all of them.
     operations : list of dict
-        As the nodes, with "output" and "input_shapes"; "members": all layers in it; "fused": in words, what is done
-        besides the operation; "pool", "normalization": the nodes of these layers, if there are any.
+        As the nodes, with "output" and "input_shapes"; "members": all layers in it; "made": the values of all of them;
+        "fused": in words, what is done besides the operation; "pool", "normalization": the nodes of these layers, if
+        there are any.
     """
     shapes = [entry["shape"] for entry in inputs] + [node["shape"] for node in nodes]
     uses = Counter(at for node in nodes for at in node["inputs"])
     uses.update(outputs)
     holder = list(range(len(shapes)))       # the value where each value's numbers are
-    gathered = [dict(entry, value=i, scale=1.0, offset=0.0, members=[entry["name"]]) for i, entry in enumerate(inputs)]
+    gathered = [dict(entry, value=i, scale=1.0, offset=0.0, members=[entry["name"]], made=[i])
+                for i, entry in enumerate(inputs)]
     producer, result = {}, []
     for made, node in enumerate(nodes, start=len(inputs)):
         source = node["inputs"][0]
@@ -73,17 +76,20 @@ def fuse(inputs, nodes, outputs, inference=False):
         if node["op"] == "rescale" and source < len(inputs) and uses[source] == 1:
             gathered[source].update(value=made, scale=node["scale"], offset=node["offset"])
             gathered[source]["members"].append(node["name"])
+            gathered[source]["made"].append(made)
             continue
         # Nobody else sees what lies between, and no reshape does either.
         if uses[source] == 1 and shapes[source] == shapes[before]:
             operation = producer.get(before)
             if operation is not None and join(operation, node, inference):
                 operation["members"].append(node["name"])
+                operation["made"].append(made)
                 operation.update(output=made, shape=node["shape"])
                 producer[made] = operation
                 continue
         operation = dict(node, output=made, inputs=[holder[at] for at in node["inputs"]],
-                         input_shapes=[shapes[at] for at in node["inputs"]], members=[node["name"]], fused=[])
+                         input_shapes=[shapes[at] for at in node["inputs"]], members=[node["name"]], made=[made],
+                         fused=[])
         if node.get("bias", -1) >= 0:
             operation["fused"].append("bias")
         if node["op"] != "activation" and node.get("activation", "linear") != "linear":

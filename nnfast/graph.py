@@ -222,7 +222,10 @@ class Graph:
     def part(self, name):
         """Inputs and output of a copy of the graph up to the layer called `name`, with copied layers of equal names."""
         n = len(self.inputs)
-        end = next(i for i, node in enumerate(self.nodes) if self.names[node.layer] == name)
+        ends = [i for i, node in enumerate(self.nodes) if self.names[node.layer] == name]
+        if len(ends) > 1:
+            raise ValueError(f"layer {name} is called {len(ends)} times, so its name does not tell where to end")
+        end, = ends
         wanted = {n + end}
         for i in range(end, -1, -1):
             if n + i in wanted:

@@ -323,7 +323,7 @@ REGISTRY = Registry("loss", Loss, {
     "squared_error": SquaredError,
     "absolute_error": AbsoluteError,
     "huber": Huber,
-})
+}, compiled="name")
 
 
 def get(identifier: LossLike) -> Loss:

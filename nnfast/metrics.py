@@ -276,7 +276,7 @@ REGISTRY = Registry("metric", Metric, {
     "mse": MeanSquaredError,
     "mae": MeanAbsoluteError,
     "r2": R2,
-})
+}, compiled="kind")
 
 
 def get(identifier: MetricLike) -> Metric:

@@ -83,7 +83,6 @@ class Model(Training, Derivatives):
     """
 
     name: str
-    seed: int
     history: History | Any
     stop_training: bool
 
@@ -97,7 +96,7 @@ class Model(Training, Derivatives):
     def _setup(self, seed, dtype, name):
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0] >> np.uint64(1))
-        self.seed = model_seed(type(self).__name__, seed)
+        self._seed = model_seed(type(self).__name__, seed)
         self._dtype = model_dtype(type(self).__name__, dtype)
         if name is not None and (not isinstance(name, str) or not name):
             raise ValueError(f"{type(self).__name__}: name must be a non-empty string, got {name!r}")
@@ -455,6 +454,16 @@ class Model(Training, Derivatives):
     # -- the state of training -----------------------------------------------------------------------------------
 
     @property
+    def seed(self) -> int:
+        """What initial weights, shuffling, dropout and augmentation are drawn from. A new one changes no weights."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, value: int) -> None:
+        self._seed = model_seed(self.name, value)
+        self._drop_plan()       # in which the layers' streams are
+
+    @property
     def iterations(self) -> int:
         """The number of optimizer steps taken since `compile`."""
         return self._steps if self._plan is None else self._plan.iterations
@@ -466,7 +475,7 @@ class Model(Training, Derivatives):
 
     @epochs_trained.setter
     def epochs_trained(self, value: int) -> None:
-        self._epochs = integer(self.name, "epochs_trained", value, at_least=0)
+        self._epochs = integer(self.name, "epochs_trained", value, at_least=0, at_most=2**62)
 
     def optimizer_state(self) -> dict[str, Array]:
         """Copies of the optimizer's arrays, ``{"dense/kernel/m": array, ...}``; empty if it keeps none.
@@ -604,7 +613,7 @@ class Model(Training, Derivatives):
             new.__dict__.update(self.__getstate__())
         else:
             new.__dict__.update(self.__dict__)
-            new.seed = model_seed(type(self).__name__, seed)
+            new._seed = model_seed(type(self).__name__, seed)
             new._plan, new._slots, new._steps, new._epochs, new.history = None, {}, 0, 0, None
         if self._settings is not None:      # a learning rate that is set in one is not the other's
             new._settings = self._settings._replace(optimizer=copy.copy(self._settings.optimizer))

@@ -96,7 +96,7 @@ def gradient_descent(f: Callable[[Any], Any], grad: Callable[[Any], Any] | None,
     lr : float, schedule or function of the step
         The learning rate, see `nnfast.schedules`.
     delta : float
-        The step length (Euclidean norm) that counts as standing still, above 0.
+        The step length (Euclidean norm) that counts as standing still, above 0; at a rate of 0 it does not.
     max_iter : int
         Most steps.
     callback : callable, optional
@@ -136,8 +136,9 @@ def gradient_descent(f: Callable[[Any], Any], grad: Callable[[Any], Any] | None,
     converged, reason = False, f"no step was as short as delta={delta:g} in max_iter={max_iter} steps"
     for n in range(max_iter):
         slope = _gradient(op, f, grad, x)
+        rate = rates(n)
         with np.errstate(over="ignore", invalid="ignore"):
-            new = x - rates(n) * slope
+            new = x - rate * slope
             step = _length(new - x)
         if not math.isfinite(step):
             what = "the step" if np.isfinite(slope).all() else "the gradient"
@@ -153,7 +154,7 @@ def gradient_descent(f: Callable[[Any], Any], grad: Callable[[Any], Any] | None,
         if callback is not None and callback(n + 1, _argument(x), fun):
             reason = f"the callback ended it after {n + 1} steps"
             break
-        if step <= delta:
+        if step <= delta and rate > 0:      # warming up from 0 is no standing still
             converged, reason = True, f"step {n + 1} was {step:.3g} long, delta is {delta:g}"
             break
     else:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import schedules
-from .configurable import Configurable, Registry, boolean, number
+from .configurable import Configurable, Registry, boolean, hint, number, parameter_names
 
 if TYPE_CHECKING:
     from .typing import Array, OptimizerLike, RateLike
@@ -80,6 +80,22 @@ class Optimizer(Configurable):
             return copy.copy(self).of_model(model)
         self.__dict__["_owner"] = weakref.ref(model)
         return self
+
+    def check_dtype(self, dtype: np.dtype[Any]) -> None:
+        """Raise ValueError if a constant is no number of a model's precision, or 0 there."""
+        limits = np.finfo(dtype)
+        for name in ("epsilon", "initial_accumulator_value"):
+            value = getattr(self, name)
+            if value and not float(limits.tiny) <= value <= float(limits.max):
+                raise ValueError(f"{type(self).__name__}: {name}={value:g} is out of the range of {dtype.name}, "
+                                 f"{limits.tiny:.2g} to {limits.max:.2g}")
+
+    if not TYPE_CHECKING:   # as in Configurable
+        def __setattr__(self, name, value):
+            known = parameter_names(type(self))
+            if name not in known:
+                raise AttributeError(f"{type(self).__name__} has no {name!r}{hint(name, known)}")
+            super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_owner"}
@@ -258,7 +274,7 @@ REGISTRY = Registry("optimizer", Optimizer, {
     "adamw": AdamW,
     "rmsprop": RMSprop,
     "adagrad": Adagrad,
-})
+}, compiled="kind")
 
 
 def get(identifier: OptimizerLike) -> Optimizer:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
+from .layers import Dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,13 +26,18 @@ __all__ = ["LBFGS", "Solver", "get"]
 #: iterations where the user names no number
 MOST_ITERATIONS = 1000
 
-# A search that ends because float64 cannot tell the losses apart has arrived if the gradient is this small (times that
-# of the start, or the root of the loss, where they are above 1): at a minimum rounding hides gradients up to about
-# sqrt(eps) = 1.5e-8.
+# A search that ends because float64 cannot tell the losses apart has arrived if each entry of the gradient is this small,
+# times the largest that it has been: at a minimum rounding hides gradients up to about sqrt(eps) = 1.5e-8. Gradients
+# are compared in units of the root of the loss, to which those of a squared error are proportional.
 ROUNDING = 1e-6
+#: share of the first loss that counts as none
+NO_LOSS = 1e-14
 # Of losses whose unit is so large: a tolerance that is not in proportion would be met before the first step.
 SMALL_GRADIENT = 1e-3
-
+#: share of the loss by which it may still fall where rounding has ended a search
+LEAST_FALL = 1e-10
+#: ratio of the columns of a table from which on their weights are searched for in units of their own
+UNEQUAL_COLUMNS = 1024
 
 class Solver(Configurable):
     """Base: a subclass defines `minimize`.
@@ -106,15 +112,22 @@ class LBFGS(Solver):
             if after_iteration(intermediate_result.x):
                 raise StopIteration
 
-        def largest(x, gradient):       # entry that does not only lead out of the bounds
-            return float(np.abs(x - np.maximum(x - gradient, low)).max(initial=0.0))
+        def slopes(x, gradient):        # but for what only leads out of the bounds
+            return np.abs(x - np.maximum(x - gradient, low))
+
+        def level(value):
+            return max(abs(value), NO_LOSS * abs(start), np.finfo(float).tiny)
 
         known = [function(x0)]
+        start, steepest = known[0][0], np.zeros(len(x0))
+        first = float(slopes(x0, known[0][1]).max(initial=0.0))
 
         def value_and_gradient(x):      # SciPy begins at x0, too
-            return known.pop() if known else function(x)
+            value, gradient = known.pop() if known else function(x)
+            if value <= start:
+                np.maximum(steepest, slopes(x, gradient) / math.sqrt(level(value)), out=steepest)
+            return value, gradient
 
-        first = largest(x0, known[0][1])
         tolerance = self.tolerance * min(1.0, first / SMALL_GRADIENT)
         result = minimize(
             value_and_gradient, x0, jac=True, method="L-BFGS-B", callback=callback,
@@ -122,13 +135,28 @@ class LBFGS(Solver):
             options={"maxiter": max_iterations, "maxfun": self.max_evaluations or 10**9, "maxcor": self.memory,
                      "gtol": tolerance, "ftol": 0.0},
         )
-        gradient = largest(result.x, result.jac)
-        stopped = "LIMIT" in str(result.message) or "CALLBACK" in str(result.message).upper()
-        if gradient <= tolerance or stopped:
-            return bool(result.success), str(result.message).strip()
-        # Rounding has ended it, and SciPy may call even that a success.
-        return (gradient <= ROUNDING * max(1.0, first, math.sqrt(abs(result.fun))),
+        left = slopes(result.x, result.jac)
+        gradient = float(left.max(initial=0.0))
+        message = str(result.message).strip()
+        if "CALLBACK" in message.upper():
+            return False, "a callback ended the search"
+        if gradient <= tolerance or "LIMIT" in message:
+            return bool(result.success), message
+        # Rounding has ended it, and SciPy may call even that a success. Each entry by itself: those of columns that are
+        # small have small gradients far from the minimum, too.
+        loss = level(result.fun)
+        far = left > np.maximum(tolerance, ROUNDING * math.sqrt(loss) * steepest)
+        return (not far.any() or fall(function, result, np.where(far, steepest, np.inf), loss) <= LEAST_FALL * loss,
                 f"the loss falls no further in float64; largest entry of the gradient {gradient:.2g}")
+
+
+def fall(function, result, scale, loss):
+    """How far the loss would fall on a parabola through a search's end, along its gradient, entries in units of `scale`."""
+    direction = -result.jac / scale**2
+    slope = -float(direction @ result.jac)
+    step = 1e-8 * loss / slope      # on which the loss hardly changes
+    curvature = float(direction @ (function(result.x + step * direction)[1] - result.jac)) / step
+    return slope**2 / (2 * curvature) if curvature > 0 else math.inf
 
 
 REGISTRY = Registry("solver", Solver, {"lbfgs": LBFGS})
@@ -150,6 +178,9 @@ class FullBatch:
     w = u - v with u, v >= 0, and l1 * sum |w| as l1 * sum (u + v), which is smooth, and equal to it at the minimum,
     where of each pair one is 0. So weights become exactly 0.
 
+    Columns of an input that differ by orders of magnitude would bend the loss as differently: their weights, where a dense
+    layer reads them, are searched for in units of 1 / the column's size, a power of two.
+
     Parameters
     ----------
     model : Model
@@ -170,15 +201,32 @@ class FullBatch:
         self.shapes = [specs[i]["shape"] for i in self.trained]
         self.ends = np.cumsum([math.prod(shape) for shape in self.shapes])
         l1 = np.concatenate([np.full(math.prod(shape), specs[i]["l1"]) for i, shape in zip(self.trained, self.shapes)])
+        self.units = self._flat([np.broadcast_to(unit, shape)
+                                 for unit, shape in zip(self._units_of(graph, xs, specs), self.shapes)])
         self.split = np.flatnonzero(l1)
-        self.l1 = l1[self.split]
+        self.l1 = (l1 * self.units)[self.split]
         self.low = np.full(len(l1) + len(self.split), -np.inf)
         self.low[self.split] = self.low[len(l1):] = 0.0
+
+    def _units_of(self, graph, xs, specs):
+        """Of each trained parameter that an input's columns meet the units of its rows, of others 1."""
+        units = dict.fromkeys(self.trained, 1.0)
+        for node in graph.nodes:
+            kernel = node.parameters.get("kernel")
+            if not isinstance(node.layer, Dense) or node.inputs[0] >= len(xs) or kernel not in units:
+                continue
+            x = xs[node.inputs[0]]
+            sizes = np.maximum(x.max(axis=0).astype(np.float64), -x.min(axis=0).astype(np.float64))
+            sizes = np.hypot(sizes, math.sqrt(specs[kernel]["l2"]))    # the penalty bends the loss, too
+            sizes = np.where(sizes > 0, sizes, 1.0)
+            if x.ndim == 2 and sizes.max() > UNEQUAL_COLUMNS * sizes.min():
+                units[kernel] = np.exp2(-np.round(np.log2(sizes)))[:, None]
+        return units.values()
 
     def start(self):
         """The vector of the weights as they are."""
         weights = self.plan.read_parameters()
-        w = self._flat([weights[i] for i in self.trained])
+        w = self._flat([weights[i] for i in self.trained]) / self.units
         v = np.maximum(-w[self.split], 0.0)
         w[self.split] = np.maximum(w[self.split], 0.0)
         return np.concatenate([w, v])
@@ -188,6 +236,7 @@ class FullBatch:
         n = self.ends[-1]
         w = x[:n].copy()
         w[self.split] -= x[n:]
+        w *= self.units
         parts = np.split(w, self.ends[:-1])
         self.plan.write_parameters({i: part.reshape(shape) for i, part, shape in zip(self.trained, parts, self.shapes)})
         return w
@@ -198,9 +247,9 @@ class FullBatch:
         w = self.set(x)
         loss, grads = self.plan.gradients(*self.data)
         gradient = np.zeros_like(x)
-        gradient[:n] = self._flat([grads[i] for i in self.trained])
+        gradient[:n] = self._flat([grads[i] for i in self.trained]) * self.units
         # The plan's loss and gradient hold the penalty of u - v; here belongs that of u + v.
-        at, own = self.split, w[self.split]
+        at, own = self.split, (w / self.units)[self.split]
         smooth = gradient[at] - self.l1 * np.sign(own)
         gradient[at], gradient[n:] = smooth + self.l1, -smooth + self.l1
         return loss + self.l1 @ (x[at] + x[n:] - np.abs(own)), gradient
@@ -268,7 +317,7 @@ def search(model, solver, run, history, xs, ys, weight, validation, max_iteratio
         batch = plan.default_batch(INFERENCE_BATCH)
         logs = objective.figures(plan.evaluate(xs, ys, weight, batch))
         if validation is not None:
-            logs.update(objective.figures(plan.evaluate(*validation, batch), "val_"))
+            logs.update(objective.figures(model._evaluate(validation, batch), "val_"))
         history.seconds.append(time.perf_counter() - begun)
         run.on_epoch_end(epoch, logs)
         if model._plan is not plan:

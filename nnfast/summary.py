@@ -10,17 +10,17 @@ def described_layers(model):
     sizes = {}
     for parameter in graph.parameters:
         sizes[parameter.layer] = sizes.get(parameter.layer, 0) + math.prod(parameter.spec.shape)
-    described = {}
+    described = {}      # by the number of the value that is made
     for entry in [*plan.describe(), *plan.gathered]:
-        described[entry["members"][0]] = entry
-        for name in entry["members"][1:]:
-            described[name] = {"fused": f"in {entry['members'][0]}"}
+        first, *others = entry["made"]
+        described[first] = entry
+        described.update(dict.fromkeys(others, {"fused": f"in {entry['members'][0]}"}))
     layers = [{"name": name, "kind": "Input", "output_shape": shape, "parameters": 0, "frozen": False, "flops": 0,
                "fused": ""} for name, shape in zip(graph.input_names, graph.input_data_shapes)]
     seen = set()
-    for node in graph.nodes:
+    for made, node in enumerate(graph.nodes, start=len(graph.inputs)):
         layer = node.layer
-        entry = described.get(graph.names[layer], {})
+        entry = described.get(made, {})
         size = 0 if layer in seen else sizes.get(layer, 0)
         seen.add(layer)
         layers.append({"name": graph.names[layer], "kind": type(layer).__name__, "output_shape": node.shape,

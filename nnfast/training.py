@@ -124,7 +124,7 @@ class Training:
         >>> model.optimizer
         Adam(learning_rate=0.01, clip_norm=1.0)
         """
-        optimizer = optimizers.get(optimizer).of_model(self)
+        optimizer = optimizers.get(optimizer)
         regularizer = regularizers.get(regularizer)
         if n_threads is not None:
             check_threads(n_threads)
@@ -135,14 +135,16 @@ class Training:
             objective = None
         else:
             objective = Objective(loss, metrics, loss_weights, self._graph.output_names if self.built else None)
-        settings = Settings(optimizer, objective, regularizer, n_threads)
+        optimizer.check_dtype(self._dtype)
         bound = plan = None
+        settings = Settings(optimizer, objective, regularizer, n_threads)
         if self.built:
             if objective is not None:
                 bound = objective.bind(self._graph)
             values = self._values if self._plan is None else self.get_weights()
             plan = self._make_plan(settings, bound, values, {}, 0)
-        self._settings, self._objective = settings, bound
+        self._settings = settings._replace(optimizer=optimizer.of_model(self))
+        self._objective = bound
         self._slots, self._steps = {}, 0
         if plan is not None:
             self._adopt_plan(plan)

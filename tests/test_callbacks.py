@@ -371,6 +371,19 @@ def test_auto_knows_the_losses_of_outputs(rng):
     assert len(losses) == 10 and stop.best == min(losses)
 
 
+def test_a_plateau_is_one_of_the_metric(rng):
+    x = rng.normal(size=(200, 4))
+    model = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=(4,), seed=1)
+    reductions = []
+    for name in ("accuracy", "acc"):
+        model = model.clone(seed=1)
+        model.compile(nf.SGD(0.05), "cross_entropy", metrics=[nf.metrics.Accuracy(name=name)])
+        lower = nf.callbacks.ReduceLROnPlateau(name, patience=2, min_delta=0)
+        model.fit(x, (x[:, 0] > 0).astype(int), epochs=8, callbacks=lower, verbose=0)
+        reductions.append(lower.reductions)
+    assert reductions[0] == reductions[1]
+
+
 def test_an_optimizer_belongs_to_one_model():
     """A rate that callbacks lower is not that of another model; the first model's may be set by the object."""
     optimizer = nf.SGD(0.1)

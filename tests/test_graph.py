@@ -221,6 +221,9 @@ def test_training_through_a_lambda_layer_equals_the_built_in_layer(rng):
     (lambda x: x[:, :1], lambda dy, x, y: dy, "shape"),
     (lambda x: x, lambda dy, x, y: dy[:, :1], "shape"),
     (lambda x: 1 / 0, lambda dy, x, y: dy, "division"),
+    (lambda x: None, lambda dy, x, y: dy, "lambda: forward gave None"),
+    (lambda x: x, lambda dy, x, y: None, "lambda: backward gave None"),
+    (lambda x: 1j * x, lambda dy, x, y: dy, "forward gave complex numbers"),
     (lambda x: x, lambda dy, x, y: 1 / 0, "division"),
 ])
 def test_errors_of_a_lambda_layer_reach_the_user_and_leave_the_weights(forward, backward, text, rng):
@@ -229,7 +232,7 @@ def test_errors_of_a_lambda_layer_reach_the_user_and_leave_the_weights(forward, 
     before = model.get_weights()
     x = rng.standard_normal((8, 2))
     for call in (lambda: model.fit(x, x[:, :1], verbose=0), lambda: model.gradients(x, x[:, :1])):
-        with pytest.raises((ValueError, ZeroDivisionError), match=text):
+        with pytest.raises((TypeError, ValueError, ZeroDivisionError), match=text):
             call()
     for a, b in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -274,6 +277,8 @@ def test_a_layer_without_weights_may_be_called_twice(rng):
     (lambda x: nf.Reshape((3, 2))(x), ValueError, r"reshape: input \(4,\) has 4 elements"),
     (lambda x: nf.Reshape((3, -1))(x), ValueError, "do not fit"),
     (lambda x: nf.Reshape((-1, -1)), ValueError, "at most one -1"),
+    (lambda x: nf.Reshape((-1.0, 2)), TypeError, "integer"),
+    (lambda x: nf.Lambda(abs, abs)([]), ValueError, "lambda: is called on no input"),
     (lambda x: nf.Input((0,)), ValueError, "at least 1"),
     (lambda x: nf.Input("ab"), TypeError, "tuple of positive integers"),
     (lambda x: nf.Input((2.5,)), TypeError, "integer"),
@@ -298,6 +303,8 @@ def test_a_part_with_a_layer_that_is_called_twice(rng):
     part, data = model.submodel("out"), rng.standard_normal((5, 3))
     assert [layer.name for layer in part.layers] == [layer.name for layer in model.layers]
     np.testing.assert_array_equal(part.predict(data), model.predict(data))
+    with pytest.raises(ValueError, match="layer activation is called 2 times"):
+        model.submodel("activation")
 
 
 def test_two_outputs_that_are_the_same_numbers_each_count(rng):

@@ -482,9 +482,13 @@ def test_settings_of_layers_are_fixed():
     with pytest.raises(AttributeError, match="dense: units is fixed; make a new Dense"):
         model.layers[0].units = 4
     model.layers[0].trainable = False
-    free = nf.Dense(3)
-    free.units = 5
-    assert nf.Sequential([free], input_shape=(2,)).output_shape == (5,)
+    with pytest.raises(AttributeError, match="activation: activation is fixed; make a new Activation"):
+        model.layers[0].activation.activation = "tanh"
+    layer = nf.Conv2D(2, 3)
+    value = layer(nf.Input((8, 8, 2)))
+    with pytest.raises(AttributeError, match="conv2d: padding is fixed; make a new Conv2D"):
+        layer.padding = "same"
+    assert nf.Model(value.inputs[0], value).predict(np.ones((3, 8, 8, 2))).shape == (3, 6, 6, 2)
 
 
 def test_the_rate_of_dropout_may_be_set():

@@ -321,3 +321,8 @@ def test_submodel_keeps_the_order_of_axes(rng):
     w = model.parameters
     expected = nf.functional.conv2d(np.moveaxis(x, 1, -1), w["conv2d/kernel"], w["conv2d/bias"])
     np.testing.assert_allclose(maps, np.moveaxis(expected, -1, 1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_rate_of_zero_is_no_standing_still():
+    result = gradient_descent(lambda x: (x - 3) ** 2, lambda x: 2 * (x - 3), 0.0, lr=nf.schedules.WarmUp(10, 0.1))
+    assert result.converged and result.x == pytest.approx(3, abs=1e-4)

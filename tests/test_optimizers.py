@@ -138,6 +138,37 @@ def test_other_settings_are_fixed():
     for name in ("momentum", "clip_norm"):
         with pytest.raises(AttributeError, match=f"SGD.{name} is fixed; make a new SGD"):
             setattr(SGD(), name, 0.5)
+    with pytest.raises(AttributeError, match="Adam has no 'lr'; here it is called 'learning_rate'"):
+        Adam().lr = 0.1
+    with pytest.raises(AttributeError, match="SGD has no 'weight_decay'"):
+        SGD().weight_decay = 0.1
+
+
+@pytest.mark.parametrize("optimizer", [Adam(epsilon=1e-38), Adagrad(initial_accumulator_value=1e300)])
+def test_constants_out_of_the_range_of_float32(optimizer):
+    with pytest.raises(ValueError, match=r"is out of the range of float32, 1.2e-38 to 3.4e\+38"):
+        nf.Sequential([nf.Dense(1)], input_shape=(1,)).compile(optimizer, "squared_error")
+    nf.Sequential([nf.Dense(1)], input_shape=(1,), dtype="float64").compile(optimizer, "squared_error")
+
+
+@pytest.mark.parametrize(("setting", "base"), [("optimizer", SGD), ("loss", nf.SquaredError),
+                                               ("metrics", nf.metrics.MeanSquaredError)])
+def test_classes_of_ones_own_have_no_compiled_code(setting, base):
+    own = type("Own", (base,), {"name" if setting == "loss" else "kind": "mine"})
+    settings = {setting: [own] if setting == "metrics" else own}
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    with pytest.raises(TypeError, match="Own: there is no compiled code"):
+        model.compile(**{"optimizer": "sgd", "loss": "squared_error"} | settings)
+
+
+def test_a_refused_optimizer_belongs_to_nobody():
+    optimizer = SGD()
+    model = nf.Sequential([nf.Dense(2)], input_shape=(1,))
+    with pytest.raises(ValueError):
+        model.compile(optimizer, "cross_entropy")
+    other = nf.Sequential([nf.Dense(2)], input_shape=(1,))
+    other.compile(optimizer, "squared_error")
+    assert other.optimizer is optimizer
 
 
 @pytest.mark.parametrize("rate, text", [
@@ -158,6 +189,7 @@ def test_a_function_cannot_be_written():
 @pytest.mark.parametrize("make, text", [
     (lambda: SGD(0), "SGD: learning_rate must be a finite number above 0, got 0"),
     (lambda: SGD(-0.1), "SGD: learning_rate"),
+    (lambda: SGD(10**400), "SGD: learning_rate must be a finite number"),
     (lambda: SGD(math.nan), "SGD: learning_rate"),
     (lambda: SGD(momentum=1.0), "SGD: momentum must be a finite number at least 0 and below 1, got 1.0"),
     (lambda: SGD(nesterov=True), "nesterov=True needs a momentum above 0"),
@@ -244,3 +276,39 @@ def test_large_gradients_are_clipped_and_not_refused(clip):
     model.compile(nf.SGD(0.1))
     with pytest.raises(nf.TrainingError, match="the gradient is not finite, or so large that its square would not be"):
         model.apply_gradients({"dense/kernel": np.full((2, 2), 1e18)})
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("penalty", [nf.L2(1000.0), nf.L2(1e30), nf.L1(1e300)])
+def test_penalties_that_blow_up_leave_finite_weights(penalty, n_threads):
+    model = nf.Sequential([nf.Dense(64, use_bias=False)], input_shape=(64,), seed=1)
+    model.compile(SGD(0.3), "squared_error", regularizer=penalty, n_threads=n_threads)
+    x = np.zeros((4, 64), np.float32)
+    with pytest.raises(nf.TrainingError, match="last finite weights"):
+        model.fit(x, x, epochs=40, verbose=0)
+    assert np.isfinite(model.get_weights()[0]).all()
+
+
+@pytest.mark.parametrize("convert", [np.asarray, np.ndarray.tolist])
+def test_an_infinite_penalty_takes_no_step(convert):
+    model = nf.Sequential([nf.Dense(1, use_bias=False)], input_shape=(1,), dtype="float64")
+    model.compile(SGD(0.1), "squared_error", regularizer=nf.L2(1.0))
+    model.set_weights([[[1e155]]])
+    x = convert(np.zeros((4, 1)))
+    for train in (model.train_on_batch, lambda x, y: model.fit(x, y, verbose=0)):
+        with pytest.raises(nf.TrainingError, match="loss"):
+            train(x, x)
+    assert model.iterations == 0 and model.get_weights()[0] == 1e155
+
+
+def test_losses_that_weigh_nothing_may_be_infinite():
+    x, y, weight = np.ones((8, 1), np.float32), np.ones(8), np.r_[np.ones(7), 0]
+    y[7] = 1e25
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+    model.compile("sgd", "squared_error")
+    expected = model.evaluate(x[:7], y[:7])["loss"]
+    assert model.train_on_batch(x, y, weight)["loss"] == pytest.approx(expected)
+    image = nf.Input((1,))
+    model = nf.Model(image, [nf.Dense(1)(image), nf.Dense(1)(image)])
+    model.compile("sgd", ["squared_error"] * 2, loss_weights=[1, 0])
+    assert np.isfinite(model.train_on_batch(x, [np.ones(8), y])["loss"])

@@ -212,6 +212,15 @@ def test_summary_shows_what_became_of_each_layer(capsys):
     assert rows["dense"].endswith("bias + softmax + loss") and f"{2 * 36 * 8 * 27:,}" in rows["conv2d"]
 
 
+def test_summary_tells_calls_and_inputs_of_one_name_apart(capsys):
+    x, pool = nf.Input((8, 8, 2), name="dense"), nf.MaxPool2D(2)
+    nf.Model(x, nf.Dense(3, activation="relu")(nf.Flatten()(pool(pool(x))))).summary()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[3:]]
+    pools = [row for row in rows if row[0] == "max_pool2d"]
+    assert [row[-1] for row in pools] == ["128", "32"]      # FLOPs
+    assert rows[-1][0] == "dense" and rows[-1][-3:] == ["bias", "+", "relu"]
+
+
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 def test_gradients_take_memory_only_if_someone_needs_them():

@@ -298,3 +298,50 @@ def test_mini_batches_are_as_they_were_by_default(rng):
         assert model.iterations == 2 and len(history.epoch) == 1
         ends.append([w.tobytes() for w in model.get_weights()])
     assert ends[0] == ends[1] != ends[2]
+
+
+@pytest.mark.parametrize("scales", [(1e8, 0.01), (1e5, 1e-4), (1e9, 1e-3), (1e-6, 1e-6)])
+@pytest.mark.parametrize("shift", [0, 10])
+def test_columns_of_unequal_size(scales, shift, rng):
+    """A population beside a rate."""
+    z = rng.standard_normal((300, 2)) + shift
+    x, y = z * scales, z @ [1.0, -2.0]
+    model = nf.models.linear_regression(2, dtype="float64")
+    assert model.fit(x, y, solver="lbfgs", verbose=0).converged
+    np.testing.assert_allclose(model.get_weights()[0][:, 0] * scales, [1, -2], rtol=1e-5)
+    labels = (y > y.mean()).astype(int)
+    losses = []
+    for inputs in (z, x):
+        model = nf.models.logistic_regression(2, dtype="float64")
+        labels[:20] = 1         # so that no plane parts them
+        assert model.fit(inputs, labels, solver="lbfgs", verbose=0).converged
+        losses.append(model.evaluate(inputs, labels)["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-7)
+
+
+@pytest.mark.parametrize("scales", [(1e8, 0.01), (1e10, 1e-3), (1e6, 1e-4)])
+def test_a_search_that_rounding_has_ended_far_away_has_not_converged(scales, rng):
+    """Behind another layer columns are not seen."""
+    z = rng.standard_normal((300, 2))
+    model = nf.Sequential([nf.Activation("linear"), nf.Dense(1)], input_shape=(2,), dtype="float64")
+    model.compile("sgd", "squared_error")
+    with pytest.warns(RuntimeWarning, match="has not reached the minimum"):
+        history = model.fit(z * scales, z.sum(axis=1), solver="lbfgs", verbose=0)
+    assert not history.converged and history.history["loss"][-1] > 0.5
+
+
+@pytest.mark.parametrize("kind", ["memory map", "function"])
+def test_validation_data_of_any_source(kind, tmp_path, rng):
+    x, y = rng.standard_normal((60, 3)).astype(np.float32), rng.integers(0, 2, 60)
+    np.save(tmp_path / "x.npy", x)
+    data = (np.load(tmp_path / "x.npy", mmap_mode="r"), y) if kind == "memory map" else lambda: iter([(x, y)])
+    curves = [nf.models.logistic_regression(3, l2=0.1).fit(x, y, solver="lbfgs", verbose=0, validation_data=given)
+              .history["val_loss"] for given in ((x, y), data)]
+    assert curves[0] == pytest.approx(curves[1])
+
+
+def test_a_callback_that_ends_the_search(rng):
+    x, y = rng.standard_normal((60, 3)), rng.standard_normal(60)
+    history = nf.models.linear_regression(3).fit(
+        x, y, solver="lbfgs", verbose=0, callbacks=nf.callbacks.EarlyStopping("loss", patience=1, min_delta=1e9))
+    assert not history.converged and history.message == "a callback ended the search"

@@ -72,6 +72,10 @@ cdef class Callouts(Network):
             self._put(head.output.dy, head.output.ld, np.ascontiguousarray(gradient), False)
 
     def _checked(self, array, batch, shape, what):
+        if array is None:
+            raise TypeError(f"{what} gave None; is there no return?")
+        if np.iscomplexobj(array):
+            raise TypeError(f"{what} gave complex numbers, expected real ones")
         array = np.ascontiguousarray(array, self.dtype)
         if array.shape != (batch,) + tuple(shape):
             raise ValueError(f"{what} gave shape {array.shape}, expected {(batch,) + tuple(shape)}")

@@ -18,7 +18,7 @@ cdef class Loop(Callouts):
     cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef void _segment_gradients(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef void _add_penalty(self, Tile *tile, char *g) noexcept nogil
-    cdef void _see_penalties(self, int tid, int team) noexcept nogil
+    cdef void _see_penalties(self, Report *report, int tid, int team) noexcept nogil
     cdef Tile *_take_tile(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef void _gradients(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef void _apply(self, const nn_update *update, Py_ssize_t n, Py_ssize_t offset, const char *g) noexcept nogil

@@ -224,7 +224,7 @@ cdef class Loop(Callouts):
             if job.loss:
                 self._see_losses(&self.reports[tid], lo, hi)
             if self.penalized and job.update:
-                self._see_penalties(tid, team)
+                self._see_penalties(&self.reports[tid], tid, team)
             nn_barrier_wait(&self.barrier, team)
             if self.stop:
                 break
@@ -309,12 +309,15 @@ cdef class Loop(Callouts):
                 job.sample_losses[ctx.first_sample + b] = total
 
     cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-        """Whether this thread's losses are finite."""
+        """Whether this thread's losses are finite, those that count."""
         cdef Py_ssize_t i, b
         cdef double total = 0
         for i in range(self.n_heads):
+            if self.heads[i].weight == 0:
+                continue
             for b in range(lo, hi):
-                total += self.heads[i].loss_values[b] * 0       # nan as soon as one is not finite
+                if self.job.weight == NULL or self.sample_weight[b] > 0:
+                    total += self.heads[i].loss_values[b] * 0       # nan as soon as one is not finite
         report.finite = total == 0
 
     cdef void _segment_gradients(self, const Context *ctx, int tid, int team) noexcept nogil:
@@ -336,16 +339,21 @@ cdef class Loop(Callouts):
             self.k.penalty_backward(piece_size(tile, i), self.flat[0] + piece_offset(tile, i) * size,
                                     g + piece_start(tile, i) * size, p.l1, p.l2)
 
-    cdef void _see_penalties(self, int tid, int team) noexcept nogil:
-        """The penalties of a thread's share of the parameters, before these change."""
+    cdef void _see_penalties(self, Report *report, int tid, int team) noexcept nogil:
+        """The penalties of a thread's share of the parameters, before these change, and how large their gradient may be:
+        l1 + l2 |w|, where l2 w^2 / 2 is at most the penalty."""
         cdef Py_ssize_t i
         cdef Slice *part
+        cdef double l1, l2, bound
         for i in range(self.n_slices * tid // team, self.n_slices * (tid + 1) // team):
             part = &self.slices[i]
+            l1, l2 = part.parameter.l1, part.parameter.l2
             self.penalties[i] = 0
-            if part.parameter.l1 or part.parameter.l2:
-                self.penalties[i] = self.k.penalty(part.size, self.flat[0] + part.offset * self.k.real_size,
-                                                   part.parameter.l1, part.parameter.l2)
+            if l1 or l2:
+                self.penalties[i] = self.k.penalty(part.size, self.flat[0] + part.offset * self.k.real_size, l1, l2)
+                bound = l1 + sqrt(2 * l2 * self.penalties[i])
+                report.finite = report.finite and self.penalties[i] < INFINITY      # not if it is nan
+                report.bound = max(report.bound, bound if bound < INFINITY else INFINITY)
 
     cdef Tile *_take_tile(self, const Context *ctx, int tid, int team) noexcept nogil:
         """The next tile of the gradient for a thread: of its share, and when that is done of another's who is behind,
@@ -482,7 +490,8 @@ cdef class Loop(Callouts):
                     if self.sample_weight[b] > 0:
                         total += self.sample_weight[b] * head.loss_values[b]
             head.loss_total += total
-            loss += head.weight * total
+            if head.weight > 0:
+                loss += head.weight * total
             for j in range(head.n_metrics):
                 metric = &head.metrics[j]
                 for w in range(metric.width):

@@ -494,15 +494,15 @@ cdef class Plan(Loop):
         return min(most, max(self.n_threads, MUCH_MEMORY // self.memory(1, inference)))
 
     def describe(self, bint inference=False):
-        """The nodes as they run: the layers in each, its operation, output shape, what was fused, arithmetic operations
-        of a sample, and what its buffers hold, with bytes of a sample (some share memory)."""
+        """The nodes as they run: the layers in each and the values that these make, its operation, output shape, what was
+        fused, arithmetic operations of a sample, and what its buffers hold, with bytes of a sample (some share memory)."""
         cdef Py_ssize_t i
         cdef Arena arena = self.inference_arena if inference else self.training_arena
         rows = []
         for i in range(self.n_nodes, self.n_all_nodes) if inference else range(self.n_nodes):
             spec = self.node_specs[i]
-            rows.append({"name": spec["name"], "members": list(spec["members"]), "op": spec["op"],
-                         "shape": self.value_shapes[<Py_ssize_t>spec["output"]], "flops": spec["flops"],
+            rows.append({"name": spec["name"], "members": list(spec["members"]), "made": list(spec["made"]),
+                         "op": spec["op"], "shape": self.value_shapes[<Py_ssize_t>spec["output"]], "flops": spec["flops"],
                          "fused": " + ".join(spec["fused"] + ["loss"] * (self.nodes[i].fused and not inference)),
                          "buffers": arena.held(i)})
         return rows

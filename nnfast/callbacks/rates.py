@@ -128,6 +128,7 @@ class ReduceLROnPlateau(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         fixed_rate("ReduceLROnPlateau", self.model)
         expect_monitor("ReduceLROnPlateau", self.monitor, self.params)
+        self._best.set_model(self.model)        # whose metrics know whether more is better
         self._best.on_train_begin()
         self.reductions = []
         self._waited = self._cooling = 0

@@ -107,8 +107,8 @@ class Layer:
 
     if not TYPE_CHECKING:   # which would take it that any attribute may be set
         def __setattr__(self, name, value):
-            # The compiled plan has its own copy: a later assignment would show in repr and do nothing else.
-            if name in type(self).fields and name in self.__dict__ and self.model is not None:
+            # The shapes of a graph, and later the compiled plan, are made of what they were.
+            if name in type(self).fields and name in self.__dict__:
                 raise AttributeError(f"{self.label}: {name} is fixed; make a new {type(self).__name__}")
             super().__setattr__(name, value)
 

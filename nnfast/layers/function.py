@@ -55,6 +55,8 @@ class Lambda(Layer):
         self.output_shape = None if output_shape is None else check_shape(self.label, "output_shape", output_shape)
 
     def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
+        if not input_shapes:
+            raise ValueError(f"{self.label}: is called on no input")
         return self.output_shape or input_shapes[0], []
 
     def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:

@@ -63,7 +63,8 @@ class BatchNorm(Normalization):
     -----
     Parameters ``gamma``, ``beta``, ``running_mean`` and ``running_variance``, each (C,). The running ones get no
     gradient; ``gradients(..., training=True)`` uses the batch's statistics without recording them. Regularizers leave
-    gamma and beta alone. One sample of one pixel has variance 0, so its output is beta.
+    gamma and beta alone. One sample of one pixel has variance 0, so its output is beta, up to the
+    rounding of an input that is far from 0, which is divided by sqrt(epsilon).
 
     Examples
     --------

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .base import Layer, ParameterSpec, check_shape
 
 if TYPE_CHECKING:
@@ -56,13 +58,14 @@ class Reshape(Layer):
 
     def __init__(self, shape: ShapeLike, name: str | None = None, trainable: bool = True) -> None:
         super().__init__(name, trainable)
-        if isinstance(shape, int) and not isinstance(shape, bool):
+        if isinstance(shape, (int, np.integer)) and not isinstance(shape, bool):
             shape = (shape,)
         if not isinstance(shape, (tuple, list)) or list(shape).count(-1) > 1:
             raise ValueError(f"{self.label}: shape must be a tuple of positive integers with at most one -1, "
                              f"got {shape!r}")
-        check_shape(self.label, "shape", [1 if size == -1 else size for size in shape])
-        self.shape = tuple(int(size) for size in shape)
+        free = [not isinstance(size, float) and size == -1 for size in shape]
+        sizes = check_shape(self.label, "shape", [1 if any_size else size for size, any_size in zip(shape, free)])
+        self.shape = tuple(-1 if any_size else size for size, any_size in zip(sizes, free))
 
     def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
         shape = self.one_input(input_shapes)
