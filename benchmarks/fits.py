@@ -1,4 +1,4 @@
-"""What ``python -m benchmarks estimators`` fits: data and arguments, the same for nnfast's estimators and scikit-learn's."""
+"""What ``python -m benchmarks estimators`` fits: data and arguments, for nnfast's estimators and scikit-learn's alike."""
 
 import functools
 from dataclasses import dataclass

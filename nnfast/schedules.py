@@ -1,4 +1,4 @@
-"""Learning rates as functions of the step t = 0, 1, 2, ... since `compile`: one for each batch that does not weigh 0."""
+"""Learning rates as functions of the step t = 0, 1, 2, ... since `compile`: one for each batch not of weight 0."""
 
 from __future__ import annotations
 

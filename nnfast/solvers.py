@@ -26,9 +26,9 @@ __all__ = ["LBFGS", "Solver", "get"]
 #: iterations where the user names no number
 MOST_ITERATIONS = 1000
 
-# A search that ends because float64 cannot tell the losses apart has arrived if each entry of the gradient is this small,
-# times the largest that it has been: at a minimum rounding hides gradients up to about sqrt(eps) = 1.5e-8. Gradients
-# are compared in units of the root of the loss, to which those of a squared error are proportional.
+# A search that ends because float64 cannot tell the losses apart has arrived if each entry of the gradient is this
+# small, times the largest that it has been: at a minimum rounding hides gradients up to about sqrt(eps) = 1.5e-8.
+# Gradients are compared in units of the root of the loss, to which those of a squared error are proportional.
 ROUNDING = 1e-6
 #: share of the first loss that counts as none
 NO_LOSS = 1e-14
@@ -79,7 +79,8 @@ class LBFGS(Solver):
     ----------
     tolerance : float
         Largest entry of the gradient at which the search ends; smaller in proportion where it starts with less than
-        0.001.
+        0.001. Where a dense layer reads columns that differ by more than a factor of 1,000 it is the gradient for
+        columns of size 1.
     memory : int
         Past steps from which the curvature is estimated.
     max_evaluations : int, optional
@@ -151,7 +152,7 @@ class LBFGS(Solver):
 
 
 def fall(function, result, scale, loss):
-    """How far the loss would fall on a parabola through a search's end, along its gradient, entries in units of `scale`."""
+    """How far the loss would fall on a parabola through a search's end, along its gradient in units of `scale`."""
     direction = -result.jac / scale**2
     slope = -float(direction @ result.jac)
     step = 1e-8 * loss / slope      # on which the loss hardly changes
@@ -178,8 +179,8 @@ class FullBatch:
     w = u - v with u, v >= 0, and l1 * sum |w| as l1 * sum (u + v), which is smooth, and equal to it at the minimum,
     where of each pair one is 0. So weights become exactly 0.
 
-    Columns of an input that differ by orders of magnitude would bend the loss as differently: their weights, where a dense
-    layer reads them, are searched for in units of 1 / the column's size, a power of two.
+    Columns of an input that differ by orders of magnitude would bend the loss as differently: their weights, where a
+    dense layer reads them, are searched for in units of 1 / the column's size, a power of two.
 
     Parameters
     ----------
