@@ -113,15 +113,30 @@ static void NAME(max_pool_backward)(const nn_window *w, ptrdiff_t windows, const
         NAME(max_of_windows_backward)(w->rows, w->columns, w->accumulate, w, windows, dy, code, dx);
 }
 
+/* Of large windows, say a whole image, parts are summed with compensation (Kahan 1965): otherwise 10^6 equal numbers make a
+ * mean that is wrong in the third digit. */
+#undef TERMS
+#define TERMS 64
+
 nn_inline void NAME(sum_of_window)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t n,
                                    vec scale, const real *x, real *y)
 {
-    vec sum = v_zero();
+    vec sum = v_zero(), lost = v_zero();
     NN_UNROLL
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        NN_UNROLL
-        for (ptrdiff_t s = 0; s < columns; s++) sum = v_add(sum, AT(x + r * w->row_pitch + s * w->column_pitch, n));
-    }
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t s = 0; s < columns; s += TERMS) {
+            const ptrdiff_t end = columns - s < TERMS ? columns : s + TERMS;
+            vec part = v_zero();
+            NN_UNROLL
+            for (ptrdiff_t t = s; t < end; t++) part = v_add(part, AT(x + r * w->row_pitch + t * w->column_pitch, n));
+            if (rows * columns <= TERMS) {
+                sum = v_add(sum, part);
+            } else {
+                const vec term = v_sub(part, lost), total = v_add(sum, term);
+                lost = v_sub(v_sub(total, sum), term);
+                sum = total;
+            }
+        }
     PUT(y, v_mul(sum, scale), n);
 }
 

@@ -22,6 +22,7 @@ def config() -> dict[str, Any]:
         "levels" : list of str, the instruction-set levels in this build, lowest first
         "usable" : list of str, those that this machine runs
         "selected" : str, the one in use
+        "winograd" : bool, whether convolutions run by Winograd's minimal filtering where that is faster
         "openmp" : bool, whether the build has OpenMP; without it everything runs on one thread
         "threads" : int, threads that a call without `n_threads` may use at the moment: the least of the next three
         "omp_limit" : int, OpenMP's limit (OMP_NUM_THREADS, threadpoolctl)
@@ -35,7 +36,7 @@ def config() -> dict[str, Any]:
     """
     import platform
 
-    from ._core import kernels, threads
+    from ._core import kernels, threads, winograd
 
     levels = kernels.levels()
     info = threads.info()
@@ -47,6 +48,7 @@ def config() -> dict[str, Any]:
         "levels": [name for name, _ in levels],
         "usable": [name for name, usable in levels if usable],
         "selected": kernels.selected(),
+        "winograd": winograd.is_allowed(),
         "openmp": info["openmp"],
         "threads": threads.resolve(None),
         "omp_limit": info["max_threads"],
@@ -58,7 +60,8 @@ def config() -> dict[str, Any]:
 def show_config() -> None:
     """Print version, instruction-set levels and threads; see `config` for the same as a dict.
 
-    ``NNFAST_ISA=<level>`` in the environment, set before the import, selects a lower level.
+    In the environment, set before the import, ``NNFAST_ISA=<level>`` selects a lower level, and ``NNFAST_WINOGRAD=0``
+    makes all convolutions plain sums: slower, but an image's numbers then need not be of one order of magnitude.
 
     >>> show_config()
     nnfast         ...
@@ -76,6 +79,7 @@ def show_config() -> None:
         "levels built": ", ".join(c["levels"]),
         "levels usable": ", ".join(c["usable"]),
         "level in use": c["selected"],
+        "Winograd": "yes" if c["winograd"] else "no: NNFAST_WINOGRAD=0",
         "OpenMP": "yes" if c["openmp"] else "no: this build is serial",
         "threads": threads,
     }

@@ -117,7 +117,20 @@ def test_show_config_prints_one_line_each(capsys):
     assert nnfast.show_config() is None
     lines = capsys.readouterr().out.splitlines()
     shown = [line[:15].strip() for line in lines]
-    assert shown == ["nnfast", "Python", "NumPy", "platform", "levels built", "levels usable", "level in use", "OpenMP",
-                     "threads"]
+    assert shown == ["nnfast", "Python", "NumPy", "platform", "levels built", "levels usable", "level in use", "Winograd",
+                     "OpenMP", "threads"]
     assert lines[0].endswith(nnfast.__version__)
     assert lines[6].endswith(kernels.selected())
+
+
+def test_winograd_can_be_switched_off():
+    """Then a pixel reaches only the outputs that see it."""
+    code = """import numpy as np, nnfast as nf
+x = np.ones((1, 12, 12, 32), np.float32)
+x[0, 5, 5, 0] = np.nan
+w = np.ones((3, 3, 32, 32), np.float32)
+print(int(np.isnan(nf.functional.conv2d(x, w, padding=1)).any(-1).sum()), nf.config.config()["winograd"])"""
+    assert evaluate(code, NNFAST_WINOGRAD="0").strip() == "9 False"
+    assert evaluate("import nnfast; print(nnfast.config.config()['winograd'])").strip() == "True"
+    done = python("-c", "import nnfast", NNFAST_WINOGRAD="no")
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "ImportError: NNFAST_WINOGRAD=no: must be 0 or 1"

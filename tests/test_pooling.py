@@ -237,6 +237,13 @@ def test_means_of_what_is_there(dtype):
     np.testing.assert_allclose(F.avg_pool2d(x, 3, 1, 1, True)[0, :, :, 0], counts / 9, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2**20, 1), (1000, 600, 3), (300, 40)])
+def test_means_of_large_windows(shape, rng):
+    x = rng.uniform(0.05, 0.15, (1, *shape)).astype(np.float32)
+    mean = x.astype(np.float64).mean(axis=tuple(range(1, x.ndim - 1)))
+    np.testing.assert_allclose(F.global_avg_pool(x), mean, rtol=3e-7)
+
+
 def test_pixels_no_window_reaches_get_no_gradient(dtype):
     x, dy = np.ones((2, 8, 8, 3), dtype), np.ones((2, 2, 2, 3), dtype)
     for call in (lambda out: F.max_pool2d_backward(x, dy, 2, 4, out=out),

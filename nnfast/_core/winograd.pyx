@@ -16,8 +16,9 @@ where they lack a tap. They are channels side by side: [36][tiles][piece][C], an
 The input gradient is the same sum over dy with the kernel flipped. The kernel's gradient runs it backwards:
 du_p = v_p' (A dy A')_p over all tiles of the batch, dw = G' du G.
 
-The rounding error is up to three times that of the plain sum (csrc/winograd.c says why). An element's bits depend on the
-shape alone: a tile's numbers meet only in its own rows of the products.
+The rounding error is up to three times that of the plain sum (csrc/winograd.c says why), in proportion to the largest number
+of a tile, all of which meet all others: a nan or inf spreads over the tile, also to outputs that do not see it. An element's
+bits depend on the shape alone: a tile's numbers meet only in its own rows of the products.
 """
 from libc.math cimport INFINITY
 from libc.string cimport memset
@@ -27,6 +28,8 @@ from nnfast._core.correlation cimport Correlation
 from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_winograd
 from nnfast._core.window cimport Window, first_output, last_output
+
+import os
 
 cdef enum:
     SIDE = 6                # of x's tile
@@ -48,6 +51,25 @@ cdef enum:
     GRADIENT_ROWS = 64      # channels c of a gradient's tile
     SPARE = 16              # numbers between positions, which would otherwise fall into few sets of the L1 cache,
     ONE_SET = 4096          # as rows do that are so many bytes apart
+
+
+cdef bint allowed = True
+
+
+def read_environment():
+    global allowed
+    wanted = os.environ.get("NNFAST_WINOGRAD") or "1"
+    if wanted not in ("0", "1"):
+        raise ImportError(f"NNFAST_WINOGRAD={wanted}: must be 0 or 1")
+    allowed = wanted == "1"
+
+
+read_environment()
+
+
+def is_allowed():
+    """Whether convolutions are computed in this way where it is faster."""
+    return allowed
 
 
 cdef inline double lanes(const nn_kernels *k, Py_ssize_t channels) noexcept nogil:
@@ -163,7 +185,7 @@ cdef void choose_tile(Correlation *x, Py_ssize_t samples) noexcept nogil:
     cdef Py_ssize_t tile, best = 0
     cdef double cost, least = 0
     set_tile(x, 0)
-    if (x.depthwise or x.groups != 1 or x.K < LEAST_CHANNELS or max(x.step_h, x.step_w) > MOST_PIECES
+    if (not allowed or x.depthwise or x.groups != 1 or x.K < LEAST_CHANNELS or max(x.step_h, x.step_w) > MOST_PIECES
             or (x.taps_h > 1 and x.spacing_h > 1) or (x.taps_w > 1 and x.spacing_w > 1 and apart(x) == 1)
             or max((x.taps_h - 1) // x.step_h, (x.taps_w - 1) // x.step_w) == 0 or (x.OH < 2 and not line(x)) or x.OW < 2):
         return

@@ -2,7 +2,8 @@
 
 Every function runs in the dtype of its first array, float32 or float64, and all other arrays must have it, too: nothing
 is converted behind your back. Inputs may be strided or read-only (an array that is not C-contiguous is copied first);
-they are not searched for nan or inf, which come out as in NumPy. Wrong types raise TypeError, wrong shapes and values
+they are not searched for nan or inf, which come out as in NumPy, but that convolutions by Winograd's minimal filtering
+spread them over neighbouring pixels (see `nnfast.show_config`). Wrong types raise TypeError, wrong shapes and values
 ValueError, before any kernel runs.
 
 Common arguments
