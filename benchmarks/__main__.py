@@ -68,7 +68,7 @@ def parse(arguments):
     }
     for suite in timed.values():
         suite.add_argument("--rounds", type=positive, help="interleaved rounds (default: 5; with --quick 2)")
-    for name, workloads in (("mlp", MLP), ("cnn", CNN), ("models", MODELS)):
+    for name, workloads in (("mlp", MLP), ("cnn", CNN), ("models", MODELS), ("estimators", estimators.WORKLOADS)):
         names = list(workloads)
         timed[name].add_argument(
             "--workloads", type=comma_list(names), default=names, help=f"comma list of {','.join(names)} (default: all)"

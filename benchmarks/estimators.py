@@ -13,6 +13,7 @@ from .suite import Suite
 #: Names of `fits.TIMED` and `fits.SCORED`, which import scikit-learn.
 TIMED = ("digits", "digits64", "wide", "many", "one")
 SCORED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
+WORKLOADS = (*TIMED, "scores")
 
 
 class Benchmark(Suite):
@@ -25,7 +26,7 @@ class Benchmark(Suite):
     variables = {"PYTHONWARNINGS": "ignore"}
 
     def measure(self):
-        for fit in TIMED:
+        for fit in (name for name in TIMED if name in self.options.workloads):
             turns = []
             for competitor in self.competitors:
                 entry = self.entry("fit", fit, competitor, "", "nnfast" if competitor.name == "nnfast" else "step")
@@ -36,7 +37,7 @@ class Benchmark(Suite):
             self.rounds(turns)
             self.report.block(fit, self.of("fit", fit))
         seeds = 2 if self.options.quick else 5
-        for name in SCORED:
+        for name in SCORED if "scores" in self.options.workloads else ():
             for competitor in self.competitors:
                 entry = self.entry("score", name, competitor, "", competitor.name)
                 answer = self.attempt(entry, competitor, "scores", data=name, seeds=seeds)
@@ -46,13 +47,14 @@ class Benchmark(Suite):
     def summary(self):
         self.report.peak(self.n_threads)
         rows = [["a fit", "nnfast", "scikit-learn", "x scikit-learn"]]
-        for fit in TIMED:
+        for fit in (name for name in TIMED if name in self.options.workloads):
             ours, peer = best(self.of("fit", fit), fit, "nnfast"), best(self.of("fit", fit), fit, "step")
             rows.append([fit, milliseconds(ours), milliseconds(peer), ratio(peer, ours)])
         self.report.table(rows)
         rows = [["mean test score", "nnfast", "scikit-learn", "seeds"]]
-        for name in SCORED:
+        for name in SCORED if "scores" in self.options.workloads else ():
             scores = [entry.accuracies for entry in self.of("score", name) if entry.accuracies]
             rows.append([name, *(f"{statistics.fmean(each):.4f}" for each in scores),
                          str(len(scores[0]) if scores else 0)])
-        self.report.table(rows)
+        if len(rows) > 1:
+            self.report.table(rows)

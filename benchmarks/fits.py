@@ -1,4 +1,4 @@
-"""What ``python -m benchmarks estimators`` fits: data and arguments, for nnfast's estimators and scikit-learn's alike."""
+"""What ``python -m benchmarks estimators`` fits: data and arguments, for nnfast and scikit-learn alike."""
 
 import functools
 from dataclasses import dataclass

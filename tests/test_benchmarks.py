@@ -286,6 +286,12 @@ def test_models_command():
     assert len(re.findall(r"^(?:table|signal) +\d+\.\d+ / \d+\.\d+ +- +-$", output, re.M)) == 2
 
 
+def test_estimators_command():
+    pytest.importorskip("sklearn")
+    output = run("estimators", "--rounds", "1", "--workloads", "one,many")
+    assert len(re.findall(r"^(?:one|many)( +\d+\.\d+ / \d+\.\d+){3}$", output, re.M)) == 2
+
+
 def test_accuracy_command(tmp_path, rng):
     for part, n in (("train", 200), ("t10k", 50)):
         head = b"\0\0\x08\x03" + np.array([n, 28, 28], ">u4").tobytes()
