@@ -117,8 +117,8 @@ def test_show_config_prints_one_line_each(capsys):
     assert nnfast.show_config() is None
     lines = capsys.readouterr().out.splitlines()
     shown = [line[:15].strip() for line in lines]
-    assert shown == ["nnfast", "Python", "NumPy", "platform", "levels built", "levels usable", "level in use", "Winograd",
-                     "OpenMP", "threads"]
+    assert shown == ["nnfast", "Python", "NumPy", "platform", "levels built", "levels usable", "level in use",
+                     "Winograd", "OpenMP", "threads"]
     assert lines[0].endswith(nnfast.__version__)
     assert lines[6].endswith(kernels.selected())
 
