@@ -15,19 +15,20 @@ from .model import Model, model_seed
 
 if TYPE_CHECKING:
     from .callbacks import History
-    from .typing import Array, ArrayLike, Data
+    from .typing import Array, ArrayLike, Data, Source
 
 
 @overload
-def fit_many(models: Iterable[Model], x: Data, y: Data, n_threads: int | None = None, model: None = None,
-             **arguments: Any) -> list[History]: ...
+def fit_many(models: Iterable[Model], x: Source, y: Data | None = None, n_threads: int | None = None,
+             model: None = None, **arguments: Any) -> list[History]: ...
 @overload
-def fit_many(models: Iterable[int], x: Data, y: Data, n_threads: int | None = None, *, model: Model,
-             **arguments: Any) -> list[Model]: ...
+def fit_many(models: Iterable[int], x: Source, y: Data | None = None, n_threads: int | None = None, *,
+             model: Model, **arguments: Any) -> list[Model]: ...
 
 
-def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_threads: int | None = None,
-             model: Model | None = None, **arguments: Any) -> list[History] | list[Model]:
+def fit_many(models: Iterable[Model] | Iterable[int], x: Source, y: Data | None = None,
+             n_threads: int | None = None, model: Model | None = None,
+             **arguments: Any) -> list[History] | list[Model]:
     """Train several models on the same data at once, each on one thread.
 
     The result is that of ``model.fit`` for one after the other, bit for bit; nnfast's results do not depend on the
@@ -38,8 +39,8 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     models : list of Model, or of int
         Compiled, and all different objects: of different seeds, sizes or settings. Or seeds, such as ``range(64)``:
         for each, a copy of `model` is trained that begins with the weights of that seed (`Model.clone`).
-    x, y : array, or list or dict of arrays
-        As in `Model.fit`.
+    x, y
+        As in `Model.fit`; not a generator, which only one of the models could use.
     n_threads : int, optional
         Models that train at the same time; all processors by default.
     model : Model, optional
@@ -55,7 +56,7 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     Raises
     ------
     Exception
-        What the first failing model raised, when all have ended.
+        What the first failing model raised, when all have ended, with a note that says which it is.
     KeyboardInterrupt
         After Ctrl-C; the models that were being trained keep the weights reached, the others are as they were.
 
@@ -75,9 +76,13 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     for name in ("callbacks", "verbose"):
         if name in arguments:
             raise TypeError(f"fit_many: {name} belongs to one model; train that one with model.fit")
-    if len(entries) > 1 and hasattr(x, "__next__"):
-        raise TypeError(f"fit_many: {type(x).__name__} is used up after one pass, and there are {len(entries)} models; "
-                        "give a function that returns a new one, or arrays")
+    validation = arguments.get("validation_data")
+    if isinstance(validation, (tuple, list)) and validation:
+        validation = validation[0]
+    for name, source in (("x", x), ("validation_data", validation)):
+        if len(entries) > 1 and hasattr(source, "__next__"):
+            raise TypeError(f"fit_many: {name}: {type(source).__name__} is used up after one pass, and there are "
+                            f"{len(entries)} models; give a function that returns a new one, or arrays")
     workers = min(resolve_threads(n_threads), len(entries))
     waiting: SimpleQueue[int | None] = SimpleQueue()
     for i in (*range(len(entries)), *[None] * workers):
@@ -87,7 +92,8 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     running: set[Model] = set()
     stopped = False
 
-    def fit(entry):
+    def fit(i):
+        entry = entries[i]
         # A copy is made here, by the thread that trains it: Python's part of one runs while others compute.
         new = entry if model is None else model.clone(seed=entry)
         threads = new._settings.n_threads
@@ -99,8 +105,7 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
                 history = new.fit(x, y, verbose=0, **arguments)
                 return history if model is None else new
         except Exception as error:
-            if model is not None:
-                error.add_note(f"fit_many: seed {entry}")
+            error.add_note(f"fit_many: model {i}, {entry.name!r}" if model is None else f"fit_many: seed {entry}")
             raise
         finally:
             new._use_threads(threads)
@@ -109,7 +114,7 @@ def fit_many(models: Iterable[Model] | Iterable[int], x: Data, y: Data, n_thread
     def work():
         for i in iter(waiting.get, None):
             try:
-                results[i] = None if stopped else fit(entries[i])
+                results[i] = None if stopped else fit(i)
             except BaseException as error:
                 errors[i] = error
 

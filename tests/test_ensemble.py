@@ -76,6 +76,9 @@ def test_errors_of_seeds(data):
     with pytest.raises(nf.TrainingError) as caught:
         nf.fit_many([7], data[0], np.eye(3)[data[1]], model=exploding(), epochs=5)
     assert caught.value.__notes__ == ["fit_many: seed 7"]
+    with pytest.raises(nf.TrainingError) as caught:
+        nf.fit_many([template, exploding()], data[0], np.eye(3)[data[1]], epochs=5)
+    assert caught.value.__notes__ == ["fit_many: model 1, 'sequential'"]
 
 
 def test_copies_have_optimizers_of_their_own(data):
@@ -257,7 +260,13 @@ def small_models(n):
 def test_data_that_are_used_up_after_one_pass():
     batches = [(np.ones((4, 3)), np.ones((4, 2)))] * 3
     with pytest.raises(TypeError, match="list_iterator is used up after one pass, and there are 2 models"):
-        nf.fit_many(small_models(2), iter(batches), None, epochs=1)
+        nf.fit_many(small_models(2), iter(batches), epochs=1)
+    for validation in (iter(batches), (iter(batches), None), [iter(batches), None, None]):
+        with pytest.raises(TypeError, match="fit_many: validation_data: list_iterator is used up after one pass"):
+            nf.fit_many(small_models(2), *batches[0], validation_data=validation)
+        nf.fit_many(small_models(1), *batches[0], validation_data=validation)
+    first, second = nf.fit_many(small_models(2), lambda: iter(batches), validation_data=batches.__iter__, epochs=2)
+    assert first.history.keys() == second.history.keys() == {"loss", "val_loss"}
     assert len(nf.fit_many(small_models(1), iter(batches), None, epochs=1)) == 1
     assert len(nf.fit_many(small_models(2), lambda: iter(batches), None, epochs=2)) == 2
 
