@@ -2,6 +2,7 @@
 
 import decimal
 import gzip
+import os
 import re
 
 import numpy as np
@@ -743,6 +744,18 @@ def test_images_without_labels(folder):
     (folder / "cow").mkdir()
     with pytest.raises(ValueError, match="no images .* in .*cow' or a folder within it"):
         image_folder(folder / "cow", labels=False)
+    Image.new("RGB", (6, 4)).save(folder / ".cache" / "thumbnail.png")
+    assert image_folder(folder, labels=False).paths == images.paths
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_folders_that_link_to_each_other(folder):
+    paths = image_folder(folder, labels=False).paths
+    (folder / "cat" / "back").symlink_to(folder, target_is_directory=True)
+    (folder / "dog" / "other").symlink_to(folder / "cat", target_is_directory=True)
+    (folder / "cat" / "other").symlink_to(folder / "dog", target_is_directory=True)
+    found = image_folder(folder, labels=False).paths
+    assert sorted(map(os.path.realpath, found)) == sorted(map(os.path.realpath, paths))
 
 
 def test_grey_values_of_16_bits(tmp_path):
@@ -778,6 +791,10 @@ def test_image_folders_that_are_none(folder):
         image_folder(folder / "cat")
     with pytest.raises(ValueError, match="folder 'dog' is not among the classes cat"):
         image_folder(folder, classes=["cat"])
+    with pytest.raises(ValueError, match="the class 'cat' is named twice; name every class once"):
+        image_folder(folder, classes=["cat", "dog", "cat"])
+    with pytest.raises(TypeError, match="classes must be a list of names, got the text 'cat'"):
+        image_folder(folder, classes="cat")
     Image.new("L", (9, 9)).save(folder / "dog" / "x.png")
     with pytest.raises(ValueError, match=r"sizes \(6 of 4 x 6, 1 of 9 x 9\); scale them to one with size=\(4, 6"):
         image_folder(folder)
@@ -905,6 +922,10 @@ def test_photos_are_turned_upright(tmp_path):
     Image.fromarray(np.array([[0, 255, 0]], np.uint8)).save(tmp_path / "a" / "1.png", exif=exif)
     data = nf.data.image_folder(tmp_path, labels=False)
     assert data.x.shape == (1, 3, 1, 3)
+    for i, image in enumerate([Image.new("RGBA", (3, 1)), Image.new("LA", (3, 1)), Image.new("P", (3, 1)),
+                               Image.fromarray(np.array([[0, 500, 65_000]], np.uint16))]):
+        image.save(tmp_path / "a" / f"2{i}.png", exif=exif)
+    assert nf.data.image_folder(tmp_path, labels=False).x.shape == (5, 3, 1, 3)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])

@@ -116,8 +116,12 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
     if not found:
         raise ValueError(f"image_folder: {path!r} has no folders in it; images of class 'cat' belong in "
                          f"{os.path.join(path, 'cat')!r}")
+    if isinstance(classes, str):
+        raise TypeError(f"image_folder: classes must be a list of names, got the text {classes!r}")
     if classes is None:
         classes = found
+    elif twice := [name for name, count in Counter(classes).items() if count > 1]:
+        raise ValueError(f"image_folder: the class {twice[0]!r} is named twice; name every class once")
     elif unknown := [name for name in found if name not in classes]:
         raise ValueError(f"image_folder: the folder {unknown[0]!r} is not among the classes {', '.join(classes)}")
     paths: list[str] = []
@@ -127,7 +131,7 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
             continue
         before = len(paths)
         for entry in sorted(os.listdir(os.path.join(path, name))):
-            if entry.lower().endswith(ENDINGS) and not entry.startswith("."):
+            if is_image(entry):
                 paths.append(os.path.join(path, name, entry))
                 y.append(label)
         if len(paths) == before:
@@ -137,12 +141,24 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
     return Images(x, np.array(y, np.int32), list(classes), paths)
 
 
+def is_image(name):
+    return name.lower().endswith(ENDINGS) and not name.startswith(".")
+
+
 def images_below(path):
-    """The images in a folder and in those within it, sorted."""
+    """The images in a folder and in those within it, sorted; each folder once, those with a dot first not at all."""
     if not os.path.isdir(path):
         raise FileNotFoundError(f"image_folder: there is no folder {path!r}")
-    paths = [os.path.join(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names
-             if name.lower().endswith(ENDINGS) and not name.startswith(".")]
+    paths: list[str] = []
+    seen = set()
+    for folder, inner, names in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:        # links may lead back to where one came from
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        paths += [os.path.join(folder, name) for name in names if is_image(name)]
     if not paths:
         raise ValueError(f"image_folder: no images ({', '.join(ENDINGS)}) in {path!r} or a folder within it")
     return sorted(paths)
@@ -155,8 +171,9 @@ def read_images(paths, size, mode, Image):
     arrays = []
     for file in paths:
         try:
-            with Image.open(file) as image:
-                if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+            with Image.open(file) as opened:
+                image = ImageOps.exif_transpose(opened)     # upright, as the camera was held; what follows forgets how
+                if image.mode.startswith("I;16") or (image.mode == "I" and opened.format in ("PNG", "PPM")):
                     # Pillow would cut grey values of 16 bits off at 255.
                     image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 elif image.mode in ("I", "F"):
@@ -165,7 +182,7 @@ def read_images(paths, size, mode, Image):
                 elif image.has_transparency_data:       # what lies beneath is often black, whatever is drawn
                     image = image.convert("RGBA")
                     image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-                image = ImageOps.exif_transpose(image).convert(MODES[mode])     # upright, as the camera was held
+                image = image.convert(MODES[mode])
                 if size is not None and image.size != size[::-1]:
                     image = image.resize(size[::-1], Image.Resampling.BILINEAR)  # type: ignore[arg-type]
                 arrays.append(np.asarray(image, np.uint8))
