@@ -866,7 +866,14 @@ def test_labels():
         encode_labels(["a", "c"], classes)
     with pytest.raises(TypeError, match=r"different types \(NoneType, str\)"):
         encode_labels(["a", None])
-    for gap in (np.array([1.0, np.nan]), pd.to_datetime(["2024-01-01", None]), np.array([1, "NaT"], "m8[D]")):
+    for mixed in (["cat", float("nan"), "dog"], [1, "1"], [True, 1], ("a", b"a")):
+        for given in (mixed, pd.Series(mixed, dtype=object)):
+            with pytest.raises(TypeError, match="labels are of different types"):
+                encode_labels(given)
+    for numbers in ([2, 1.5, np.int8(2)], [1, 2, 2], [True, np.False_], [np.str_("b"), "a"]):
+        labels, classes = encode_labels(numbers)
+        assert classes[labels].tolist() == numbers
+    for gap in (np.array([1.0, np.nan]), [1, float("nan")], pd.to_datetime(["2024-01-01", None]), np.array([1, "NaT"], "m8[D]")):
         with pytest.raises(ValueError, match="the label of row 1 is missing"):
             encode_labels(gap)
 

@@ -122,13 +122,13 @@ def encode_labels(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[Array
     >>> labels, classes[labels]
     (array([0, 1, 0], dtype=int32), array(['cat', 'dog', 'cat'], dtype='<U3'))
     """
-    y = np.asarray(y)
+    # A list as objects: NumPy would make texts of all labels, also of numbers and gaps, where one is a text.
+    y = np.asarray(y, None if hasattr(y, "__array__") else object)
     if y.ndim != 1 or len(y) == 0:
         raise ValueError(f"encode_labels: expected one label per sample, got shape {y.shape}")
     if y.dtype.kind == "O":
-        kinds = {type(value) for value in y}
-        if len(kinds) > 1:
-            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        if len({kind_of(value) for value in y}) > 1:
+            names = ", ".join(sorted({type(value).__name__ for value in y}))
             raise TypeError(f"encode_labels: labels are of different types ({names}); missing ones need a label of "
                             "their own, or leave their rows out")
         y = np.array(list(y))
@@ -144,6 +144,14 @@ def encode_labels(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[Array
         raise ValueError(f"encode_labels: {', '.join(unknown[:5])} is not among the classes "
                          f"{', '.join(map(str, classes[:20]))}")
     return np.array([places[value] for value in y.tolist()], np.int32), classes
+
+
+def kind_of(value):
+    """What labels must have in common to be compared: numbers of different types are one kind."""
+    for kind in (str, (bool, np.bool_), (int, float, np.number)):
+        if isinstance(value, kind):
+            return kind
+    return type(value)
 
 
 def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:
