@@ -260,6 +260,17 @@ class Registry:
         return cls()
 
 
+def separator_of_fields(who: str, separator: object) -> str:
+    """Return `separator` if it can stand between the fields of a line, else raise ValueError.
+
+    >>> separator_of_fields("CSVLogger", ";")
+    ';'
+    """
+    if not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n':
+        raise ValueError(f"{who}: separator must be one character, as ',' or ';', got {separator!r}")
+    return separator
+
+
 def check_known(value: object) -> None:
     """Raise ValueError if `value`, or what it is configured with, is of a class that its family's `get` cannot find."""
     if isinstance(value, (list, tuple)):

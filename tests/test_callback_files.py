@@ -1,8 +1,10 @@
 """Callbacks in `fit` that change rates, write files and end training; and what a callback that fails leaves behind."""
 
 import csv
+import io
 import math
 import pickle
+import re
 import subprocess
 import sys
 
@@ -146,25 +148,48 @@ def test_table_is_closed_whatever_happens(data, tmp_path):
     pickle.loads(pickle.dumps(logger))
 
 
-@pytest.mark.parametrize("batches", [False, True])
-def test_tensorboard_holds_the_history(data, tmp_path, batches):
+def events(folder):
+    """[(step, value)] by tag, of the only file that TensorBoard would read."""
     from tensorboardX.event_file_writer import EventsWriter  # noqa: F401
     from tensorboardX.proto.event_pb2 import Event
 
-    history = network().fit(*data, epochs=3, batch_size=30, validation_split=0.5, verbose=0,
-                            callbacks=TensorBoard(tmp_path, batches)).history
-    (path,) = tmp_path.iterdir()
+    (path,) = folder.iterdir()
     raw, at, found = path.read_bytes(), 0, {}
     while at < len(raw):
         size = int.from_bytes(raw[at:at + 8], "little")
-        for value in Event.FromString(raw[at + 12:at + 12 + size]).summary.value:
-            found.setdefault(value.tag, []).append(value.simple_value)
+        event = Event.FromString(raw[at + 12:at + 12 + size])
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
         at += size + 16
+    return found
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_tensorboard_holds_the_history(data, tmp_path, batches):
+    history = network().fit(*data, epochs=3, batch_size=30, validation_split=0.5, verbose=0,
+                            callbacks=TensorBoard(tmp_path, batches)).history
+    found = {tag: [value for _, value in pairs] for tag, pairs in events(tmp_path).items()}
     for name, values in history.items():
         tag = f"{name.removeprefix('val_')}/{'validation' if name.startswith('val_') else 'train'}"
         np.testing.assert_array_equal(found[tag], np.float32(values))
     np.testing.assert_array_equal(found["learning_rate"], np.float32([0.01] * 3))
     assert len(found.get("loss/batch", ())) == (3 if batches else 0)
+
+
+def test_steps_of_epochs_of_different_lengths(data, tmp_path):
+    """They are counted, as a generator may give more or fewer batches in the next epoch."""
+    lengths = iter([3, 1, 2])
+
+    def batches():
+        return [data] * next(lengths)
+
+    every, some = (nf.callbacks.GradientNorms(*data, every=every) for every in (None, 2))
+    network().fit(batches, epochs=3, callbacks=[every, some, TensorBoard(tmp_path, True)], verbose=0)
+    assert every.steps == [0, 3, 4, 6] and some.steps == [0, 2, 4, 6]
+    assert [step for step, _ in events(tmp_path)["loss/batch"]] == list(range(6))
+    lengths, file = iter([3, 1, 2]), io.StringIO()
+    network().fit(batches, epochs=3, callbacks=nf.ProgressBar(1, file), verbose=0)
+    assert re.search(r"\b6 steps", file.getvalue().split("\r")[-1])
 
 
 def test_tensorboard_without_its_package(data, monkeypatch, tmp_path):
@@ -247,7 +272,8 @@ def test_no_bar_where_there_is_no_terminal():
     (lambda: ReduceLROnPlateau(factor=1.0), ValueError, "factor must be a finite number above 0 and below 1"),
     (lambda: ReduceLROnPlateau(patience=-1), ValueError, "ReduceLROnPlateau: patience"),
     (lambda: ReduceLROnPlateau(mode="least"), ValueError, "mode 'least'"),
-    (lambda: CSVLogger("a", separator=", "), ValueError, "separator must be one character"),
+    *[(lambda text=text: CSVLogger("a", separator=text), ValueError, "CSVLogger: separator must be one character")
+      for text in (", ", "", '"', "\n", "\r", 3)],
     (lambda: CSVLogger("a", append=1), TypeError, "append must be True or False"),
     (lambda: TensorBoard("a", batches="all"), TypeError, "batches must be True or False"),
 ])
@@ -298,6 +324,10 @@ def test_a_figure_that_is_no_number(tmp_path, data):
         def on_epoch_end(self, epoch, logs=None):
             logs["note"] = "a"
 
+    others = [TerminateOnNaN(), nf.ProgressBar(2, io.StringIO()), TensorBoard(tmp_path / "board")]
+    history = network().fit(*data, epochs=2, verbose=0, callbacks=[Adds(), *others])
+    assert history.epoch == [0, 1] and others[0].stopped_epoch is None
+    assert re.fullmatch(r"(epoch \d/2: loss=[^ ,]+, mae=[^ ,]+\n){2}", others[1].file.getvalue())
     with pytest.raises(TypeError, match="CSVLogger: 'note' among the figures is not a number: 'a'"):
         network().fit(*data, epochs=1, verbose=0, callbacks=[Adds(), nf.callbacks.CSVLogger(tmp_path / "log.csv")])
 

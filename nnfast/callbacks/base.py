@@ -289,11 +289,10 @@ class History(Callback):
 
     def add(self, logs: Logs | None) -> None:
         """Numbers of the last epoch that are not in the history yet, as floats; nan for epochs without them."""
-        for name, value in (logs or {}).items():
-            number = np.asarray(value)
-            if name not in self._recorded and number.ndim == 0 and number.dtype.kind in "biuf":
+        for name, value in numbers_in(logs).items():
+            if name not in self._recorded:
                 values = self.history.setdefault(name, [])
-                values += [math.nan] * (len(self.epoch) - 1 - len(values)) + [float(number)]
+                values += [math.nan] * (len(self.epoch) - 1 - len(values)) + [value]
                 self._recorded.add(name)
         for values in self.history.values():
             values += [math.nan] * (len(self.epoch) - len(values))
@@ -302,6 +301,12 @@ class History(Callback):
         last = _figures({name: values[-1] for name, values in self.history.items() if values})
         n = len(self.epoch)
         return f"<History: {n} epoch{'' if n == 1 else 's'}{', last ' + last if last else ''}>"
+
+
+def numbers_in(logs):
+    """The figures that are numbers, as floats; callbacks may have added others."""
+    arrays = {name: np.asarray(value) for name, value in (logs or {}).items()}
+    return {name: float(a) for name, a in arrays.items() if a.ndim == 0 and a.dtype.kind in "biuf"}
 
 
 class LambdaCallback(Callback):
@@ -522,18 +527,21 @@ class GradientNorms(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.norms, self.steps = {}, []
+        self._done: int | Any = None        # steps of the epochs before this one
         self._record(0)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._done = (epoch - self.params["initial_epoch"]) * self.params["steps"]
+        if self._done is None:
+            self._done = (epoch - self.params["initial_epoch"]) * self.params["steps"]
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.every is not None and (self._done + batch + 1) % self.every == 0:
             self._record(self._done + batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._done += self.params["steps"]      # of this epoch: a generator's differ
         if self.every is None:
-            self._record(self._done + self.params["steps"])
+            self._record(self._done)
 
     def get_state(self) -> Config | None:
         return {"steps": list(self.steps), "norms": {layer: list(values) for layer, values in self.norms.items()}}
@@ -598,6 +606,7 @@ class ProgressBar(Callback):
 
         self._first = self.params.get("initial_epoch", 0)
         self._validated: Logs = {}
+        self._done: int | Any = None        # steps of the epochs before this one
         notebook = "ipykernel" in sys.modules
         if self.verbose == 1 and (self.file is not None or notebook or sys.stderr.isatty()):
             # Here, because importing it takes longer than importing all of nnfast.
@@ -617,7 +626,8 @@ class ProgressBar(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         if self._bar is not None:
             self._bar.set_description_str(f"epoch {epoch + 1}/{self.params['epochs']}", refresh=False)
-            self._done = (epoch - self._first) * self.params["steps"]
+            if self._done is None:
+                self._done = (epoch - self._first) * self.params["steps"]
 
     def on_progress(self, step: int, logs: Logs | None = None) -> None:
         self._show(step, {**(logs or {}), **self._validated})
@@ -626,6 +636,7 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._validated = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
             self._show(self.params["steps"], logs)
+            self._done += self.params["steps"]      # of this epoch: a generator's differ
         elif self.verbose == 2:
             print(f"epoch {epoch + 1}/{self.params['epochs']}: {_figures(logs)}", file=self.file)
 
@@ -645,7 +656,7 @@ class ProgressBar(Callback):
 
 
 def _figures(logs, digits=4):
-    return ", ".join(f"{name}={value:.{digits}g}" for name, value in (logs or {}).items())
+    return ", ".join(f"{name}={value:.{digits}g}" for name, value in numbers_in(logs).items())
 
 
 # Lines for ever narrower terminals: the text, the fewest cells of a bar, the digits of a figure.

@@ -6,9 +6,9 @@ import csv
 import os
 from typing import IO, TYPE_CHECKING, Any
 
-from ..configurable import boolean
+from ..configurable import boolean, separator_of_fields
 from ..tensor_file import replace
-from .base import Callback
+from .base import Callback, numbers_in
 
 if TYPE_CHECKING:
     from ..typing import Logs, PathLike
@@ -41,9 +41,7 @@ class CSVLogger(Callback):
 
     def __init__(self, path: PathLike, separator: str = ",", append: bool = False) -> None:
         self.path = os.fspath(path)
-        if not isinstance(separator, str) or len(separator) != 1:
-            raise ValueError(f"CSVLogger: separator must be one character, got {separator!r}")
-        self.separator = separator
+        self.separator = separator_of_fields("CSVLogger", separator)
         self.append = boolean("CSVLogger", "append", append)
         self._file: IO[str] | Any = None
         self._run: CallbackList | None = None
@@ -157,17 +155,19 @@ class TensorBoard(Callback):
             raise ImportError("TensorBoard: needs tensorboardX; pip install 'nnfast[tensorboard]'") from None
 
         self._writer = SummaryWriter(self.folder)
+        self._done: int | Any = None        # steps of the epochs before this one
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self._step = epoch * self.params["steps"]
+        if self._done is None:
+            self._done = epoch * self.params["steps"]
 
     def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         if self.batches:
-            for name, value in (logs or {}).items():
-                self._writer.add_scalar(f"{name}/batch", value, self._step + batch)
+            for name, value in numbers_in(logs).items():
+                self._writer.add_scalar(f"{name}/batch", value, self._done + batch)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        for name, value in (logs or {}).items():
+        for name, value in numbers_in(logs).items():
             validation = name.startswith("val_")
             tag = f"{name.removeprefix('val_')}/{'validation' if validation else 'train'}"
             self._writer.add_scalar(tag, value, epoch)
@@ -175,6 +175,7 @@ class TensorBoard(Callback):
         if optimizer is not None and isinstance(optimizer.learning_rate, float):
             self._writer.add_scalar("learning_rate", optimizer.learning_rate, epoch)
         self._writer.flush()
+        self._done += self.params["steps"]      # of this epoch: a generator's differ
 
     def close(self) -> None:
         if self._writer is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from .base import Callback
+from .base import Callback, numbers_in
 
 if TYPE_CHECKING:
     from ..training import TrainingError
@@ -53,7 +53,7 @@ class TerminateOnNaN(Callback):
         self._epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        bad = [f"{name} is {value}" for name, value in (logs or {}).items() if not math.isfinite(value)]
+        bad = [f"{name} is {value}" for name, value in numbers_in(logs).items() if not math.isfinite(value)]
         if bad:
             self.stopped_epoch, self.reason = epoch, ", ".join(bad)
             self.model.stop_training = True

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..configurable import choose, integer
+from ..configurable import choose, integer, separator_of_fields
 from ..summary import counted
 from .encoding import (
     TableEncoding,
@@ -280,8 +280,8 @@ def read_csv(path, separator=None, texts=()):
     Rows are counted as spreadsheets do: one with line breaks in quotes is one row, an empty line is, too.
     `texts`: columns that stay texts, even if all are numbers; nobody asks what 1.250 means in them.
     """
-    if separator is not None and (not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n'):
-        raise ValueError(f"{path}: separator must be one character, as ',' or ';', got {separator!r}")
+    if separator is not None:
+        separator = separator_of_fields(path, separator)
     unpack = gzip.open if path.lower().endswith(".gz") else open
     with unpack(path, "rt", newline="", encoding="utf-8-sig") as file:
         try:
