@@ -109,7 +109,7 @@ class Model(Training, Derivatives):
         self._metadata = {}
         self._set_fast_path()
         self.history = None
-        self.stop_training = self._interrupted = False
+        self.stop_training = self._interrupted = self._in_fit = False
 
     def _set_graph(self, graph):
         """Take over a new graph with fresh weights; nothing changes if one of its parts refuses."""
@@ -614,7 +614,7 @@ class Model(Training, Derivatives):
         else:
             new.__dict__.update(self.__dict__)
             new._seed = model_seed(type(self).__name__, seed)
-            new._plan, new._slots, new._steps, new._epochs, new.history = None, {}, 0, 0, None
+            new._plan, new._slots, new._steps, new._epochs, new.history, new._in_fit = None, {}, 0, 0, None, False
         if self._settings is not None:      # a learning rate that is set in one is not the other's
             new._settings = self._settings._replace(optimizer=copy.copy(self._settings.optimizer))
         if dtype is not None:
@@ -684,7 +684,7 @@ class Model(Training, Derivatives):
     def __getstate__(self):
         # The plan is addresses and code; what it holds goes as arrays, and a new one is made when needed.
         state = self.__dict__ | {"_plan": None, "_train_fast": None, "_slots": self.optimizer_state(),
-                                 "_steps": self.iterations}
+                                 "_steps": self.iterations, "_in_fit": False}
         if self.built:
             state["_values"] = self.get_weights()
         return state

@@ -81,6 +81,7 @@ class Training:
     """The part of a model that needs data; `nnfast.model` has the rest."""
 
     _slots: dict[str, Array]
+    _in_fit: bool
 
     # -- compile -------------------------------------------------------------------------------------------------
 
@@ -329,6 +330,8 @@ class Training:
             For data that does not fit, before anything is trained.
         TrainingError
             If a loss or gradient is not finite; the model keeps the last finite weights.
+        RuntimeError
+            If the model is being trained already: in one of its callbacks, or in another thread.
         KeyboardInterrupt
             After Ctrl-C, within 50 ms or a batch; the model keeps the weights reached.
         ImportError
@@ -345,6 +348,9 @@ class Training:
         >>> history.history["loss"][-1] < 0.1 * history.history["loss"][0]
         True
         """
+        if self._in_fit:
+            raise RuntimeError(f"fit: {self.name} is being trained already, by a call of fit that has not ended; in a "
+                               "callback or another thread train a copy, model.clone()")
         if batch_size is not None:
             batch_size = integer("fit", "batch_size", batch_size, at_least=1)
         if epochs is not None:
@@ -426,7 +432,7 @@ class Training:
                     checkpoint.resume(self, resume, run, history)
 
         self.history = history
-        self.stop_training, self._interrupted = run.stopped, False
+        self.stop_training, self._interrupted, self._in_fit = run.stopped, False, True
         try:
             run.on_train_begin()
             try:
@@ -439,6 +445,7 @@ class Training:
                     raise
             run.on_train_end()
         finally:
+            self._in_fit = False
             history.model = None  # else the two hold each other, and a dropped model waits for the garbage collector
             run.close()
         return history

@@ -120,6 +120,30 @@ def test_history():
     assert history.history == {"val_loss": [3.0, 2.0]} and history.epoch == [0, 1]
 
 
+@pytest.mark.parametrize("solver", [None, "lbfgs"])
+def test_fit_within_fit(solver):
+    """Of the model that is being trained it is refused; of another, a copy of it for one, it is not."""
+    model = nf.Sequential([nf.Dense(1)], input_shape=(1,), name="mine")
+    model.compile("sgd", "squared_error")
+    data = np.array([[1.0], [2.0]]), np.array([[2.0], [3.0]])
+    copies = []
+
+    def train(epoch, logs):
+        for copied in (model.clone(), model.clone(seed=3), copy.deepcopy(model)):
+            copies.append(copied.fit(*data, verbose=0))
+        history, steps = model.history, model.iterations
+        with pytest.raises(RuntimeError, match="fit: mine is being trained already.* train a copy, model.clone"):
+            model.fit(*data, epochs=7, verbose=0)
+        assert model.history is history and model.iterations == steps and model.stop_training is False
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data, epochs=5, solver=solver, callbacks=LambdaCallback(on_epoch_end=train), verbose=0)
+    assert model.history.epoch == [0, 1] and len(copies) == 6
+    assert model.fit(*data, epochs=3, verbose=0).epoch == [0, 1, 2]     # when the first has ended, however it did
+
+
 def test_figures_that_callbacks_add(tmp_path):
     class Score(nf.Callback):
         def on_epoch_end(self, epoch, logs=None):
