@@ -356,9 +356,8 @@ class Training:
         if epochs is not None:
             epochs = integer("fit", "epochs", epochs, at_least=0)
         initial_epoch = integer("fit", "initial_epoch", initial_epoch, at_least=0)
-        if shuffle is not None:
-            if shuffle != "block":
-                boolean("fit", "shuffle", shuffle)
+        if shuffle is not None and shuffle != "block":
+            shuffle = boolean("fit", "shuffle", shuffle)
         if solver is not None:
             from . import solvers  # here, because few need it
 
@@ -418,10 +417,11 @@ class Training:
                 if solver is not None:
                     raise ValueError("fit: a solver's search cannot be gone on with; resume and Checkpoint are for "
                                      "training without one")
+                order = True if shuffle is None else shuffle
                 if stream:
-                    run.signature = xs.signature(batch_size, shuffle is not False)
+                    run.signature = xs.signature(batch_size, order)
                 else:
-                    run.signature = checkpoint.signature(xs, ys, weight, batch_size, shuffle is not False)
+                    run.signature = checkpoint.signature(xs, ys, weight, batch_size, order)
                 run.signature["learning_rate"] = checkpoint.rate_config(self.optimizer)
                 if recipe is not None:
                     run.signature["augment"] = recipe.config

@@ -225,7 +225,7 @@ def test_batch_callbacks_see_every_batch(mapped, data):
 
 
 @pytest.mark.parametrize("every", ["epoch", 3])
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("shuffle", [True, False, "block"])
 def test_checkpoints(mapped, data, tmp_path, every, shuffle):
     arguments = {"batch_size": 20, "epochs": 4, "shuffle": shuffle, "verbose": 0}
     model, other = network(), network()
@@ -240,6 +240,9 @@ def test_checkpoints(mapped, data, tmp_path, every, shuffle):
             nf.callbacks.Checkpoint(tmp_path, every=every), nf.LambdaCallback(on_epoch_end=stop)])
     other.fit(mapped, data[1], **arguments, callbacks=nf.callbacks.Checkpoint(tmp_path, every=every), resume=tmp_path)
     same_weights(model, other)
+    for another in {True, False, "block"} - {shuffle}:
+        with pytest.raises(ValueError, match=f"data: shuffle: {shuffle!r} there, {another!r} here"):
+            network().fit(mapped, data[1], **arguments | {"shuffle": another}, resume=tmp_path)
     with pytest.raises(ValueError, match="batches from a generator cannot be found again"):
         network().fit(batches(*data), callbacks=nf.callbacks.Checkpoint(tmp_path / "b"), verbose=0)
 
