@@ -102,9 +102,15 @@ def frame_values(data, what):
     return np.stack([frame[name].to_numpy() for name in frame.columns], axis=1)
 
 
+def column_names(data):
+    """The names of a frame's columns; None for what has none."""
+    names = getattr(data, "column_names", getattr(data, "columns", None))       # Arrow calls its columns `columns`
+    return None if names is None else list(names)
+
+
 def describe_objects(data, given):
     """Where in an object array the first thing stands that is not a number."""
-    columns = getattr(given, "columns", None)
+    columns = column_names(given)
     flat = data.ravel()
     for i in range(flat.size):
         if not isinstance(flat[i], (bool, int, float, np.number, np.bool_)) or isinstance(flat[i], np.complexfloating):
@@ -217,23 +223,28 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
     for data, name, shape, own in zip(per_name(x, names, "x"), names, shapes, ids or [None] * len(names)):
         what = f"model input {name!r}"
         a = as_numbers(data, what)
-        if a.ndim != len(shape) + 1 or a.shape[1:] != shape:
-            hint = ""
-            if a.shape == shape:
-                hint = "; one sample is x[None]"
-            elif data_format == "channels_last" and len(shape) > 1 and a.shape[1:] + (1,) == shape:
-                hint = "; the channel axis is x[..., None]"
-            elif data_format == "channels_last" and a.shape[1:] == data_shape(shape, "channels_first"):
-                hint = "; for data with channels first see the model's data_format"
-            raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got {a.shape}{hint}")
-        columns = getattr(data, "column_names", getattr(data, "columns", None))
-        columns = None if columns is None else list(columns)
+        check_shape(a.shape, shape, what, data_format)
+        columns = column_names(data)
         if own is not None:
             check_ids(a, own, what, columns)
         elif finite:
             check_finite(a, dtype, what, columns)
         xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
+
+
+def check_shape(given, shape, what, data_format):
+    """Raise ValueError if data of the shape `given` are not samples of `shape`."""
+    if given[1:] == shape and given:
+        return
+    hint = ""
+    if given == shape:
+        hint = "; one sample is x[None]"
+    elif data_format == "channels_last" and len(shape) > 1 and given[1:] + (1,) == shape:
+        hint = "; the channel axis is x[..., None]"
+    elif data_format == "channels_last" and given[1:] == data_shape(shape, "channels_first"):
+        hint = "; for data with channels first see the model's data_format"
+    raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got {given}{hint}")
 
 
 def check_ids(a, ids, what, columns=None):

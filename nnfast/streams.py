@@ -23,7 +23,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ._core.plan import shuffle as permute
-from .arrays import as_numbers, as_sample_weight, as_targets
+from .arrays import as_numbers, as_sample_weight, as_targets, check_shape, per_name
 
 #: bytes of a block of rows: small beside memory, large beside a call
 BLOCK_BYTES = 8 << 20
@@ -64,10 +64,12 @@ def open_stream(model, x, y=None, sample_weight=None, class_weight=None, call="f
 class Stream:
     """Base: a subclass defines `blocks`.
 
-    class_factors are those of `nnfast.arrays.weigh_classes` for pixels, known when the first block is.
+    class_factors are those of `nnfast.arrays.weigh_classes` for pixels, known when the first block is. Errors about the
+    data begin with `name`, where they have one.
     """
 
     class_factors = None
+    name = None
 
     def blocks(self, order, rows):
         """Checked (xs, ys, weight), block by block: rows of `order`, or of all in their order."""
@@ -128,13 +130,13 @@ class Stream:
         """Totals over all rows."""
         from .training import add_totals
 
-        sums = None
-        with contextlib.closing(Ahead(self.blocks(None, self.block_rows(batch_size)), self.model)) as blocks:
+        sums, blocks = None, Ahead(self.blocks(None, self.block_rows(batch_size)), self.model)
+        with naming(self.name), contextlib.closing(blocks):
             for xs, ys, weight in blocks:
                 sums = add_totals(sums, plan.evaluate(xs, ys, weight, min(batch_size, len(xs[0]))))
-        if sums is None:
-            raise ValueError("evaluate: the data gave no batch; a generator is used up after one pass")
-        check_total(sums, "evaluate")
+            if sums is None:
+                raise ValueError("evaluate: the data gave no batch; a generator is used up after one pass")
+            check_total(sums, "evaluate")
         return sums
 
     def block_rows(self, batch_size):
@@ -198,14 +200,16 @@ class ArrayRows(Rows):
         self.row_bytes = max(1, int(np.prod(x.shape[1:])) * max(x.dtype.itemsize, 4))
         self.class_weight = class_weight
         model._build_from(self.take(np.arange(1)))
+        graph = model._graph
+        per_name(x, graph.input_names, "x")     # there is one
+        check_shape(x.shape, graph.input_data_shapes[0], f"model input {graph.input_names[0]!r}", graph.data_format)
         self.targets = self.weight = None
         if call == "predict":
             return
         if y is None:
             raise ValueError(f"{call}: y is missing")
-        graph, losses = model._graph, model._objective.losses
-        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, self.n,
-                                  graph.data_format)
+        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, model._objective.losses,
+                                  model._dtype, self.n, graph.data_format)
         self.plain = as_sample_weight(sample_weight, self.n)
         self._weigh()
 
@@ -258,23 +262,26 @@ class Samples(Rows):
         self.n = len(data)
         if self.n == 0:
             raise ValueError(f"{call}: {type(data).__name__} is empty")
-        model._build_from(self.collect(np.arange(1))[0])
+        first = np.arange(1)
+        if not model.built:
+            model._build_from(self.collect(first)[0])
+        self.read(first)    # what does not fit the model is known before anything is trained
 
     def collect(self, index):
         """x, y and weights of samples, stacked."""
-        samples = [parts(self.data[int(i)], self.call, f"sample {i} of {type(self.data).__name__}") for i in index]
         graph = self.model._graph
         counts = (1, 1, 1) if graph is None else (len(graph.input_names), len(graph.output_names), 1)
-        return [stack(values, n) for values, n in zip(zip(*samples), counts)]
+        stacks, kind = [Stack(len(index), n) for n in counts], type(self.data).__name__
+        for i in index.tolist():
+            for stack, value in zip(stacks, parts(self.data[i], self.call, f"sample {i} of {kind}")):
+                stack.add(value)
+        return [stack.result() for stack in stacks]
 
     def read(self, index):
-        try:
+        with noting(f"in a batch of samples {index[0]}, ... of {type(self.data).__name__}"):
             samples = self.collect(index)
             with naming_rows(index):
                 return self.check(*samples)
-        except (TypeError, ValueError) as error:
-            error.add_note(f"in a batch of samples {index[0]}, ... of {type(self.data).__name__}")
-            raise
 
 
 class Batches(Stream):
@@ -283,7 +290,9 @@ class Batches(Stream):
     def __init__(self, model, data, class_weight, call):
         self.model, self.data, self.class_weight, self.call = model, data, class_weight, call
         self.n = None
-        self.steps = len(data) if hasattr(data, "__len__") else 0
+        self.steps = 0      # an epoch has as many, or nobody knows
+        with contextlib.suppress(TypeError, NotImplementedError):       # DataLoaders have a __len__ that may raise them
+            self.steps = len(data)
         self.pending = None
         if not model.built:
             iterator = self.start()
@@ -307,11 +316,8 @@ class Batches(Stream):
     def blocks(self, order, rows):
         iterator, self.pending = self.pending or self.start(), None
         for i, batch in enumerate(iterator):
-            try:
+            with noting(f"in batch {i}, counted from 0"):
                 checked = self.check(*parts(batch, self.call, f"batch {i}"))
-            except (TypeError, ValueError) as error:
-                error.add_note(f"in batch {i}, counted from 0")
-                raise
             # While this one waits, a generator may write the next into the arrays that it gave.
             yield owned(checked)
 
@@ -326,6 +332,27 @@ def check_stream(stream, batch_size, shuffle, validation_split, solver):
         if shuffle:
             raise ValueError("fit: the batches come in the order in which the data gives them; leave shuffle out, and "
                              "shuffle where they are made")
+
+
+@contextlib.contextmanager
+def naming(data):
+    """An error about data begins with their name, if they have one."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        if data is not None:
+            error.args = (f"{data}: {error}",)
+        raise
+
+
+@contextlib.contextmanager
+def noting(place):
+    """An error, also one of the user's own, has a note that says where in the data it came up."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(place)
+        raise
 
 
 @contextlib.contextmanager
@@ -352,21 +379,55 @@ def parts(item, call, what):
     return (*item, None) if len(item) == 2 else tuple(item)
 
 
-def stack(values, n):
-    """One array of the values of several samples; where there are `n` inputs or outputs a list or dict of arrays."""
-    first = values[0]
-    if first is None:
-        return None
-    if n > 1 and isinstance(first, (tuple, list)) and len(first) == n:
-        return [stack([value[i] for value in values], 1) for i in range(n)]
-    if isinstance(first, Mapping):
-        return {name: stack([value[name] for value in values], 1) for name in first}
-    arrays = [np.asarray(value) for value in values]
-    for i, a in enumerate(arrays):
-        if a.shape != arrays[0].shape:
-            raise ValueError(f"samples of one batch have different shapes, {arrays[0].shape} and {a.shape} "
-                             f"(number {i})")
-    return np.stack(arrays)
+class Stack:
+    """One array of the values of `size` samples; where there are `n` inputs or outputs a list or dict of arrays.
+
+    Each value is copied when it comes: a data set may use the array that it gave for its next sample.
+    """
+
+    def __init__(self, size, n):
+        self.size, self.n = size, n
+        self.count = 0
+        self.parts = self.array = self.shape = self.dtype = None
+
+    def add(self, value):
+        if self.count == 0:
+            self._begin(value)
+        if self.array is not None:
+            a = np.asarray(value)
+            if a.shape != self.shape:
+                raise ValueError(f"samples of one batch have different shapes, {self.shape} and {a.shape} "
+                                 f"(number {self.count})")
+            if a.dtype is not self.dtype:
+                self._hold(np.result_type(a.dtype, self.dtype))
+            self.array[self.count] = a
+        elif self.parts is not None:
+            for name, part in self.parts.items():
+                part.add(value[name])
+        elif value is not None:
+            raise ValueError(f"some samples of one batch have weights, others have none (number {self.count - 1})")
+        self.count += 1
+
+    def _begin(self, first):
+        """What the first value is, the others are, too; None: no weights."""
+        if self.n > 1 and isinstance(first, (tuple, list)) and len(first) == self.n:
+            self.parts = {i: Stack(self.size, 1) for i in range(self.n)}
+        elif isinstance(first, Mapping):
+            self.parts = {name: Stack(self.size, 1) for name in first}
+        elif first is not None:
+            a = np.asarray(first)
+            self.shape, self.array = a.shape, np.empty((self.size, *a.shape), a.dtype)
+            self._hold(a.dtype)
+
+    def _hold(self, dtype):
+        self.array = self.array.astype(dtype, copy=False)
+        self.dtype = self.array.dtype
+
+    def result(self):
+        if self.parts is None:
+            return self.array
+        arrays = {name: part.result() for name, part in self.parts.items()}
+        return list(arrays.values()) if 0 in arrays else arrays
 
 
 def predict(model, x, batch_size):
@@ -377,20 +438,30 @@ def predict(model, x, batch_size):
         size = rows.block_rows(batch_size)
         inputs = (rows.take(np.arange(i, min(i + size, rows.n))) for i in range(0, rows.n, size))
     elif hasattr(x, "__getitem__") and hasattr(x, "__len__"):
-        n = len(model.input_names) if model.built else 1
-        inputs = (stack([only_x(x[i]) for i in range(first, min(first + batch_size, len(x)))], n)
-                  for first in range(0, len(x), batch_size))
+        size = batch_size
+        inputs = (stacked_x(model, x, range(i, min(i + size, len(x)))) for i in range(0, len(x), size))
     else:
+        size = None
         inputs = (owned(only_x(batch)) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))
     with contextlib.closing(Ahead(inputs)) as blocks:
-        for block in blocks:
-            outputs = model.predict(as_numbers(block, "x") if not isinstance(block, (list, Mapping)) else block,
-                                    batch_size)
+        for i, block in enumerate(blocks):
+            with naming_rows(range(i * size, (i + 1) * size)) if size else noting(f"in batch {i}, counted from 0"):
+                outputs = model.predict(as_numbers(block, "x") if not isinstance(block, (list, Mapping)) else block,
+                                        batch_size)
             results.append(outputs if isinstance(outputs, list) else [outputs])
     if not results:
         raise ValueError("predict: the data gave no batch")
     results = [np.concatenate(outputs) for outputs in zip(*results)]
     return results[0] if len(results) == 1 else results
+
+
+def stacked_x(model, data, index):
+    """x of samples, stacked."""
+    stack = Stack(len(index), len(model.input_names) if model.built else 1)
+    with noting(f"in a batch of samples {index[0]}, ... of {type(data).__name__}"):
+        for i in index:
+            stack.add(only_x(data[i]))
+    return stack.result()
 
 
 def owned(value):
@@ -408,7 +479,11 @@ def owned(value):
 
 
 def only_x(item):
-    return item[0] if isinstance(item, (tuple, list)) and len(item) in (2, 3) else item
+    """x of what a data set gave: of (x,), (x, y) or (x, y, weight), or all of it. A list of numbers is one x."""
+    if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 3 or isinstance(item[0], (int, float, np.number)):
+        return item
+    # A loader makes a list of the arrays in (x,); a list of one list is an array of one row.
+    return item if len(item) == 1 and isinstance(item, list) and isinstance(item[0], list) else item[0]
 
 
 class Ahead:

@@ -484,7 +484,8 @@ class Training:
                 totals = self._train_epoch(plan, xs, ys, weight, factors, order, batch_size, run.params["steps"],
                                            progress, run, recipe)
             if totals["status"] != "ok":
-                of = f" of {run.params['steps']}" if run.params["steps"] else ""
+                steps = run.params["steps"] if n is not None else stream.steps
+                of = f" of {steps}" if steps else ""
                 raise training_error(totals, f"epoch {epoch + 1}, batch {totals['step'] + 1}{of}")
             logs = objective.figures(totals)
             if validation is not None:
@@ -573,12 +574,12 @@ class Training:
             elif not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
                 raise ValueError("fit: validation_data must be (x, y) or (x, y, sample_weight), got "
                                  + (f"{len(data)} entries" if isinstance(data, (tuple, list)) else type(data).__name__))
-            try:
+            with streams.naming("validation_data"):
                 if is_stream(data[0]):
-                    return open_stream(self, *data)
+                    stream = open_stream(self, *data)
+                    stream.name = "validation_data"
+                    return stream
                 xs, ys, weight, _ = self._data(*data)
-            except (ValueError, TypeError) as error:
-                raise type(error)(f"validation_data: {error}") from None
             return xs, ys, weight
         if split == 0:
             return None

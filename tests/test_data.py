@@ -432,6 +432,8 @@ class TestFrames:
             model.fit(make({"age": [1.0, 2.0], "weight": [3.0, float("nan")]}), [1.0, 2.0], verbose=0)
         with pytest.raises(TypeError, match="column 'name'"):
             model.fit(make({"age": [1.0, 2.0], "name": ["x", "y"]}), [1.0, 2.0], verbose=0)
+        with pytest.raises(TypeError, match="Decimal.* at row 0, column 'price'"):
+            model.fit(make({"age": [1.0, 2.0], "price": [decimal.Decimal("1.5")] * 2}), [1.0, 2.0], verbose=0)
 
 
 @pytest.mark.parametrize(("values", "shown"), [
@@ -873,7 +875,8 @@ def test_labels():
     for numbers in ([2, 1.5, np.int8(2)], [1, 2, 2], [True, np.False_], [np.str_("b"), "a"]):
         labels, classes = encode_labels(numbers)
         assert classes[labels].tolist() == numbers
-    for gap in (np.array([1.0, np.nan]), [1, float("nan")], pd.to_datetime(["2024-01-01", None]), np.array([1, "NaT"], "m8[D]")):
+    for gap in (np.array([1.0, np.nan]), [1, float("nan")], pd.to_datetime(["2024-01-01", None]),
+                np.array([1, "NaT"], "m8[D]")):
         with pytest.raises(ValueError, match="the label of row 1 is missing"):
             encode_labels(gap)
 

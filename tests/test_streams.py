@@ -138,6 +138,18 @@ class Loader:
         return batches(*self.arrays)
 
 
+@pytest.mark.parametrize("error", [TypeError, NotImplementedError])
+def test_a_loader_whose_length_is_unknown(data, error):
+    class Endless(Loader):
+        def __len__(self):
+            raise error("has no len()")
+
+    model, other = network(), network()
+    for fitted, given in ((model, lambda: batches(*data)), (other, Endless(*data))):
+        fitted.fit(given, epochs=2, verbose=0)
+    same_weights(model, other)
+
+
 def test_samples_of_nested_lists(rng):
     """A list is one array: also where it is as long as the batch."""
     x = rng.standard_normal((16, 8, 4))
@@ -349,9 +361,10 @@ def test_reading_errors_reach_the_caller(data):
     (lambda x, y: {"x": x}, TypeError, "y: expected an array of numbers, got NoneType"),
     (lambda x, y: {"x": x, "y": y, "shuffle": "block"}, ValueError, "arrays in memory gain nothing"),
     (lambda x, y: {"x": scipy.sparse.csr_array(x), "y": y[:9]}, ValueError, "each of the 203 samples, got 9"),
-    (lambda x, y: {"x": scipy.sparse.csr_array(x[:, :4]), "y": y}, ValueError, r"expected shape \(N, 5\), got"),
+    (lambda x, y: {"x": scipy.sparse.csr_array(x[:, :4]), "y": y}, ValueError, r"shape \(N, 5\), got \(203, 4\)"),
     (lambda x, y: {"x": scipy.sparse.csr_array(x), "y": y, "solver": "lbfgs"}, ValueError, "in memory: an array"),
     (lambda x, y: {"x": Samples([x[0], x[0][:3]], [0, 1])}, ValueError, "different shapes"),
+    (lambda x, y: {"x": Samples([{"input": x[0]}, {}], [0, 1])}, KeyError, "input.*\n.*in a batch of samples 0, ..."),
     (lambda x, y: {"x": Samples(np.full_like(x, np.nan), y)}, ValueError, "data must be finite"),
 ])
 def test_errors_say_what_to_do(data, given, error, text):
@@ -374,6 +387,39 @@ def test_errors_name_the_row_of_the_data(data, tmp_path, kind, shuffle):
         network().evaluate(*given)
 
 
+@pytest.mark.parametrize("kind", ["memmap", "csr", "samples", "batches"])
+def test_errors_of_predict_name_the_row_of_the_data(tmp_path, kind, blocks):
+    ids = np.zeros((203, 2))
+    ids[177, 1] = 9
+    np.save(tmp_path / "ids.npy", ids)
+    given = {"memmap": np.load(tmp_path / "ids.npy", mmap_mode="r"), "csr": scipy.sparse.csr_array(ids),
+             "samples": Samples(ids, ids), "batches": batches(ids, ids, size=16)}[kind]
+    model = nf.Sequential([nf.Embedding(4, 3), nf.Flatten(), nf.Dense(1)], input_shape=(2,))
+    place = "row 1, column 1\nin batch 11, counted from 0" if kind == "batches" else "row 177, column 1$"
+    with pytest.raises(ValueError, match=f"got 9.0 at {place}"):
+        model.predict(given, batch_size=16)
+
+
+@pytest.mark.parametrize("kind", ["csr", "samples and None", "samples", "batches"])
+def test_errors_of_validation_say_so(data, kind):
+    x, y = data
+    model = network()
+
+    def validate(wrong):
+        given = {"csr": (scipy.sparse.csr_array(wrong), y), "samples and None": (Samples(wrong, y), None),
+                 "samples": Samples(wrong, y), "batches": lambda: batches(wrong, y)}[kind]
+        model.fit(x, y, validation_data=given, verbose=0)
+
+    with pytest.raises(ValueError, match=r"^validation_data: model input .*expected shape \(N, 5\), got"):
+        validate(x[:, :4])
+    assert kind == "batches" or model.iterations == 0       # whose shape is known only when they come
+    gap = np.where(np.arange(203)[:, None] == 170, np.nan, x)
+    with pytest.raises(ValueError, match="^validation_data: model input .* nan at row"):
+        validate(gap)
+    with pytest.raises(ValueError, match="^model input .* nan at row 170"):     # of the data that are split
+        model.fit(scipy.sparse.csr_array(gap), y, validation_split=0.2, verbose=0)
+
+
 def test_errors_name_the_batch(data):
     x, y = data[0].copy(), data[1]
     x[70] = np.nan
@@ -389,6 +435,68 @@ def test_what_is_a_stream(data, mapped, tmp_path):
         assert not is_stream(arrays) and not is_stream(MappingProxyType({"a": data[0]}))
     assert not any(map(is_stream, (data[0], [1, 2], {"a": data[0]}, "text", 3, None, np.ma.array([1.0]))))
     assert all(map(is_stream, (mapped, Samples(*data), Loader(*data), batches(*data), lambda: None)))
+
+
+@pytest.mark.parametrize("kind", ["array", "list", "dict"])
+def test_a_data_set_may_use_its_arrays_again(data, kind):
+    x, y = data
+
+    class Reused(Samples):
+        row, numbers = np.empty(5, "f"), [0.0] * 5
+
+        def __getitem__(self, i):
+            if kind == "list":
+                self.numbers[:] = x[i].tolist()
+                return self.numbers, y[i]
+            self.row[:] = x[i]
+            return {"input": self.row} if kind == "dict" else self.row, y[i]
+
+    model, other = network(), network()
+    for fitted, given in ((model, Samples(x, y)), (other, Reused(x, y))):
+        fitted.fit(given, epochs=2, verbose=0)
+    same_weights(model, other)
+    np.testing.assert_array_equal(other.predict(Reused(x, y)), model.predict(x))
+
+
+def test_samples_of_several_types(data):
+    """An array of the first sample's type would round those of the others."""
+    x, y = data
+    rows = [[1, 0, 2, 3, 1], *x[1:100].tolist(), *x[100:].astype(np.float64)]
+    given = np.array(rows, np.float64)
+    model, other = network(dtype="float64"), network(dtype="float64")
+    model.fit(given, y, shuffle=False, verbose=0)
+    other.fit(Samples(rows, y), shuffle=False, verbose=0)
+    same_weights(model, other)
+    weights = [None, *[1.0] * 202]
+    for mixed in (weights, weights[::-1]):
+        with pytest.raises((ValueError, TypeError), match="some samples of one batch have weights|sample_weight.*None"):
+            network().fit(Samples(x, y, mixed), shuffle=False, verbose=0)
+
+
+@pytest.mark.parametrize("item", [
+    lambda x: (x,), lambda x: [x], lambda x: x, lambda x: x.tolist(), lambda x: tuple(x.tolist()), lambda x: (x, 0),
+    lambda x: [x.tolist(), 0],
+], ids=["tuple of one", "list of one", "array", "list", "tuple of numbers", "pair", "pair of lists"])
+@pytest.mark.parametrize("width", [1, 3])
+def test_samples_to_predict(item, width, rng):
+    x = rng.standard_normal((20, width))
+    model = nf.Sequential([nf.Dense(2)], input_shape=(width,))
+    np.testing.assert_array_equal(model.predict(Items([item(row) for row in x])), model.predict(x))
+    if not isinstance(item(x[0])[0], float):    # as batches, too
+        np.testing.assert_array_equal(model.predict(item(part) for part in (x[:7], x[7:])), model.predict(x))
+
+
+class Items:
+    """Samples that are whatever the list has."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, i):
+        return self.items[i]
 
 
 def test_a_generator_may_use_its_arrays_again(rng):
