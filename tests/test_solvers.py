@@ -105,14 +105,6 @@ def test_a_hidden_layer_trains_too_and_frozen_layers_stay(rng):
     assert (model.parameters["dense_1/kernel"] == frozen).all()
 
 
-def test_validation_data_that_are_read_while_training(rng):
-    model, x, y = problem(rng)
-    other = model.clone()
-    model.fit(x, y, solver="lbfgs", epochs=3, validation_data=(x[:20], y[:20]), verbose=0)
-    other.fit(x, y, solver="lbfgs", epochs=3, validation_data=(scipy.sparse.csr_array(x[:20]), y[:20]), verbose=0)
-    assert other.history.history == model.history.history
-
-
 def test_validation_and_early_stopping(rng):
     model, x, y = problem(rng)
     stop = nf.EarlyStopping("val_loss", restore_best=True)
