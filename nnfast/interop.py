@@ -15,16 +15,21 @@ BatchNorm           weight, bias, running_mean, running_var    gamma, beta, movi
 LayerNorm           weight, bias                               gamma, beta
 ==================  =========================================  =================================================
 
+The normalizations' epsilon is 1e-5 here and in PyTorch by default, 1e-3 in Keras. It belongs to the layer, not to the
+weights: `from_keras_weights` compares it where the file holds it.
+
 Every function checks all it was given before it changes the model.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -222,11 +227,17 @@ def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] 
     Raises
     ------
     ValueError, TypeError
-        If layers are missing or left over, or a shape does not fit. The model stays as it was.
+        If layers are missing or left over, or a shape or epsilon does not fit. The model stays as it was.
     FileFormatError, OSError
         For a file that cannot be read, or whose weights no layer takes: NaN, infinities, a variance below 0.
     ImportError
         Without h5py.
+
+    Notes
+    -----
+    Keras's normalizations add an epsilon of 1e-3 by default, those here 1e-5: give ``nf.BatchNorm(epsilon=0.001)`` and
+    ``nf.LayerNorm(epsilon=0.001)``. A ``.keras`` file says what they add, which is compared; a ``.weights.h5`` file
+    does not, and with another epsilon the predictions are silently others than Keras's.
 
     Examples
     --------
@@ -245,7 +256,7 @@ def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] 
     """
     path = os.fspath(path)
     with naming(path):
-        entries = _keras_entries(path)
+        entries, epsilons = _keras_entries(path)
     nodes = _nodes(model)
     if mapping is None:
         mapping = _keras_names(nodes, entries, path)
@@ -263,6 +274,10 @@ def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] 
                 raise ValueError(f"from_keras_weights: {layer.name}/{own} has shape {shape}, {name!r} in the file "
                                  f"{array.shape}")
             new[f"{layer.name}/{own}"] = array
+        epsilon = epsilons.get(name)
+        if epsilon is not None and not math.isclose(epsilon, layer.epsilon, rel_tol=1e-6):
+            raise ValueError(f"from_keras_weights: {layer.name} has epsilon {layer.epsilon:g}, {name!r} in the file "
+                             f"{epsilon:g}; give nf.{type(layer).__name__}(epsilon={epsilon:g})")
     _set(model, new, path)
 
 
@@ -529,24 +544,28 @@ def _natural(name):
 # --- Keras's files ---------------------------------------------------------------------------------------------------
 
 def _keras_entries(path):
-    """{name in the file: arrays} of a .weights.h5 or .keras file."""
+    """{name in the file: arrays} of a .weights.h5 or .keras file, and {name: epsilon} of normalizations, as far as it
+    says."""
     try:
         import h5py
     except ImportError as error:
         raise ImportError("Keras's files need h5py; pip install nnfast[interop]") from error
 
-    source = path
+    source, epsilons = path, {}
     if path.endswith(".keras"):
         if os.path.isdir(path):
             raise IsADirectoryError(21, "Is a directory", path)
         try:
             with zipfile.ZipFile(path) as archive:
-                info = archive.getinfo("model.weights.h5")
-                if info.file_size > MOST_UNPACKED:
-                    raise Problem(f"unpacks to {info.file_size} bytes, more than {MOST_UNPACKED}")
-                source = io.BytesIO(archive.read(info))
+                size = sum(info.file_size for info in archive.infolist())
+                if size > MOST_UNPACKED:
+                    raise Problem(f"unpacks to {size} bytes, more than {MOST_UNPACKED}")
+                source = io.BytesIO(archive.read("model.weights.h5"))
+                epsilons = _epsilons(json.loads(archive.read("config.json"))["config"])
         except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, zipfile.zlib.error) as error:
             raise Problem(f"is not a .keras file: {error}") from error
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise Problem(f"is not a .keras file: config.json describes no model: {error}") from error
     else:
         with open(path, "rb") as file:      # for the operating system's own words where that fails
             file.read(1)
@@ -559,7 +578,21 @@ def _keras_entries(path):
         raise Problem(f"is not a weight file of Keras: {error}") from error
     if not entries:
         raise Problem("has no layers with weights")
-    return entries
+    return entries, epsilons
+
+
+def _epsilons(config, path=""):
+    """{name in the file: epsilon} of a configuration's normalizations: layers are numbered there by their class."""
+    found, seen = {}, Counter()
+    for layer in config.get("layers", ()):
+        stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", layer["class_name"]).lower()
+        name = f"{path}{stem}_{seen[stem]}" if seen[stem] else path + stem
+        seen[stem] += 1
+        if stem in (KERAS[BatchNorm], KERAS[LayerNorm]):
+            found[name] = float(layer["config"]["epsilon"])
+        else:
+            found |= _epsilons(layer["config"], f"{name}/")
+    return found
 
 
 def _layers(group, path, entries, seen):

@@ -1,4 +1,5 @@
 """Weights of PyTorch and Keras: the same logits from them, and back; what does not fit is refused whole."""
+import io
 import json
 import pickle
 import sys
@@ -478,6 +479,38 @@ def test_nested_and_older_keras_files(tmp_path):
         assert (model.predict([[1.0, 1.0]]) == [[2, 3, 4]]).all()
 
 
+@pytest.mark.parametrize(("kind", "stem", "n_arrays"), [
+    ("BatchNormalization", "batch_normalization", 4), ("LayerNormalization", "layer_normalization", 2)])
+def test_epsilons_of_keras(kind, stem, n_arrays, tmp_path):
+    path, where = tmp_path / "net.keras", [f"layers/{stem}", f"layers/functional/layers/{stem}", f"layers/{stem}_1"]
+    weights = io.BytesIO()
+    with h5py.File(weights, "w") as file:
+        for group in where:
+            for i in range(n_arrays):
+                file[f"{group}/vars/{i}"] = np.ones(3, np.float32)
+    first, inner, last = ({"class_name": kind, "config": {"name": "other", "epsilon": epsilon}}
+                          for epsilon in (1e-3, 1e-4, 1e-5))
+    layers = [{"class_name": "InputLayer", "config": {}}, first,
+              {"class_name": "Functional", "config": {"layers": [inner]}}, last]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": layers}}))
+        archive.writestr("model.weights.h5", weights.getvalue())
+    layer, names = {"BatchNormalization": nf.BatchNorm, "LayerNormalization": nf.LayerNorm}[kind], [
+        stem, f"functional/{stem}", f"{stem}_1"]
+    for i, epsilon in enumerate(("0.001", "0.0001", "1e-05")):
+        given = [1e-3, 1e-4, 1e-5]
+        given[i] = 0.5
+        model = nf.Sequential([layer(epsilon=own) for own in given], input_shape=(3,))
+        before = model.get_weights()
+        with pytest.raises(ValueError, match=rf"{model.layers[i].name} has epsilon 0.5, '{names[i]}' in the file "
+                                             rf"{epsilon}; give nf\.{layer.__name__}\(epsilon={epsilon}\)$"):
+            from_keras_weights(model, path, names)
+        assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+    model = nf.Sequential([layer(epsilon=own) for own in (1e-3, 1e-4, 1e-5)], input_shape=(3,))
+    from_keras_weights(model, path, names)
+    assert all((weights == 1).all() for weights in model.get_weights())
+
+
 def test_weights_in_files_that_no_layer_takes(tmp_path):
     keras, torch = tmp_path / "net.weights.h5", tmp_path / "net.safetensors"
     arrays = [np.ones(3, np.float32), np.zeros(3, np.float32), np.zeros(3, np.float32), np.float32([1, -2, 1])]
@@ -537,9 +570,13 @@ def test_damaged_keras_files(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
     refused("is not a .keras file")
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model.weights.h5", b"nothing")
-    refused("is not a weight file of Keras")
+    for config, text in (('{"config": {}}', "is not a weight file of Keras"), ("{}", "is not a .keras file"),
+                         ("[" * 9999, ".*describes no model"), ('{"config": {"layers": [1]}}', ".*describes no model"),
+                         ('{"config": {"layers": 1}}', ".*describes no model"), (b"\xff", ".*describes no model")):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model.weights.h5", b"nothing")
+            archive.writestr("config.json", config)
+        refused(text)
     assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
     for missing in ("missing.keras", "missing.weights.h5"):
         with pytest.raises(FileNotFoundError):

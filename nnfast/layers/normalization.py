@@ -51,7 +51,7 @@ class BatchNorm(Normalization):
     momentum : float
         In [0, 1]. PyTorch's meaning: the weight of the new batch. Keras's momentum is one minus this.
     epsilon : float
-        At least 1e-12, added to the variance.
+        At least 1e-12, added to the variance. PyTorch's default is the same, Keras's is 1e-3.
     center, scale : bool
         False leaves out beta or gamma.
     beta_initializer, gamma_initializer : str or initializer
@@ -119,7 +119,7 @@ class LayerNorm(Normalization):
     Parameters
     ----------
     epsilon : float
-        At least 1e-12, added to the variance.
+        At least 1e-12, added to the variance. PyTorch's default is the same, Keras's is 1e-3.
     center, scale : bool
         False leaves out beta or gamma.
     beta_initializer, gamma_initializer : str or initializer
