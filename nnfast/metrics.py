@@ -47,6 +47,8 @@ class Metric(Configurable):
         Whether what has no label is left out.
     more_is_better : bool or None
         Whether a larger figure is a better one; None: the name tells.
+    threshold : float or None
+        Above which an output means yes; None: a probability of a half.
 
     Examples
     --------
@@ -57,7 +59,7 @@ class Metric(Configurable):
 
     kind: str | None = None
     k = 1
-    threshold = 0.5
+    threshold: float | None = None
     counts_labels = False
     more_is_better: bool | None = None
 
@@ -70,9 +72,11 @@ class Metric(Configurable):
             raise TypeError(f"{type(self).__name__}: name must be a text, got {name!r}")
         self.name = name
 
-    def plan_spec(self) -> dict[str, Any]:
-        """Return what the compiled plan has to know, as a dict."""
-        return {"kind": self.kind, "k": self.k, "threshold": self.threshold}
+    def plan_spec(self, loss: Loss | None) -> dict[str, Any]:
+        """Return what the compiled plan has to know of the metric of an output trained with `loss`, as a dict."""
+        # Logits are positive where their sigmoid is above a half.
+        half = 0.0 if isinstance(loss, BinaryCrossEntropy) and loss.from_logits else 0.5
+        return {"kind": self.kind, "k": self.k, "threshold": half if self.threshold is None else self.threshold}
 
     def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure after `count` samples as a float; nan where count is 0."""
@@ -98,6 +102,12 @@ class _ShareOfLabels(Metric):
 class Accuracy(_ShareOfLabels):
     """Share of samples, or pixels, whose largest output is the target's class (the first one where several are equal).
 
+    For a single output, and with binary_cross_entropy for several, it is `BinaryAccuracy` under this name. Targets of a
+    single output must then be classes, 0 and 1 (or probabilities between them), under any loss: for numbers it is a
+    ValueError.
+
+    Examples
+    --------
     >>> import nnfast as nf
     >>> model = nf.Sequential([nf.Activation("softmax")], input_shape=(3,))
     >>> model.compile("sgd", "cross_entropy", metrics=[nf.metrics.Accuracy()])
@@ -138,8 +148,8 @@ class MeanIoU(Metric):
 
     Parameters
     ----------
-    threshold : float
-        Of a single output, as `predict` returns it; for logits 0.0 means a probability of a half.
+    threshold : float, optional
+        Of a single output, as `predict` returns it. By default a probability of a half: 0.5, or 0.0 for logits.
     name : str
         Key in the history.
 
@@ -156,9 +166,9 @@ class MeanIoU(Metric):
     more_is_better = True
     counts_labels = True
 
-    def __init__(self, threshold: float = 0.5, name: str = "mean_iou") -> None:
+    def __init__(self, threshold: float | None = None, name: str = "mean_iou") -> None:
         super().__init__(name)
-        self.threshold = number("MeanIoU", "threshold", threshold)
+        self.threshold = None if threshold is None else number("MeanIoU", "threshold", threshold)
 
     def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure of the totals [hits of each class, predictions of each, pixels of each].
@@ -176,8 +186,9 @@ class BinaryAccuracy(_ShareOfLabels):
 
     Parameters
     ----------
-    threshold : float
-        Compared with the output as `predict` returns it; for an output of logits 0.0 means a probability of a half.
+    threshold : float, optional
+        Compared with the output as `predict` returns it. By default a probability of a half: 0.5, or 0.0 for logits;
+        targets must then be in [0, 1].
     name : str
         Key in the history.
 
@@ -193,9 +204,9 @@ class BinaryAccuracy(_ShareOfLabels):
     kind = "binary_accuracy"
     more_is_better = True
 
-    def __init__(self, threshold: float = 0.5, name: str = "binary_accuracy") -> None:
+    def __init__(self, threshold: float | None = None, name: str = "binary_accuracy") -> None:
         super().__init__(name)
-        self.threshold = number("BinaryAccuracy", "threshold", threshold)
+        self.threshold = None if threshold is None else number("BinaryAccuracy", "threshold", threshold)
 
 
 class MeanSquaredError(_MeanOverOutputs):
@@ -294,8 +305,8 @@ def resolve(identifier: MetricLike, loss: Loss | None, n_outputs: int) -> Metric
     Parameters
     ----------
     identifier : str, Metric, type or dict
-        As in `get`. Accuracy becomes binary accuracy, under its own name, for a single output, and if asked for by
-        name also for binary_cross_entropy; by name, the threshold of binary accuracy is a probability of a half.
+        As in `get`. Accuracy becomes binary accuracy, under its own name, for a single output and for
+        binary_cross_entropy.
     loss : Loss or None
         The loss of the output.
     n_outputs : int
@@ -307,16 +318,8 @@ def resolve(identifier: MetricLike, loss: Loss | None, n_outputs: int) -> Metric
         If the name is unknown, or k is larger than the number of outputs.
     """
     metric = get(identifier)
-    by_name = isinstance(identifier, str)
-    binary = isinstance(loss, BinaryCrossEntropy)
-    # Logits are positive where their sigmoid is above a half.
-    half = 0.0 if isinstance(loss, BinaryCrossEntropy) and loss.from_logits else 0.5
-    if metric.kind == "accuracy" and (n_outputs == 1 or (by_name and binary)):
-        return BinaryAccuracy(half, name=metric.name)
-    if metric.kind == "binary_accuracy" and by_name:
-        return BinaryAccuracy(half)
-    if metric.kind == "mean_iou" and by_name:
-        return MeanIoU(half)
+    if metric.kind == "accuracy" and (n_outputs == 1 or isinstance(loss, BinaryCrossEntropy)):
+        return BinaryAccuracy(name=metric.name)
     if metric.kind == "top_k_accuracy" and metric.k > n_outputs:
         raise ValueError(f"TopKAccuracy: k={metric.k}, but the output has only {n_outputs} values")
     return metric

@@ -78,7 +78,7 @@ class Objective:
     def plan_losses(self):
         """The argument of the plan's `set_losses`."""
         return [
-            {**loss.describe(), "weight": weight, "metrics": [metric.plan_spec() for metric in own]}
+            {**loss.describe(), "weight": weight, "metrics": [metric.plan_spec(loss) for metric in own]}
             for loss, weight, own in zip(self.losses, self.weights, self.metrics)
         ]
 

@@ -202,6 +202,22 @@ def test_equal_outputs_count_in_their_order():
     assert evaluate(z, np.arange(4), ["accuracy", metrics.TopKAccuracy(2)], "cross_entropy", "softmax") == [0.25, 0.5]
 
 
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize(("cls", "n"), [(metrics.Accuracy, 1), (metrics.Accuracy, 3), (metrics.BinaryAccuracy, 1),
+                                        (metrics.BinaryAccuracy, 3), (metrics.MeanIoU, 1)])
+def test_metrics_by_name_by_class_and_as_objects(cls, n, from_logits, rng):
+    z, t = rng.standard_normal((40, n)), rng.integers(0, 2, (40, n)).astype(float)
+    loss, activation = BinaryCrossEntropy(from_logits), "linear" if from_logits else "sigmoid"
+    forms = [cls.kind, cls, cls(), cls().to_config()]
+    figures = [evaluate(z, t, [form], loss, activation) for form in forms]
+    half = {"class": cls.__name__, "config": {"threshold": 0.0 if from_logits else 0.5, "name": cls.kind}}
+    if cls is not metrics.Accuracy:
+        figures.append(evaluate(z, t, [half], loss, activation))
+        half["config"]["threshold"] = 0.5       # as files of a threshold of 0.5 have it: it stays
+        assert metrics.get(half).plan_spec(loss)["threshold"] == 0.5
+    assert figures == [figures[0]] * len(figures)
+
+
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("from_logits", [False, True])
 def test_accuracy_of_yes_no_outputs(n, from_logits, rng):
@@ -246,15 +262,16 @@ def test_figures_of_nothing_are_nan():
 
 def test_resolve():
     def kinds(identifier, loss, n):
-        metric = metrics.resolve(identifier, None if loss is None else losses.get(loss), n)
-        return metric.kind, metric.name, metric.threshold
+        loss = None if loss is None else losses.get(loss)
+        metric = metrics.resolve(identifier, loss, n)
+        return metric.kind, metric.name, metric.plan_spec(loss)["threshold"]
 
     assert kinds("accuracy", "cross_entropy", 3) == ("accuracy", "accuracy", 0.5)
     assert kinds("Accuracy", "binary_cross_entropy", 3) == ("binary_accuracy", "accuracy", 0.5)
     assert kinds("accuracy", BinaryCrossEntropy(True), 1) == ("binary_accuracy", "accuracy", 0.0)
     assert kinds("accuracy", "squared_error", 1) == ("binary_accuracy", "accuracy", 0.5)
     assert kinds("accuracy", None, 4) == ("accuracy", "accuracy", 0.5)
-    assert kinds(metrics.Accuracy(name="hits"), "binary_cross_entropy", 3) == ("accuracy", "hits", 0.5)
+    assert kinds(metrics.Accuracy(name="hits"), "binary_cross_entropy", 3) == ("binary_accuracy", "hits", 0.5)
     assert kinds(metrics.Accuracy(name="hits"), "squared_error", 1) == ("binary_accuracy", "hits", 0.5)
     assert kinds("binary_accuracy", BinaryCrossEntropy(True), 2) == ("binary_accuracy", "binary_accuracy", 0.0)
     assert kinds(metrics.BinaryAccuracy(0.3), BinaryCrossEntropy(True), 2)[2] == 0.3
@@ -267,7 +284,7 @@ def test_metric_survives_json(name):
     metric = metrics.get(name)
     assert metric.kind == metric.name == name
     assert metrics.get(json.loads(json.dumps(metric.to_config()))) == metric
-    assert set(metric.plan_spec()) == {"kind", "k", "threshold"}
+    assert set(metric.plan_spec(None)) == {"kind", "k", "threshold"}
     assert type(metric)(name="other").name == "other"
 
 
