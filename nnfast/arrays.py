@@ -288,14 +288,16 @@ def batch_shape(shape):
     return f"(N, {', '.join(map(str, shape))})" if shape else "(N,)"
 
 
-def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
+def as_targets(y, names, shapes, losses, yes_no, dtype, n, data_format):
     """Check and convert the targets of a model; one array per output, shapes as the data have them.
+
+    yes_no: for each output the name of a metric that takes its targets for no and yes, or None.
 
     A cross-entropy's integer labels become int32 or uint8 (N,), or (N, ...) with one for each pixel, all other targets
     the model's dtype in the output's shape.
     """
     ys = []
-    for data, name, shape, loss in zip(per_name(y, names, "y"), names, shapes, losses):
+    for data, name, shape, loss, metric in zip(per_name(y, names, "y"), names, shapes, losses, yes_no):
         what = "y" if len(names) == 1 else f"y of output {name!r}"
         a = as_numbers(data, what)
         if a.ndim == 0 or len(a) != n:
@@ -322,6 +324,8 @@ def as_targets(y, names, shapes, losses, dtype, n, data_format="channels_last"):
             check_distributions(a, what, class_axis(shape, data_format), loss.ignore_label is not None)
         elif loss.name == "binary_cross_entropy":
             check_answers(a, what, loss)
+        elif metric is not None:
+            check_yes_no(a, what, metric)
         ys.append(a)
     return ys
 
@@ -398,6 +402,15 @@ def check_answers(a, what, loss):
                 f"only {loss.ignore_label} is ignored")
         raise ValueError(f"{what}: binary_cross_entropy needs targets in [0, 1], got {a[place]} at {locate(place)}; "
                          f"{hint}")
+
+
+def check_yes_no(a, what, metric):
+    """Targets of which a metric asks whether they are above a half are from 0 to 1: of numbers its figure means
+    nothing."""
+    if a.min() < 0 or a.max() > 1:
+        place = np.unravel_index(int(np.argmax((a < 0) | (a > 1))), a.shape)
+        raise ValueError(f"{what}: {metric} needs classes (targets 0 and 1), got {a[place]} at {locate(place)}; for "
+                         "numbers use 'mae', 'mse' or 'r2'")
 
 
 def as_sample_weight(sample_weight, n):

@@ -149,7 +149,8 @@ class MeanIoU(Metric):
     Parameters
     ----------
     threshold : float, optional
-        Of a single output, as `predict` returns it. By default a probability of a half: 0.5, or 0.0 for logits.
+        Of a single output, as `predict` returns it. By default a probability of a half: 0.5, or 0.0 for logits;
+        targets must then be in [0, 1].
     name : str
         Key in the history.
 

@@ -36,7 +36,7 @@ class Objective:
         for entry in self.requested:
             for identifier in entry:
                 metrics.get(identifier)
-        self.metrics = self.shapes = self.keys = None
+        self.metrics = self.shapes = self.keys = self.yes_no = None
         self.directions = {}        # of each figure: whether more is better
 
     def bind(self, graph):
@@ -45,7 +45,7 @@ class Objective:
         new.__dict__.update(self.__dict__)
         new.names = names = graph.output_names
         new.shapes = graph.output_shapes
-        new.metrics, new.keys = [], []
+        new.metrics, new.keys, new.yes_no = [], [], []
         several = len(names) > 1
         for i, (loss, shape) in enumerate(zip(self.losses, new.shapes)):
             loss.check_output(graph.output_activation(i), names[i], shape)
@@ -64,6 +64,8 @@ class Objective:
                     raise ValueError(f"compile: the metric name {key!r} is taken; give nf.metrics a name of their own")
                 new.keys.append(key)
             new.metrics.append(own)
+            new.yes_no.append(next((metric.name for metric in own if metric.threshold is None and (
+                metric.kind == "binary_accuracy" or (metric.kind == "mean_iou" and shape[-1] == 1))), None))
         new.output_keys = [f"{name}_loss" for name in names] if several else []
         for key in new.output_keys:
             if key in new.keys:

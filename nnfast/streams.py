@@ -23,7 +23,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ._core.plan import shuffle as permute
-from .arrays import as_numbers, as_sample_weight, as_targets, check_shape, per_name
+from .arrays import as_numbers, as_sample_weight, check_shape, per_name
 
 #: bytes of a block of rows: small beside memory, large beside a call
 BLOCK_BYTES = 8 << 20
@@ -77,10 +77,9 @@ class Stream:
 
     def check(self, x, y, weight):
         """Checked arrays of a block, class weights included."""
-        model, graph = self.model, self.model._graph
+        model = self.model
         xs, n = model._inputs(x)
-        losses = model._objective.losses
-        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, model._dtype, n, graph.data_format)
+        ys = model._targets(y, n)
         weight, self.class_factors = model._weigh_classes(self.class_weight, as_sample_weight(weight, n), ys)
         return xs, ys, weight
 
@@ -208,8 +207,7 @@ class ArrayRows(Rows):
             return
         if y is None:
             raise ValueError(f"{call}: y is missing")
-        self.targets = as_targets(y, graph.output_names, graph.output_data_shapes, model._objective.losses,
-                                  model._dtype, self.n, graph.data_format)
+        self.targets = model._targets(y, self.n)
         self.plain = as_sample_weight(sample_weight, self.n)
         self._weigh()
 

@@ -230,6 +230,11 @@ class Training:
         return as_inputs(x, graph.input_names, graph.input_data_shapes, self._dtype, finite, graph.data_format,
                          graph.ids)
 
+    def _targets(self, y, n):
+        graph, objective = self._graph, self._objective
+        return as_targets(y, graph.output_names, graph.output_data_shapes, objective.losses, objective.yes_no,
+                          self._dtype, n, graph.data_format)
+
     def _open(self, x, y, sample_weight, class_weight, call):
         """What `_data` returns, for a compiled model; or (stream, None, its weights, its number of rows or None). Class
         weights are a stream's own; for arrays they come when it is known which rows are trained with."""
@@ -244,10 +249,8 @@ class Training:
 
     def _data(self, x, y, sample_weight=None):
         """Checked arrays: inputs, targets, weights, number of samples."""
-        graph, losses = self._graph, self._objective.losses
         xs, n = self._inputs(x)
-        ys = as_targets(y, graph.output_names, graph.output_data_shapes, losses, self._dtype, n, graph.data_format)
-        return xs, ys, as_sample_weight(sample_weight, n), n
+        return xs, self._targets(y, n), as_sample_weight(sample_weight, n), n
 
     def _weigh_classes(self, class_weight, weight, ys):
         """Weights of the samples, and factors of the classes of pixels or None."""

@@ -1,6 +1,8 @@
 """What users get wrong: each error says what came and what was expected, and the model is as it was before."""
 import numpy as np
 import pytest
+import scipy.sparse
+from stand_ins import Samples
 
 import nnfast as nf
 
@@ -315,6 +317,37 @@ def test_bad_batch_sizes(call):
     for bad, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("a", TypeError)):
         refuses(model_with(), lambda model, bad=bad: getattr(model, call)(*arguments, batch_size=bad), error,
                 "batch_size")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", nf.metrics.Accuracy(), nf.BinaryAccuracy, "mean_iou"])
+@pytest.mark.parametrize("call", [
+    lambda model, x, y: model.fit(x, y, verbose=0),
+    lambda model, x, y: model.fit(x, 0 * y, validation_data=(x, y), verbose=0),
+    lambda model, x, y: model.fit(lambda: iter([(x, y)]), verbose=0),
+    lambda model, x, y: model.fit(Samples(x, y), verbose=0),
+    lambda model, x, y: model.evaluate(scipy.sparse.csr_array(x), y),
+    lambda model, x, y: model.evaluate(x, y),
+    lambda model, x, y: model.train_on_batch(x, y),
+])
+def test_accuracy_of_numbers(metric, call):
+    x, y = x_and(np.repeat([[100.0], [200.0], [300.0]], 4, axis=0))
+    model = nf.Sequential([nf.Dense(1)], input_shape=(WIDTH,))
+    model.compile("sgd", "squared_error", metrics=["mae", metric])
+    before, name = model.get_weights(), nf.metrics.get(metric).name
+    with pytest.raises(ValueError, match=rf"y: {name} needs classes \(targets 0 and 1\), got .00.0 at row \d+, column "
+                                         "0; for numbers use 'mae', 'mse' or 'r2'"):
+        call(model, x, y)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), before, strict=True))
+    call(model, x, y > 150)
+
+
+def test_accuracy_of_answers_of_another_kind():
+    """-1 and 1 for a tanh, with a threshold that says so; one-hot rows."""
+    x, y = x_and(np.where(np.arange(N) % 3, 1.0, -1.0)[:, None])
+    model = nf.Sequential([nf.Dense(1, activation="tanh")], input_shape=(WIDTH,))
+    model.compile("sgd", "squared_error", metrics=[nf.BinaryAccuracy(0.0)])
+    assert model.evaluate(x, y)["binary_accuracy"] == ((model.predict(x) > 0) == (y > 0)).mean()
+    model_with("squared_error", metrics=["accuracy", "mean_iou"]).evaluate(x, 7 * x[:, :2])
 
 
 # --- compile ---------------------------------------------------------------------------------------------------------
