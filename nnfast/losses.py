@@ -90,6 +90,11 @@ class Loss(Configurable):
         shape : tuple of int, optional
             The output's shape without the batch.
         """
+        if activation_name == "softmax" and shape and shape[-1] == 1:
+            raise ValueError(
+                f"{layer_name}: the softmax of one output is always 1, so {self.name} trains nothing; use "
+                "activation='sigmoid' for yes and no, or leave it linear for numbers"
+            )
 
 
 class _LogitLoss(Loss):

@@ -352,6 +352,15 @@ def test_accuracy_of_answers_of_another_kind():
 
 # --- compile ---------------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", nf.CustomLoss(lambda t, y: (t, y))])
+@pytest.mark.parametrize("layers", [[nf.Dense(1, activation="softmax")], [nf.Dense(1), nf.Activation("softmax")],
+                                    [nf.Reshape((2, 2, 1)), nf.Conv2D(1, 1, activation="softmax")]])
+def test_softmax_of_one_output(layers, loss):
+    model = nf.Sequential(layers, input_shape=(WIDTH,))
+    refuses(model, lambda model: model.compile("sgd", loss), ValueError,
+            f"{model.layers[-1].name}: the softmax of one output is always 1, so .* trains nothing; use activation=")
+
+
 @pytest.mark.parametrize(("arguments", "error", "text"), [
     ({"optimizer": "adamm"}, ValueError, "unknown optimizer 'adamm'; did you mean 'adam'"),
     ({"optimizer": 3}, TypeError, "optimizer must be a name"),

@@ -138,7 +138,7 @@ def test_cross_entropy_of_one_output():
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
 @pytest.mark.parametrize("activation", ["linear", "softmax", "sigmoid", "relu"])
 def test_regression_fits_any_output(loss, activation):
-    losses.get(loss).check_output(activation, "head", (1,))
+    losses.get(loss).check_output(activation, "head", (2,))
 
 
 ALL = [CrossEntropy(), CrossEntropy(True), CrossEntropy(ignore_label=255), BinaryCrossEntropy(),
