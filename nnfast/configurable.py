@@ -10,6 +10,7 @@ import functools
 import inspect
 import math
 import numbers
+import re
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -144,22 +145,47 @@ def _normalised(name):
     return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
 
-#: what other libraries call what nnfast has
+#: What other libraries call what nnfast has, by normalised name. With a dot or a call it is to be written so, after nf.
 ELSEWHERE = {
+    # losses
     "mse": "squared_error", "mseloss": "squared_error", "meansquarederror": "squared_error",
-    "mae": "absolute_error", "l1loss": "absolute_error", "meanabsoluteerror": "absolute_error",
+    "mae": "absolute_error", "l1": "absolute_error", "l1loss": "absolute_error", "meanabsoluteerror": "absolute_error",
+    "huberloss": "huber", "smoothl1": "huber", "smoothl1loss": "huber",
     "categoricalcrossentropy": "cross_entropy", "sparsecategoricalcrossentropy": "cross_entropy",
-    "lr": "learning_rate", "rate": "learning_rate",
     "logloss": "cross_entropy", "nll": "cross_entropy", "nllloss": "cross_entropy",
-    "bce": "binary_cross_entropy", "bceloss": "binary_cross_entropy", "acc": "accuracy", "swish": "silu",
+    "crossentropyloss": "CrossEntropy(from_logits=True)",
+    "bce": "binary_cross_entropy", "bceloss": "binary_cross_entropy",
+    "bcewithlogitsloss": "BinaryCrossEntropy(from_logits=True)",
+    # metrics
+    "acc": "accuracy", "accuracyscore": "accuracy", "categoricalaccuracy": "accuracy",
+    "sparsecategoricalaccuracy": "accuracy", "topkcategoricalaccuracy": "top_k_accuracy",
+    "sparsetopkcategoricalaccuracy": "top_k_accuracy", "r2score": "r2",
+    # activations, by name and as layers
+    "swish": "silu", "identity": "linear",
+    **{name.replace("_", ""): f"Activation('{name}')" for name in (
+        "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax")},
+    # initialisers
+    "xavier": "glorot_uniform", "xavieruniform": "glorot_uniform", "xaviernormal": "glorot_normal",
+    "glorot": "glorot_uniform", "kaiming": "he_normal", "kaiminguniform": "he_uniform", "kaimingnormal": "he_normal",
+    "he": "he_normal",
+    # optimizers
+    "lr": "learning_rate", "rate": "learning_rate", "gradientdescentoptimizer": "sgd",
+    **{f"{name}optimizer": name for name in ("sgd", "adam", "adamw", "rmsprop", "adagrad")},
+    # layers
     "linear": "Dense", "batchnormalization": "BatchNorm", "batchnorm1d": "BatchNorm", "batchnorm2d": "BatchNorm",
+    "layernormalization": "LayerNorm", "rescaling": "Rescale", "upsample": "UpSampling2D",
     "maxpooling1d": "MaxPool1D", "maxpooling2d": "MaxPool2D", "averagepooling1d": "AvgPool1D",
     "averagepooling2d": "AvgPool2D", "globalaveragepooling1d": "GlobalAvgPool",
     "globalaveragepooling2d": "GlobalAvgPool", "adaptiveavgpool2d": "GlobalAvgPool",
     "globalmaxpooling1d": "GlobalMaxPool", "globalmaxpooling2d": "GlobalMaxPool",
-    "convtranspose1d": "Conv1DTranspose", "convtranspose2d": "Conv2DTranspose", "upsample": "UpSampling2D",
-    "layernormalization": "LayerNorm", "rescaling": "Rescale", "modelcheckpoint": "Checkpoint",
+    "convtranspose1d": "Conv1DTranspose", "convtranspose2d": "Conv2DTranspose",
+    # all else
+    "modelcheckpoint": "Checkpoint", "traintestsplit": "data.train_test_split",
+    # what nnfast lacks, though it has something that is spelt nearly so
+    **dict.fromkeys(("adamax", "geglu", "glu", "mape", "msle", "rprop", "rrelu")),
 }
+#: losses, by normalised name, of whose outputs other libraries take the mean
+SUMMED = {"squarederror", "absoluteerror", "huber", "binarycrossentropy"}
 
 
 def hint(name: str, known: Collection[str]) -> str:
@@ -170,12 +196,25 @@ def hint(name: str, known: Collection[str]) -> str:
     """
     import difflib
 
-    elsewhere = ELSEWHERE.get(_normalised(name))
-    if elsewhere in known:
-        return f"; here it is called {elsewhere!r}"
+    wanted = _normalised(name)
     by_normal = {_normalised(entry): entry for entry in known}
-    close = difflib.get_close_matches(_normalised(name), list(by_normal), n=1)
+    elsewhere = ELSEWHERE.get(wanted, "")
+    if elsewhere is None:
+        return ""
+    owner = re.split(r"[.(]", elsewhere)[0]
+    here = _normalised(owner)
+    if here in by_normal:
+        called = f"here it is called {by_normal[here]!r}" if owner == elsewhere else f"use nf.{elsewhere}"
+        return f"; {called}{' (summed over the outputs, not averaged)' if here in SUMMED else ''}"
+    # A slip is seldom in the first letter, and another number is another thing (Conv3D).
+    digits = _digits(wanted)
+    like = [entry for entry in by_normal if entry[:1] == wanted[:1] and digits in ("", _digits(entry))]
+    close = difflib.get_close_matches(wanted, like, n=1, cutoff=0.8)
     return f"; did you mean {by_normal[close[0]]!r}?" if close else ""
+
+
+def _digits(name):
+    return "".join(filter(str.isdigit, name))
 
 
 def _did_you_mean(name, known):

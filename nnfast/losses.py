@@ -14,6 +14,9 @@ huber                 sum_j (y_j - t_j)^2 / 2 where |.| <= delta,  clip(y_j - t_
                       else delta (|y_j - t_j| - delta / 2)
 ====================  ==========================================  =======================================
 
+Keras and PyTorch average the last four over j, and cross_entropy over the pixels; here they are sums, so many times as
+large. That holds for Keras's name "binary_crossentropy", too, which is taken for binary_cross_entropy.
+
 The two cross-entropies are computed from the logits z, also where the last layer is a softmax or sigmoid: the plan
 fuses the two, so that nothing overflows or is rounded to log(0).
 """

@@ -1,4 +1,6 @@
 """What objects look like: the call that makes them, without what is at its default."""
+import re
+
 import numpy as np
 import pytest
 
@@ -100,7 +102,40 @@ def test_repr_of_histories():
     (nf, "Conv2d", "did you mean 'Conv2D'"), (nf, "qwertz", "attribute 'qwertz'$"),
     (nf, "__path_to__", "'__path_to__'$"),
     (nf.callbacks, "ModelCheckpoint", "here it is called 'Checkpoint'"),
+    (nf, "ReLU", r"; use nf\.Activation\('relu'\)$"), (nf, "LeakyReLU", r"; use nf\.Activation\('leaky_relu'\)$"),
+    (nf, "train_test_split", r"; use nf\.data\.train_test_split$"), (nf, "AdamOptimizer", "here it is called 'Adam'$"),
+    (nf, "MSELoss", r"here it is called 'SquaredError' \(summed over the outputs, not averaged\)$"),
+    (nf, "BCEWithLogitsLoss", r"use nf\.BinaryCrossEntropy\(from_logits=True\) \(summed over the outputs, not"),
+    (nf, "CrossEntropyLoss", r"; use nf\.CrossEntropy\(from_logits=True\)$"),
+    (nf, "maxpool", "did you mean 'MaxPool.D'"),
+    *[(nf, name, f"attribute '{name}'$") for name in ("nn", "Adadelta", "Adamax", "Nadam", "Conv3D", "ReLU6")],
 ])
 def test_names_of_other_libraries(module, name, text):
     with pytest.raises(AttributeError, match=text):
         getattr(module, name)
+
+
+@pytest.mark.parametrize("get, name, text", [
+    (nf.losses.get, "mse", "'squared_error' (summed over the outputs, not averaged) ("),
+    (nf.losses.get, "l1", "'absolute_error' (summed over the outputs, not averaged) ("),
+    (nf.losses.get, "SmoothL1Loss", "'huber' (summed over the outputs, not averaged) ("),
+    (nf.losses.get, "bce", "'binary_cross_entropy' (summed over the outputs, not averaged) ("),
+    (nf.losses.get, "BCEWithLogitsLoss", "use nf.BinaryCrossEntropy(from_logits=True) (summed"),
+    (nf.losses.get, "sparse_categorical_crossentropy", "'cross_entropy' (known"),
+    (nf.metrics.get, "sparse_categorical_accuracy", "here it is called 'accuracy' (known"),
+    (nf.metrics.get, "r2_score", "here it is called 'r2' (known"),
+    (nf.initializers.get, "xavier_uniform_", "here it is called 'glorot_uniform' (known"),
+    (nf.initializers.get, "kaiming_normal", "here it is called 'he_normal' (known"),
+    (nf.initializers.get, "he", "here it is called 'he_normal' (known"),
+    (nf.optimizers.get, "AdamOptimizer", "here it is called 'adam' (known"),
+    (nf.Activation, "identity", "here it is called 'linear' (known"),
+    (nf.Activation, "ReLU", "did you mean 'relu'?"),
+    *[(get, name, f"'{name}' (known: ") for get, name in [
+        (nf.metrics.get, "rmse"), (nf.metrics.get, "mape"), (nf.metrics.get, "l1"), (nf.losses.get, "hinge"),
+        (nf.initializers.get, "random_normal"), (nf.initializers.get, "truncated_normal"),
+        (nf.optimizers.get, "adadelta"), (nf.optimizers.get, "adamax"), (nf.Activation, "hard_sigmoid"),
+        (nf.Activation, "selu"), (nf.Activation, "relu6")]],
+])
+def test_names_of_other_libraries_in_tables(get, name, text):
+    with pytest.raises(ValueError, match=f"unknown .*{re.escape(text)}"):
+        get(name)
