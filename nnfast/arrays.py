@@ -8,6 +8,7 @@ Every error names the array, what came and what was expected.
 """
 
 import math
+import numbers
 from collections.abc import Mapping
 
 import numpy as np
@@ -64,13 +65,14 @@ def as_numbers(data, what):
         except (TypeError, RuntimeError) as error:      # a tensor that has a gradient, or of a type that NumPy lacks
             raise NotNumbersError(f"{what}: {type(data).__name__} cannot be read as an array: {error}") from error
         if data.dtype.kind == "O":
-            raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, given)}")
+            raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, given, what)}")
     kind = data.dtype.kind
     if kind not in "fiub":
         if kind == "O":
-            raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, data)}")
-        names = {"c": "complex numbers", "U": "strings", "S": "bytes", "M": "dates", "m": "time differences"}
-        hint = "; nf.data.encode_labels makes labels of text" if kind == "U" and what.startswith("y") else ""
+            raise NotNumbersError(f"{what}: expected numbers, got {describe_objects(data, data, what)}")
+        names = {"c": "complex numbers", "U": "strings", "T": "strings", "S": "bytes", "M": "dates",
+                 "m": "time differences"}
+        hint = text_hint(what) if kind in "UT" else ""
         raise NotNumbersError(f"{what}: expected real numbers, got {names.get(kind, 'values')} (dtype {data.dtype}, "
                               f"shape {data.shape}){hint}")
     return data
@@ -108,7 +110,14 @@ def column_names(data):
     return None if names is None else list(names)
 
 
-def describe_objects(data, given):
+def text_hint(what, columns=None):
+    """What to do about text: in a frame with `columns`, or in an array called `what`."""
+    if columns is not None:
+        return "; nf.data.frame encodes text"
+    return "; nf.data.encode_labels makes labels of text" if what.startswith("y") else ""
+
+
+def describe_objects(data, given, what):
     """Where in an object array the first thing stands that is not a number."""
     columns = column_names(given)
     flat = data.ravel()
@@ -118,7 +127,7 @@ def describe_objects(data, given):
             where = ", ".join(f"{axis} {j}" for axis, j in zip(("row", "column", "axis 2 index"), place))
             if columns is not None and len(place) == 2:
                 where = f"row {place[0]}, column {columns[place[1]]!r}"
-            hint = "; nf.data.frame encodes text" if isinstance(flat[i], str) and columns is not None else ""
+            hint = text_hint(what, columns) if isinstance(flat[i], str) else ""
             return f"dtype object with {type(flat[i]).__name__} {flat[i]!r:.40} at {where or 'the top'}{hint}"
     return "dtype object; convert it with .astype('float32')"
 
@@ -488,7 +497,8 @@ def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="
         factors[present] = counts.sum() / (present.sum() * counts[present])
     elif isinstance(class_weight, Mapping):
         for label, factor in class_weight.items():
-            if isinstance(label, bool) or not isinstance(label, (int, np.integer)) or not 0 <= label < n_classes:
+            # Also False and 1.0, as np.unique gives them for such labels.
+            if not isinstance(label, (numbers.Real, np.bool_)) or not 0 <= label < n_classes or label != int(label):
                 raise ValueError(f"class_weight: classes are 0..{n_classes - 1}, got {label!r}")
             if isinstance(factor, bool) or not isinstance(factor, (int, float, np.integer, np.floating)):
                 raise TypeError(f"class_weight: the weight of class {label} must be a number, got {factor!r}")
@@ -496,7 +506,7 @@ def weigh_classes(class_weight, sample_weight, ys, shapes, losses, data_format="
             if not (factor == 0 or 1 / LARGEST_WEIGHT <= factor <= LARGEST_WEIGHT):
                 raise ValueError(f"class_weight: the weight of class {label} must be 0 or from {1 / LARGEST_WEIGHT:g} "
                                  f"to {LARGEST_WEIGHT:g}, got {factor}")
-            factors[label] = factor
+            factors[int(label)] = factor
     else:
         raise TypeError(f'class_weight: expected a dict or "balanced", got {type(class_weight).__name__}')
     if several:

@@ -291,6 +291,10 @@ def test_data_frames():
     ({"sample_weight": np.array([0] * (N - 1) + [1e-320])}, ValueError, f"got 1e-320 at row {N - 1}"),
     ({"class_weight": {3: 1.0}}, ValueError, r"classes are 0\.\.2, got 3"),
     ({"class_weight": {"a": 1.0}}, ValueError, "got 'a'"),
+    ({"class_weight": {0.5: 1.0}}, ValueError, "got 0.5"),
+    ({"class_weight": {np.nan: 1.0}}, ValueError, "got nan"),
+    ({"class_weight": {-1.0: 1.0}}, ValueError, "got -1.0"),
+    ({"class_weight": {1 + 0j: 1.0}}, ValueError, r"got \(1\+0j\)"),
     ({"class_weight": {0: -1.0}}, ValueError, "class 0 must be 0 or from 1e-100 to 1e.100, got -1.0"),
     ({"class_weight": {0: "x"}}, TypeError, "class 0 must be a number"),
     ({"class_weight": "even"}, ValueError, "balanced"),
@@ -308,6 +312,17 @@ def test_class_weights_need_classes():
     x, _ = x_and()
     refuses(model_with("squared_error"), lambda model: model.fit(x, x[:, :2], class_weight={0: 1}, verbose=0),
             ValueError, "the loss is squared_error")
+
+
+@pytest.mark.parametrize("kind", [bool, np.float32, np.float64, np.uint8, object])
+def test_class_weights_by_the_labels_as_they_are(kind):
+    x, y = x_and((np.arange(N) % 3 > 0).astype(kind)[:, None])
+    figures = []
+    for keys in (np.unique(y), [0, 1]):
+        model = nf.Sequential([nf.Dense(1, activation="sigmoid")], input_shape=(WIDTH,), seed=0)
+        model.compile("sgd", "binary_cross_entropy")
+        figures.append(model.train_on_batch(x, y.astype(float), class_weight=dict(zip(keys, [2.0, 0.5]))))
+    assert figures[0] == figures[1] != model.evaluate(x, y.astype(float))
 
 
 @pytest.mark.parametrize("call", ["evaluate", "predict"])

@@ -686,6 +686,20 @@ def test_fit_takes_pandas_columns_of_several_types():
         model.fit(values, np.array(["a", "b", "c"]), verbose=0)
 
 
+@pytest.mark.parametrize("kind", [list, np.array, lambda y: np.array(y, object), pd.Series, pd.Categorical, pl.Series,
+                                  lambda y: pd.Series(y, dtype="category"), lambda y: pd.Series(y, dtype=object),
+                                  lambda y: np.array(y, getattr(np.dtypes, "StringDType", lambda: object)()), pa.array],
+                         ids=["list", "strings", "objects", "series", "categorical", "polars", "category",
+                              "series of objects", "string dtype", "arrow"])
+def test_labels_of_text(kind):
+    model = nf.Sequential([nf.Dense(2, activation="softmax")], input_shape=(1,))
+    model.compile("sgd", "cross_entropy")
+    y = kind(["cat", "dog", "cat"])
+    with pytest.raises(TypeError, match=r"y: expected .*; nf\.data\.encode_labels makes labels of text$"):
+        model.fit([[1.0], [2.0], [3.0]], y, verbose=0)
+    assert encode_labels(y)[0].tolist() == [0, 1, 0]
+
+
 def test_dates_and_what_is_no_frame():
     with pytest.raises(ValueError, match="column 'day' holds dates or times"):
         frame(pd.DataFrame({"day": pd.to_datetime(["2020-01-01"]), "x": [1]}), target="x")
