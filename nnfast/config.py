@@ -36,7 +36,8 @@ def config() -> dict[str, Any]:
     """
     import platform
 
-    from ._core import kernels, threads, winograd
+    from ._core import kernels, threads
+    from ._core.winograd import is_allowed
 
     levels = kernels.levels()
     info = threads.info()
@@ -48,7 +49,7 @@ def config() -> dict[str, Any]:
         "levels": [name for name, _ in levels],
         "usable": [name for name, usable in levels if usable],
         "selected": kernels.selected(),
-        "winograd": winograd.is_allowed(),
+        "winograd": is_allowed(),
         "openmp": info["openmp"],
         "threads": threads.resolve(None),
         "omp_limit": info["max_threads"],

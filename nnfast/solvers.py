@@ -122,11 +122,15 @@ class LBFGS(Solver):
         known = [function(x0)]
         start, steepest = known[0][0], np.zeros(len(x0))
         first = float(slopes(x0, known[0][1]).max(initial=0.0))
+        lowest: tuple[float, Array, Array] = (math.inf, x0, x0)     # SciPy may end somewhere else
 
         def value_and_gradient(x):      # SciPy begins at x0, too
+            nonlocal lowest
             value, gradient = known.pop() if known else function(x)
             if value <= start:
                 np.maximum(steepest, slopes(x, gradient) / math.sqrt(level(value)), out=steepest)
+            if value <= lowest[0]:
+                lowest = value, x.copy(), gradient.copy()
             return value, gradient
 
         tolerance = self.tolerance * min(1.0, first / SMALL_GRADIENT)
@@ -136,7 +140,8 @@ class LBFGS(Solver):
             options={"maxiter": max_iterations, "maxfun": self.max_evaluations or 10**9, "maxcor": self.memory,
                      "gtol": tolerance, "ftol": 0.0},
         )
-        left = slopes(result.x, result.jac)
+        value, x, slope = lowest
+        left = slopes(x, slope)
         gradient = float(left.max(initial=0.0))
         message = str(result.message).strip()
         if "CALLBACK" in message.upper():
@@ -145,18 +150,18 @@ class LBFGS(Solver):
             return bool(result.success), message
         # Rounding has ended it, and SciPy may call even that a success. Each entry by itself: those of columns that are
         # small have small gradients far from the minimum, too.
-        loss = level(result.fun)
+        loss = level(value)
         far = left > np.maximum(tolerance, ROUNDING * math.sqrt(loss) * steepest)
-        return (not far.any() or fall(function, result, np.where(far, steepest, np.inf), loss) <= LEAST_FALL * loss,
+        return (not far.any() or fall(function, x, slope, np.where(far, steepest, np.inf), loss) <= LEAST_FALL * loss,
                 f"the loss falls no further in float64; largest entry of the gradient {gradient:.2g}")
 
 
-def fall(function, result, scale, loss):
-    """How far the loss would fall on a parabola through a search's end, along its gradient in units of `scale`."""
-    direction = -result.jac / scale**2
-    slope = -float(direction @ result.jac)
+def fall(function, x, gradient, scale, loss):
+    """How far the loss would fall on a parabola through x, along its gradient there in units of `scale`."""
+    direction = -gradient / scale**2
+    slope = -float(direction @ gradient)
     step = 1e-8 * loss / slope      # on which the loss hardly changes
-    curvature = float(direction @ (function(result.x + step * direction)[1] - result.jac)) / step
+    curvature = float(direction @ (function(x + step * direction)[1] - gradient)) / step
     return slope**2 / (2 * curvature) if curvature > 0 else math.inf
 
 
