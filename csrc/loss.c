@@ -167,15 +167,17 @@ typedef struct NAME(loss_term) {
     vec value, slope, p;
 } NAME(loss_term);
 
-/* l = max(z, 0) - z t + log(1 + e^-|z|),  dl/dz = p - t,  p = sigmoid(z) */
+/* l = z (s - t) + log(1 + e^-|z|),  s = 0 for z < 0, else 1;  dl/dz = p - t,  p = sigmoid(z)
+ * A term with s = t is left out, so that an infinite logit on the target's side costs nothing. */
 nn_inline NAME(loss_term) NAME(sigmoid_cross_entropy_term)(vec z, vec t, vec delta)
 {
     const vec one = v_set1(1), zero = v_zero();
     const vec power = v_exp_brief(v_neg(v_abs(z)));
+    const vec side = v_select(v_lt(z, zero), zero, one), apart = v_sub(side, t);
     NAME(loss_term) r;
     (void)delta;
-    r.p = v_div(v_select(v_lt(z, zero), power, one), v_add(one, power));
-    r.value = v_add(v_fnma(z, t, v_max(zero, z)), v_log1p_unit(power));
+    r.p = v_div(v_max(side, power), v_add(one, power));
+    r.value = v_add(v_select(v_eq(apart, zero), zero, v_mul(z, apart)), v_log1p_unit(power));
     r.slope = v_sub(r.p, t);
     return r;
 }
@@ -203,12 +205,11 @@ nn_inline NAME(loss_term) NAME(squared_error_term)(vec y, vec t, vec delta)
     return r;
 }
 
-/* l = |y - t|, with slope 0 where they are equal */
+/* l = |y - t|, with slope 0 where they are equal, and nan of nan */
 nn_inline NAME(loss_term) NAME(absolute_error_term)(vec y, vec t, vec delta)
 {
-    const vec d = v_sub(y, t);
-    const vec sign = v_select(v_eq(d, v_zero()), v_zero(), v_copysign(v_set1(1), d));
-    const NAME(loss_term) r = {v_abs(d), sign, y};
+    const vec d = v_sub(y, t), size = v_abs(d);
+    const NAME(loss_term) r = {size, v_select(v_lt(v_zero(), size), v_copysign(v_set1(1), d), size), y};
     (void)delta;
     return r;
 }
@@ -265,7 +266,7 @@ nn_inline NAME(loss_term) NAME(huber_term)(vec y, vec t, vec delta)
     }
 #endif
 
-/* At a logit of -1e4 the probability is 0 in both precisions; -inf would give -inf * 0. */
+/* At a logit of -1e4 the probability is 0 in both precisions. */
 ELEMENTWISE_LOSS(sigmoid_cross_entropy, (real)-1e4, 1)
 ELEMENTWISE_LOSS(binary_cross_entropy, 0, 0)
 ELEMENTWISE_LOSS(squared_error, 0, 0)

@@ -283,6 +283,19 @@ def test_nan_comes_through(dtype):
         assert np.isnan(y).any()
 
 
+@pytest.mark.parametrize("n", [1, 5, 40])
+def test_losses_of_what_is_not_finite(n, dtype):
+    inf, nan = np.inf, np.nan
+    for logit, y, loss, slope in [(inf, 0, inf, 1), (inf, 1, 0, 0), (inf, 0.5, inf, 0.5), (-inf, 0, 0, 0),
+                                  (-inf, 1, inf, -1), (nan, 0, nan, nan), (nan, 1, nan, nan), (1, nan, nan, nan)]:
+        value, dz = F.sigmoid_cross_entropy(np.full((1, n), logit, dtype), np.full((1, n), y, dtype))
+        np.testing.assert_array_equal(value, loss)
+        np.testing.assert_array_equal(dz, slope)
+    for y_hat, y, slope in [(nan, 0, nan), (0, nan, nan), (inf, 0, 1), (0, inf, -1), (inf, inf, nan), (2, 2, 0)]:
+        _, dy = F.absolute_error(np.full((1, n), y_hat, dtype), np.full((1, n), y, dtype))
+        np.testing.assert_array_equal(dy, slope)
+
+
 # --- arguments -------------------------------------------------------------------------------------------------------
 
 X = np.ones((2, 3), np.float32)
