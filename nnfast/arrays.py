@@ -38,10 +38,7 @@ def as_numbers(data, what):
         For ragged lists.
     """
     if type(data) is not np.ndarray:
-        if isinstance(data, np.ma.MaskedArray):
-            if np.ma.is_masked(data):
-                raise TypeError(f"{what}: masked arrays are not supported, fill the masked entries first")
-            data = data.data
+        data = unmasked(data, what)
         if data is None or isinstance(data, (str, bytes, Mapping, set)) or hasattr(data, "tocsr") or is_read(data):
             hint = "; call .toarray() on sparse matrices" if hasattr(data, "tocsr") else ""
             if isinstance(data, str):
@@ -76,6 +73,15 @@ def as_numbers(data, what):
         raise NotNumbersError(f"{what}: expected real numbers, got {names.get(kind, 'values')} (dtype {data.dtype}, "
                               f"shape {data.shape}){hint}")
     return data
+
+
+def unmasked(data, what):
+    """`data`, or the numbers of a masked array that masks none of them."""
+    if not isinstance(data, np.ma.MaskedArray):
+        return data
+    if np.ma.is_masked(data):
+        raise TypeError(f"{what}: masked arrays are not supported, fill the masked entries first")
+    return data.data
 
 
 def is_read(data):
@@ -422,23 +428,27 @@ def check_yes_no(a, what, metric):
                          "numbers use 'mae', 'mse' or 'r2'")
 
 
-def as_sample_weight(sample_weight, n):
-    """Weights per sample as float64 (N,), or None."""
+def as_sample_weight(sample_weight, n, function=None):
+    """Weights per sample as float64 (N,), or None. function: the name of one that takes them, None for a model."""
     if sample_weight is None:
         return None
-    a = as_numbers(sample_weight, "sample_weight")
+    what = f"{function}: sample_weight" if function else "sample_weight"
+    a = as_numbers(sample_weight, what)
     if a.shape != (n,):
-        hint = "" if a.ndim < 2 else ("; pixels are weighed by their class (class_weight) or left out (the loss's "
-                                      "ignore_label)")
-        raise ValueError(f"sample_weight: expected shape ({n},), one weight per sample, got {a.shape}{hint}")
-    check_finite(a, np.dtype(np.float64), "sample_weight")
+        hint = "" if a.ndim < 2 or function else ("; pixels are weighed by their class (class_weight) or left out (the "
+                                                  "loss's ignore_label)")
+        raise ValueError(f"{what}: expected shape ({n},), one weight per sample, got {a.shape}{hint}")
+    # The usual case; not as the array's own type, which may not hold the limits.
+    if 1 / LARGEST_WEIGHT <= float(np.minimum.reduce(a)) and float(np.maximum.reduce(a)) <= LARGEST_WEIGHT:
+        return contiguous(a, np.float64)
+    check_finite(a, np.dtype(np.float64), what)
     a = contiguous(a, np.float64)
     if a.min() < 0:
         row = int(np.argmax(a < 0))
-        raise ValueError(f"sample_weight: weights must not be negative, got {a[row]} at row {row}")
+        raise ValueError(f"{what}: weights must not be negative, got {a[row]} at row {row}")
     if a.max() > LARGEST_WEIGHT or ((a > 0) & (a < 1 / LARGEST_WEIGHT)).any():
         row = int(np.argmax((a > LARGEST_WEIGHT) | ((a > 0) & (a < 1 / LARGEST_WEIGHT))))
-        raise ValueError(f"sample_weight: weights must be 0 or from {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, got "
+        raise ValueError(f"{what}: weights must be 0 or from {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, got "
                          f"{a[row]} at row {row}; only their ratios count")
     return a
 

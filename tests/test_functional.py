@@ -305,6 +305,10 @@ Y = np.ones((2, 4), np.float32)
 X64 = X.astype(np.float64)
 
 
+def weigh(sample_weight):
+    return F.squared_error(X, X, sample_weight=sample_weight)
+
+
 @pytest.mark.parametrize("call, error, text", [
     (lambda: F.dense([[1.0]], W), TypeError, "dense: x must be a NumPy array of float32 or float64, got list"),
     (lambda: F.dense(X.astype(np.float16), W), TypeError, "dense: x must be float32 or float64, got float16"),
@@ -338,7 +342,9 @@ X64 = X.astype(np.float64)
     (lambda: F.softmax_cross_entropy(X, np.array([2**40, 0])), ValueError, "got 1099511627776"),
     (lambda: F.softmax_cross_entropy(X, np.array([0, 1, 2])), ValueError,
      r"labels y have shape \(3,\), expected \(2,\)"),
-    (lambda: F.softmax_cross_entropy(X, [0, 1]), TypeError, "softmax_cross_entropy: y must be a NumPy array"),
+    (lambda: F.softmax_cross_entropy(X, [0, 1]), TypeError, "softmax_cross_entropy: y must be a NumPy array of integer "
+     "labels, or of probabilities of the logits' float32, got list"),
+    (lambda: F.softmax_cross_entropy(X, np.array([True, False])), TypeError, "of integer labels, .* got bool"),
     (lambda: F.softmax_cross_entropy(X, np.array([0.0, 1.0], np.float32)), ValueError, r"y has shape \(2,\)"),
     (lambda: F.softmax_cross_entropy(X[0], np.array([0])), ValueError,
      r"logits must have shape \(batch, ..., classes\)"),
@@ -346,15 +352,44 @@ X64 = X.astype(np.float64)
     (lambda: F.squared_error(X[:0], X[:0]), ValueError, r"y_hat must have shape \(batch, ...\) and not be empty"),
     (lambda: F.squared_error(X, X64), TypeError, "squared_error: y is float64, but y_hat is float32"),
     (lambda: F.huber(X, X, delta=0), ValueError, "huber: delta must be a finite number above 0"),
-    (lambda: F.squared_error(X, X, sample_weight=np.ones(3)), ValueError,
-     r"sample_weight has shape \(3,\), expected \(2,\)"),
-    (lambda: F.squared_error(X, X, sample_weight=np.zeros(2)), ValueError, "positive sum"),
-    (lambda: F.squared_error(X, X, sample_weight=np.array([2.0, -1.0])), ValueError, "not negative"),
-    (lambda: F.squared_error(X, X, sample_weight=np.array([np.nan, 1.0])), ValueError, "finite"),
+    (lambda: weigh(np.ones(3)), ValueError,
+     r"squared_error: sample_weight: expected shape \(2,\), one weight per sample, got \(3,\)$"),
+    (lambda: weigh(np.ones((2, 1))), ValueError, r"one weight per sample, got \(2, 1\)$"),
+    (lambda: F.squared_error(X[:1], X[:1], sample_weight=2.0), ValueError, r"expected shape \(1,\).* got \(\)"),
+    (lambda: weigh(np.zeros(2)), ValueError, "squared_error: sample_weight: all weights are zero"),
+    (lambda: weigh([2.0, -1.0]), ValueError, "must not be negative, got -1.0 at row 1"),
+    (lambda: weigh([np.nan, 1.0]), ValueError, "squared_error: sample_weight: nan at row 0; data must be finite"),
+    (lambda: weigh([1.0, 5e307]), ValueError, r"must be 0 or from 1e-100 to 1e\+100, got 5e\+307 at row 1"),
+    (lambda: weigh([1.0, 5e-324]), ValueError, "got 5e-324 at row 1"),
+    (lambda: weigh(np.array([1, 2], "M8[D]")), TypeError, "squared_error: sample_weight: .* got dates"),
+    (lambda: weigh(["1", "2"]), TypeError, "got strings"),
+    (lambda: weigh(np.ones(2, complex)), TypeError, "got complex numbers"),
+    (lambda: weigh({0: 1.0, 1: 2.0}), TypeError, "got dict"),
+    (lambda: F.upsample2d(np.ones((1, 5, 5, 2)), 10**5), MemoryError,
+     r"upsample2d: cannot allocate the result, of shape \(1, 500000, 500000, 2\) and float64, 4,000,000,000,000 bytes"),
+    (lambda: F.upsample2d(np.ones((2**21, 1, 1, 1), np.float32), 2**20), MemoryError, "upsample2d: cannot allocate"),
 ])
 def test_wrong_arguments(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+@pytest.mark.parametrize("call, name", [
+    (lambda x: F.relu(x), "relu: x"),
+    (lambda x: F.relu(X, out=x), "relu: out"),
+    (lambda x: F.dense(X, W, out=np.ma.array(Y, mask=Y > 0)), "dense: out"),
+    (lambda x: F.squared_error(X, x), "squared_error: y"),
+    (lambda x: F.softmax_cross_entropy(X, x[0, :2].astype(int)), "softmax_cross_entropy: y"),
+    (lambda x: weigh(x[0, :2]), "squared_error: sample_weight"),
+    (lambda x: F.entropy(x), "entropy: p"),
+    (lambda x: F.conv_toeplitz(x[0].astype(int), (5,)), "conv_toeplitz: w"),
+])
+def test_masked_arrays(call, name):
+    x = np.ma.array(X.copy())
+    assert np.isfinite(F.relu(x, out=np.ma.array(X.copy()))).all()      # masks nothing
+    x[0, 1] = np.ma.masked
+    with pytest.raises(TypeError, match=f"^{name}: masked arrays are not supported, fill the masked entries first"):
+        call(x)
 
 
 @pytest.mark.parametrize("out, error, text", [

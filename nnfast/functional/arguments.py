@@ -5,9 +5,14 @@ import math
 import numpy as np
 
 from nnfast._core.memory import bytes_to_line
+from nnfast._core.threads import resolve
+
+from ..arrays import unmasked
+from ..configurable import boolean, integer
 
 LINE = 64             # bytes of a cache line
 WORTH_A_LINE = 16384  # bytes
+MOST_THREADS = 1024   # as in the core
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -16,6 +21,8 @@ def as_array(op, name, a):
     """a, C-contiguous; TypeError unless it is an array of float32 or float64."""
     if not isinstance(a, np.ndarray):
         raise TypeError(f"{op}: {name} must be a NumPy array of float32 or float64, got {type(a).__name__}")
+    if type(a) is not np.ndarray:
+        a = unmasked(a, f"{op}: {name}")
     if a.dtype not in FLOATS:
         raise TypeError(f"{op}: {name} must be float32 or float64, got {a.dtype}")
     return contiguous(a)
@@ -40,9 +47,14 @@ def like(op, name, a, x_name, x, shape=None):
 def result_array(op, out, shape, dtype, inputs, name="out"):
     """A new array, or `out` after its checks."""
     if out is None:
-        return new_array(shape, dtype)
+        try:
+            return new_array(shape, dtype)
+        except (MemoryError, ValueError) as error:      # NumPy has no array of more than 2^63 bytes
+            raise MemoryError(f"{op}: cannot allocate the result, of shape {shape} and {dtype}, "
+                              f"{math.prod(shape) * dtype.itemsize:,} bytes") from error
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{op}: {name} must be a NumPy array, got {type(out).__name__}")
+    unmasked(out, f"{op}: {name}")
     if out.dtype != dtype:
         raise TypeError(f"{op}: {name} is {out.dtype}, expected {dtype}")
     if out.shape != shape:
@@ -87,6 +99,13 @@ def gradient_arrays(op, out, needed, x, w, dy, bias_shape=None):
         else:
             gradients.append(None)
     return gradients
+
+
+def threads(op, n_threads):
+    """The number of threads that a call uses."""
+    if n_threads is not None:
+        n_threads = integer(op, "n_threads", n_threads, at_least=1, at_most=MOST_THREADS)
+    return resolve(n_threads)
 
 
 def matrix(a):

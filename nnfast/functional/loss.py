@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._core import elementwise as _elementwise
-from .._core.threads import resolve as _threads
+from ..arrays import as_sample_weight, unmasked
 from ..configurable import integer, number
 from ..losses import INT32
-from .arguments import as_array, contiguous, like, result_array
+from .arguments import as_array, contiguous, like, result_array, threads
 
 if TYPE_CHECKING:
     from ..typing import Array, ArrayLike
 
 _INT32_MAX = np.iinfo(np.int32).max
-_SMALLEST_NORMAL = np.finfo(np.float64).tiny
 
 
 def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike | None = None,
@@ -33,8 +32,8 @@ def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike |
     ----------
     logits : array (B, K) or (B, ..., K)
     y : integer array (B,) or (B, ...) of classes 0..K-1, or array of probabilities like logits
-    sample_weight : float array (B,), optional
-        Not negative, of positive sum.
+    sample_weight : array-like (B,), optional
+        Each 0 or from 1e-100 to 1e100, not all 0.
     ignore_label : int, optional
         Samples or pixels of this label have loss and gradient 0; y is to hold labels.
     out : array like logits, optional
@@ -55,8 +54,12 @@ def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike |
     logits = as_array(op, "logits", logits)
     if logits.ndim < 2 or 0 in logits.shape:
         raise ValueError(f"{op}: logits must have shape (batch, ..., classes), none of them 0, got {logits.shape}")
+    if not isinstance(y, np.ndarray) or y.dtype.kind not in "iuf":
+        raise TypeError(f"{op}: y must be a NumPy array of integer labels, or of probabilities of the logits' "
+                        f"{logits.dtype}, got {y.dtype if isinstance(y, np.ndarray) else type(y).__name__}")
+    y = unmasked(y, f"{op}: y")
     counted = None
-    if isinstance(y, np.ndarray) and y.dtype.kind in "iu":
+    if y.dtype.kind in "iu":
         if ignore_label is not None:
             counted = y != integer(op, "ignore_label", ignore_label, **INT32)
             y = np.where(counted, y, 0)
@@ -151,18 +154,15 @@ def _labels(op, y, shape):
 def _loss(op, prediction, y, labels, sample_weight, delta, out, n_threads, pixels=1, counted=None):
     """pixels: rows of the loss in a sample. counted: which of them count, or None."""
     batch = prediction.shape[0]
-    weight, total = None, batch
-    if sample_weight is not None:
-        weight = np.ascontiguousarray(sample_weight, dtype=np.float64)
-        if weight.shape != (batch,):
-            raise ValueError(f"{op}: sample_weight has shape {weight.shape}, expected ({batch},)")
+    weight, total = as_sample_weight(sample_weight, batch, op), batch
+    if weight is not None:
         total = float(weight.sum())
-        if not (weight.min() >= 0 and _SMALLEST_NORMAL <= total < math.inf):
-            raise ValueError(f"{op}: sample_weight must be finite, not negative and of positive sum")
+        if total == 0:
+            raise ValueError(f"{op}: sample_weight: all weights are zero")
         weight = np.repeat(weight, pixels) if pixels > 1 else weight
     if counted is not None:
         weight = counted.reshape(-1) * (1.0 if weight is None else weight)
     gradient = result_array(op, out, prediction.shape, prediction.dtype, (prediction, y, labels, weight))
     loss = _elementwise.loss(op, prediction, y, labels, weight, 1.0 / total, delta, gradient, batch * pixels,
-                             _threads(n_threads))
+                             threads(op, n_threads))
     return loss, gradient
