@@ -20,9 +20,14 @@ softmax       exp(z_j) / sum_k exp(z_k), last axis
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .configurable import choose, number
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127
 
 
 class Needs(NamedTuple):
@@ -89,3 +94,9 @@ def resolve(identifier: str | None, alpha: float | None = None, owner: str = "ac
         raise ValueError(f"{owner}: {name} takes no alpha (leaky_relu and elu do), got alpha={alpha!r}")
     # The derivatives are computed from the output's sign, which a negative alpha would turn round.
     return name, number(owner, "alpha", alpha, at_least=0)
+
+
+def check_alpha(owner: str, alpha: float, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError if a checked alpha is infinite in the dtype of the numbers it is for."""
+    if alpha > LARGEST_FLOAT32 and dtype.itemsize == 4:
+        raise ValueError(f"{owner}: alpha must be at most {LARGEST_FLOAT32:g}, the largest {dtype.name}, got {alpha:g}")

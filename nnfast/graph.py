@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import layout
+from .activations import check_alpha
 from .initializers import Constant, Ones, Zeros
 from .layers import LAYERS, Embedding, Flatten, Input, Layer, ParameterSpec, Reshape, Value
 
@@ -189,6 +190,7 @@ class Graph:
             call = calls[name] = calls.get(name, -1) + 1
             stream = (seed ^ zlib.crc32(f"{name}/{call}".encode() if call else name.encode())) & (2**63 - 1)
             operation = node.layer.node([self.shape_of(at) for at in node.inputs], node.parameters, stream)
+            check_alpha(name, operation.get("alpha", 0.0), dtype)
             if operation["op"] == "reshape" and i in self.output_ids:
                 # In the plan a reshape is only another name, but each output needs a shape and a gradient of its own.
                 operation = {"op": "activation", "activation": "linear", "alpha": 0.0}

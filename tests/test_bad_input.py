@@ -582,6 +582,13 @@ def test_bad_layers(make, error, text):
         make()
 
 
+def test_alpha_must_fit_the_models_dtype():
+    layers = [nf.Dense(3, activation=nf.Activation("leaky_relu", alpha=1e300), name="head")]
+    nf.Sequential(layers, input_shape=(2,), dtype="float64").predict(np.ones((1, 2)))
+    with pytest.raises(ValueError, match="head: alpha must be at most 3.40282e.38, the largest float32, got 1e.300"):
+        nf.Sequential([layer.copy() for layer in layers], input_shape=(2,)).predict(np.ones((1, 2)))
+
+
 def test_an_initializer_of_the_wrong_shape():
     class Broken(nf.initializers.Initializer):
         def draw(self, shape, fan_in, fan_out, rng):

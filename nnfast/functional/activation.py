@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 def _forward(name, x, alpha, out, n_threads):
     _, alpha = activations.resolve(name, alpha, name)
     x = as_array(name, "x", x)
+    activations.check_alpha(name, alpha, x.dtype)
     out = result_array(name, out, x.shape, x.dtype, (x,))
     _elementwise.activation_forward(name, x, out, alpha, _threads(n_threads))
     return out
@@ -26,6 +27,7 @@ def _backward(name, dy, kept_name, kept, alpha, out, n_threads):
     op = f"{name}_backward"
     _, alpha = activations.resolve(name, alpha, op)
     dy = as_array(op, "dy", dy)
+    activations.check_alpha(op, alpha, dy.dtype)
     kept = like(op, kept_name, kept, "dy", dy, dy.shape)
     out = result_array(op, out, dy.shape, dy.dtype, (dy, kept))
     x, y = (kept, None) if kept_name == "x" else (None, kept)

@@ -234,6 +234,7 @@ def conv2d_transpose_backward(x: Array, w: Array, dy: Array, stride: Size = 1, p
 def _forward(op, axes, x, w, b, stride, padding, dilation, groups, activation, alpha, out, n_threads):
     activation, alpha = activations.resolve(activation, alpha, op)
     x, w, groups, place, shape = _place(op, axes, x, w, stride, padding, dilation, groups)
+    activations.check_alpha(op, alpha, x.dtype)
     if b is not None:
         b = like(op, "b", b, "w", w, w.shape[-1:])
     out = result_array(op, out, shape, x.dtype, (x, w, b))
@@ -279,6 +280,7 @@ def _kernel(w):
 def _transposed(op, axes, x, w, b, stride, padding, output_padding, dilation, activation, alpha, out, n_threads):
     activation, alpha = activations.resolve(activation, alpha, op)
     x, w, place, shape = _transposed_place(op, axes, x, w, stride, padding, output_padding, dilation)
+    activations.check_alpha(op, alpha, x.dtype)
     if b is not None:
         b = like(op, "b", b, "w", w, w.shape[-2:-1])
     out = result_array(op, out, shape, x.dtype, (x, w, b))

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import activations
 from .._core import dense as _dense
-from .._core.threads import resolve as _threads
-from .arguments import as_array, gradient_arrays, like, matrix, result_array
+from .arguments import as_array, gradient_arrays, like, matrix, result_array, threads
 
 if TYPE_CHECKING:
     from ..typing import Array, Arrays
@@ -38,12 +37,14 @@ def dense(x: Array, w: Array, b: Array | None = None, activation: str = "linear"
     >>> dense(x, np.array([[1.0, -1.0], [1.0, -1.0]]), np.array([0.5, 0.5]), activation="relu")
     array([[3.5, 0. ]])
     """
-    activation, alpha = activations.resolve(activation, alpha, "dense")
-    x, w = _dense_inputs("dense", x, w)
+    op = "dense"
+    activation, alpha = activations.resolve(activation, alpha, op)
+    x, w = _dense_inputs(op, x, w)
+    activations.check_alpha(op, alpha, x.dtype)
     if b is not None:
-        b = like("dense", "b", b, "w", w, (w.shape[1],))
-    out = result_array("dense", out, (*x.shape[:-1], w.shape[1]), x.dtype, (x, w, b))
-    n_threads = _threads(n_threads)
+        b = like(op, "b", b, "w", w, (w.shape[1],))
+    out = result_array(op, out, (*x.shape[:-1], w.shape[1]), x.dtype, (x, w, b))
+    n_threads = threads(op, n_threads)
     _dense.dense_forward(matrix(x), w, b, activation, alpha, matrix(out), n_threads)
     return out
 
@@ -83,7 +84,7 @@ def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True, need_
     x, w = _dense_inputs(op, x, w)
     dy = like(op, "dy", dy, "x", x, (*x.shape[:-1], w.shape[1]))
     dx, dw, db = gradient_arrays(op, out, (need_dx, need_dw, need_db), x, w, dy)
-    _dense.dense_backward(matrix(x), w, matrix(dy), None if dx is None else matrix(dx), dw, db, _threads(n_threads))
+    _dense.dense_backward(matrix(x), w, matrix(dy), None if dx is None else matrix(dx), dw, db, threads(op, n_threads))
     return dx, dw, db
 
 
