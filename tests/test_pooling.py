@@ -270,7 +270,7 @@ X, DY = np.ones((2, 6, 8, 3), np.float32), np.ones((2, 3, 4, 3), np.float32)
     (lambda: F.max_pool2d(X, 2, -1), ValueError, "stride must be at least 1"),
     (lambda: F.max_pool2d(X, 2, 1, 2), ValueError, "padding must be smaller than the kernel"),
     (lambda: F.max_pool2d(X, 2, 1, "full"), ValueError, "padding must be 'valid'"),
-    (lambda: F.max_pool2d(X, 2, n_threads=0), ValueError, "n_threads"),
+    (lambda: F.max_pool2d(X, 2, n_threads=0), ValueError, "max_pool2d: n_threads must be"),
     (lambda: F.max_pool2d(X, 2, out=np.ones((2, 3, 4, 2), np.float32)), ValueError, r"expected \(2, 3, 4, 3\)"),
     (lambda: F.max_pool2d(X, 1, out=X), ValueError, "overlaps"),
     (lambda: F.max_pool2d_backward(X, DY[:, :2], 2), ValueError,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from .. import activations
 from .._core import elementwise as _elementwise
-from .._core.threads import resolve as _threads
-from .arguments import as_array, like, result_array
+from .arguments import as_array, like, result_array, threads
 
 if TYPE_CHECKING:
     from ..typing import Array
@@ -18,7 +17,7 @@ def _forward(name, x, alpha, out, n_threads):
     x = as_array(name, "x", x)
     activations.check_alpha(name, alpha, x.dtype)
     out = result_array(name, out, x.shape, x.dtype, (x,))
-    _elementwise.activation_forward(name, x, out, alpha, _threads(n_threads))
+    _elementwise.activation_forward(name, x, out, alpha, threads(name, n_threads))
     return out
 
 
@@ -31,7 +30,7 @@ def _backward(name, dy, kept_name, kept, alpha, out, n_threads):
     kept = like(op, kept_name, kept, "dy", dy, dy.shape)
     out = result_array(op, out, dy.shape, dy.dtype, (dy, kept))
     x, y = (kept, None) if kept_name == "x" else (None, kept)
-    _elementwise.activation_backward(name, x, y, dy, out, alpha, _threads(n_threads))
+    _elementwise.activation_backward(name, x, y, dy, out, alpha, threads(op, n_threads))
     return out
 
 
@@ -208,7 +207,7 @@ def softmax(x: Array, *, out: Array | None = None, n_threads: int | None = None)
     x = as_array("softmax", "x", x)
     _check_rows("softmax", "x", x)
     out = result_array("softmax", out, x.shape, x.dtype, (x,))
-    _elementwise.softmax_forward(x, out, x.shape[-1], _threads(n_threads))
+    _elementwise.softmax_forward(x, out, x.shape[-1], threads("softmax", n_threads))
     return out
 
 
@@ -223,7 +222,7 @@ def softmax_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads
     _check_rows("softmax_backward", "dy", dy)
     y = like("softmax_backward", "y", y, "dy", dy, dy.shape)
     out = result_array("softmax_backward", out, dy.shape, dy.dtype, (dy, y))
-    _elementwise.softmax_backward(y, dy, out, dy.shape[-1], _threads(n_threads))
+    _elementwise.softmax_backward(y, dy, out, dy.shape[-1], threads("softmax_backward", n_threads))
     return out
 
 

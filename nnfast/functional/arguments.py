@@ -91,7 +91,7 @@ def gradient_arrays(op, out, needed, x, w, dy, bias_shape=None):
     gradients = []
     shapes = x.shape, w.shape, w.shape[-1:] if bias_shape is None else bias_shape
     for name, wanted, given, shape in zip(("dx", "dw", "db"), needed, out, shapes, strict=True):
-        if wanted:
+        if boolean(op, f"need_{name}", wanted):
             # The gradients may not overlap each other, either.
             gradients.append(result_array(op, given, shape, x.dtype, (x, w, dy, *gradients), f"out {name}"))
         elif given is not None:

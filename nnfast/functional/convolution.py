@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from .. import activations
 from .._core import convolution_call as _convolution
-from .._core.threads import resolve as _threads
 from ..geometry import check_groups, transposed_window, window
-from .arguments import as_array, gradient_arrays, image, like, result_array
+from .arguments import as_array, gradient_arrays, image, like, result_array, threads
 
 if TYPE_CHECKING:
     from ..typing import Array, Arrays, Padding, Size
@@ -238,7 +237,7 @@ def _forward(op, axes, x, w, b, stride, padding, dilation, groups, activation, a
     if b is not None:
         b = like(op, "b", b, "w", w, w.shape[-1:])
     out = result_array(op, out, shape, x.dtype, (x, w, b))
-    n_threads = _threads(n_threads)
+    n_threads = threads(op, n_threads)
     _convolution.conv_forward(image(x), _kernel(w), b, place.as_tuple(), groups, activation, alpha, image(out),
                               n_threads)
     return out
@@ -248,7 +247,7 @@ def _backward(op, axes, x, w, dy, stride, padding, dilation, groups, needed, out
     x, w, groups, place, shape = _place(op, axes, x, w, stride, padding, dilation, groups)
     dy = like(op, "dy", dy, "x", x, shape)
     dx, dw, db = gradient_arrays(op, out, needed, x, w, dy)
-    n_threads = _threads(n_threads)
+    n_threads = threads(op, n_threads)
     _convolution.conv_backward(image(x), _kernel(w), image(dy), None if dx is None else image(dx),
                                None if dw is None else _kernel(dw), db, place.as_tuple(), groups, n_threads)
     return dx, dw, db
@@ -285,7 +284,7 @@ def _transposed(op, axes, x, w, b, stride, padding, output_padding, dilation, ac
         b = like(op, "b", b, "w", w, w.shape[-2:-1])
     out = result_array(op, out, shape, x.dtype, (x, w, b))
     _convolution.conv_transpose_forward(image(x), _kernel(w), b, place.as_tuple(), activation, alpha, image(out),
-                                        _threads(n_threads))
+                                        threads(op, n_threads))
     return out
 
 
@@ -293,7 +292,7 @@ def _transposed_backward(op, axes, x, w, dy, stride, padding, output_padding, di
     x, w, place, shape = _transposed_place(op, axes, x, w, stride, padding, output_padding, dilation)
     dy = like(op, "dy", dy, "x", x, shape)
     dx, dw, db = gradient_arrays(op, out, needed, x, w, dy, w.shape[-2:-1])
-    n_threads = _threads(n_threads)
+    n_threads = threads(op, n_threads)
     # The convolution that goes back, of dy: its result is dx, its kernel's gradient, for x as that of its result, dw.
     if dx is not None:
         _convolution.conv_forward(image(dy), _kernel(w), None, place.as_tuple(), 1, "linear", 0.0, image(dx), n_threads)

@@ -13,7 +13,7 @@ from .._core import pooling as _pooling
 from .._core.threads import resolve as _threads
 from ..configurable import boolean, integer
 from ..geometry import global_window, pooling_window
-from .arguments import as_array, image, like, result_array
+from .arguments import as_array, image, like, result_array, threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,7 +235,7 @@ def global_max_pool(x: Array, *, out: Array | None = None, n_threads: int | None
     op = "global_max_pool"
     x, place = _everywhere(op, x)
     out = result_array(op, out, (x.shape[0], x.shape[-1]), x.dtype, (x,))
-    _pooling.max_pool_forward(image(x), _pixel(out), None, place.as_tuple(), _threads(n_threads))
+    _pooling.max_pool_forward(image(x), _pixel(out), None, place.as_tuple(), threads(op, n_threads))
     return out
 
 
@@ -252,7 +252,7 @@ def global_max_pool_backward(x: Array, dy: Array, *, out: Array | None = None, n
     x, place = _everywhere(op, x)
     dy = like(op, "dy", dy, "x", x, (x.shape[0], x.shape[-1]))
     out = result_array(op, out, x.shape, x.dtype, (x, dy))
-    _pooling.max_pool_backward(image(x), None, _pixel(dy), image(out), place.as_tuple(), _threads(n_threads))
+    _pooling.max_pool_backward(image(x), None, _pixel(dy), image(out), place.as_tuple(), threads(op, n_threads))
     return out
 
 
@@ -294,7 +294,7 @@ def global_avg_pool_backward(dy: Array, x_shape: Sequence[int], *, out: Array | 
 def _max(op, axes, x, kernel_size, stride, padding, out, n_threads):
     x, place, shape = _place(op, axes, x, kernel_size, stride, padding)
     out = result_array(op, out, shape, x.dtype, (x,))
-    _pooling.max_pool_forward(image(x), image(out), None, place.as_tuple(), _threads(n_threads))
+    _pooling.max_pool_forward(image(x), image(out), None, place.as_tuple(), threads(op, n_threads))
     return out
 
 
@@ -306,7 +306,7 @@ def _max_with_taps(op, axes, x, kernel_size, stride, padding, out, n_threads):
         raise TypeError(f"{op}: out must be a tuple (y, taps) of arrays")
     y = result_array(op, out[0], shape, x.dtype, (x,), "out y")
     taps = result_array(op, out[1], shape, x.dtype, (x, y), "out taps")
-    _pooling.max_pool_forward(image(x), image(y), image(taps), place.as_tuple(), _threads(n_threads))
+    _pooling.max_pool_forward(image(x), image(y), image(taps), place.as_tuple(), threads(op, n_threads))
     return y, taps
 
 
@@ -317,7 +317,7 @@ def _max_backward(op, axes, x, dy, kernel_size, stride, padding, taps, out, n_th
         taps = like(op, "taps", taps, "x", x, shape)
     out = result_array(op, out, x.shape, x.dtype, (x, dy, taps))
     _pooling.max_pool_backward(image(x), None if taps is None else image(taps), image(dy), image(out),
-                               place.as_tuple(), _threads(n_threads))
+                               place.as_tuple(), threads(op, n_threads))
     return out
 
 

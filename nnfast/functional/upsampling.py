@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._core import pooling as _pooling
-from .._core.threads import resolve as _threads
 from ..geometry import upsampling_window
-from .arguments import as_array, image, result_array
+from .arguments import as_array, image, result_array, threads
 
 if TYPE_CHECKING:
     from ..typing import Array, Size
@@ -61,7 +60,7 @@ def _forward(op, axes, x, size, out, n_threads):
     x = _checked(op, axes, "x", x)
     place = upsampling_window(op, x.shape[1:-1], size, x.shape[-1])
     out = result_array(op, out, (x.shape[0], *place.input[2 - axes:], x.shape[-1]), x.dtype, (x,))
-    _pooling.upsample(image(x), image(out), place.as_tuple(), _threads(n_threads))
+    _pooling.upsample(image(x), image(out), place.as_tuple(), threads(op, n_threads))
     return out
 
 
@@ -73,7 +72,7 @@ def _backward(op, axes, dy, size, out, n_threads):
     shape = tuple(n // factor for n, factor in zip(dy.shape[1:-1], factors))
     place = upsampling_window(op, shape, size, dy.shape[-1])
     out = result_array(op, out, (dy.shape[0], *shape, dy.shape[-1]), dy.dtype, (dy,))
-    _pooling.upsample_gradient(image(dy), image(out), place.as_tuple(), _threads(n_threads))
+    _pooling.upsample_gradient(image(dy), image(out), place.as_tuple(), threads(op, n_threads))
     return out
 
 
