@@ -62,7 +62,7 @@ ACTIVATIONS = {
 }
 
 
-def get(identifier: str | None) -> str:
+def get(identifier: str | None, owner: str = "") -> str:
     """Return the checked name of an activation; None means "linear".
 
     >>> get(None), get("relu")
@@ -70,7 +70,7 @@ def get(identifier: str | None) -> str:
     """
     if identifier is None:
         return "linear"
-    return choose("activation", identifier, ACTIVATIONS)
+    return choose("activation", identifier, ACTIVATIONS, owner)
 
 
 def resolve(identifier: str | None, alpha: float | None = None, owner: str = "activation") -> tuple[str, float]:
@@ -86,7 +86,7 @@ def resolve(identifier: str | None, alpha: float | None = None, owner: str = "ac
     >>> resolve("elu"), resolve("leaky_relu", 0.2), resolve("tanh")
     (('elu', 1.0), ('leaky_relu', 0.2), ('tanh', 0.0))
     """
-    name = get(identifier)
+    name = get(identifier, owner)
     default = ACTIVATIONS[name].alpha
     if alpha is None:
         return name, 0.0 if default is None else default

@@ -221,18 +221,19 @@ def _did_you_mean(name, known):
     return f"{hint(name, known)} (known: {', '.join(known)})"
 
 
-def choose(what: str, name: str, known: Collection[str]) -> str:
-    """Return `name` if it is one of `known`, else raise ValueError that lists them.
+def choose(what: str, name: str, known: Collection[str], owner: str = "") -> str:
+    """Return `name` if it is one of `known`, else raise ValueError that lists them and says whose it is.
 
     >>> choose("activation", "rellu", ["relu", "tanh"])
     Traceback (most recent call last):
         ...
     ValueError: unknown activation 'rellu'; did you mean 'relu'? (known: relu, tanh)
     """
+    whose = f"{owner}: " if owner else ""
     if not isinstance(name, str):
-        raise TypeError(f"{what} must be a name, got {type(name).__name__}: {name!r}")
+        raise TypeError(f"{whose}{what} must be a name, got {type(name).__name__}: {name!r}")
     if name not in known:
-        raise ValueError(f"unknown {what} {name!r}{_did_you_mean(name, list(known))}")
+        raise ValueError(f"{whose}unknown {what} {name!r}{_did_you_mean(name, list(known))}")
     return name
 
 
@@ -348,10 +349,14 @@ def number(owner: str, name: str, value: object, *, above: float | None = None, 
     return result
 
 
-def integer(owner: str, name: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
-    """Return `value` as an int within the bounds, or raise TypeError/ValueError that says `owner: name`."""
+def integer(owner: str, name: str, value: object, form: str = "an integer", /, *, at_least: int,
+            at_most: int | None = None) -> int:
+    """Return `value` as an int within the bounds, or raise TypeError/ValueError that says `owner: name`.
+
+    form : what the value may be, where an integer is not all.
+    """
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
-        raise TypeError(f"{owner}: {name} must be an integer, got {type(value).__name__}: {value!r}")
+        raise TypeError(f"{owner}: {name} must be {form}, got {type(value).__name__}: {value!r}")
     if value < at_least:
         raise ValueError(f"{owner}: {name} must be at least {at_least}, got {value!r}")
     if at_most is not None and int(value) > at_most:

@@ -61,7 +61,7 @@ def check_sizes(owner: str, name: str, value: Any, axes: int, at_least: int = 1)
             raise ValueError(f"{owner}: {name} must be {_form(axes)}, got {value!r}")
         entries = [_bounded(owner, name, entry, at_least, value) for entry in value]
     else:
-        entries = [_bounded(owner, name, value, at_least, value)] * axes
+        entries = [_bounded(owner, name, value, at_least, value, _form(axes))] * axes
     return entries[0] if axes == 1 else tuple(entries)
 
 
@@ -76,7 +76,7 @@ def check_padding(owner: str, value: Any, axes: int) -> Any:
             raise ValueError(f"{owner}: padding must be {_padding_form(axes)}, got {value!r}")
         return value
     if not isinstance(value, (tuple, list)):
-        return _bounded(owner, "padding", value, 0, value)
+        return _bounded(owner, "padding", value, 0, value, _padding_form(axes))
     pairs = [value] if axes == 1 else value
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
@@ -257,10 +257,10 @@ def spatial(owner, shape, axes):
     return shape[:-1], shape[-1]
 
 
-def _bounded(owner, name, entry, at_least, value):
+def _bounded(owner, name, entry, at_least, value, form="an integer"):
     if type(entry) is int and at_least <= entry <= LARGEST:
         return entry
-    entry = integer(owner, name if entry is value else f"{name} {value!r}: an entry", entry, at_least=at_least)
+    entry = integer(owner, name if entry is value else f"{name} {value!r}: an entry", entry, form, at_least=at_least)
     if entry > LARGEST:
         raise ValueError(f"{owner}: {name} must be at most {LARGEST}, got {value!r}")
     return entry

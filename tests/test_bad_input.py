@@ -562,7 +562,7 @@ def test_a_frozen_parameter_takes_no_gradient():
     (lambda: nf.Dense(0), ValueError, "dense: units must be at least 1, got 0"),
     (lambda: nf.Dense(2.0, name="head"), TypeError, "head: units must be an integer, got float"),
     (lambda: nf.Dense(True), TypeError, "bool"),
-    (lambda: nf.Dense(3, activation="rellu"), ValueError, "unknown activation 'rellu'; did you mean 'relu'"),
+    (lambda: nf.Dense(3, activation="rellu"), ValueError, "dense: unknown activation 'rellu'; did you mean 'relu'"),
     (lambda: nf.Dense(3, kernel_initializer="glorot"), ValueError, "unknown initializer"),
     (lambda: nf.Dense(3, kernel_regularizer="l9"), ValueError, "unknown regularizer"),
     (lambda: nf.Dense(3, use_bias=1), TypeError, "use_bias must be True or False"),

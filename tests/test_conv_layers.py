@@ -601,7 +601,7 @@ IMAGE = nf.Input((8, 9, 6))
     (lambda: nf.Conv2D(0, 3), ValueError, "conv2d: filters must be at least 1, got 0"),
     (lambda: nf.Conv2D(8, 0, name="first"), ValueError, "first: kernel_size must be at least 1, got 0"),
     (lambda: nf.Conv2D(8, (3, 3, 3)), ValueError, r"conv2d: kernel_size must be an integer or \(h, w\)"),
-    (lambda: nf.Conv2D(8, 2.5), TypeError, "kernel_size must be an integer, got float"),
+    (lambda: nf.Conv2D(8, 2.5), TypeError, r"kernel_size must be an integer or \(h, w\), got float"),
     (lambda: nf.Conv2D(8, 3, stride=0), ValueError, "stride must be at least 1, got 0"),
     (lambda: nf.Conv2D(8, 3, stride=-2), ValueError, "stride must be at least 1, got -2"),
     (lambda: nf.Conv2D(8, 3, dilation=0), ValueError, "dilation must be at least 1, got 0"),
