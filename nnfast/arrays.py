@@ -19,6 +19,8 @@ from .layout import data_shape
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
 #: of a sample or class, which is far from where sums or their inverse would overflow
 LARGEST_WEIGHT = 1e100
+#: by how much probabilities may miss the sum 1, which those in float32 do
+SUM_TOLERANCE = 1e-3
 #: numbers that are looked at together
 WHOLE_BLOCK = 1 << 20
 
@@ -394,7 +396,7 @@ def check_distributions(a, what, axis, may_be_zero):
         place = np.unravel_index(int(np.argmax(a < 0)), a.shape)
         raise ValueError(f"{what}: probabilities must not be negative, got {a[place]} at {locate(place)}")
     sums = a.sum(axis=axis)
-    bad = np.abs(sums - 1) > 1e-3
+    bad = np.abs(sums - 1) > SUM_TOLERANCE
     if may_be_zero:
         bad &= sums != 0
     if bad.any():

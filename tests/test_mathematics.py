@@ -34,6 +34,8 @@ def test_entropy_of_rows_and_of_certainties(rng):
     np.testing.assert_allclose(F.entropy(p), -(p * np.log(p)).sum(-1))
     assert F.entropy([0, 1, 0]) == 0 and math.copysign(1, F.entropy([0.0, 1.0])) == 1
     assert F.entropy(np.full(8, 1 / 8, np.float32)) == pytest.approx(math.log(8))
+    many = F.softmax(3 * rng.standard_normal(300_000).astype(np.float32))
+    assert F.entropy(many) == pytest.approx(-(many * np.log(many, dtype=np.float64)).sum())
     assert F.cross_entropy([0, 1], [1, 0]) == math.inf
     # What p rules out costs nothing, whatever q says of it.
     assert F.cross_entropy([0, 1], [0, 1]) == 0
@@ -48,7 +50,8 @@ def test_cross_entropy_is_the_loss_and_the_mean_negative_log_likelihood(rng):
 
 
 @pytest.mark.parametrize(("p", "error", "text"), [
-    ([0.5, 0.6], ValueError, "p must sum to 1 over its last axis, got 1.1"),
+    ([0.5, 0.6], ValueError, "p must sum to 1 over its last axis, to within 0.001, got 1.1"),
+    ([0.5, 0.5010004], ValueError, "got 1.0010004"),
     ([[1.0, 0.0], [0.2, 0.2]], ValueError, "got 0.4"),
     ([1.5, -0.5], ValueError, "p holds -0.5; probabilities are at least 0"),
     ([math.nan, 1.0], ValueError, "p holds nan"),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..arrays import as_numbers
+from ..arrays import SUM_TOLERANCE, as_numbers
 
 if TYPE_CHECKING:
     from ..typing import ArrayLike
@@ -18,7 +18,7 @@ def entropy(p: ArrayLike) -> Any:
     Parameters
     ----------
     p : array-like (..., K)
-        Rows that are not negative and sum to 1, to within 1e-6.
+        Rows that are not negative and sum to 1, to within 0.001.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def cross_entropy(p: ArrayLike, q: ArrayLike) -> Any:
     Parameters
     ----------
     p, q : array-like (..., K)
-        Of one shape; rows that are not negative and sum to 1, to within 1e-6.
+        Of one shape; rows that are not negative and sum to 1, to within 0.001.
 
     Returns
     -------
@@ -74,6 +74,7 @@ def _distributions(op, name, p):
     if not (p >= 0).all():
         raise ValueError(f"{op}: {name} holds {p[~(p >= 0)][0]}; probabilities are at least 0")
     sums = np.ravel(p.sum(axis=-1))
-    if not (np.abs(sums - 1) <= 1e-6).all():
-        raise ValueError(f"{op}: {name} must sum to 1 over its last axis, got {sums[np.abs(sums - 1).argmax()]:.6g}")
+    if not (np.abs(sums - 1) <= SUM_TOLERANCE).all():
+        raise ValueError(f"{op}: {name} must sum to 1 over its last axis, to within {SUM_TOLERANCE}, got "
+                         f"{sums[np.abs(sums - 1).argmax()]:.9g}")
     return p
