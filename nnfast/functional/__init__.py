@@ -3,12 +3,14 @@
 Every function runs in the dtype of its first array, float32 or float64, and all other arrays must have it, too: nothing
 is converted behind your back. Inputs may be strided or read-only (an array that is not C-contiguous is copied first);
 they are not searched for nan or inf, which come out as in NumPy, but that convolutions by Winograd's minimal filtering
-spread them over neighbouring pixels (see `nnfast.show_config`). Wrong types raise TypeError, wrong shapes and values
-ValueError, before any kernel runs.
+spread them over neighbouring pixels (see `nnfast.show_config`). Subnormal numbers count as zero inside the compiled
+loops: where a window holds nothing larger, `max_pool2d` may return any of them. Wrong types and masked entries raise
+TypeError, wrong shapes and values ValueError, before any kernel runs.
 
 Common arguments
     out : array (or a tuple of arrays where a function returns several) that receives the result, of exactly its shape
-        and dtype, C-contiguous, writable, and apart from all inputs. Nothing is allocated for it then.
+        and dtype, C-contiguous, writable, and apart from all inputs; it may be where a strided input was copied from.
+        Nothing is allocated for it then.
     n_threads : most threads this call may use; None means the default, see `nnfast.show_config`. Results have the same
         bits for any number. The GIL is released, so calls with ``n_threads=1`` run side by side in your own threads.
 
