@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._core import pooling as _pooling
-from .._core.threads import resolve as _threads
 from ..configurable import boolean, integer
 from ..geometry import global_window, pooling_window
 from .arguments import as_array, image, like, result_array, threads
@@ -266,7 +265,7 @@ def global_avg_pool(x: Array, *, out: Array | None = None, n_threads: int | None
     op = "global_avg_pool"
     x, place = _everywhere(op, x)
     out = result_array(op, out, (x.shape[0], x.shape[-1]), x.dtype, (x,))
-    _pooling.average_pool_forward(image(x), _pixel(out), place.as_tuple(), False, _threads(n_threads))
+    _pooling.average_pool_forward(image(x), _pixel(out), place.as_tuple(), False, threads(op, n_threads))
     return out
 
 
@@ -287,7 +286,7 @@ def global_avg_pool_backward(dy: Array, x_shape: Sequence[int], *, out: Array | 
         raise ValueError(f"{op}: dy has shape {dy.shape}, expected {shape} for x of shape {x_shape}")
     place = global_window(op, x_shape[1:])
     out = result_array(op, out, x_shape, dy.dtype, (dy,))
-    _pooling.average_pool_backward(_pixel(dy), image(out), place.as_tuple(), False, _threads(n_threads))
+    _pooling.average_pool_backward(_pixel(dy), image(out), place.as_tuple(), False, threads(op, n_threads))
     return out
 
 
@@ -325,7 +324,7 @@ def _average(op, axes, x, kernel_size, stride, padding, include_pad, out, n_thre
     boolean(op, "count_include_pad", include_pad)
     x, place, shape = _place(op, axes, x, kernel_size, stride, padding)
     out = result_array(op, out, shape, x.dtype, (x,))
-    _pooling.average_pool_forward(image(x), image(out), place.as_tuple(), include_pad, _threads(n_threads))
+    _pooling.average_pool_forward(image(x), image(out), place.as_tuple(), include_pad, threads(op, n_threads))
     return out
 
 
@@ -338,7 +337,7 @@ def _average_backward(op, axes, dy, x_shape, kernel_size, stride, padding, inclu
     if dy.shape != shape:
         raise ValueError(f"{op}: dy has shape {dy.shape}, expected {shape} for x of shape {x_shape}")
     out = result_array(op, out, x_shape, dy.dtype, (dy,))
-    _pooling.average_pool_backward(image(dy), image(out), place.as_tuple(), include_pad, _threads(n_threads))
+    _pooling.average_pool_backward(image(dy), image(out), place.as_tuple(), include_pad, threads(op, n_threads))
     return out
 
 
