@@ -106,7 +106,8 @@ class Flip(Augmentation):
 
     Examples
     --------
-    >>> Flip(vertical=True)
+    >>> import nnfast as nf
+    >>> nf.augment.Flip(vertical=True)
     Flip(vertical=True)
     """
 
@@ -134,7 +135,8 @@ class Shift(Augmentation):
 
     Examples
     --------
-    >>> Shift((0, 4)).pixels
+    >>> import nnfast as nf
+    >>> nf.augment.Shift((0, 4)).pixels
     (0, 4)
     """
 

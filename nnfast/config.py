@@ -64,7 +64,8 @@ def show_config() -> None:
     In the environment, set before the import, ``NNFAST_ISA=<level>`` selects a lower level, and ``NNFAST_WINOGRAD=0``
     makes all convolutions plain sums: slower, but an image's numbers then need not be of one order of magnitude.
 
-    >>> show_config()
+    >>> import nnfast as nf
+    >>> nf.show_config()
     nnfast         ...
     level in use   ...
     threads        ...

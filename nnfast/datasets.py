@@ -56,10 +56,11 @@ def digits(flatten: bool = True) -> tuple[tuple[Array, Array], tuple[Array, Arra
 
     Examples
     --------
-    >>> (x_train, y_train), (x_test, y_test) = digits()
+    >>> import nnfast as nf
+    >>> (x_train, y_train), (x_test, y_test) = nf.datasets.digits()
     >>> x_train.shape, y_train.shape, x_test.shape, y_test.shape
     ((1438, 64), (1438,), (359, 64), (359,))
-    >>> digits(flatten=False)[0][0].shape
+    >>> nf.datasets.digits(flatten=False)[0][0].shape
     (1438, 8, 8, 1)
     """
     with np.load(join(os.path.dirname(__file__), "data", "digits.npz"), allow_pickle=False) as stored:
@@ -103,13 +104,14 @@ def fashion_mnist(path: PathLike | None = None,
     Examples
     --------
     >>> import tempfile
+    >>> import nnfast as nf
     >>> folder = tempfile.mkdtemp()
     >>> for part, n in [("train", 3), ("t10k", 2)]:      # files of the same names and format
     ...     with open(f"{folder}/{part}-images-idx3-ubyte", "wb") as file:
     ...         _ = file.write(bytes([0, 0, 8, 3, 0, 0, 0, n, 0, 0, 0, 28, 0, 0, 0, 28]) + bytes(n * 28 * 28))
     ...     with open(f"{folder}/{part}-labels-idx1-ubyte", "wb") as file:
     ...         _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, n]) + bytes(range(n)))
-    >>> (x_train, y_train), (x_test, y_test) = fashion_mnist(folder)
+    >>> (x_train, y_train), (x_test, y_test) = nf.datasets.fashion_mnist(folder)
     >>> x_train.shape, y_train, x_test.shape
     ((3, 784), array([0, 1, 2], dtype=int32), (2, 784))
     """
@@ -147,10 +149,11 @@ def read_idx(path: PathLike) -> Array:
     Examples
     --------
     >>> import tempfile
+    >>> import nnfast as nf
     >>> path = tempfile.mkdtemp() + "/labels-idx1-ubyte"
     >>> with open(path, "wb") as file:
     ...     _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))     # type, axes, size, data
-    >>> read_idx(path)
+    >>> nf.datasets.read_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
     import gzip

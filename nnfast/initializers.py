@@ -82,8 +82,10 @@ class GlorotUniform(Initializer):
 
     Examples
     --------
+    >>> import numpy as np
+    >>> import nnfast as nf
     >>> rng = np.random.Generator(np.random.Philox(0))
-    >>> w = GlorotUniform()((4, 2), 4, 2, rng)
+    >>> w = nf.initializers.GlorotUniform()((4, 2), 4, 2, rng)
     >>> w.shape, bool(abs(w).max() <= 1.0)
     ((4, 2), True)
     """
@@ -96,7 +98,8 @@ class GlorotNormal(Initializer):
     """Normal with standard deviation sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio 2010, eq. 12).
 
     >>> import numpy as np
-    >>> w = GlorotNormal()((600, 200), 600, 200, np.random.default_rng(0))
+    >>> import nnfast as nf
+    >>> w = nf.initializers.GlorotNormal()((600, 200), 600, 200, np.random.default_rng(0))
     >>> round(float(w.std()), 3)
     0.05
     """
@@ -109,7 +112,8 @@ class HeUniform(Initializer):
     """Uniform in [-a, a], a = sqrt(6 / fan_in) (He et al. 2015, eq. 10), for relu layers.
 
     >>> import numpy as np
-    >>> w = HeUniform()((600, 200), 600, 200, np.random.default_rng(0))
+    >>> import nnfast as nf
+    >>> w = nf.initializers.HeUniform()((600, 200), 600, 200, np.random.default_rng(0))
     >>> round(float(w.max()), 3)
     0.1
     """
@@ -125,7 +129,7 @@ class HeNormal(Initializer):
     >>> import nnfast as nf
     >>> nf.Dense(64, activation="relu", kernel_initializer="he_normal")
     Dense(64, activation='relu', kernel_initializer=HeNormal())
-    >>> w = HeNormal()((800, 100), 800, 100, np.random.default_rng(0))
+    >>> w = nf.initializers.HeNormal()((800, 100), 800, 100, np.random.default_rng(0))
     >>> round(float(w.std()), 3)
     0.05
     """
@@ -138,7 +142,8 @@ class LecunUniform(Initializer):
     """Uniform in [-a, a], a = sqrt(3 / fan_in) (LeCun et al. 1998, section 4.6).
 
     >>> import numpy as np
-    >>> w = LecunUniform()((300, 100), 300, 100, np.random.default_rng(0))
+    >>> import nnfast as nf
+    >>> w = nf.initializers.LecunUniform()((300, 100), 300, 100, np.random.default_rng(0))
     >>> round(float(w.max()), 3)
     0.1
     """
@@ -151,7 +156,8 @@ class LecunNormal(Initializer):
     """Normal with standard deviation sqrt(1 / fan_in) (LeCun et al. 1998, section 4.6).
 
     >>> import numpy as np
-    >>> w = LecunNormal()((400, 100), 400, 100, np.random.default_rng(0))
+    >>> import nnfast as nf
+    >>> w = nf.initializers.LecunNormal()((400, 100), 400, 100, np.random.default_rng(0))
     >>> round(float(w.std()), 3)
     0.05
     """
@@ -167,7 +173,8 @@ class Orthogonal(Initializer):
     into Q, without which the result would not be uniformly distributed (Mezzadri 2007).
 
     >>> import numpy as np
-    >>> w = Orthogonal()((3, 2), 3, 2, np.random.default_rng(0), dtype="float64")
+    >>> import nnfast as nf
+    >>> w = nf.initializers.Orthogonal()((3, 2), 3, 2, np.random.default_rng(0), dtype="float64")
     >>> bool(np.allclose(w.T @ w, np.eye(2)))
     True
     """
@@ -191,7 +198,8 @@ class Zeros(Initializer):
     """All zero. The default of biases.
 
     >>> import numpy as np
-    >>> Zeros()((3,), 3, 3, np.random.default_rng(0))
+    >>> import nnfast as nf
+    >>> nf.initializers.Zeros()((3,), 3, 3, np.random.default_rng(0))
     array([0., 0., 0.], dtype=float32)
     """
 
@@ -203,7 +211,8 @@ class Ones(Initializer):
     """All one.
 
     >>> import numpy as np
-    >>> Ones()((3,), 3, 3, np.random.default_rng(0))
+    >>> import nnfast as nf
+    >>> nf.initializers.Ones()((3,), 3, 3, np.random.default_rng(0))
     array([1., 1., 1.], dtype=float32)
     """
 
@@ -218,7 +227,7 @@ class Constant(Initializer):
     >>> import nnfast as nf
     >>> nf.Dense(2, bias_initializer=nf.initializers.Constant(0.5))
     Dense(2, bias_initializer=Constant(value=0.5))
-    >>> Constant(0.5)((3,), 3, 3, np.random.default_rng(0))
+    >>> nf.initializers.Constant(0.5)((3,), 3, 3, np.random.default_rng(0))
     array([0.5, 0.5, 0.5], dtype=float32)
     """
 
@@ -246,7 +255,8 @@ REGISTRY = Registry("initializer", Initializer, {
 def get(identifier: InitializerLike) -> Initializer:
     """Return the initialiser for a name, an instance, a class or a configuration.
 
-    >>> get("he_normal")
+    >>> import nnfast as nf
+    >>> nf.initializers.get("he_normal")
     HeNormal()
     """
     return REGISTRY.get(identifier)

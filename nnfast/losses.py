@@ -337,7 +337,8 @@ REGISTRY = Registry("loss", Loss, {
 def get(identifier: LossLike) -> Loss:
     """Return the loss for a name, an instance, a class, a configuration or a function (see `CustomLoss`).
 
-    >>> get("cross_entropy")
+    >>> import nnfast as nf
+    >>> nf.losses.get("cross_entropy")
     CrossEntropy()
     """
     if callable(identifier) and not isinstance(identifier, (type, Loss)):

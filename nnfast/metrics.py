@@ -174,7 +174,8 @@ class MeanIoU(Metric):
     def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure of the totals [hits of each class, predictions of each, pixels of each].
 
-        >>> MeanIoU().result([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 2)
+        >>> import nnfast as nf
+        >>> nf.MeanIoU().result([1.0, 0.0, 1.0, 1.0, 1.0, 1.0], 2)
         0.5
         """
         both, predicted, actual = np.asarray(totals, dtype=np.float64).reshape(3, -1)
@@ -267,7 +268,8 @@ class R2(Metric):
     def result(self, totals: Sequence[float], count: int, n_outputs: int = 1) -> float:
         """Return the figure.
 
-        >>> R2().result([1.0, 6.0, 14.0], 3)
+        >>> import nnfast as nf
+        >>> nf.metrics.R2().result([1.0, 6.0, 14.0], 3)
         0.5
         """
         if not count:
@@ -294,7 +296,8 @@ REGISTRY = Registry("metric", Metric, {
 def get(identifier: MetricLike) -> Metric:
     """Return the metric for a name, an instance, a class or a configuration.
 
-    >>> get("mse").name
+    >>> import nnfast as nf
+    >>> nf.metrics.get("mse").name
     'mse'
     """
     return REGISTRY.get(identifier)

@@ -115,7 +115,8 @@ def gradient_descent(f: Callable[[Any], Any], grad: Callable[[Any], Any] | None,
 
     Examples
     --------
-    >>> result = gradient_descent(lambda x: x**2, lambda x: 2 * x, -2.0, lr=0.1)
+    >>> import nnfast as nf
+    >>> result = nf.optimize.gradient_descent(lambda x: x**2, lambda x: 2 * x, -2.0, lr=0.1)
     >>> result.path[:3]
     array([-2.  , -1.6 , -1.28])
     >>> result.converged, result.n_iter, abs(result.x) < 1e-5
@@ -180,7 +181,8 @@ def numerical_gradient(f: Callable[[Any], Any], x: float | ArrayLike, step: floa
 
     Examples
     --------
-    >>> numerical_gradient(lambda x: x[0] ** 3 + x[1], [2.0, 1.0]).round(9)
+    >>> import nnfast as nf
+    >>> nf.optimize.numerical_gradient(lambda x: x[0] ** 3 + x[1], [2.0, 1.0]).round(9)
     array([12.,  1.])
     """
     step = number("numerical_gradient", "step", step, above=0)
@@ -245,9 +247,11 @@ def check_gradient(f: Callable[[Any], Any], grad: Callable[[Any], Any], x: float
 
     Examples
     --------
-    >>> check_gradient(np.sin, np.cos, 1.0).error < 1e-9
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.optimize.check_gradient(np.sin, np.cos, 1.0).error < 1e-9
     True
-    >>> round(check_gradient(np.sin, np.sin, 1.0).error, 2)
+    >>> round(nf.optimize.check_gradient(np.sin, np.sin, 1.0).error, 2)
     0.36
     """
     op = "check_gradient"

@@ -130,7 +130,8 @@ class Optimizer(Configurable):
 
         Examples
         --------
-        >>> SGD(schedules.Exponential(1.0, 0.5)).learning_rates(1, 3)
+        >>> import nnfast as nf
+        >>> nf.SGD(nf.schedules.Exponential(1.0, 0.5)).learning_rates(1, 3)
         array([0.5  , 0.25 , 0.125])
         """
         rate = self._learning_rate
@@ -174,7 +175,8 @@ class SGD(Optimizer):
 
     Examples
     --------
-    >>> SGD(0.1, momentum=0.9).hyperparameters()["momentum"]
+    >>> import nnfast as nf
+    >>> nf.SGD(0.1, momentum=0.9).hyperparameters()["momentum"]
     0.9
     """
 
@@ -280,7 +282,8 @@ REGISTRY = Registry("optimizer", Optimizer, {
 def get(identifier: OptimizerLike) -> Optimizer:
     """Return the optimizer for a name (with its defaults), an instance, a class or a configuration.
 
-    >>> get("sgd").learning_rate
+    >>> import nnfast as nf
+    >>> nf.optimizers.get("sgd").learning_rate
     0.01
     """
     return REGISTRY.get(identifier)

@@ -44,7 +44,8 @@ class Regularizer(Configurable):
 class L1(Regularizer):
     """l1 * sum |w|, which drives weights to exactly zero.
 
-    >>> L1(0.5)([1.0, -2.0])
+    >>> import nnfast as nf
+    >>> nf.L1(0.5)([1.0, -2.0])
     1.5
     """
 
@@ -55,7 +56,8 @@ class L1(Regularizer):
 class L2(Regularizer):
     """l2 / 2 * sum w^2.
 
-    >>> L2(0.5)([1.0, -2.0])
+    >>> import nnfast as nf
+    >>> nf.L2(0.5)([1.0, -2.0])
     1.25
     """
 
@@ -66,7 +68,8 @@ class L2(Regularizer):
 class L1L2(Regularizer):
     """l1 * sum |w| + l2 / 2 * sum w^2.
 
-    >>> L1L2(0.5, 0.5)([1.0, -2.0])
+    >>> import nnfast as nf
+    >>> nf.L1L2(0.5, 0.5)([1.0, -2.0])
     2.75
     """
 
@@ -81,7 +84,8 @@ REGISTRY = Registry("regularizer", Regularizer, {"l1": L1, "l2": L2, "l1_l2": L1
 def get(identifier: RegularizerLike | None) -> Regularizer | None:
     """Return the regularizer for a name, an instance, a class or a configuration; None stays None.
 
-    >>> get("l2")
+    >>> import nnfast as nf
+    >>> nf.regularizers.get("l2")
     L2(l2=0.01)
     """
     return None if identifier is None else REGISTRY.get(identifier)

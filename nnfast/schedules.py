@@ -36,7 +36,8 @@ class Schedule(Configurable):
     def values(self, start: int, count: int) -> Array:
         """Return the rates of steps start ... start + count - 1 as a float64 array.
 
-        >>> Constant(0.5).values(10, 3)
+        >>> import nnfast as nf
+        >>> nf.schedules.Constant(0.5).values(10, 3)
         array([0.5, 0.5, 0.5])
         """
         # A rate that overflows is reported by the optimizer, with its step, not by NumPy.
@@ -55,7 +56,8 @@ class Schedule(Configurable):
 class Constant(Schedule):
     """The same rate for every step.
 
-    >>> Constant(0.1)(1000)
+    >>> import nnfast as nf
+    >>> nf.schedules.Constant(0.1)(1000)
     0.1
     """
 
@@ -69,7 +71,8 @@ class Constant(Schedule):
 class Step(Schedule):
     """initial * gamma^floor(t / step_size) (PyTorch's StepLR).
 
-    >>> Step(1.0, step_size=2, gamma=0.5).values(0, 5)
+    >>> import nnfast as nf
+    >>> nf.schedules.Step(1.0, step_size=2, gamma=0.5).values(0, 5)
     array([1.  , 1.  , 0.5 , 0.5 , 0.25])
     """
 
@@ -85,7 +88,8 @@ class Step(Schedule):
 class Exponential(Schedule):
     """initial * decay_rate^(t / decay_steps) (PyTorch's ExponentialLR where decay_steps is 1).
 
-    >>> Exponential(1.0, 0.5, decay_steps=2).values(0, 5).round(4)
+    >>> import nnfast as nf
+    >>> nf.schedules.Exponential(1.0, 0.5, decay_steps=2).values(0, 5).round(4)
     array([1.    , 0.7071, 0.5   , 0.3536, 0.25  ])
     """
 
@@ -104,9 +108,9 @@ class Cosine(Schedule):
     Loshchilov and Hutter 2017, eq. 5, without restarts; up to total_steps equal to PyTorch's CosineAnnealingLR.
 
     >>> import nnfast as nf
-    >>> nf.Adam(Cosine(1e-3, total_steps=1000))
+    >>> nf.Adam(nf.schedules.Cosine(1e-3, total_steps=1000))
     Adam(learning_rate=Cosine(initial=0.001, total_steps=1000))
-    >>> Cosine(1.0, total_steps=4).values(0, 6).round(4)
+    >>> nf.schedules.Cosine(1.0, total_steps=4).values(0, 6).round(4)
     array([1.    , 0.8536, 0.5   , 0.1464, 0.    , 0.    ])
     """
 
@@ -122,7 +126,8 @@ class Cosine(Schedule):
 class InverseTime(Schedule):
     """initial / (1 + decay_rate t / decay_steps).
 
-    >>> InverseTime(1.0, decay_rate=1.0).values(0, 4).round(4)
+    >>> import nnfast as nf
+    >>> nf.schedules.InverseTime(1.0, decay_rate=1.0).values(0, 4).round(4)
     array([1.    , 0.5   , 0.3333, 0.25  ])
     """
 
@@ -151,7 +156,8 @@ class WarmUp(Schedule):
 
     Examples
     --------
-    >>> WarmUp(4, then=0.8).values(0, 6)
+    >>> import nnfast as nf
+    >>> nf.schedules.WarmUp(4, then=0.8).values(0, 6)
     array([0. , 0.2, 0.4, 0.6, 0.8, 0.8])
     """
 
@@ -176,7 +182,8 @@ class OneCycle(Schedule):
     Smith and Topin 2018. The rates are those of PyTorch's OneCycleLR; the momentum is left alone (PyTorch's
     cycle_momentum=False).
 
-    >>> OneCycle(1.0, total_steps=10).values(0, 10).round(2)
+    >>> import nnfast as nf
+    >>> nf.schedules.OneCycle(1.0, total_steps=10).values(0, 10).round(2)
     array([0.04, 0.52, 1.  , 0.95, 0.81, 0.61, 0.39, 0.19, 0.05, 0.  ])
     """
 
@@ -204,7 +211,8 @@ class OneCycle(Schedule):
 class FromFunction(Schedule):
     """The rates a Python function of the step returns. It is called for each step of an epoch before the epoch.
 
-    >>> FromFunction(lambda step: 0.1 if step < 2 else 0.01).values(0, 4)
+    >>> import nnfast as nf
+    >>> nf.schedules.FromFunction(lambda step: 0.1 if step < 2 else 0.01).values(0, 4)
     array([0.1 , 0.1 , 0.01, 0.01])
     """
 
@@ -238,7 +246,8 @@ REGISTRY = Registry("learning-rate schedule", Schedule, {
 def get(identifier: RateLike | str) -> Schedule:
     """Return the schedule for a rate, a schedule, a configuration or a function of the step.
 
-    >>> get(0.1), get(lambda step: 0.5 / (step + 1))(4)
+    >>> import nnfast as nf
+    >>> nf.schedules.get(0.1), nf.schedules.get(lambda step: 0.5 / (step + 1))(4)
     (Constant(rate=0.1), 0.1)
     """
     if isinstance(identifier, (Schedule, dict, str)):

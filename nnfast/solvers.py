@@ -171,7 +171,8 @@ REGISTRY = Registry("solver", Solver, {"lbfgs": LBFGS})
 def get(identifier: SolverLike) -> Solver:
     """Return the solver for a name, an instance, a class or a configuration.
 
-    >>> get("lbfgs")
+    >>> import nnfast as nf
+    >>> nf.solvers.get("lbfgs")
     LBFGS(tolerance=1e-09)
     """
     return REGISTRY.get(identifier)

@@ -5,11 +5,15 @@ from types import ModuleType
 import nnfast
 
 
+def modules():
+    """nnfast and the public modules in it."""
+    return [nnfast, *(module for name in nnfast.__all__ if isinstance(module := getattr(nnfast, name), ModuleType))]
+
+
 def public():
     """Each public function and class by its full name."""
     found = {}
-    modules = [nnfast, *(module for name in nnfast.__all__ if isinstance(module := getattr(nnfast, name), ModuleType))]
-    for module in modules:
+    for module in modules():
         for name in module.__all__:
             value = getattr(module, name)
             if callable(value):

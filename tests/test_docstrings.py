@@ -1,12 +1,29 @@
-"""Every public name has a docstring with an example; that the examples run is checked by pytest --doctest-modules."""
+"""Every public name has a docstring with an example, which runs as it would where a user pastes it."""
+import doctest
 import inspect
+import io
 
 import pytest
-from public import methods, public
+from public import methods, modules, public
 
 import nnfast as nf
 
 PUBLIC = public()
+PARSER = doctest.DocTestParser()
+
+
+def examples():
+    """The examples of modules, public names and methods by full name; what several classes inherit counts once."""
+    documented = {module.__name__: module for module in modules()} | PUBLIC
+    for name, value in PUBLIC.items():
+        if inspect.isclass(value):
+            documented.update((f"{name}.{method}", function) for method, function in methods(value))
+    by_text = {value.__doc__ or "": name for name, value in reversed(documented.items())}
+    tests = (PARSER.get_doctest(text, {"__name__": "__main__"}, name, None, 0) for text, name in by_text.items())
+    return {test.name: test for test in tests if test.examples}
+
+
+EXAMPLES = examples()
 
 
 def test_the_public_names_are_found():
@@ -17,6 +34,17 @@ def test_the_public_names_are_found():
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_has_an_example(name):
     assert ">>> " in (PUBLIC[name].__doc__ or ""), f"{name} has no example"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_run_in_a_namespace_of_their_own(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+    failed = runner.run(EXAMPLES[name], out=report.write).failed
+    if "ImportError: " in report.getvalue() or "ModuleNotFoundError: " in report.getvalue():
+        pytest.skip("needs a package that is not installed")
+    assert not failed, report.getvalue()
 
 
 @pytest.mark.parametrize("cls", [nf.Model, nf.Sequential])

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Position(NamedTuple):
     """Where `fit` stands: epochs done, batches done of the next one, and what these have added up.
 
-    >>> Position(epoch=2, step=10)
+    >>> import nnfast as nf
+    >>> nf.callbacks.Position(epoch=2, step=10)
     Position(epoch=2, step=10, totals=None)
     """
 
@@ -266,7 +267,8 @@ class History(Callback):
 
     Examples
     --------
-    >>> h = History()
+    >>> import nnfast as nf
+    >>> h = nf.History()
     >>> h.on_epoch_end(0, {"loss": 0.5}); h.on_epoch_end(1, {"loss": 0.25})
     >>> h.epoch, h.history
     ([0, 1], {'loss': [0.5, 0.25]})
@@ -314,7 +316,8 @@ class LambdaCallback(Callback):
 
     Examples
     --------
-    >>> show = LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
+    >>> import nnfast as nf
+    >>> show = nf.LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs["loss"]))
     >>> show.on_epoch_end(3, {"loss": 0.5})
     3 0.5
     """

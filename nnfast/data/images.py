@@ -87,11 +87,12 @@ def image_folder(path: PathLike, size: int | Sequence[int] | None = None, mode: 
     --------
     >>> import os, tempfile
     >>> from PIL import Image
+    >>> import nnfast as nf
     >>> path = tempfile.mkdtemp()
     >>> for name, grey in [("black", 0), ("white", 255)]:
     ...     os.mkdir(os.path.join(path, name))
     ...     Image.new("L", (8, 6), grey).save(os.path.join(path, name, "1.png"))
-    >>> images = image_folder(path, mode="gray")
+    >>> images = nf.data.image_folder(path, mode="gray")
     >>> images, images.classes
     (<Images: 2 of 6 x 8 x 1, 2 classes>, ['black', 'white'])
     """

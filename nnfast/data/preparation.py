@@ -41,7 +41,9 @@ def train_test_split(*arrays: Any, test_size: float = 0.25, seed: int = 0,
     Examples
     --------
     >>> import numpy as np
-    >>> x_train, x_test, y_train, y_test = train_test_split(np.arange(8), np.arange(8) % 2, stratify=np.arange(8) % 2)
+    >>> import nnfast as nf
+    >>> x, y = np.arange(8), np.arange(8) % 2
+    >>> x_train, x_test, y_train, y_test = nf.data.train_test_split(x, y, stratify=y)
     >>> len(x_train), y_test
     (6, array([1, 0]))
     """
@@ -118,7 +120,8 @@ def encode_labels(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[Array
 
     Examples
     --------
-    >>> labels, classes = encode_labels(["cat", "dog", "cat"])
+    >>> import nnfast as nf
+    >>> labels, classes = nf.data.encode_labels(["cat", "dog", "cat"])
     >>> labels, classes[labels]
     (array([0, 1, 0], dtype=int32), array(['cat', 'dog', 'cat'], dtype='<U3'))
     """

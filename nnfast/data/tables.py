@@ -173,10 +173,11 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
     Examples
     --------
     >>> import os, tempfile
+    >>> import nnfast as nf
     >>> path = os.path.join(tempfile.mkdtemp(), "animals.csv")
     >>> with open(path, "w") as file:
     ...     _ = file.write("legs,cover,animal\\n4,fur,cat\\n2,feathers,hen\\n4,fur,dog\\n")
-    >>> table = csv(path, target="animal")
+    >>> table = nf.data.csv(path, target="animal")
     >>> table, table.feature_names, table.classes
     (<Table: 3 rows, 3 features, 3 classes of 'animal'>, ['legs', 'cover=feathers', 'cover=fur'],
      ['cat', 'dog', 'hen'])
@@ -185,7 +186,7 @@ def csv(path: PathLike, target: str | Sequence[str] | None = None, missing: Lite
 
     The covers as ids, 0 for feathers and 1 for fur:
 
-    >>> csv(path, target="animal", max_one_hot=1).x
+    >>> nf.data.csv(path, target="animal", max_one_hot=1).x
     {'numbers': array([[4.], [2.], [4.]], dtype=float32), 'ids': array([[1], [0], [1]], dtype=int32)}
     """
     encoding = as_encoding(encoding, "csv")
@@ -205,7 +206,9 @@ def frame(data: Any, target: str | Sequence[str] | None = None, missing: Literal
     Examples
     --------
     >>> import pandas as pd
-    >>> frame(pd.DataFrame({"size": [1.5, 2.5], "colour": ["red", "blue"], "price": [10.0, 20.5]}), target="price")
+    >>> import nnfast as nf
+    >>> sales = pd.DataFrame({"size": [1.5, 2.5], "colour": ["red", "blue"], "price": [10.0, 20.5]})
+    >>> nf.data.frame(sales, target="price")
     <Table: 2 rows, 3 features, target 'price'>
     """
     columns: dict[str, list[Any]] = {}

@@ -38,7 +38,8 @@ def sigmoid(x: Array, *, out: Array | None = None, n_threads: int | None = None)
     """y = 1 / (1 + exp(-x)), elementwise.
 
     >>> import numpy as np
-    >>> sigmoid(np.array([-1e4, 0.0, 1e4]))
+    >>> import nnfast as nf
+    >>> nf.functional.sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
     return _forward("sigmoid", x, None, out, n_threads)
@@ -48,7 +49,8 @@ def sigmoid_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads
     """dx = dy y (1 - y), from the output y = sigmoid(x).
 
     >>> import numpy as np
-    >>> sigmoid_backward(np.array([1.0]), np.array([0.5]))
+    >>> import nnfast as nf
+    >>> nf.functional.sigmoid_backward(np.array([1.0]), np.array([0.5]))
     array([0.25])
     """
     return _backward("sigmoid", dy, "y", y, None, out, n_threads)
@@ -58,7 +60,8 @@ def tanh(x: Array, *, out: Array | None = None, n_threads: int | None = None) ->
     """y = tanh(x), elementwise.
 
     >>> import numpy as np
-    >>> tanh(np.array([-1e4, 0.0, 0.5]))
+    >>> import nnfast as nf
+    >>> nf.functional.tanh(np.array([-1e4, 0.0, 0.5]))
     array([-1.        ,  0.        ,  0.46211716])
     """
     return _forward("tanh", x, None, out, n_threads)
@@ -68,7 +71,8 @@ def tanh_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: i
     """dx = dy (1 - y^2), from the output y = tanh(x).
 
     >>> import numpy as np
-    >>> tanh_backward(np.array([10.0, 10.0]), y=np.array([0.0, 0.5]))
+    >>> import nnfast as nf
+    >>> nf.functional.tanh_backward(np.array([10.0, 10.0]), y=np.array([0.0, 0.5]))
     array([10. ,  7.5])
     """
     return _backward("tanh", dy, "y", y, None, out, n_threads)
@@ -78,7 +82,8 @@ def relu(x: Array, *, out: Array | None = None, n_threads: int | None = None) ->
     """y = max(x, 0), elementwise.
 
     >>> import numpy as np
-    >>> relu(np.array([-1.0, 0.0, 2.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
     return _forward("relu", x, None, out, n_threads)
@@ -88,7 +93,8 @@ def relu_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: i
     """dx = dy where y > 0, else 0, from the output y = relu(x).
 
     >>> import numpy as np
-    >>> relu_backward(np.array([10.0, 10.0]), y=np.array([0.0, 2.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.relu_backward(np.array([10.0, 10.0]), y=np.array([0.0, 2.0]))
     array([ 0., 10.])
     """
     return _backward("relu", dy, "y", y, None, out, n_threads)
@@ -98,7 +104,8 @@ def leaky_relu(x: Array, *, alpha: float = 0.01, out: Array | None = None, n_thr
     """y = x where x > 0, else alpha x; alpha >= 0.
 
     >>> import numpy as np
-    >>> leaky_relu(np.array([-1.0, 2.0]), alpha=0.1)
+    >>> import nnfast as nf
+    >>> nf.functional.leaky_relu(np.array([-1.0, 2.0]), alpha=0.1)
     array([-0.1,  2. ])
     """
     return _forward("leaky_relu", x, alpha, out, n_threads)
@@ -109,7 +116,8 @@ def leaky_relu_backward(dy: Array, y: Array, *, alpha: float = 0.01, out: Array 
     """dx = dy where y > 0, else alpha dy, from the output y = leaky_relu(x).
 
     >>> import numpy as np
-    >>> leaky_relu_backward(np.array([10.0, 10.0]), y=np.array([-0.1, 2.0]), alpha=0.1)
+    >>> import nnfast as nf
+    >>> nf.functional.leaky_relu_backward(np.array([10.0, 10.0]), y=np.array([-0.1, 2.0]), alpha=0.1)
     array([ 1., 10.])
     """
     return _backward("leaky_relu", dy, "y", y, alpha, out, n_threads)
@@ -119,7 +127,8 @@ def elu(x: Array, *, alpha: float = 1.0, out: Array | None = None, n_threads: in
     """y = x where x > 0, else alpha (exp(x) - 1); alpha >= 0 (Clevert et al. 2015).
 
     >>> import numpy as np
-    >>> elu(np.array([-1e4, -1.0, 2.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.elu(np.array([-1e4, -1.0, 2.0]))
     array([-1.        , -0.63212056,  2.        ])
     """
     return _forward("elu", x, alpha, out, n_threads)
@@ -130,7 +139,8 @@ def elu_backward(dy: Array, y: Array, *, alpha: float = 1.0, out: Array | None =
     """dx = dy where y > 0, else dy (y + alpha), from the output y = elu(x).
 
     >>> import numpy as np
-    >>> elu_backward(np.array([10.0, 10.0]), y=np.array([-0.5, 2.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.elu_backward(np.array([10.0, 10.0]), y=np.array([-0.5, 2.0]))
     array([ 5., 10.])
     """
     return _backward("elu", dy, "y", y, alpha, out, n_threads)
@@ -140,7 +150,8 @@ def gelu(x: Array, *, out: Array | None = None, n_threads: int | None = None) ->
     """y = x Phi(x) with the normal distribution's Phi, exact, not the tanh form (Hendrycks and Gimpel 2016).
 
     >>> import numpy as np
-    >>> gelu(np.array([-1.0, 0.0, 1.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.gelu(np.array([-1.0, 0.0, 1.0]))
     array([-0.15865525,  0.        ,  0.84134475])
     """
     return _forward("gelu", x, None, out, n_threads)
@@ -150,7 +161,8 @@ def gelu_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: i
     """dx = dy (Phi(x) + x phi(x)), from the input x.
 
     >>> import numpy as np
-    >>> gelu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.gelu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
     array([0.5       , 1.08331547])
     """
     return _backward("gelu", dy, "x", x, None, out, n_threads)
@@ -160,7 +172,8 @@ def silu(x: Array, *, out: Array | None = None, n_threads: int | None = None) ->
     """y = x sigmoid(x), also called swish (Elfwing et al. 2017).
 
     >>> import numpy as np
-    >>> silu(np.array([-1.0, 0.0, 1.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.silu(np.array([-1.0, 0.0, 1.0]))
     array([-0.26894142,  0.        ,  0.73105858])
     """
     return _forward("silu", x, None, out, n_threads)
@@ -170,7 +183,8 @@ def silu_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: i
     """dx = dy s (1 + x (1 - s)) with s = sigmoid(x), from the input x.
 
     >>> import numpy as np
-    >>> silu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
+    >>> import nnfast as nf
+    >>> nf.functional.silu_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
     array([0.5       , 0.92767051])
     """
     return _backward("silu", dy, "x", x, None, out, n_threads)
@@ -180,7 +194,8 @@ def softplus(x: Array, *, out: Array | None = None, n_threads: int | None = None
     """y = log(1 + exp(x)), without overflow.
 
     >>> import numpy as np
-    >>> softplus(np.array([-1e4, 0.0, 1e4]))
+    >>> import nnfast as nf
+    >>> nf.functional.softplus(np.array([-1e4, 0.0, 1e4]))
     array([0.00000000e+00, 6.93147181e-01, 1.00000000e+04])
     """
     return _forward("softplus", x, None, out, n_threads)
@@ -190,7 +205,8 @@ def softplus_backward(dy: Array, x: Array, *, out: Array | None = None, n_thread
     """dx = dy sigmoid(x), from the input x.
 
     >>> import numpy as np
-    >>> softplus_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1e4]))
+    >>> import nnfast as nf
+    >>> nf.functional.softplus_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1e4]))
     array([0.5, 1. ])
     """
     return _backward("softplus", dy, "x", x, None, out, n_threads)
@@ -200,7 +216,8 @@ def softmax(x: Array, *, out: Array | None = None, n_threads: int | None = None)
     """y_j = exp(x_j) / sum_k exp(x_k) over the last axis, safe for any finite x.
 
     >>> import numpy as np
-    >>> softmax(np.array([[0.0, 0.0], [1e4, -1e4]]))
+    >>> import nnfast as nf
+    >>> nf.functional.softmax(np.array([[0.0, 0.0], [1e4, -1e4]]))
     array([[0.5, 0.5],
            [1. , 0. ]])
     """
@@ -215,7 +232,8 @@ def softmax_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads
     """dx_j = y_j (dy_j - sum_k dy_k y_k) over the last axis, from the output y = softmax(x).
 
     >>> import numpy as np
-    >>> softmax_backward(np.array([[1.0, 0.0]]), y=np.array([[0.5, 0.5]]))
+    >>> import nnfast as nf
+    >>> nf.functional.softmax_backward(np.array([[1.0, 0.0]]), y=np.array([[0.5, 0.5]]))
     array([[ 0.25, -0.25]])
     """
     dy = as_array("softmax_backward", "dy", dy)

@@ -25,8 +25,9 @@ def conv1d(x: Array, w: Array, b: Array | None = None, stride: Size = 1, padding
     `padding` is "valid", "same", an int or (left, right).
 
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([1.0, 2.0, 4.0, 8.0]).reshape(1, 4, 1)
-    >>> conv1d(x, np.array([-1.0, 1.0]).reshape(2, 1, 1))[0, :, 0]      # not flipped
+    >>> nf.functional.conv1d(x, np.array([-1.0, 1.0]).reshape(2, 1, 1))[0, :, 0]      # not flipped
     array([1., 2., 4.])
     """
     return _forward("conv1d", 1, x, w, b, stride, padding, dilation, groups, activation, alpha, out, n_threads)
@@ -39,8 +40,9 @@ def conv1d_backward(x: Array, w: Array, dy: Array, stride: Size = 1, padding: Pa
     """Gradients (dx, dw, db) of `conv1d` without activation, given dy (N, OL, K). See `conv2d_backward`.
 
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x, w = np.array([1.0, 2.0, 4.0]).reshape(1, 3, 1), np.array([-1.0, 1.0]).reshape(2, 1, 1)
-    >>> dx, dw, db = conv1d_backward(x, w, np.ones((1, 2, 1)))
+    >>> dx, dw, db = nf.functional.conv1d_backward(x, w, np.ones((1, 2, 1)))
     >>> dx[0, :, 0], dw[:, 0, 0], db
     (array([-1.,  0.,  1.]), array([3., 6.]), array([2.]))
     """
@@ -85,8 +87,9 @@ def conv2d(x: Array, w: Array, b: Array | None = None, stride: Size = 1, padding
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x, w = np.ones((1, 3, 3, 2)), np.ones((2, 2, 2, 1))
-    >>> conv2d(x, w, padding="same")[0, :, :, 0]
+    >>> nf.functional.conv2d(x, w, padding="same")[0, :, :, 0]
     array([[8., 8., 4.],
            [8., 8., 4.],
            [4., 4., 2.]])
@@ -123,8 +126,9 @@ def conv2d_backward(x: Array, w: Array, dy: Array, stride: Size = 1, padding: Pa
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x, w = np.ones((1, 3, 3, 1)), np.ones((2, 2, 1, 1))
-    >>> dx, dw, db = conv2d_backward(x, w, np.ones((1, 2, 2, 1)))
+    >>> dx, dw, db = nf.functional.conv2d_backward(x, w, np.ones((1, 2, 2, 1)))
     >>> dx[0, :, :, 0], dw.ravel(), db
     (array([[1., 2., 1.],
            [2., 4., 2.],
@@ -142,8 +146,9 @@ def conv1d_transpose(x: Array, w: Array, b: Array | None = None, stride: Size = 
     For the arguments see `conv2d_transpose`; `padding` is "valid", "same", an int or (left, right).
 
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x, w = np.array([1.0, 10.0]).reshape(1, 2, 1), np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1)
-    >>> conv1d_transpose(x, w, stride=2)[0, :, 0]
+    >>> nf.functional.conv1d_transpose(x, w, stride=2)[0, :, 0]
     array([ 1.,  2., 13., 20., 30.])
     """
     return _transposed("conv1d_transpose", 1, x, w, b, stride, padding, output_padding, dilation, activation, alpha,
@@ -158,8 +163,9 @@ def conv1d_transpose_backward(x: Array, w: Array, dy: Array, stride: Size = 1, p
     """Gradients (dx, dw, db) of `conv1d_transpose` without activation, given dy (N, OL, K). See `conv2d_backward`.
 
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x, w = np.array([1.0, 10.0]).reshape(1, 2, 1), np.array([1.0, 2.0, 3.0]).reshape(3, 1, 1)
-    >>> dx, dw, db = conv1d_transpose_backward(x, w, np.ones((1, 5, 1)), stride=2)
+    >>> dx, dw, db = nf.functional.conv1d_transpose_backward(x, w, np.ones((1, 5, 1)), stride=2)
     >>> dx[0, :, 0], dw[:, 0, 0], db
     (array([6., 6.]), array([11., 11., 11.]), array([5.]))
     """
@@ -201,8 +207,9 @@ def conv2d_transpose(x: Array, w: Array, b: Array | None = None, stride: Size = 
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([[1.0, 2.0], [3.0, 4.0]]).reshape(1, 2, 2, 1)
-    >>> conv2d_transpose(x, np.ones((2, 2, 1, 1)), stride=2)[0, :, :, 0]
+    >>> nf.functional.conv2d_transpose(x, np.ones((2, 2, 1, 1)), stride=2)[0, :, :, 0]
     array([[1., 1., 2., 2.],
            [1., 1., 2., 2.],
            [3., 3., 4., 4.],
@@ -220,8 +227,9 @@ def conv2d_transpose_backward(x: Array, w: Array, dy: Array, stride: Size = 1, p
     """Gradients (dx, dw, db) of `conv2d_transpose` without activation, given dy (N, OH, OW, K). See `conv2d_backward`.
 
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x, w, dy = np.ones((1, 2, 2, 3)), np.ones((2, 2, 1, 3)), np.ones((1, 4, 4, 1))
-    >>> dx, dw, db = conv2d_transpose_backward(x, w, dy, stride=2)
+    >>> dx, dw, db = nf.functional.conv2d_transpose_backward(x, w, dy, stride=2)
     >>> dx.shape, dw[:, :, 0, 0], db
     ((1, 2, 2, 3), array([[4., 4.],
            [4., 4.]]), array([16.]))

@@ -26,7 +26,8 @@ def entropy(p: ArrayLike) -> Any:
 
     Examples
     --------
-    >>> round(entropy([0.5, 0.5]), 4)
+    >>> import nnfast as nf
+    >>> round(nf.functional.entropy([0.5, 0.5]), 4)
     0.6931
     """
     p = _distributions("entropy", "p", p)
@@ -50,7 +51,8 @@ def cross_entropy(p: ArrayLike, q: ArrayLike) -> Any:
 
     Examples
     --------
-    >>> round(cross_entropy([1, 0], [0.9, 0.1]), 3)
+    >>> import nnfast as nf
+    >>> round(nf.functional.cross_entropy([1, 0], [0.9, 0.1]), 3)
     0.105
     """
     p, q = (_distributions("cross_entropy", name, a) for name, a in (("p", p), ("q", q)))

@@ -33,8 +33,9 @@ def dense(x: Array, w: Array, b: Array | None = None, activation: str = "linear"
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([[1.0, 2.0]])
-    >>> dense(x, np.array([[1.0, -1.0], [1.0, -1.0]]), np.array([0.5, 0.5]), activation="relu")
+    >>> nf.functional.dense(x, np.array([[1.0, -1.0], [1.0, -1.0]]), np.array([0.5, 0.5]), activation="relu")
     array([[3.5, 0. ]])
     """
     op = "dense"
@@ -75,8 +76,9 @@ def dense_backward(x: Array, w: Array, dy: Array, *, need_dx: bool = True, need_
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x, w = np.ones((2, 3)), np.ones((3, 1))
-    >>> dx, dw, db = dense_backward(x, w, np.array([[1.0], [2.0]]))
+    >>> dx, dw, db = nf.functional.dense_backward(x, w, np.array([[1.0], [2.0]]))
     >>> dx[:, 0], dw[0], db
     (array([1., 2.]), array([3.]), array([3.]))
     """

@@ -46,7 +46,9 @@ def softmax_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike |
 
     Examples
     --------
-    >>> loss, dlogits = softmax_cross_entropy(np.zeros((2, 4)), np.array([0, 3]))
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> loss, dlogits = nf.functional.softmax_cross_entropy(np.zeros((2, 4)), np.array([0, 3]))
     >>> round(loss, 4), dlogits[0]
     (1.3863, array([-0.375,  0.125,  0.125,  0.125]))
     """
@@ -77,7 +79,9 @@ def sigmoid_cross_entropy(logits: Array, y: Array, *, sample_weight: ArrayLike |
 
     logits and y, the targets in [0, 1], have shape (B, ...). Returns (loss, dlogits), see `softmax_cross_entropy`.
 
-    >>> loss, dlogits = sigmoid_cross_entropy(np.array([[0.0], [1e4]]), np.array([[1.0], [1.0]]))
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> loss, dlogits = nf.functional.sigmoid_cross_entropy(np.array([[0.0], [1e4]]), np.array([[1.0], [1.0]]))
     >>> round(loss, 4), dlogits[:, 0]
     (0.3466, array([-0.25,  0.  ]))
     """
@@ -92,7 +96,8 @@ def binary_cross_entropy(p: Array, y: Array, *, sample_weight: ArrayLike | None 
     `sigmoid_cross_entropy` on the logits is faster and exact.
 
     >>> import numpy as np
-    >>> loss, dp = binary_cross_entropy(np.array([[0.5], [0.8]]), np.array([[1.0], [0.0]]))
+    >>> import nnfast as nf
+    >>> loss, dp = nf.functional.binary_cross_entropy(np.array([[0.5], [0.8]]), np.array([[1.0], [0.0]]))
     >>> round(loss, 4), dp[:, 0]
     (1.1513, array([-1. ,  2.5]))
     """
@@ -103,7 +108,9 @@ def squared_error(y_hat: Array, y: Array, *, sample_weight: ArrayLike | None = N
                   n_threads: int | None = None) -> tuple[float, Array]:
     """sum_j (y_hat_j - y_j)^2, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat).
 
-    >>> squared_error(np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]]))
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.squared_error(np.array([[1.0, 3.0]]), np.array([[0.0, 0.0]]))
     (10.0, array([[2., 6.]]))
     """
     return _regression("squared_error", "y_hat", y_hat, y, sample_weight, 0.0, out, n_threads)
@@ -114,7 +121,8 @@ def absolute_error(y_hat: Array, y: Array, *, sample_weight: ArrayLike | None = 
     """sum_j |y_hat_j - y_j|, the mean over the batch, for arrays (B, ...). Returns (loss, dy_hat).
 
     >>> import numpy as np
-    >>> absolute_error(np.array([[1.0, -3.0]]), np.array([[0.0, 0.0]]))
+    >>> import nnfast as nf
+    >>> nf.functional.absolute_error(np.array([[1.0, -3.0]]), np.array([[0.0, 0.0]]))
     (4.0, array([[ 1., -1.]]))
     """
     return _regression("absolute_error", "y_hat", y_hat, y, sample_weight, 0.0, out, n_threads)
@@ -127,7 +135,8 @@ def huber(y_hat: Array, y: Array, *, delta: float = 1.0, sample_weight: ArrayLik
     Arrays have shape (B, ...), delta > 0. Returns (loss, dy_hat).
 
     >>> import numpy as np
-    >>> huber(np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))
+    >>> import nnfast as nf
+    >>> nf.functional.huber(np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))
     (2.625, array([[0.5, 1. ]]))
     """
     delta = number("huber", "delta", delta, above=0)

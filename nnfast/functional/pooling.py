@@ -25,7 +25,8 @@ def max_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding:
     """The largest values along signals, (N, L, C) -> (N, OL, C). For the arguments see `max_pool2d`.
 
     >>> import numpy as np
-    >>> max_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.max_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
     array([5., 4.])
     """
     return _max("max_pool1d", 1, x, kernel_size, stride, padding, out, n_threads)
@@ -37,7 +38,8 @@ def max_pool1d_with_taps(x: Array, kernel_size: Size, stride: Size | None = None
     """y of `max_pool1d` and which value of its window each is, for `max_pool1d_backward`. See `max_pool2d_with_taps`.
 
     >>> import numpy as np
-    >>> y, taps = max_pool1d_with_taps(np.array([1.0, 5.0, 4.0, 3.0]).reshape(1, 4, 1), 2)
+    >>> import nnfast as nf
+    >>> y, taps = nf.functional.max_pool1d_with_taps(np.array([1.0, 5.0, 4.0, 3.0]).reshape(1, 4, 1), 2)
     >>> taps[0, :, 0]
     array([1., 0.])
     """
@@ -50,8 +52,9 @@ def max_pool1d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | N
     """dx of `max_pool1d`, given its input x and dy. See `max_pool2d_backward`.
 
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1)
-    >>> max_pool1d_backward(x, np.array([10.0, 20.0]).reshape(1, 2, 1), 2)[0, :, 0]
+    >>> nf.functional.max_pool1d_backward(x, np.array([10.0, 20.0]).reshape(1, 2, 1), 2)[0, :, 0]
     array([ 0., 10.,  0., 20.])
     """
     return _max_backward("max_pool1d_backward", 1, x, dy, kernel_size, stride, padding, taps, out, n_threads)
@@ -78,8 +81,9 @@ def max_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding:
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([[1.0, 5.0, 3.0], [4.0, 2.0, 6.0]]).reshape(1, 2, 3, 1)
-    >>> max_pool2d(x, 2, stride=1)[0, :, :, 0]
+    >>> nf.functional.max_pool2d(x, 2, stride=1)[0, :, :, 0]
     array([[5., 6.]])
     """
     return _max("max_pool2d", 2, x, kernel_size, stride, padding, out, n_threads)
@@ -102,11 +106,12 @@ def max_pool2d_with_taps(x: Array, kernel_size: Size, stride: Size | None = None
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([[1.0, 5.0, 3.0], [4.0, 2.0, 6.0]]).reshape(1, 2, 3, 1)
-    >>> y, taps = max_pool2d_with_taps(x, 2, stride=1)
+    >>> y, taps = nf.functional.max_pool2d_with_taps(x, 2, stride=1)
     >>> taps[0, :, :, 0]
     array([[1., 3.]])
-    >>> max_pool2d_backward(x, np.array([[[[10.0], [20.0]]]]), 2, stride=1, taps=taps)[0, :, :, 0]
+    >>> nf.functional.max_pool2d_backward(x, np.array([[[[10.0], [20.0]]]]), 2, stride=1, taps=taps)[0, :, :, 0]
     array([[ 0., 10.,  0.],
            [ 0.,  0., 20.]])
     """
@@ -135,8 +140,9 @@ def max_pool2d_backward(x: Array, dy: Array, kernel_size: Size, stride: Size | N
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([[1.0, 5.0, 3.0], [4.0, 2.0, 6.0]]).reshape(1, 2, 3, 1)
-    >>> max_pool2d_backward(x, np.array([[[[10.0], [20.0]]]]), 2, stride=1)[0, :, :, 0]
+    >>> nf.functional.max_pool2d_backward(x, np.array([[[[10.0], [20.0]]]]), 2, stride=1)[0, :, :, 0]
     array([[ 0., 10.,  0.],
            [ 0.,  0., 20.]])
     """
@@ -148,7 +154,8 @@ def avg_pool1d(x: Array, kernel_size: Size, stride: Size | None = None, padding:
     """Means along signals, (N, L, C) -> (N, OL, C). For the arguments see `avg_pool2d`.
 
     >>> import numpy as np
-    >>> avg_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.avg_pool1d(np.array([1.0, 5.0, 3.0, 4.0]).reshape(1, 4, 1), 2)[0, :, 0]
     array([3. , 3.5])
     """
     return _average("avg_pool1d", 1, x, kernel_size, stride, padding, count_include_pad, out, n_threads)
@@ -160,7 +167,8 @@ def avg_pool1d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, st
     """dx of `avg_pool1d` for an x of shape x_shape, (N, L, C), given dy.
 
     >>> import numpy as np
-    >>> avg_pool1d_backward(np.array([10.0, 20.0]).reshape(1, 2, 1), (1, 4, 1), 2)[0, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.avg_pool1d_backward(np.array([10.0, 20.0]).reshape(1, 2, 1), (1, 4, 1), 2)[0, :, 0]
     array([ 5.,  5., 10., 10.])
     """
     return _average_backward("avg_pool1d_backward", 1, dy, x_shape, kernel_size, stride, padding, count_include_pad,
@@ -189,8 +197,9 @@ def avg_pool2d(x: Array, kernel_size: Size, stride: Size | None = None, padding:
     Examples
     --------
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([[1.0, 5.0], [4.0, 2.0]]).reshape(1, 2, 2, 1)
-    >>> avg_pool2d(x, 2, padding=((1, 0), (0, 0)))[0, :, :, 0]
+    >>> nf.functional.avg_pool2d(x, 2, padding=((1, 0), (0, 0)))[0, :, :, 0]
     array([[3.]])
     """
     return _average("avg_pool2d", 2, x, kernel_size, stride, padding, count_include_pad, out, n_threads)
@@ -216,7 +225,8 @@ def avg_pool2d_backward(dy: Array, x_shape: Sequence[int], kernel_size: Size, st
     Examples
     --------
     >>> import numpy as np
-    >>> avg_pool2d_backward(np.array([[[[8.0]]]]), (1, 2, 2, 1), 2)[0, :, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.avg_pool2d_backward(np.array([[[[8.0]]]]), (1, 2, 2, 1), 2)[0, :, :, 0]
     array([[2., 2.],
            [2., 2.]])
     """
@@ -228,7 +238,8 @@ def global_max_pool(x: Array, *, out: Array | None = None, n_threads: int | None
     """The largest value of each channel, (N, L, C) or (N, H, W, C) -> (N, C).
 
     >>> import numpy as np
-    >>> global_max_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
+    >>> import nnfast as nf
+    >>> nf.functional.global_max_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
     array([[ 5., 20.]])
     """
     op = "global_max_pool"
@@ -242,8 +253,9 @@ def global_max_pool_backward(x: Array, dy: Array, *, out: Array | None = None, n
     """dx of `global_max_pool`, given its input x and dy (N, C): all of dy to the first of the largest values.
 
     >>> import numpy as np
+    >>> import nnfast as nf
     >>> x = np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2)
-    >>> global_max_pool_backward(x, np.array([[7.0, 8.0]]))[0]
+    >>> nf.functional.global_max_pool_backward(x, np.array([[7.0, 8.0]]))[0]
     array([[0., 8.],
            [7., 0.]])
     """
@@ -259,7 +271,8 @@ def global_avg_pool(x: Array, *, out: Array | None = None, n_threads: int | None
     """The mean of each channel, (N, L, C) or (N, H, W, C) -> (N, C).
 
     >>> import numpy as np
-    >>> global_avg_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
+    >>> import nnfast as nf
+    >>> nf.functional.global_avg_pool(np.array([[1.0, 20.0], [5.0, 10.0]]).reshape(1, 2, 2))
     array([[ 3., 15.]])
     """
     op = "global_avg_pool"
@@ -274,7 +287,8 @@ def global_avg_pool_backward(dy: Array, x_shape: Sequence[int], *, out: Array | 
     """dx of `global_avg_pool` for an x of shape x_shape, (N, L, C) or (N, H, W, C), given dy (N, C).
 
     >>> import numpy as np
-    >>> global_avg_pool_backward(np.array([[8.0, 6.0]]), (1, 2, 2))[0]
+    >>> import nnfast as nf
+    >>> nf.functional.global_avg_pool_backward(np.array([[8.0, 6.0]]), (1, 2, 2))[0]
     array([[4., 3.],
            [4., 3.]])
     """

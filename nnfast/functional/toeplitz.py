@@ -56,11 +56,13 @@ def conv_toeplitz(w: Array, input_shape: Sequence[int], padding: Padding | Liter
 
     Examples
     --------
-    >>> conv_toeplitz(np.array([1, 2, 3]), (4,))
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.conv_toeplitz(np.array([1, 2, 3]), (4,))
     array([[1., 2., 3., 0.],
            [0., 1., 2., 3.]])
-    >>> x = np.array([4.0, 5.0])
-    >>> conv_toeplitz(np.array([1.0, 2.0, 3.0]), (2,), "full", flip=True) @ x, np.convolve([1.0, 2.0, 3.0], x)
+    >>> w, x = np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0])
+    >>> nf.functional.conv_toeplitz(w, (2,), "full", flip=True) @ x, np.convolve(w, x)
     (array([ 4., 13., 22., 15.]), array([ 4., 13., 22., 15.]))
     """
     op = "conv_toeplitz"

@@ -19,7 +19,8 @@ def upsample1d(x: Array, size: Size = 2, *, out: Array | None = None, n_threads:
     """Each element of signals `size` times, (N, L, C) -> (N, L size, C).
 
     >>> import numpy as np
-    >>> upsample1d(np.array([1.0, 4.0]).reshape(1, 2, 1), 3)[0, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.upsample1d(np.array([1.0, 4.0]).reshape(1, 2, 1), 3)[0, :, 0]
     array([1., 1., 1., 4., 4., 4.])
     """
     return _forward("upsample1d", 1, x, size, out, n_threads)
@@ -29,7 +30,8 @@ def upsample1d_backward(dy: Array, size: Size = 2, *, out: Array | None = None, 
     """dx of `upsample1d` given dy (N, L size, C): sums of `size` elements.
 
     >>> import numpy as np
-    >>> upsample1d_backward(np.arange(6.0).reshape(1, 6, 1), 3)[0, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.upsample1d_backward(np.arange(6.0).reshape(1, 6, 1), 3)[0, :, 0]
     array([ 3., 12.])
     """
     return _backward("upsample1d_backward", 1, dy, size, out, n_threads)
@@ -39,7 +41,8 @@ def upsample2d(x: Array, size: Size = 2, *, out: Array | None = None, n_threads:
     """Each pixel of images as a block of size x size, or h x w, pixels: (N, H, W, C) -> (N, H size, W size, C).
 
     >>> import numpy as np
-    >>> upsample2d(np.array([1.0, 4.0]).reshape(1, 1, 2, 1))[0, :, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.upsample2d(np.array([1.0, 4.0]).reshape(1, 1, 2, 1))[0, :, :, 0]
     array([[1., 1., 4., 4.],
            [1., 1., 4., 4.]])
     """
@@ -50,7 +53,8 @@ def upsample2d_backward(dy: Array, size: Size = 2, *, out: Array | None = None, 
     """dx of `upsample2d` given dy (N, H size, W size, C): sums of the blocks.
 
     >>> import numpy as np
-    >>> upsample2d_backward(np.ones((1, 2, 6, 1)), (2, 3))[0, :, :, 0]
+    >>> import nnfast as nf
+    >>> nf.functional.upsample2d_backward(np.ones((1, 2, 6, 1)), (2, 3))[0, :, :, 0]
     array([[6., 6.]])
     """
     return _backward("upsample2d_backward", 2, dy, size, out, n_threads)

@@ -60,7 +60,8 @@ def linear_regression(n_features: int, n_outputs: int = 1, l2: float = 0.0, l1: 
 
     Examples
     --------
-    >>> model = linear_regression(1, dtype="float64")
+    >>> import nnfast as nf
+    >>> model = nf.models.linear_regression(1, dtype="float64")
     >>> history = model.fit([[0.0], [1.0], [2.0]], [[1.0], [3.0], [5.0]], solver="lbfgs", verbose=0)
     >>> model.predict([[3.0]]).round(6)
     array([[7.]])
@@ -90,7 +91,8 @@ def logistic_regression(n_features: int, l2: float = 0.0, l1: float = 0.0, optim
 
     Examples
     --------
-    >>> model = logistic_regression(1, l2=0.1)
+    >>> import nnfast as nf
+    >>> model = nf.models.logistic_regression(1, l2=0.1)
     >>> history = model.fit([[-2.0], [-1.0], [1.0], [2.0]], [0, 0, 1, 1], solver="lbfgs", verbose=0)
     >>> model.predict([[-1.5], [1.5]])[:, 0] > 0.5
     array([False,  True])
@@ -120,7 +122,8 @@ def softmax_regression(n_features: int, n_classes: int, l2: float = 0.0, l1: flo
 
     Examples
     --------
-    >>> model = softmax_regression(1, 3, l2=0.01)
+    >>> import nnfast as nf
+    >>> model = nf.models.softmax_regression(1, 3, l2=0.01)
     >>> history = model.fit([[-2.0], [0.0], [2.0]], [0, 1, 2], solver="lbfgs", verbose=0)
     >>> model.predict([[-2.0], [0.0], [2.0]]).argmax(axis=1)
     array([0, 1, 2])
