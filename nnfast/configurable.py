@@ -11,14 +11,16 @@ import inspect
 import math
 import numbers
 import re
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from .typing import Config
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 @functools.cache
@@ -66,7 +68,34 @@ def _plain(value, owner, name):
     raise ValueError(f"{owner}: {name} is {value!r}, a Python object that cannot be written as JSON")
 
 
-class Configurable:
+def explained(function: Function) -> Function:
+    """The same method or constructor, whose TypeError about an argument that it does not have says what to write."""
+    @functools.wraps(function)
+    def explaining(self, *args, **kwargs):
+        try:
+            return function(self, *args, **kwargs)
+        except TypeError:
+            parameters = inspect.signature(function).parameters.values()
+            known = [parameter.name for parameter in parameters][1:]
+            unknown = [name for name in kwargs if name not in known]
+            if not unknown or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+                raise       # of something else, within
+            owner = type(self).__name__ if function.__name__ == "__init__" else function.__name__
+        raise TypeError(f"{owner} has no argument {unknown[0]!r}{_did_you_mean(unknown[0], known, ARGUMENTS)}")
+
+    return explaining  # type: ignore[return-value]
+
+
+class Explained:
+    """Base of the classes whose constructors are `explained`, those of users' subclasses included."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in cls.__dict__:
+            cls.__init__ = explained(cls.__init__)  # type: ignore[method-assign]
+
+
+class Configurable(Explained):
     """Base of the objects a model is configured with: fixed after construction, compared by value."""
 
     registry: ClassVar[Registry]    # of the family; a `Registry` gives itself to its base class
@@ -141,6 +170,11 @@ class Configurable:
             object.__setattr__(self, name, value)
 
 
+def of_nnfast(owner: object) -> bool:
+    """Whether an object's class is nnfast's own, not a subclass of a user's."""
+    return type(owner).__module__.startswith("nnfast.")
+
+
 def _normalised(name):
     return name.replace("_", "").replace("-", "").replace(" ", "").lower()
 
@@ -179,6 +213,10 @@ ELSEWHERE = {
     "globalaveragepooling2d": "GlobalAvgPool", "adaptiveavgpool2d": "GlobalAvgPool",
     "globalmaxpooling1d": "GlobalMaxPool", "globalmaxpooling2d": "GlobalMaxPool",
     "convtranspose1d": "Conv1DTranspose", "convtranspose2d": "Conv2DTranspose",
+    # arguments, attributes and methods
+    "eps": "epsilon", "p": "rate", "outfeatures": "units", "outchannels": "filters", "poolsize": "kernel_size",
+    "bias": "use_bias", "restorebestweights": "restore_best", "requiresgrad": "trainable", "forward": "predict",
+    "predictproba": "predict", "saveweights": "save", "weights": "parameters",
     # all else
     "modelcheckpoint": "Checkpoint", "traintestsplit": "data.train_test_split",
     # what nnfast lacks, though it has something that is spelt nearly so
@@ -188,8 +226,19 @@ ELSEWHERE = {
 SUMMED = {"squarederror", "absoluteerror", "huber", "binarycrossentropy"}
 
 
-def hint(name: str, known: Collection[str]) -> str:
+#: what other libraries' constructors and methods are told and those of nnfast need not be
+ARGUMENTS = {
+    "inputshape": "the model knows it: nf.Sequential([...], input_shape=...)",
+    "inputdim": "the model knows it: nf.Sequential([...], input_shape=...)",
+    "stepsperepoch": "an epoch is all of x, in steps of batch_size samples",
+    "verbose": "it prints nothing",
+}
+
+
+def hint(name: str, known: Collection[str], instead: Mapping[str, str] | None = None) -> str:
     """The end of a message about an unknown name: what it is called here, or what may have been meant.
+
+    `instead` tells what to do where nothing here is called so.
 
     >>> hint("BatchNormalization", ["BatchNorm", "Dense"]), hint("Dens", ["BatchNorm", "Dense"]), hint("x", ["Dense"])
     ("; here it is called 'BatchNorm'", "; did you mean 'Dense'?", '')
@@ -206,6 +255,8 @@ def hint(name: str, known: Collection[str]) -> str:
     if here in by_normal:
         called = f"here it is called {by_normal[here]!r}" if owner == elsewhere else f"use nf.{elsewhere}"
         return f"; {called}{' (summed over the outputs, not averaged)' if here in SUMMED else ''}"
+    if instead and wanted in instead:
+        return f"; {instead[wanted]}"
     # A slip is seldom in the first letter, and another number is another thing (Conv3D).
     digits = _digits(wanted)
     like = [entry for entry in by_normal if entry[:1] == wanted[:1] and digits in ("", _digits(entry))]
@@ -217,8 +268,8 @@ def _digits(name):
     return "".join(filter(str.isdigit, name))
 
 
-def _did_you_mean(name, known):
-    return f"{hint(name, known)} (known: {', '.join(known)})"
+def _did_you_mean(name, known, instead=None):
+    return f"{hint(name, known, instead)} (known: {', '.join(known)})"
 
 
 def choose(what: str, name: str, known: Collection[str], owner: str = "") -> str:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 
 from ._core.plan import Plan
 from .arrays import as_numbers, check_finite
-from .configurable import integer
+from .configurable import hint, integer, of_nnfast
 from .derivatives import Derivatives
 from .fusion import operations
 from .graph import (
@@ -46,6 +46,25 @@ PLANNING = threading.RLock()
 #: arrays of optimizers that are sums of squares, whose roots are taken
 SQUARES = {"v", "square_average", "sum"}
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+#: attributes that are no properties
+ATTRIBUTES = ("name", "history", "stop_training")
+
+#: what models of other libraries have, and what does it here
+FREEZE = "of a layer it can be set: for layer in model.layers: layer.trainable = False"
+MODE = "there is no mode to set: only fit and train_on_batch drop values and use statistics of the batch"
+DEVICE = "models compute on the CPU"
+INSTEAD = {
+    "add": "give all layers at once, nf.Sequential([...])",
+    "call": "model.predict(x) computes the outputs",
+    "cpu": DEVICE, "cuda": DEVICE, "to": DEVICE,
+    "eval": MODE, "train": MODE,
+    "loadstatedict": "set_parameters takes a dict of arrays, nf.interop.from_torch_state_dict PyTorch's",
+    "loadweights": "nf.load(path) reads what model.save(path) has written",
+    "requiresgrad": FREEZE, "trainable": FREEZE,
+    "statedict": "parameters is a dict of arrays; PyTorch's is nf.interop.to_torch_state_dict(model)",
+    "zerograd": "gradients do not add up from step to step",
+}
 
 
 class Model(Training, Derivatives):
@@ -92,6 +111,25 @@ class Model(Training, Derivatives):
         inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         self._set_graph(Graph(inputs, outputs, self))
+
+    if not TYPE_CHECKING:   # which would take it that there is any attribute
+        def __getattr__(self, name):
+            if hasattr(type(self), name):       # a property has failed, whose own error says more
+                return object.__getattribute__(self, name)
+            raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
+
+        def __setattr__(self, name, value):
+            known = name in ATTRIBUTES or hasattr(type(self), name)
+            if not known and not name.startswith("_") and of_nnfast(self):
+                raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
+            super().__setattr__(name, value)
+
+        def __call__(self, *inputs: Any, **options: Any) -> NoReturn:
+            raise TypeError(f"{self.name} is not called: {INSTEAD['call']}")
+
+    def _hint(self, name):
+        known = [own for own in (*ATTRIBUTES, *dir(type(self))) if not own.startswith("_")]
+        return "" if name.startswith("_") else hint(name, known, INSTEAD)
 
     def _setup(self, seed, dtype, name):
         if seed is None:
@@ -307,7 +345,10 @@ class Model(Training, Derivatives):
 
     @property
     def parameters(self) -> dict[str, Array]:
-        """Copies of all parameters by name, ``{"dense/kernel": array, ...}``."""
+        """Copies of all parameters by name, ``{"dense/kernel": array, ...}``.
+
+        Writing to them does not change the model; `set_parameters` does.
+        """
         return dict(zip(self._built().index, self.get_weights()))
 
     def get_weights(self) -> list[Array]:

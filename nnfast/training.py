@@ -23,7 +23,7 @@ from ._core.threads import resolve as check_threads
 from .arrays import as_inputs, as_sample_weight, as_targets, weigh_classes
 from .callbacks import CallbackList, History, Position, ProgressBar
 from .callbacks.base import may_add_figures
-from .configurable import boolean, integer, number
+from .configurable import Explained, boolean, explained, integer, number
 from .objective import Objective
 from .streams import Stream, check_stream, is_stream, open_stream
 
@@ -77,7 +77,7 @@ class Settings(NamedTuple):
     n_threads: int | None
 
 
-class Training:
+class Training(Explained):
     """The part of a model that needs data; `nnfast.model` has the rest."""
 
     _slots: dict[str, Array]
@@ -85,6 +85,7 @@ class Training:
 
     # -- compile -------------------------------------------------------------------------------------------------
 
+    @explained
     def compile(self, optimizer: OptimizerLike = "adam",
                 loss: LossLike | Sequence[LossLike] | Mapping[str, LossLike] | None = None,
                 metrics: MetricLike | Sequence[Any] | Mapping[str, Any] | None = (),
@@ -260,6 +261,7 @@ class Training:
 
     # -- fit -----------------------------------------------------------------------------------------------------
 
+    @explained
     def fit(self, x: Source, y: Data | None = None, batch_size: int | None = None, epochs: int | None = None,
             shuffle: bool | Literal["block"] | None = None, validation_split: float = 0.0,
             validation_data: Sequence[Any] | Source | None = None, sample_weight: ArrayLike | None = None,
@@ -652,6 +654,7 @@ class Training:
         """
         return self.evaluate(x, y, None, sample_weight)
 
+    @explained
     def evaluate(self, x: Source, y: Data | None = None, batch_size: int | None = None,
                  sample_weight: ArrayLike | None = None) -> Logs:
         """Loss and metrics over a data set, in inference mode.

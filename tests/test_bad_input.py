@@ -1,4 +1,7 @@
 """What users get wrong: each error says what came and what was expected, and the model is as it was before."""
+import copy
+import inspect
+
 import numpy as np
 import pytest
 import scipy.sparse
@@ -613,3 +616,86 @@ def test_things_that_do_not_become_arrays():
     batches = [(np.zeros((2, 4)), np.zeros(2)), (np.zeros((2, 4)), np.zeros(2))]
     with pytest.raises(ValueError, match=r"batches \(x, y\) may come from an iterator"):
         model.fit(batches, verbose=0)
+
+
+# --- names of other libraries, and misspelt ones ---------------------------------------------------------------------
+
+@pytest.mark.parametrize(("call", "text"), [
+    (lambda _: nf.Adam(lr=0.1), r"^Adam has no argument 'lr'; here it is called 'learning_rate' \(known: lear"),
+    (lambda _: nf.Conv2D(8, 3, strides=2), "^Conv2D has no argument 'strides'; did you mean 'stride'"),
+    (lambda _: nf.EarlyStopping(restore_best_weights=True), "^EarlyStopping has .*; here it is called 'restore_best'"),
+    (lambda _: nf.Dense(3, input_shape=(4,)), r"^Dense has no argument 'input_shape'; .* nf.Sequential\(\[...\], "),
+    (lambda _: nf.Input((3,), dtype="float32"), r"^Input has no argument 'dtype' \(known: shape, name, data_format\)"),
+    (lambda _: nf.Sequential([nf.Dense(2)], input_dim=3), "^Sequential has no argument 'input_dim'"),
+    (lambda model: model.compile(optimiser="sgd"), "^compile has no argument 'optimiser'; did you mean 'optimizer'"),
+    (lambda model: model.fit(*x_and(), epoch=3), "^fit has no argument 'epoch'; did you mean 'epochs'"),
+    (lambda model: model.fit(*x_and(), steps_per_epoch=3), "^fit has .*; an epoch is all of x"),
+    (lambda model: model.evaluate(*x_and(), verbose=0), "^evaluate has no argument 'verbose'; it prints nothing"),
+    (lambda model: model(x_and()[0]), r"^sequential is not called: model.predict\(x\)"),
+])
+def test_unknown_arguments(call, text):
+    refuses(model_with(), call, TypeError, text)
+
+
+def test_errors_about_arguments_within_a_users_constructor_are_their_own():
+    class Wide(nf.Layer):
+        def __init__(self, size, **options):
+            super().__init__(**options)
+            int(siez=size)
+
+    with pytest.raises(TypeError, match="'siez'"):
+        Wide(3, name="wide")
+    with pytest.raises(TypeError, match="^Wide has no argument 'units'"):
+        Wide(3, units=3)
+    assert list(inspect.signature(Wide).parameters) == ["size", "options"]
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("add", r"^Sequential has no 'add'; give all layers at once"),
+    ("eval", "there is no mode to set"),
+    ("state_dict", "^Sequential has no 'state_dict'; parameters is a dict of arrays"),
+    ("save_weights", "here it is called 'save'"),
+    ("trainable", "for layer in model.layers: layer.trainable = False"),
+    ("fitt", "did you mean 'fit'"),
+    ("_fit", "^Sequential has no '_fit'$"),
+])
+def test_attributes_that_models_do_not_have(name, text):
+    model = model_with()
+    assert not hasattr(model, name)
+    refuses(model, lambda model: getattr(model, name), AttributeError, text)
+
+
+@pytest.mark.parametrize(("owner", "name", "text"), [
+    (lambda model: model, "trainable", "for layer in model.layers: layer.trainable = False"),
+    (lambda model: model, "stop_trainning", "^Sequential has no 'stop_trainning'; did you mean 'stop_training'"),
+    (lambda model: model.layers[0], "traniable", "^Dense has no 'traniable'; did you mean 'trainable'"),
+    (lambda model: model.layers[0], "requires_grad", "^Dense has no 'requires_grad'; here it is called 'trainable'"),
+])
+def test_attributes_that_would_change_nothing(owner, name, text):
+    model = model_with()
+    refuses(model, lambda model: setattr(owner(model), name, False), AttributeError, text)
+    owner(model)._note = "free"
+
+
+def test_classes_of_a_users_own_have_attributes_of_their_own():
+    class Named(nf.Sequential):
+        pass
+
+    class Doubled(nf.Dense):
+        pass
+
+    layer = Doubled(2)
+    layer.note = "mine"
+    model = Named([layer], input_shape=(3,))
+    model.note = "mine"
+    assert copy.copy(model).note == model.note == model.layers[0].note
+
+
+def test_the_error_of_a_models_property_is_not_hidden():
+    class Odd(nf.Sequential):
+        @property
+        def figure(self):
+            return self.layers[0].figure
+
+    with pytest.raises(AttributeError, match="'Dense' object has no attribute 'figure'"):
+        Odd([nf.Dense(2)]).figure  # noqa: B018

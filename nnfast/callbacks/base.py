@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..configurable import argument_text, boolean, call_text, choose, integer, number
+from ..configurable import Explained, argument_text, boolean, call_text, choose, integer, number, of_nnfast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ class Position(NamedTuple):
     totals: dict[str, Any] | None = None
 
 
-class Callback:
+class Callback(Explained):
     """Base of the callbacks; override what you need.
 
     `logs` holds the figures reached: ``{"loss": ..., "accuracy": ..., "val_loss": ...}``. In `on_epoch_end` they are
@@ -457,7 +457,7 @@ class EarlyStopping(Callback):
 
 def may_add_figures(callback):
     """Whether there may be figures in the logs that only this callback knows of."""
-    return isinstance(callback, LambdaCallback) or not type(callback).__module__.startswith("nnfast.")
+    return isinstance(callback, LambdaCallback) or not of_nnfast(callback)
 
 
 def check_monitor(who, monitor, figures):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 
-from ..configurable import Configurable, argument_text, boolean, integer
+from ..configurable import Configurable, Explained, argument_text, boolean, hint, integer, of_nnfast
 
 if TYPE_CHECKING:
     from ..initializers import Initializer
@@ -71,7 +71,7 @@ class Value:
         return f"<Value of {self.layer.label}, shape {self.shape}>"
 
 
-class Layer:
+class Layer(Explained):
     """Base class of all layers.
 
     Parameters
@@ -110,6 +110,9 @@ class Layer:
             # The shapes of a graph, and later the compiled plan, are made of what they were.
             if name in type(self).fields and name in self.__dict__:
                 raise AttributeError(f"{self.label}: {name} is fixed; make a new {type(self).__name__}")
+            known = (*self.fields, "trainable")     # all else would change nothing
+            if name not in known and not name.startswith("_") and of_nnfast(self) and not hasattr(type(self), name):
+                raise AttributeError(f"{type(self).__name__} has no {name!r}{hint(name, known)}")
             super().__setattr__(name, value)
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..configurable import explained
 from ..layout import check_format, data_shape, model_shape
 from .base import Value, check_shape
 
@@ -47,6 +48,7 @@ class Input(Value):
     name: str | None
     data_format: DataFormat
 
+    @explained
     def __init__(self, shape: ShapeLike, name: str | None = None, data_format: DataFormat = "channels_last") -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
             raise ValueError(f"Input: name must be a non-empty string without '/', got {name!r}")
