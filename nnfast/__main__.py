@@ -77,8 +77,9 @@ def add_model_commands(commands):
         if needs_data:
             command.add_argument("data", metavar="DATA", help=tables_and_arrays + images)
             command.add_argument("--labels", metavar="FILE", help="idx file of the labels, for an idx file of images")
-            command.add_argument("--missing", choices=("error", "mean", "drop"), default="error",
-                                 help="where a table lacks values: stop, fill, or leave the row out (default: error)")
+            command.add_argument("--missing", choices=("error", "mean", "drop"),
+                                 help="where a table lacks values: stop, fill, or leave the row out (default: "
+                                 f"{'as in training' if model_file else 'error'})")
         command.add_argument("--quiet", action="store_true",
                              help="print nothing but errors; JSON and predictions are printed all the same")
         command.add_argument("--json", action="store_true", help="print one line of JSON")

@@ -1,7 +1,7 @@
 """The commands that train and use models from files: train, evaluate, predict, summary, export, bench.
 
-What `train` learns about the data (columns, their texts, sizes of images) is kept in the model's metadata, so that the
-other commands treat further data alike.
+What `train` learns about the data (columns, their texts, what to do about gaps; sizes of images) is kept in the model's
+metadata, so that the other commands treat further data alike.
 """
 
 import contextlib
@@ -62,20 +62,22 @@ class Data:
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
-def read(path, how=None, target=None, drop=(), missing="error", kind="auto", labels=None, size=None, targets=True,
+def read(path, how=None, target=None, drop=(), missing=None, kind="auto", labels=None, size=None, targets=True,
          categories=(), max_one_hot=None):
     """The data in a file or folder. `how`: as earlier ones were read, from a model's metadata; `targets`: if wanted."""
     form = form_of(path)
     if how is not None and how["form"] != form:
         raise ValueError(f"{path}: holds {form}, the model was trained on {how['form']}")
     for option, given, meant in (("--target", target, "a table"), ("--drop", drop, "a table"),
-                                 ("--missing", missing != "error", "a table"), ("--category", categories, "a table"),
+                                 ("--missing", missing not in (None, "error"), "a table"),
+                                 ("--category", categories, "a table"),
                                  ("--max-one-hot", max_one_hot is not None, "a table"), ("--size", size, "images")):
         if given and form != meant:
             raise ValueError(f"{option} is for {meant}, {path} holds {form}; leave it out")
     if labels and (form != "arrays" or path.lower().endswith(".npz")):
         raise ValueError(f"--labels goes with an idx file of images, {path} is none; leave it out")
     if form == "a table":
+        missing = missing or (how or {}).get("missing", "error")
         if how is not None:
             encoding = how["encoding"] if targets else {**how["encoding"], "target": None}
             table = nf.data.csv(path, encoding=encoding, missing=missing)
@@ -87,8 +89,8 @@ def read(path, how=None, target=None, drop=(), missing="error", kind="auto", lab
                                  f"(columns: {', '.join(nf.data.tables.read_csv(path)[0])})")
             table = nf.data.csv(path, target if len(target) > 1 else target[0], missing, kind, drop,
                                 categories=categories, max_one_hot=MOST_TEXTS if max_one_hot is None else max_one_hot)
-        return Data(table.x, table.y, table.classes, {"form": form, "encoding": table.encoding.to_dict()},
-                    lines=table.lines)
+        return Data(table.x, table.y, table.classes, {
+            "form": form, "encoding": table.encoding.to_dict(), "missing": missing}, lines=table.lines)
     if form == "images":
         if how is not None:
             size, mode, classes = how["size"], how["mode"], how["classes"]
@@ -320,7 +322,7 @@ def predict(args):
     columns = []
     if data.paths:
         columns.append(("file", data.paths))
-    elif args.missing == "drop":
+    elif data.how.get("missing") == "drop":
         # Else nobody could tell to which rows the predictions belong.
         columns.append(("row", data.lines.tolist()))
     outputs = model.predict(data.x)

@@ -109,6 +109,22 @@ def test_train_says_it_in_json_or_not_at_all(animals, capsys):
     assert json.loads(run(capsys, *arguments, "--quiet", "--json")[1])["epochs"] == 2
 
 
+def test_what_to_do_about_gaps_is_remembered(animals, trained, tmp_path, capsys):
+    filled = run(capsys, "predict", trained, animals)
+    assert filled == run(capsys, "predict", trained, animals, "--missing", "mean")
+    assert json.loads(run(capsys, "evaluate", trained, animals, "--json")[1])["samples"] == 120
+    code, _, err = run(capsys, "predict", trained, animals, "--missing", "error")
+    assert code == 1 and "values are missing in the columns 'weight' (1)" in err
+    out = tmp_path / "dropped.safetensors"
+    run(capsys, "train", animals, "--target", "animal", "--drop", "id", "--missing", "drop", "--out", out, *EPOCHS)
+    assert run(capsys, "predict", out, animals)[1].count("\n") == 120       # a header, and a row less
+    assert run(capsys, "predict", out, animals)[1].startswith("row,prediction,")
+    model = nf.load(out)
+    model.metadata = {"data": {name: value for name, value in model.metadata["data"].items() if name != "missing"}}
+    model.save(out)         # a file from before it was remembered
+    assert run(capsys, "predict", out, animals)[0] == 1
+
+
 def test_predict_and_evaluate(trained, animals, tmp_path, capsys):
     code, text, _ = run(capsys, "evaluate", trained, animals, "--missing", "mean", "--json")
     assert code == 0 and json.loads(text)["figures"]["accuracy"] > 0.95
