@@ -51,6 +51,9 @@ SMALLEST = 5.0
 # More classes than pixels can tell apart, and few enough for a square of counts.
 MOST_CLASSES = 1000
 
+# Of a descent that diverged the points beyond are left out: Matplotlib's numbers at an axis would overflow.
+FARTHEST = 1e300
+
 
 # --- training --------------------------------------------------------------------------------------------------------
 
@@ -175,24 +178,28 @@ def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, marg
     path = np.asarray(getattr(result, "path", None), np.float64)
     if path.ndim == 0 or not hasattr(result, "values"):
         raise TypeError(f"plot.descent_path: expected what gradient_descent returned, got {type(result).__name__}")
-    points = path.reshape(len(path), -1)
+    points, values = path.reshape(len(path), -1), np.asarray(result.values)
+    near = (np.abs(values) < FARTHEST) & (np.abs(points) < FARTHEST).all(axis=1)
+    near[0] = True
+    points, values = points[near], values[near]
     low, high = points.min(axis=0), points.max(axis=0)
     extent = np.where(high > low, high - low, 1.0)
     low, high = low - margin * extent, high + margin * extent
 
     def value(point):
-        return float(np.ravel(f(point[0] if path.ndim == 1 else point.reshape(path.shape[1:])))[0])
+        with np.errstate(over="ignore", invalid="ignore"):     # around the last points of one that diverged
+            return float(np.ravel(f(point[0] if path.ndim == 1 else point.reshape(path.shape[1:])))[0])
 
     ax = _axes(ax)
     if points.shape[1] > 2 or (points.shape[1] == 2 and f is None):
-        ax.plot(np.arange(len(points)), result.values, ".-")
+        ax.plot(np.arange(len(points)), values, ".-")
         ax.set(xlabel="step", ylabel="f(x)")
     elif points.shape[1] == 1:
         if f is not None:
             x = np.linspace(low[0], high[0], CURVE)
             ax.plot(x, [value(point) for point in x[:, None]], color="0.6", label="f")
-        (line,) = ax.plot(points[:, 0], result.values, "o-", markersize=4, linewidth=1, label="path")
-        ax.plot(points[-1:, 0], result.values[-1:], "s", color=line.get_color(), markersize=8)
+        (line,) = ax.plot(points[:, 0], values, "o-", markersize=4, linewidth=1, label="path")
+        ax.plot(points[-1:, 0], values[-1:], "s", color=line.get_color(), markersize=8)
         ax.set(xlabel="x", ylabel="f(x)")
     else:
         a, b = (np.linspace(low[i], high[i], PLANE // 2) for i in (0, 1))

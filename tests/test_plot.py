@@ -169,6 +169,18 @@ def test_descent_path():
         nf.plot.descent_path([1.0, 2.0])
 
 
+@pytest.mark.parametrize("start", [-2.0, [-2.0, 1.0], [-2.0, 1.0, 3.0]])
+@pytest.mark.parametrize("power", [2, 4])
+def test_the_path_of_a_descent_that_diverged_is_drawn_without_warnings(start, power, tmp_path):
+    def f(x):
+        return np.sum(x**power)
+
+    result = nf.optimize.gradient_descent(f, lambda x: power * x ** (power - 1), start, lr=1.5)
+    assert "diverged" in result.reason
+    ax = nf.plot.descent_path(result, f, save=tmp_path / "path.png")
+    assert np.isfinite(ax.dataLim.get_points()).all()
+
+
 def test_confusion_matrix():
     true, predicted = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 2, 0])
     ax = nf.plot.confusion_matrix(true, predicted, class_names=["a", "b", "c"])
