@@ -146,7 +146,7 @@ def test_arguments_of_other_solvers_have_no_effect(digits, make, solver, others)
     plain = make((4,), **settings).fit(x, y)
     net = make((4,), **settings | others).fit(x, y)
     assert net.loss_curve_ == plain.loss_curve_ and net.best_loss_ == plain.best_loss_
-    assert not hasattr(net, "validation_scores_")
+    assert net.validation_scores_ is None and net.best_validation_score_ is None
     np.testing.assert_array_equal(net.predict(x), plain.predict(x))
 
 

@@ -102,8 +102,8 @@ class NNClassifier(ClassifierMixin, Network):
     loss_curve_ : list of float
         By epoch, penalty included.
     validation_scores_ : list of float
-        Accuracy by epoch on the validation data, with the samples' weights but not those of classes; only where there
-        are any. `best_validation_score_` is the largest of the last fit. Callbacks see the loss there as "val_loss".
+        Accuracy by epoch on the validation data, with the samples' weights but not those of classes; None if there are
+        none. `best_validation_score_` is the largest of the last fit. Callbacks see the loss there as "val_loss".
     coefs_, intercepts_ : list of ndarray
     n_iter_, t_ : int
         Epochs of the last fit, samples seen.

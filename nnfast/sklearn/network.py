@@ -56,8 +56,8 @@ class Network(BaseEstimator):
     loss_: float
     best_loss_: float
     loss_curve_: list[float]
-    validation_scores_: list[float]
-    best_validation_score_: float
+    validation_scores_: list[float] | Any
+    best_validation_score_: float | Any
     n_iter_: int
     t_: int
 
@@ -144,11 +144,8 @@ class Network(BaseEstimator):
                 self.model_ = self._new_model(X, seed)
                 self.t_, self.loss_curve_, self.best_loss_ = 0, [], math.inf
                 self._no_improvement = 0
-                if validation is not None:
-                    self.validation_scores_, self.best_validation_score_ = [], -math.inf
-                elif hasattr(self, "validation_scores_"):
-                    del self.validation_scores_, self.best_validation_score_
-            elif validation is not None and not hasattr(self, "validation_scores_"):
+                self.validation_scores_ = self.best_validation_score_ = None
+            if validation is not None and self.validation_scores_ is None:
                 self.validation_scores_, self.best_validation_score_ = [], -math.inf
             if first or not incremental:
                 mass = batch if weight is None else batch * float(weight.mean())
@@ -505,7 +502,7 @@ class Watch(Callback):
             net.best_validation_score_ = float(net._score_outputs(model.predict(x), y, weight))
             self.best_weights = model.get_weights()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs):
         net, model = self.estimator, self.model
         net.n_iter_ += 1
         net.t_ += self.n

@@ -35,7 +35,7 @@ class NNRegressor(RegressorMixin, Network):
     Attributes
     ----------
     validation_scores_ : list of float
-        R^2 by epoch on the validation data; only where there are any.
+        R^2 by epoch on the validation data; None if there are none.
 
     Examples
     --------
