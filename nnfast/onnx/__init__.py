@@ -44,8 +44,8 @@ def export(model: Model, path: PathLike, data_format: DataFormat | None = None, 
         Order of the axes of inputs and outputs with more than one axis: (N, H, W, C) or (N, C, H, W). The model's own
         if left out.
     dtype : "float32" or "float64", optional
-        Of inputs, weights and outputs; the model's own if left out. Many runtimes compute convolutions in float32 only.
-        Inputs that embeddings alone read are INT64.
+        Of inputs, weights and outputs; the model's own if left out. Many runtimes compute convolutions in float32 only,
+        ONNX Runtime elu, gelu and softplus, too. Inputs that embeddings alone read are INT64.
 
     Raises
     ------
