@@ -163,16 +163,16 @@ class Checkpoint(Callback):
             return False
         return True
 
-    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
         position = self._run.position
         if self.every != "epoch" and (position.epoch * self.params["steps"] + position.step) % self.every == 0:
             self._save()
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         improved = False
         if self.monitor is not None:
-            check_monitor("Checkpoint", self.monitor, logs or {})
-            value = (logs or {})[self.monitor]
+            check_monitor("Checkpoint", self.monitor, logs)
+            value = logs[self.monitor]
             more = more_is_better(self.monitor, self.mode, self.model)
             improved = value == value and (self.best is None or (value > self.best if more else value < self.best))
         if improved:

@@ -20,11 +20,23 @@ class LossBelow(nf.Callback):
         self.limit = limit
         self.losses: list[float] = []
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        loss = (logs or {})["loss"]
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        loss = logs["loss"]
         self.losses.append(loss)
         if loss < self.limit:
             self.model.stop_training = True
+
+
+class Diary(nf.Callback):
+    """Notes the epochs, with the signature that all of its methods could have."""
+
+    epochs: list[int]
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.epochs = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epochs.append(epoch)
 
 
 class Halving(nf.schedules.Schedule):
@@ -134,7 +146,7 @@ def graph(x: NDArray[np.float32]) -> None:
                   metrics={"value": ["mae"]}, loss_weights=[1.0, 0.5], regularizer="l2")
     data = {"a": x[:, :4], "b": x[:, 4:7]}
     small = LossBelow(1e-3)
-    model.fit(data, [x[:, :2], x[:, :1]], epochs=3, callbacks=small, verbose=2, shuffle=True)
+    model.fit(data, [x[:, :2], x[:, :1]], epochs=3, callbacks=[small, Diary()], verbose=2, shuffle=True)
     policy, value = model.predict([data["a"], data["b"]])
     grads, dxs = model.vjp(data, [np.ones_like(policy), np.ones_like(value)], training=True)
     print(small.losses, {name: grad.shape for name, grad in grads.items()}, dxs[0].shape)

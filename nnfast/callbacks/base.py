@@ -35,9 +35,10 @@ class Callback(Explained):
     """Base of the callbacks; override what you need.
 
     `logs` holds the figures reached: ``{"loss": ..., "accuracy": ..., "val_loss": ...}``. In `on_epoch_end` they are
-    those of the epoch. Training runs compiled from one epoch to the next; only if a callback overrides
-    `on_batch_end` does `fit` return to Python after every batch, which costs small networks most of their speed.
-    To follow an epoch cheaply override `on_progress`, which is called at most ten times a second.
+    those of the epoch; where training or an epoch begins, and at the end of training, `logs` is None. Training runs
+    compiled from one epoch to the next; only if a callback overrides `on_batch_end` does `fit` return to Python after
+    every batch, which costs small networks most of their speed. To follow an epoch cheaply override `on_progress`,
+    which is called at most ten times a second.
 
     Attributes
     ----------
@@ -53,7 +54,7 @@ class Callback(Explained):
     >>> class LossBelow(nf.Callback):
     ...     def __init__(self, limit):
     ...         self.limit = limit
-    ...     def on_epoch_end(self, epoch, logs=None):
+    ...     def on_epoch_end(self, epoch, logs):
     ...         if logs["loss"] < self.limit:
     ...             self.model.stop_training = True
     >>> model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
@@ -85,13 +86,13 @@ class Callback(Explained):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before epoch `epoch` = 0, 1, ...; again for one in the midst of which training goes on (`fit(resume=)`)."""
 
-    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
         """After batch `batch` = 0, 1, ... of the epoch."""
 
-    def on_progress(self, step: int, logs: Logs | None = None) -> None:
+    def on_progress(self, step: int, logs: Logs) -> None:
         """Now and then within an epoch, after `step` of its batches."""
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """After epoch `epoch`, validation included."""
 
     def on_train_end(self, logs: Logs | None = None) -> None:
@@ -205,17 +206,17 @@ class CallbackList:
         for callback in self.callbacks:
             callback.on_epoch_begin(epoch, logs)
 
-    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
         """`Callback.on_batch_end` of each."""
         for callback in self.callbacks:
             callback.on_batch_end(batch, logs)
 
-    def on_progress(self, step: int, logs: Logs | None = None) -> None:
+    def on_progress(self, step: int, logs: Logs) -> None:
         """`Callback.on_progress` of each."""
         for callback in self.callbacks:
             callback.on_progress(step, logs)
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """`Callback.on_epoch_end` of each."""
         for callback in self.callbacks:
             if callback.comes_last:
@@ -283,13 +284,13 @@ class History(Callback):
         self.history: dict[str, list[float]] = {}
         self._recorded: set[str] = set()        # of the last epoch
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self.epoch.append(epoch)
-        self._recorded = set(logs or {})
-        for name, value in (logs or {}).items():
+        self._recorded = set(logs)
+        for name, value in logs.items():
             self.history.setdefault(name, []).append(value)
 
-    def add(self, logs: Logs | None) -> None:
+    def add(self, logs: Logs) -> None:
         """Numbers of the last epoch that are not in the history yet, as floats; nan for epochs without them."""
         for name, value in numbers_in(logs).items():
             if name not in self._recorded:
@@ -307,7 +308,7 @@ class History(Callback):
 
 def numbers_in(logs):
     """The figures that are numbers, as floats; callbacks may have added others."""
-    arrays = {name: np.asarray(value) for name, value in (logs or {}).items()}
+    arrays = {name: np.asarray(value) for name, value in logs.items()}
     return {name: float(a) for name, a in arrays.items() if a.ndim == 0 and a.dtype.kind in "biuf"}
 
 
@@ -429,16 +430,15 @@ class EarlyStopping(Callback):
         more = more_is_better(self.monitor, self.mode, self.model)
         return value > self.best + self.min_delta if more else value < self.best - self.min_delta
 
-    def improves(self, who: str, epoch: int, logs: Logs | None) -> bool:
+    def improves(self, who: str, epoch: int, logs: Logs) -> bool:
         """Whether the epoch's figure is the best so far, which it then is remembered as."""
-        logs = logs or {}
         check_monitor(who, self.monitor, logs)
         improved = self._improved(logs[self.monitor])
         if improved:
             self.best, self.best_epoch = float(logs[self.monitor]), epoch
         return improved
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if self.improves("EarlyStopping", epoch, logs):
             self._waited = 0
             if self.restore_best:
@@ -537,11 +537,11 @@ class GradientNorms(Callback):
         if self._done is None:
             self._done = (epoch - self.params["initial_epoch"]) * self.params["steps"]
 
-    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
         if self.every is not None and (self._done + batch + 1) % self.every == 0:
             self._record(self._done + batch + 1)
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         self._done += self.params["steps"]      # of this epoch: a generator's differ
         if self.every is None:
             self._record(self._done)
@@ -632,12 +632,12 @@ class ProgressBar(Callback):
             if self._done is None:
                 self._done = (epoch - self._first) * self.params["steps"]
 
-    def on_progress(self, step: int, logs: Logs | None = None) -> None:
-        self._show(step, {**(logs or {}), **self._validated})
+    def on_progress(self, step: int, logs: Logs) -> None:
+        self._show(step, {**logs, **self._validated})
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if self._bar is not None:
-            self._validated = {name: value for name, value in (logs or {}).items() if name.startswith("val_")}
+            self._validated = {name: value for name, value in logs.items() if name.startswith("val_")}
             self._show(self.params["steps"], logs)
             self._done += self.params["steps"]      # of this epoch: a generator's differ
         elif self.verbose == 2:
@@ -645,7 +645,7 @@ class ProgressBar(Callback):
 
     def _show(self, step, logs):
         if self._bar is not None:
-            self._bar.logs = logs or {}
+            self._bar.logs = logs
             self._bar.set_postfix_str(_figures(logs), refresh=False)
             self._bar.update(self._done + step - self._bar.n)
 

@@ -84,14 +84,14 @@ class CSVLogger(Callback):
         elif not self._lines[kept - 1].endswith("\n"):
             self._file.write("\n")
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        columns = ["epoch", *(logs or {})]
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        columns = ["epoch", *logs]
         if self._columns is None:
             self._begin(columns)
         elif columns != self._columns:
             raise ValueError(f"CSVLogger: the rows of {self.path} have the columns {', '.join(self._columns)}, this "
                              f"epoch has {', '.join(columns)}")
-        self._rows.writerow([epoch, *(number_in("CSVLogger", name, value) for name, value in (logs or {}).items())])
+        self._rows.writerow([epoch, *(number_in("CSVLogger", name, value) for name, value in logs.items())])
         self._file.flush()
 
     def close(self) -> None:
@@ -161,12 +161,12 @@ class TensorBoard(Callback):
         if self._done is None:
             self._done = epoch * self.params["steps"]
 
-    def on_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+    def on_batch_end(self, batch: int, logs: Logs) -> None:
         if self.batches:
             for name, value in numbers_in(logs).items():
                 self._writer.add_scalar(f"{name}/batch", value, self._done + batch)
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         for name, value in numbers_in(logs).items():
             validation = name.startswith("val_")
             tag = f"{name.removeprefix('val_')}/{'validation' if validation else 'train'}"

@@ -133,7 +133,7 @@ class ReduceLROnPlateau(Callback):
         self.reductions = []
         self._waited = self._cooling = 0
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if self._best.improves("ReduceLROnPlateau", epoch, logs):
             self._waited = 0
         elif self._cooling == 0:

@@ -52,7 +52,7 @@ class TerminateOnNaN(Callback):
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         bad = [f"{name} is {value}" for name, value in numbers_in(logs).items() if not math.isfinite(value)]
         if bad:
             self.stopped_epoch, self.reason = epoch, ", ".join(bad)

@@ -18,7 +18,7 @@ class Until(nf.Callback):
     def __init__(self, target):
         self.target = target
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs):
         self.model.stop_training = logs["val_accuracy"] >= self.target
 
 
