@@ -159,8 +159,12 @@ def window(owner, shape, kernel, stride=1, padding="valid", dilation=1, channels
     pairs = _pairs(owner, padding, axes, shape, extent, stride)
     padded = [before + size + after for size, (before, after) in zip(shape, pairs)]
     if any(span > size for span, size in zip(extent, padded)):
+        # As of an image in grey or colours whose channels come first.
+        turned = axes == 2 and shape[0] in (1, 3) and shape[0] < min(shape[1], channels)
+        hint = ('; the axes are (H, W, C), models of data with channels first need data_format="channels_first"'
+                if turned else "")
         raise ValueError(f"{owner}: {_kernel_words(kernel, dilation, extent, axes)} is larger than the input "
-                         f"{_words(shape, axes)}{_padding_words(pairs, axes)}")
+                         f"{_words(shape, axes)}{_padding_words(pairs, axes)}{hint}")
     output = [(size - span) // step + 1 for size, span, step in zip(padded, extent, stride)]
     if max(padded) > LARGEST or math.prod(padded) * channels > MOST_NUMBERS:
         raise ValueError(f"{owner}: {what} {_words(shape, axes)}{_padding_words(pairs, axes)} and {channels} channels "

@@ -626,6 +626,7 @@ IMAGE = nf.Input((8, 9, 6))
      r"conv2d: expected an input of shape \(H, W, C\), channels last, got \(28, 28\)"),
     (lambda: nf.Conv1D(8, 3)(nf.Input((28,))), ValueError, r"conv1d: expected an input of shape \(L, C\)"),
     (lambda: nf.Conv2D(8, 10, name="c")(IMAGE), ValueError, "c: kernel 10 x 10 is larger than the input 8 x 9"),
+    (lambda: nf.Sequential([nf.Conv2D(4, 3)], input_shape=(1, 8, 8)), ValueError, 'data_format="channels_first"$'),
     (lambda: nf.Conv2D(8, 3, groups=4)(IMAGE), ValueError, "conv2d: 6 channels cannot be divided into 4 groups"),
     (lambda: nf.Conv2D(8, 3, groups=3)(IMAGE), ValueError, "conv2d: 8 filters cannot be divided into 3 groups"),
     (lambda: nf.Conv2D(8, 3)([IMAGE, IMAGE]), ValueError, "conv2d: takes one input, got 2"),

@@ -103,6 +103,12 @@ BIG = 2**31
 
 @pytest.mark.parametrize(("call", "error", "text"), [
     (lambda: geometry.window("c", (4, 4), (5, 3)), ValueError, "^c: kernel 5 x 3 is larger than the input 4 x 4$"),
+    (lambda: geometry.window("c", (1, 8), 3, channels=8), ValueError,
+     r'kernel 3 x 3 is larger than the input 1 x 8; .* channels first need data_format="channels_first"$'),
+    (lambda: geometry.window("c", (3, 32), 5, channels=32), ValueError, 'data_format="channels_first"$'),
+    (lambda: geometry.window("c", (1, 1), 3, channels=8), ValueError, "input 1 x 1$"),      # deep in a network
+    (lambda: geometry.window("c", (2, 8), 3, channels=8), ValueError, "input 2 x 8$"),
+    (lambda: geometry.window("c", (1, 50), 3), ValueError, "input 1 x 50$"),
     (lambda: geometry.window("c", (4,), 6, padding=(0, 1)), ValueError,
      r"^c: kernel 6 is larger than the input 4 with padding \(0, 1\)$"),
     (lambda: geometry.window("c", (8, 8), 3, 1, ((1, 0), (0, 0)), 5), ValueError,
