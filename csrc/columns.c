@@ -67,6 +67,7 @@ static void NAME(sum_together)(ptrdiff_t together, ptrdiff_t rows, ptrdiff_t col
 {
     const ptrdiff_t many = rows / together, width = together * cols;
     real sums[VL];
+    v_store(sums, v_zero());        /* more than is needed, but compilers cannot tell what is */
     NAME(sum_of_vectors)(1, many, width, x, width, sums);
     for (ptrdiff_t j = 0; j < cols; j++) {
         y[j] = sums[j];

@@ -119,9 +119,10 @@ class Model(Training, Derivatives):
             raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
 
         def __setattr__(self, name, value):
-            known = name in ATTRIBUTES or hasattr(type(self), name)
-            if not known and not name.startswith("_") and of_nnfast(self):
-                raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
+            # Users may keep what they like with a model, but not what they would take for a setting.
+            known = name in ATTRIBUTES or hasattr(type(self), name) or not of_nnfast(self)
+            if not known and (instead := self._hint(name)):
+                raise AttributeError(f"{type(self).__name__} has no {name!r}{instead}")
             super().__setattr__(name, value)
 
         def __call__(self, *inputs: Any, **options: Any) -> NoReturn:

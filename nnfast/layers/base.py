@@ -110,9 +110,10 @@ class Layer(Explained):
             # The shapes of a graph, and later the compiled plan, are made of what they were.
             if name in type(self).fields and name in self.__dict__:
                 raise AttributeError(f"{self.label}: {name} is fixed; make a new {type(self).__name__}")
-            known = (*self.fields, "trainable")     # all else would change nothing
-            if name not in known and not name.startswith("_") and of_nnfast(self) and not hasattr(type(self), name):
-                raise AttributeError(f"{type(self).__name__} has no {name!r}{hint(name, known)}")
+            known = (*self.fields, "trainable")
+            own = name in known or name.startswith("_") or hasattr(type(self), name) or not of_nnfast(self)
+            if not own and (instead := hint(name, known)):      # it would be taken for a setting
+                raise AttributeError(f"{type(self).__name__} has no {name!r}{instead}")
             super().__setattr__(name, value)
 
     @property
