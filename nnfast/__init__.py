@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from . import callbacks, initializers, losses, metrics, optimizers, regularizers, schedules
 from .callbacks import Callback, EarlyStopping, History, LambdaCallback, ProgressBar
 from .config import __version__, show_config
-from .configurable import hint as _hint
 from .layers import (
     Activation,
     Add,
@@ -49,6 +48,7 @@ from .layers import (
 from .losses import AbsoluteError, BinaryCrossEntropy, CrossEntropy, CustomLoss, Huber, SquaredError
 from .metrics import BinaryAccuracy, MeanIoU, TopKAccuracy
 from .model import Model
+from .names import hint as _hint
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .regularizers import L1, L1L2, L2
 from .sequential import Sequential

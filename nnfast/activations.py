@@ -22,7 +22,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .configurable import choose, number
+from .configurable import number
+from .names import choose
 
 if TYPE_CHECKING:
     import numpy as np

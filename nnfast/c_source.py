@@ -28,7 +28,7 @@ import numpy as np
 
 from .c_functions import ACTIVATIONS, FUNCTIONS, WINDOW
 from .config import __version__
-from .configurable import choose
+from .names import choose
 from .tensor_file import replace
 
 if TYPE_CHECKING:

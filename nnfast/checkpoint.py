@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .callbacks.base import Callback, Position, check_monitor, expect_monitor, more_is_better
-from .configurable import check_known, choose, integer
+from .configurable import check_known, integer
 from .files import (
     CALLBACKS,
     check_tensors,
@@ -39,6 +39,7 @@ from .files import (
     split,
     unpack,
 )
+from .names import choose
 from .tensor_file import FileFormatError, Problem, flush_folder, is_integer, naming, read, replace, short
 
 if TYPE_CHECKING:

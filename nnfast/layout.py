@@ -10,7 +10,7 @@ is no second copy of the data.
 
 import numpy as np
 
-from .configurable import choose
+from .names import choose
 
 FORMATS = ("channels_last", "channels_first")
 

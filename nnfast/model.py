@@ -19,7 +19,7 @@ import numpy as np
 
 from ._core.plan import Plan
 from .arrays import as_numbers, check_finite
-from .configurable import hint, integer, of_nnfast
+from .configurable import integer
 from .derivatives import Derivatives
 from .fusion import operations
 from .graph import (
@@ -29,6 +29,7 @@ from .graph import (
     values_from_config,
 )
 from .layers import Input, Layer, Value
+from .names import MODELS, hint, of_nnfast
 from .summary import plan_text, summary_text
 from .training import Training
 
@@ -49,22 +50,6 @@ DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 #: attributes that are no properties
 ATTRIBUTES = ("name", "history", "stop_training")
-
-#: what models of other libraries have, and what does it here
-FREEZE = "of a layer it can be set: for layer in model.layers: layer.trainable = False"
-MODE = "there is no mode to set: only fit and train_on_batch drop values and use statistics of the batch"
-DEVICE = "models compute on the CPU"
-INSTEAD = {
-    "add": "give all layers at once, nf.Sequential([...])",
-    "call": "model.predict(x) computes the outputs",
-    "cpu": DEVICE, "cuda": DEVICE, "to": DEVICE,
-    "eval": MODE, "train": MODE,
-    "loadstatedict": "set_parameters takes a dict of arrays, nf.interop.from_torch_state_dict PyTorch's",
-    "loadweights": "nf.load(path) reads what model.save(path) has written",
-    "requiresgrad": FREEZE, "trainable": FREEZE,
-    "statedict": "parameters is a dict of arrays; PyTorch's is nf.interop.to_torch_state_dict(model)",
-    "zerograd": "gradients do not add up from step to step",
-}
 
 
 class Model(Training, Derivatives):
@@ -126,11 +111,11 @@ class Model(Training, Derivatives):
             super().__setattr__(name, value)
 
         def __call__(self, *inputs: Any, **options: Any) -> NoReturn:
-            raise TypeError(f"{self.name} is not called: {INSTEAD['call']}")
+            raise TypeError(f"{self.name} is not called: {MODELS['call']}")
 
     def _hint(self, name):
         known = [own for own in (*ATTRIBUTES, *dir(type(self))) if not own.startswith("_")]
-        return "" if name.startswith("_") else hint(name, known, INSTEAD)
+        return "" if name.startswith("_") else hint(name, known, MODELS)
 
     def _setup(self, seed, dtype, name):
         if seed is None:

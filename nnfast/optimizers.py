@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import schedules
-from .configurable import Configurable, Registry, boolean, hint, number, parameter_names
+from .configurable import Configurable, Registry, boolean, number, parameter_names
+from .names import hint
 
 if TYPE_CHECKING:
     from .typing import Array, OptimizerLike, RateLike

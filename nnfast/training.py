@@ -23,7 +23,8 @@ from ._core.threads import resolve as check_threads
 from .arrays import as_inputs, as_sample_weight, as_targets, weigh_classes
 from .callbacks import CallbackList, History, Position, ProgressBar
 from .callbacks.base import may_add_figures
-from .configurable import Explained, boolean, explained, integer, number
+from .configurable import boolean, integer, number
+from .names import Explained, explained
 from .objective import Objective
 from .streams import Stream, check_stream, is_stream, open_stream
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from ..configurable import hint as _hint
+from ..names import hint as _hint
 from .base import Callback, CallbackList, EarlyStopping, GradientNorms, History, LambdaCallback, Position, ProgressBar
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..configurable import Explained, argument_text, boolean, call_text, choose, integer, number, of_nnfast
+from ..configurable import argument_text, boolean, call_text, integer, number
+from ..names import Explained, choose, of_nnfast
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..configurable import choose, integer
+from ..configurable import integer
+from ..names import choose
 from ..summary import counted
 
 if TYPE_CHECKING:

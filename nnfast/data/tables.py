@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..configurable import choose, integer, separator_of_fields
+from ..configurable import integer, separator_of_fields
+from ..names import choose
 from ..summary import counted
 from .encoding import (
     TableEncoding,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..configurable import boolean, choose, integer
+from ..configurable import boolean, integer
 from ..geometry import check_groups, check_sizes, window
+from ..names import choose
 from .arguments import as_array
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 import numpy as np
 
-from ..configurable import Configurable, Explained, argument_text, boolean, hint, integer, of_nnfast
+from ..configurable import Configurable, argument_text, boolean, integer
+from ..names import Explained, hint, of_nnfast
 
 if TYPE_CHECKING:
     from ..initializers import Initializer

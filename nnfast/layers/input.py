@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..configurable import explained
 from ..layout import check_format, data_shape, model_shape
+from ..names import explained
 from .base import Value, check_shape
 
 if TYPE_CHECKING:

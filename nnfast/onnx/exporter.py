@@ -14,8 +14,8 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..config import __version__
-from ..configurable import choose
 from ..layout import FORMATS
+from ..names import choose
 from ..tensor_file import replace
 
 #: what all runtimes of the last years read; Gelu is an operator from 20 on

@@ -26,9 +26,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from .. import activations, losses, optimizers
 from ..callbacks import Callback
-from ..configurable import boolean, choose, integer, number
+from ..configurable import boolean, integer, number
 from ..layers import Dense, Dropout
 from ..model import Model
+from ..names import choose
 from ..regularizers import L2
 from ..sequential import Sequential
 from ..solvers import LBFGS
