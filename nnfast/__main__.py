@@ -195,9 +195,9 @@ def check_outputs(args):
 
         check_ending(args.out)
     if getattr(args, "plot", None) is not None:
-        from . import plot
+        from .plot.figure import check_ending as check_picture
 
-        plot.check_ending(args.plot)
+        check_picture(args.plot)
 
 
 def as_options(error):
