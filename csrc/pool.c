@@ -121,23 +121,25 @@ static void NAME(max_pool_backward)(const nn_window *w, ptrdiff_t windows, const
 nn_inline void NAME(sum_of_window)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t n,
                                    vec scale, const real *x, real *y)
 {
-    vec sum = v_zero(), lost = v_zero();
+    vec sum = v_zero(), part = v_zero(), lost = v_zero();
+    ptrdiff_t terms = 0;
     NN_UNROLL
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t s = 0; s < columns; s += TERMS) {
             const ptrdiff_t end = columns - s < TERMS ? columns : s + TERMS;
-            vec part = v_zero();
             NN_UNROLL
             for (ptrdiff_t t = s; t < end; t++) part = v_add(part, AT(x + r * w->row_pitch + t * w->column_pitch, n));
-            if (rows * columns <= TERMS) {
-                sum = v_add(sum, part);
-            } else {
+            terms += end - s;
+            if (rows * columns > TERMS && terms >= TERMS) {
                 const vec term = v_sub(part, lost), total = v_add(sum, term);
                 lost = v_sub(v_sub(total, sum), term);
+                lost = v_select(v_lt(v_abs(lost), v_set1((real)INFINITY)), lost, v_zero());     /* of what is finite */
                 sum = total;
+                part = v_zero();
+                terms = 0;
             }
         }
-    PUT(y, v_mul(sum, scale), n);
+    PUT(y, v_mul(v_add(sum, v_sub(part, lost)), scale), n);
 }
 
 nn_inline void NAME(sum_of_windows)(const ptrdiff_t rows, const ptrdiff_t columns, const nn_window *w, ptrdiff_t windows,

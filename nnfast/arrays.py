@@ -424,10 +424,10 @@ def check_answers(a, what, loss):
 def check_yes_no(a, what, metric):
     """Targets of which a metric asks whether they are above a half are from 0 to 1: of numbers its figure means
     nothing."""
-    if a.min() < 0 or a.max() > 1:
-        place = np.unravel_index(int(np.argmax((a < 0) | (a > 1))), a.shape)
+    if a.min() < -SUM_TOLERANCE or a.max() > 1 + SUM_TOLERANCE:
+        place = np.unravel_index(int(np.argmax(np.abs(a - 0.5))), a.shape)
         raise ValueError(f"{what}: {metric} needs classes (targets 0 and 1), got {a[place]} at {locate(place)}; for "
-                         "numbers use 'mae', 'mse' or 'r2'")
+                         "numbers use 'mae', 'mse' or 'r2', for no and yes that are -1 and 1 nf.BinaryAccuracy(0.0)")
 
 
 def as_sample_weight(sample_weight, n, function=None):

@@ -315,7 +315,7 @@ def resume(model, folder, run, history):
         except FileFormatError as error:
             errors.append(error)
             if len(errors) < len(there):
-                warnings.warn(f"{error}; going back to the checkpoint before it", RuntimeWarning, stacklevel=3)
+                warnings.warn(f"{error}; going back to the checkpoint before it", RuntimeWarning, stacklevel=5)
     else:
         if errors:
             raise FileFormatError(f"{folder}: none of its {len(there)} checkpoints can be read: {errors[0]}")
@@ -341,7 +341,7 @@ def resume(model, folder, run, history):
         if given not in (fit["learning_rate"], fit["data"].get("learning_rate")):
             warnings.warn(f"{path}: going on with its learning rate, {short(fit['learning_rate'])}, not with "
                           f"{short(given)}, which the model was compiled with; to change it, nf.load the checkpoint, "
-                          "compile and call fit without resume", RuntimeWarning, stacklevel=3)
+                          "compile and call fit without resume", RuntimeWarning, stacklevel=5)
         model.optimizer.learning_rate = fit["learning_rate"]
         run.signature["learning_rate"] = fit["data"].get("learning_rate")
     model.set_optimizer_state(state, training["iterations"])
@@ -429,7 +429,7 @@ def _assign(entries, arrays, callbacks, path):
         if callback is None:
             if entry["class"] != "Checkpoint":
                 warnings.warn(f"{path} holds the state of a callback {entry['class']}, which this call of fit has not",
-                              RuntimeWarning, stacklevel=4)
+                              RuntimeWarning, stacklevel=6)
             continue
         left.remove(callback)
         own = {name.partition("/")[2]: array for name, array in arrays.items() if name.partition("/")[0] == str(i)}

@@ -323,8 +323,13 @@ def predict(args):
     if data.paths:
         columns.append(("file", data.paths))
     elif data.how.get("missing") == "drop":
+        gaps = not np.array_equal(data.lines, np.arange(2, len(data.lines) + 2))
+        if gaps and not args.quiet:
+            print(f"{args.data}: rows with gaps are left out; the first column tells the numbers of the others",
+                  file=sys.stderr)
         # Else nobody could tell to which rows the predictions belong.
-        columns.append(("row", data.lines.tolist()))
+        if gaps or args.missing == "drop":
+            columns.append(("row", data.lines.tolist()))
     outputs = model.predict(data.x)
     for i, values in enumerate([outputs] if len(model.output_names) == 1 else outputs):
         bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(axis=1))

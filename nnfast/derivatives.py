@@ -50,7 +50,7 @@ class Derivatives:
         boolean("gradients", "training", training)
         with Unbuild(self):
             plan, _ = self._with_loss(x)
-            xs, ys, weight, _ = self._data(x, y, sample_weight)
+            xs, ys, weight, _ = self._data(x, y, sample_weight, measured=False)
         loss, grads = plan.gradients(xs, ys, weight, training, self.seed)
         return loss, self._trainable(grads)
 
@@ -76,7 +76,7 @@ class Derivatives:
         """
         with Unbuild(self):
             plan, _ = self._with_loss(x)
-            xs, ys, _, _ = self._data(x, y)
+            xs, ys, _, _ = self._data(x, y, measured=False)
         return one_or_list(plan.input_gradient(xs, ys, plan.default_batch(INFERENCE_BATCH, inference=False)))
 
     def per_sample_loss(self, x: Data, y: Data) -> Array:
@@ -96,7 +96,7 @@ class Derivatives:
         """
         with Unbuild(self):
             plan, _ = self._with_loss(x)
-            xs, ys, _, _ = self._data(x, y)
+            xs, ys, _, _ = self._data(x, y, measured=False)
         return plan.per_sample_loss(xs, ys, plan.default_batch(INFERENCE_BATCH))
 
     def check_gradients(self, x: Data, y: Data, sample_weight: ArrayLike | None = None,
@@ -137,7 +137,7 @@ class Derivatives:
             entries = integer("check_gradients", "entries", entries, at_least=1)
         with Unbuild(self):
             self._with_loss(x)
-            self._data(x, y, sample_weight)
+            self._data(x, y, sample_weight, measured=False)
         xs = per_name(x, self._graph.input_names, "x")
         return check_model(self.clone(dtype="float64"), xs, y, sample_weight, entries)
 

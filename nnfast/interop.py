@@ -561,11 +561,12 @@ def _keras_entries(path):
                 if size > MOST_UNPACKED:
                     raise Problem(f"unpacks to {size} bytes, more than {MOST_UNPACKED}")
                 source = io.BytesIO(archive.read("model.weights.h5"))
-                epsilons = _epsilons(json.loads(archive.read("config.json"))["config"])
+                if "config.json" in archive.namelist():
+                    epsilons = _epsilons(json.loads(archive.read("config.json")))
         except (zipfile.BadZipFile, KeyError, NotImplementedError, EOFError, zipfile.zlib.error) as error:
             raise Problem(f"is not a .keras file: {error}") from error
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise Problem(f"is not a .keras file: config.json describes no model: {error}") from error
+        except (ValueError, RecursionError) as error:
+            raise Problem(f"is not a .keras file: its config.json cannot be read: {error}") from error
     else:
         with open(path, "rb") as file:      # for the operating system's own words where that fails
             file.read(1)
@@ -582,16 +583,24 @@ def _keras_entries(path):
 
 
 def _epsilons(config, path=""):
-    """{name in the file: epsilon} of a configuration's normalizations: layers are numbered there by their class."""
+    """{name in the file: epsilon} of the normalizations in a model's or layer's configuration, as far as it tells:
+    layers are numbered there by their class."""
+    config = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(config, dict):
+        return {}
     found, seen = {}, Counter()
-    for layer in config.get("layers", ()):
+    layers = config.get("layers")
+    for layer in layers if isinstance(layers, list) else ():
+        if not isinstance(layer, dict) or not isinstance(layer.get("class_name"), str):
+            continue
         stem = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", layer["class_name"]).lower()
         name = f"{path}{stem}_{seen[stem]}" if seen[stem] else path + stem
         seen[stem] += 1
-        if stem in (KERAS[BatchNorm], KERAS[LayerNorm]):
-            found[name] = float(layer["config"]["epsilon"])
-        else:
-            found |= _epsilons(layer["config"], f"{name}/")
+        own = layer.get("config")
+        if stem not in (KERAS[BatchNorm], KERAS[LayerNorm]):
+            found |= _epsilons(layer, f"{name}/")
+        elif isinstance(own, dict) and isinstance(own.get("epsilon"), (int, float)):
+            found[name] = float(own["epsilon"])
     return found
 
 

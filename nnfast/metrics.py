@@ -17,6 +17,7 @@ Those that the loss ignores do not count. Sample weights do not count in metrics
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -323,7 +324,10 @@ def resolve(identifier: MetricLike, loss: Loss | None, n_outputs: int) -> Metric
     """
     metric = get(identifier)
     if metric.kind == "accuracy" and (n_outputs == 1 or isinstance(loss, BinaryCrossEntropy)):
-        return BinaryAccuracy(name=metric.name)
+        if type(metric) is Accuracy:
+            return BinaryAccuracy(name=metric.name)
+        metric = copy.copy(metric)      # of a class of the user's own
+        metric.__dict__["kind"] = BinaryAccuracy.kind
     if metric.kind == "top_k_accuracy" and metric.k > n_outputs:
         raise ValueError(f"TopKAccuracy: k={metric.k}, but the output has only {n_outputs} values")
     return metric

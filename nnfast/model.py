@@ -11,9 +11,10 @@ Design:
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -50,6 +51,13 @@ DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 #: attributes that are no properties
 ATTRIBUTES = ("name", "history", "stop_training")
+
+
+@functools.lru_cache(1024)
+def hint_of(cls, name):
+    """What to say of an attribute that models of a class lack; kept, as some programs ask for many, again and again."""
+    known = [own for own in (*ATTRIBUTES, *dir(cls)) if not own.startswith("_")]
+    return "" if name.startswith("_") else hint(name, known, MODELS)
 
 
 class Model(Training, Derivatives):
@@ -101,21 +109,14 @@ class Model(Training, Derivatives):
         def __getattr__(self, name):
             if hasattr(type(self), name):       # a property has failed, whose own error says more
                 return object.__getattribute__(self, name)
-            raise AttributeError(f"{type(self).__name__} has no {name!r}{self._hint(name)}")
+            raise AttributeError(f"{type(self).__name__} has no {name!r}{hint_of(type(self), name)}")
 
         def __setattr__(self, name, value):
             # Users may keep what they like with a model, but not what they would take for a setting.
-            known = name in ATTRIBUTES or hasattr(type(self), name) or not of_nnfast(self)
-            if not known and (instead := self._hint(name)):
-                raise AttributeError(f"{type(self).__name__} has no {name!r}{instead}")
-            super().__setattr__(name, value)
-
-        def __call__(self, *inputs: Any, **options: Any) -> NoReturn:
-            raise TypeError(f"{self.name} is not called: {MODELS['call']}")
-
-    def _hint(self, name):
-        known = [own for own in (*ATTRIBUTES, *dir(type(self))) if not own.startswith("_")]
-        return "" if name.startswith("_") else hint(name, known, MODELS)
+            if name[0] != "_" and name not in ATTRIBUTES and not hasattr(type(self), name) and of_nnfast(self):
+                if instead := hint(name, ATTRIBUTES[-1:], MODELS):
+                    raise AttributeError(f"{type(self).__name__} has no {name!r}{instead}")
+            object.__setattr__(self, name, value)
 
     def _setup(self, seed, dtype, name):
         if seed is None:
@@ -487,8 +488,10 @@ class Model(Training, Derivatives):
 
     @seed.setter
     def seed(self, value: int) -> None:
-        self._seed = model_seed(self.name, value)
-        self._drop_plan()       # in which the layers' streams are
+        value = model_seed(self.name, value)
+        if value != self._seed:
+            self._seed = value
+            self._drop_plan()       # in which the layers' streams are
 
     @property
     def iterations(self) -> int:

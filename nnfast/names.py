@@ -73,7 +73,6 @@ DEVICE = "models compute on the CPU"
 #: what models of other libraries have, by normalised name, and what does it here
 MODELS = {
     "add": "give all layers at once, nf.Sequential([...])",
-    "call": "model.predict(x) computes the outputs",
     "cpu": DEVICE, "cuda": DEVICE, "to": DEVICE,
     "eval": MODE, "train": MODE,
     "loadstatedict": "set_parameters takes a dict of arrays, nf.interop.from_torch_state_dict PyTorch's",
@@ -100,6 +99,8 @@ def hint(name: str, known: Collection[str], instead: Mapping[str, str] | None = 
 
     wanted = normalised(name)
     by_normal = {normalised(entry): entry for entry in known}
+    if wanted in by_normal:
+        return f"; did you mean {by_normal[wanted]!r}?"
     elsewhere = ELSEWHERE.get(wanted, "")
     if elsewhere is None:
         return ""
@@ -158,7 +159,9 @@ def explained(function: Function) -> Function:
             unknown = [name for name in kwargs if name not in known]
             if not unknown or any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
                 raise       # of something else, within
-            owner = type(self).__name__ if function.__name__ == "__init__" else function.__name__
+            owner = function.__name__
+            if owner == "__init__":     # of nnfast's own the class that was written, not a base that it has it from
+                owner = type(self).__name__ if of_nnfast(self) else function.__qualname__.split(".")[-2]
         raise TypeError(f"{owner} has no argument {unknown[0]!r}{did_you_mean(unknown[0], known, ARGUMENTS)}")
 
     return explaining  # type: ignore[return-value]

@@ -26,7 +26,7 @@ import numpy as np
 
 from . import schedules
 from .configurable import Configurable, Registry, boolean, number, parameter_names
-from .names import hint
+from .names import hint, of_nnfast
 
 if TYPE_CHECKING:
     from .typing import Array, OptimizerLike, RateLike
@@ -94,7 +94,7 @@ class Optimizer(Configurable):
     if not TYPE_CHECKING:   # as in Configurable
         def __setattr__(self, name, value):
             known = parameter_names(type(self))
-            if name not in known:
+            if of_nnfast(self) and name not in known and not name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__} has no {name!r}{hint(name, known)}")
             super().__setattr__(name, value)
 

@@ -26,18 +26,17 @@ __all__ = ["LBFGS", "Solver", "get"]
 #: iterations where the user names no number
 MOST_ITERATIONS = 1000
 
-# A search that ends because float64 cannot tell the losses apart has arrived if each entry of the gradient is this
-# small, times the largest that it has been: at a minimum rounding hides gradients up to about sqrt(eps) = 1.5e-8.
-# Gradients are compared in units of the root of the loss, to which those of a squared error are proportional.
+# A search that ends because float64 cannot tell the losses apart has arrived if the gradient is this small (times that
+# of the start, or the root of the loss, where they are above 1): at a minimum rounding hides gradients up to about
+# sqrt(eps) = 1.5e-8. Columns of unequal size have units of their own, else the large ones would hide the others.
 ROUNDING = 1e-6
-#: share of the first loss that counts as none
-NO_LOSS = 1e-14
 # Of losses whose unit is so large: a tolerance that is not in proportion would be met before the first step.
 SMALL_GRADIENT = 1e-3
-#: share of the loss by which it may still fall where rounding has ended a search
-LEAST_FALL = 1e-10
 #: ratio of the columns of a table from which on their weights are searched for in units of their own
 UNEQUAL_COLUMNS = 1024
+#: powers of two; a column that is smaller than all of them hardly counts
+LARGEST_UNIT = 40
+
 
 class Solver(Configurable):
     """Base: a subclass defines `minimize`.
@@ -113,26 +112,15 @@ class LBFGS(Solver):
             if after_iteration(intermediate_result.x):
                 raise StopIteration
 
-        def slopes(x, gradient):        # but for what only leads out of the bounds
-            return np.abs(x - np.maximum(x - gradient, low))
-
-        def level(value):
-            return max(abs(value), NO_LOSS * abs(start), np.finfo(float).tiny)
+        def largest(x, gradient):       # entry that does not only lead out of the bounds
+            return float(np.abs(x - np.maximum(x - gradient, low)).max(initial=0.0))
 
         known = [function(x0)]
-        start, steepest = known[0][0], np.zeros(len(x0))
-        first = float(slopes(x0, known[0][1]).max(initial=0.0))
-        lowest: tuple[float, Array, Array] = (math.inf, x0, x0)     # SciPy may end somewhere else
 
         def value_and_gradient(x):      # SciPy begins at x0, too
-            nonlocal lowest
-            value, gradient = known.pop() if known else function(x)
-            if value <= start:
-                np.maximum(steepest, slopes(x, gradient) / math.sqrt(level(value)), out=steepest)
-            if value <= lowest[0]:
-                lowest = value, x.copy(), gradient.copy()
-            return value, gradient
+            return known.pop() if known else function(x)
 
+        first = largest(x0, known[0][1])
         tolerance = self.tolerance * min(1.0, first / SMALL_GRADIENT)
         result = minimize(
             value_and_gradient, x0, jac=True, method="L-BFGS-B", callback=callback,
@@ -140,29 +128,15 @@ class LBFGS(Solver):
             options={"maxiter": max_iterations, "maxfun": self.max_evaluations or 10**9, "maxcor": self.memory,
                      "gtol": tolerance, "ftol": 0.0},
         )
-        value, x, slope = lowest
-        left = slopes(x, slope)
-        gradient = float(left.max(initial=0.0))
-        message = str(result.message).strip()
+        gradient, message = largest(result.x, result.jac), str(result.message).strip()
         if "CALLBACK" in message.upper():
             return False, "a callback ended the search"
-        if gradient <= tolerance or "LIMIT" in message:
-            return bool(result.success), message
-        # Rounding has ended it, and SciPy may call even that a success. Each entry by itself: those of columns that are
-        # small have small gradients far from the minimum, too.
-        loss = level(value)
-        far = left > np.maximum(tolerance, ROUNDING * math.sqrt(loss) * steepest)
-        return (not far.any() or fall(function, x, slope, np.where(far, steepest, np.inf), loss) <= LEAST_FALL * loss,
+        if gradient <= tolerance:       # which rounding may end, too
+            return True, message
+        if "LIMIT" in message:
+            return False, message
+        return (gradient <= ROUNDING * max(1.0, first, math.sqrt(abs(result.fun))),
                 f"the loss falls no further in float64; largest entry of the gradient {gradient:.2g}")
-
-
-def fall(function, x, gradient, scale, loss):
-    """How far the loss would fall on a parabola through x, along its gradient there in units of `scale`."""
-    direction = -gradient / scale**2
-    slope = -float(direction @ gradient)
-    step = 1e-8 * loss / slope      # on which the loss hardly changes
-    curvature = float(direction @ (function(x + step * direction)[1] - gradient)) / step
-    return slope**2 / (2 * curvature) if curvature > 0 else math.inf
 
 
 REGISTRY = Registry("solver", Solver, {"lbfgs": LBFGS})
@@ -227,7 +201,7 @@ class FullBatch:
             sizes = np.hypot(sizes, math.sqrt(specs[kernel]["l2"]))    # the penalty bends the loss, too
             sizes = np.where(sizes > 0, sizes, 1.0)
             if x.ndim == 2 and sizes.max() > UNEQUAL_COLUMNS * sizes.min():
-                units[kernel] = np.exp2(-np.round(np.log2(sizes)))[:, None]
+                units[kernel] = np.exp2(-np.round(np.log2(sizes)).clip(-LARGEST_UNIT, LARGEST_UNIT))[:, None]
         return units.values()
 
     def start(self):
@@ -343,4 +317,4 @@ def search(model, solver, run, history, xs, ys, weight, validation, max_iteratio
             use(best)
     if max_iterations is None and not history.converged and not model.stop_training:
         warnings.warn(f"fit: the solver has not reached the minimum after {epoch} iterations: {history.message}; "
-                      "columns of equal scale help", RuntimeWarning, stacklevel=3)
+                      "columns of equal scale help", RuntimeWarning, stacklevel=5)

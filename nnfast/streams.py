@@ -260,10 +260,7 @@ class Samples(Rows):
         self.n = len(data)
         if self.n == 0:
             raise ValueError(f"{call}: {type(data).__name__} is empty")
-        first = np.arange(1)
-        if not model.built:
-            model._build_from(self.collect(first)[0])
-        self.read(first)    # what does not fit the model is known before anything is trained
+        self.read(np.arange(1))     # what does not fit the model is known before anything is trained
 
     def collect(self, index):
         """x, y and weights of samples, stacked."""
@@ -278,6 +275,8 @@ class Samples(Rows):
     def read(self, index):
         with noting(f"in a batch of samples {index[0]}, ... of {type(self.data).__name__}"):
             samples = self.collect(index)
+            if not self.model.built:
+                self.model._build_from(samples[0])
             with naming_rows(index):
                 return self.check(*samples)
 
@@ -338,7 +337,7 @@ def naming(data):
     try:
         yield
     except (TypeError, ValueError) as error:
-        if data is not None:
+        if data is not None and len(error.args) == 1 and isinstance(error.args[0], str):    # else it is the user's own
             error.args = (f"{data}: {error}",)
         raise
 
@@ -440,7 +439,8 @@ def predict(model, x, batch_size):
         inputs = (stacked_x(model, x, range(i, min(i + size, len(x)))) for i in range(0, len(x), size))
     else:
         size = None
-        inputs = (owned(only_x(batch)) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))
+        axes = len(model.input_shapes[0]) + 1 if model.built else 1
+        inputs = (owned(only_x(batch, axes)) for batch in (x() if callable(x) and not hasattr(x, "__iter__") else x))
     with contextlib.closing(Ahead(inputs)) as blocks:
         for i, block in enumerate(blocks):
             with naming_rows(range(i * size, (i + 1) * size)) if size else noting(f"in batch {i}, counted from 0"):
@@ -476,12 +476,14 @@ def owned(value):
         return value
 
 
-def only_x(item):
-    """x of what a data set gave: of (x,), (x, y) or (x, y, weight), or all of it. A list of numbers is one x."""
+def only_x(item, axes=1):
+    """x of what a data set gave: of (x,), (x, y) or (x, y, weight), or all of it. A list is x itself if what is in it
+    has fewer axes than x: numbers of a sample, or rows of a batch."""
     if not isinstance(item, (tuple, list)) or not 1 <= len(item) <= 3 or isinstance(item[0], (int, float, np.number)):
         return item
     # A loader makes a list of the arrays in (x,); a list of one list is an array of one row.
-    return item if len(item) == 1 and isinstance(item, list) and isinstance(item[0], list) else item[0]
+    one_row = len(item) == 1 and isinstance(item[0], list)
+    return item if isinstance(item, list) and (one_row or np.ndim(item[0]) < axes) else item[0]
 
 
 class Ahead:

@@ -11,9 +11,11 @@ life, dropout by seed, number of the step, sample and layer, augmentation by see
 
 from __future__ import annotations
 
+import functools
 import math
+import threading
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -29,7 +31,7 @@ from .objective import Objective
 from .streams import Stream, check_stream, is_stream, open_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .typing import (
         Array,
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
         Source,
         Verbose,
     )
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 #: samples in a pass where the user names no batch size; fewer if they would take much memory
 INFERENCE_BATCH = 256
@@ -76,6 +80,27 @@ class Settings(NamedTuple):
     objective: Objective | None
     regularizer: regularizers.Regularizer | None
     n_threads: int | None
+
+
+#: of the question whether a model is being trained
+ASKING = threading.Lock()
+
+
+def one_at_a_time(fit: Function) -> Function:
+    """The same method, which refuses to begin while a call on the same model has not ended."""
+    @functools.wraps(fit)
+    def alone(self, *args, **kwargs):
+        with ASKING:
+            if self._in_fit:
+                raise RuntimeError(f"fit: {self.name} is being trained already, by a call of fit that has not ended; "
+                                   "in a callback or another thread train a copy, model.clone()")
+            self._in_fit = True
+        try:
+            return fit(self, *args, **kwargs)
+        finally:
+            self._in_fit = False
+
+    return alone  # type: ignore[return-value]
 
 
 class Training(Explained):
@@ -232,10 +257,12 @@ class Training(Explained):
         return as_inputs(x, graph.input_names, graph.input_data_shapes, self._dtype, finite, graph.data_format,
                          graph.ids)
 
-    def _targets(self, y, n):
+    def _targets(self, y, n, measured=True):
+        """Checked targets; measured: metrics will be computed of them."""
         graph, objective = self._graph, self._objective
-        return as_targets(y, graph.output_names, graph.output_data_shapes, objective.losses, objective.yes_no,
-                          self._dtype, n, graph.data_format)
+        yes_no = objective.yes_no if measured else [None] * len(objective.yes_no)
+        return as_targets(y, graph.output_names, graph.output_data_shapes, objective.losses, yes_no, self._dtype, n,
+                          graph.data_format)
 
     def _open(self, x, y, sample_weight, class_weight, call):
         """What `_data` returns, for a compiled model; or (stream, None, its weights, its number of rows or None). Class
@@ -249,10 +276,10 @@ class Training(Explained):
         self._with_loss(x)
         return self._data(x, y, sample_weight)
 
-    def _data(self, x, y, sample_weight=None):
+    def _data(self, x, y, sample_weight=None, measured=True):
         """Checked arrays: inputs, targets, weights, number of samples."""
         xs, n = self._inputs(x)
-        return xs, self._targets(y, n), as_sample_weight(sample_weight, n), n
+        return xs, self._targets(y, n, measured), as_sample_weight(sample_weight, n), n
 
     def _weigh_classes(self, class_weight, weight, ys):
         """Weights of the samples, and factors of the classes of pixels or None."""
@@ -263,6 +290,7 @@ class Training(Explained):
     # -- fit -----------------------------------------------------------------------------------------------------
 
     @explained
+    @one_at_a_time
     def fit(self, x: Source, y: Data | None = None, batch_size: int | None = None, epochs: int | None = None,
             shuffle: bool | Literal["block"] | None = None, validation_split: float = 0.0,
             validation_data: Sequence[Any] | Source | None = None, sample_weight: ArrayLike | None = None,
@@ -354,9 +382,6 @@ class Training(Explained):
         >>> history.history["loss"][-1] < 0.1 * history.history["loss"][0]
         True
         """
-        if self._in_fit:
-            raise RuntimeError(f"fit: {self.name} is being trained already, by a call of fit that has not ended; in a "
-                               "callback or another thread train a copy, model.clone()")
         if batch_size is not None:
             batch_size = integer("fit", "batch_size", batch_size, at_least=1)
         if epochs is not None:
@@ -410,8 +435,8 @@ class Training(Explained):
             else:
                 solvers.check_options(self.layers, every, batch_size, shuffle, initial_epoch, n)
                 if factors is not None:
-                    raise ValueError("fit: a solver minimizes the loss as it is, without class weights of pixels; "
-                                     "train without a solver")
+                    raise ValueError("fit: a solver minimizes the loss as it is, without class weights of pixels "
+                                     "or answers; train without a solver")
                 params = {"epochs": solvers.MOST_ITERATIONS if epochs is None else epochs, "steps": 1,
                           "initial_epoch": 0}
             params["figures"] = None if any(map(may_add_figures, every)) else self._objective.figure_names(
@@ -438,7 +463,7 @@ class Training(Explained):
                     checkpoint.resume(self, resume, run, history)
 
         self.history = history
-        self.stop_training, self._interrupted, self._in_fit = run.stopped, False, True
+        self.stop_training, self._interrupted = run.stopped, False
         try:
             run.on_train_begin()
             try:
@@ -451,7 +476,6 @@ class Training(Explained):
                     raise
             run.on_train_end()
         finally:
-            self._in_fit = False
             history.model = None  # else the two hold each other, and a dropped model waits for the garbage collector
             run.close()
         return history

@@ -882,7 +882,7 @@ def test_labels():
         encode_labels(["a", "c"], classes)
     with pytest.raises(TypeError, match=r"different types \(NoneType, str\)"):
         encode_labels(["a", None])
-    for mixed in (["cat", float("nan"), "dog"], [1, "1"], [True, 1], ("a", b"a")):
+    for mixed in (["cat", float("nan"), "dog"], [1, "1"], [True, "a"], ("a", b"a")):
         for given in (mixed, pd.Series(mixed, dtype=object)):
             with pytest.raises(TypeError, match="labels are of different types"):
                 encode_labels(given)

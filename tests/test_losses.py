@@ -301,3 +301,28 @@ def test_metric_survives_json(name):
 def test_refuses_metrics(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+def test_an_accuracy_of_ones_own_keeps_its_figure(rng):
+    class Errors(metrics.Accuracy):
+        more_is_better = False
+
+        def __init__(self, name="errors"):
+            super().__init__(name)
+
+        def result(self, totals, count, n_outputs=1):
+            return 1 - super().result(totals, count, n_outputs)
+
+    x, y = rng.standard_normal((20, 3)), rng.integers(0, 2, (20, 3))
+    model = nf.Sequential([nf.Activation("sigmoid")], input_shape=(3,))
+    model.compile("sgd", "binary_cross_entropy", metrics=["accuracy", Errors()])
+    figures = model.evaluate(x, y)
+    assert figures["errors"] == pytest.approx(1 - figures["accuracy"])
+
+
+def test_derivatives_ask_no_metric():
+    model = nf.Sequential([nf.Dense(1, activation="tanh")], input_shape=(1,))
+    model.compile("sgd", "squared_error", metrics=["accuracy"])
+    assert model.gradients([[1.0], [2.0]], [-1, 1])[0] > 0
+    with pytest.raises(ValueError, match=r"accuracy needs classes .* -1 and 1 nf.BinaryAccuracy\(0.0\)"):
+        model.evaluate([[1.0], [2.0]], [-1, 1])

@@ -491,6 +491,18 @@ def test_settings_of_layers_are_fixed():
     assert nf.Model(value.inputs[0], value).predict(np.ones((3, 8, 8, 2))).shape == (3, 6, 6, 2)
 
 
+def test_a_layer_of_ones_own_sets_what_it_likes_before_it_is_used():
+    class Wide(nf.Dense):
+        def __init__(self, units):
+            super().__init__(units)
+            self.units = 2 * units
+
+    layer = Wide(3)
+    assert layer(nf.Input((2,))).shape == (6,)
+    with pytest.raises(AttributeError, match="units is fixed"):
+        layer.units = 4
+
+
 def test_the_rate_of_dropout_may_be_set():
     """Also while training, whose optimizer goes on."""
     drop = nf.Dropout(0.5)

@@ -312,3 +312,20 @@ def test_losses_that_weigh_nothing_may_be_infinite():
     model = nf.Model(image, [nf.Dense(1)(image), nf.Dense(1)(image)])
     model.compile("sgd", ["squared_error"] * 2, loss_weights=[1, 0])
     assert np.isfinite(model.train_on_batch(x, [np.ones(8), y])["loss"])
+
+
+def test_optimizers_of_ones_own_have_other_defaults():
+    class Fast(SGD):
+        def __init__(self, learning_rate=0.3):
+            super().__init__(learning_rate, momentum=0.9)
+            self._mine = 3
+
+    class Any(Adam):
+        def __init__(self, **options):
+            super().__init__(**options)
+
+    for optimizer, momentum in ((Fast(), 0.9), (Any(learning_rate=0.1), 0)):
+        model = nf.Sequential([nf.Dense(1)], input_shape=(1,))
+        model.compile(optimizer, "squared_error")
+        model.train_on_batch([[1.0]], [[1.0]])
+        assert model.optimizer.momentum == momentum

@@ -244,6 +244,15 @@ def test_means_of_large_windows(shape, rng):
     np.testing.assert_allclose(F.global_avg_pool(x), mean, rtol=3e-7)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 2e38])
+def test_means_that_are_not_finite(value):
+    x = np.ones((1, 30, 9, 3), np.float32)
+    x[0, :8] = value
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = x.sum(axis=(1, 2)) / np.float32(270)
+    np.testing.assert_array_equal(F.global_avg_pool(x), expected)
+
+
 def test_pixels_no_window_reaches_get_no_gradient(dtype):
     x, dy = np.ones((2, 8, 8, 3), dtype), np.ones((2, 2, 2, 3), dtype)
     for call in (lambda out: F.max_pool2d_backward(x, dy, 2, 4, out=out),

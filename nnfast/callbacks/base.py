@@ -309,8 +309,15 @@ class History(Callback):
 
 def numbers_in(logs):
     """The figures that are numbers, as floats; callbacks may have added others."""
-    arrays = {name: np.asarray(value) for name, value in logs.items()}
-    return {name: float(a) for name, a in arrays.items() if a.ndim == 0 and a.dtype.kind in "biuf"}
+    found = {}
+    for name, value in logs.items():
+        try:
+            array = np.asarray(value)
+        except ValueError:      # a ragged list
+            continue
+        if array.ndim == 0 and array.dtype.kind in "biuf":
+            found[name] = float(array)
+    return found
 
 
 class LambdaCallback(Callback):

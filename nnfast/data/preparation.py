@@ -130,8 +130,9 @@ def encode_labels(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[Array
     if y.ndim != 1 or len(y) == 0:
         raise ValueError(f"encode_labels: expected one label per sample, got shape {y.shape}")
     if y.dtype.kind == "O":
-        if len({kind_of(value) for value in y}) > 1:
-            names = ", ".join(sorted({type(value).__name__ for value in y}))
+        types = set(map(type, y))
+        if len(set(map(kind_of, types))) > 1:
+            names = ", ".join(sorted(own.__name__ for own in types))
             raise TypeError(f"encode_labels: labels are of different types ({names}); missing ones need a label of "
                             "their own, or leave their rows out")
         y = np.array(list(y))
@@ -149,12 +150,11 @@ def encode_labels(y: ArrayLike, classes: ArrayLike | None = None) -> tuple[Array
     return np.array([places[value] for value in y.tolist()], np.int32), classes
 
 
-def kind_of(value):
-    """What labels must have in common to be compared: numbers of different types are one kind."""
-    for kind in (str, (bool, np.bool_), (int, float, np.number)):
-        if isinstance(value, kind):
-            return kind
-    return type(value)
+def kind_of(own):
+    """What the types of labels must have in common for them to be compared: those of numbers are one kind."""
+    if issubclass(own, str):
+        return str
+    return complex if issubclass(own, (int, float, complex, np.number, np.bool_)) else own
 
 
 def normalization(x: ArrayLike, name: str | None = None) -> BatchNorm:

@@ -83,6 +83,6 @@ class ActivatedLayer(Layer):
 
 def get_activation(activation: ActivationLike, label: str) -> Activation:
     """`activation` (a name, None for linear, or an Activation) as an Activation without a model."""
-    if isinstance(activation, Activation):
-        return activation.copy()
-    return Activation(resolve(activation, None, label)[0])
+    own = activation.copy() if isinstance(activation, Activation) else Activation(resolve(activation, None, label)[0])
+    own._fixed = True       # it belongs to a layer, whose argument it is
+    return own

@@ -98,6 +98,8 @@ class Layer(Explained):
     kind = "layer"
     #: names of the constructor's arguments that `get_config` writes, besides name and trainable
     fields: tuple[str, ...] = ()
+    #: whether a graph has been made of the fields as they are
+    _fixed = False
 
     def __init__(self, name: str | None = None, trainable: bool = True) -> None:
         if name is not None and (not isinstance(name, str) or not name or "/" in name):
@@ -109,12 +111,12 @@ class Layer(Explained):
     if not TYPE_CHECKING:   # which would take it that any attribute may be set
         def __setattr__(self, name, value):
             # The shapes of a graph, and later the compiled plan, are made of what they were.
-            if name in type(self).fields and name in self.__dict__:
+            if self._fixed and name in type(self).fields and name in self.__dict__:
                 raise AttributeError(f"{self.label}: {name} is fixed; make a new {type(self).__name__}")
-            known = (*self.fields, "trainable")
-            own = name in known or name.startswith("_") or hasattr(type(self), name) or not of_nnfast(self)
-            if not own and (instead := hint(name, known)):      # it would be taken for a setting
-                raise AttributeError(f"{type(self).__name__} has no {name!r}{instead}")
+            # Users may keep what they like with a layer, but not what they would take for a setting.
+            if name[0] != "_" and name not in self.fields and not hasattr(type(self), name) and of_nnfast(self):
+                if instead := hint(name, ("trainable",)):
+                    raise AttributeError(f"{type(self).__name__} has no {name!r}{instead}")
             super().__setattr__(name, value)
 
     @property
@@ -154,6 +156,7 @@ class Layer(Explained):
         """Hand the layer to `model` under `name`."""
         self._model = weakref.ref(model)
         self._name = name
+        self._fixed = True
 
     def copy(self) -> Self:
         """The same layer, name included, without a model."""
@@ -199,6 +202,7 @@ class Layer(Explained):
                     f"got {type(value).__name__}; to run a model on data use model.predict"
                 )
         shape, specs = self.build([value.shape for value in inputs])
+        self._fixed = True
         return Value(self, inputs, shape, specs)
 
     def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
