@@ -11,7 +11,6 @@ Design:
 from __future__ import annotations
 
 import copy
-import functools
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -30,7 +29,7 @@ from .graph import (
     values_from_config,
 )
 from .layers import Input, Layer, Value
-from .names import MODELS, hint, of_nnfast
+from .names import MODELS, Missing
 from .summary import plan_text, summary_text
 from .training import Training
 
@@ -48,16 +47,6 @@ PLANNING = threading.RLock()
 #: arrays of optimizers that are sums of squares, whose roots are taken
 SQUARES = {"v", "square_average", "sum"}
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
-
-#: attributes that are no properties
-ATTRIBUTES = ("name", "history", "stop_training")
-
-
-@functools.lru_cache(1024)
-def hint_of(cls, name):
-    """What to say of an attribute that models of a class lack; kept, as some programs ask for many, again and again."""
-    known = [own for own in (*ATTRIBUTES, *dir(cls)) if not own.startswith("_")]
-    return "" if name.startswith("_") else hint(name, known, MODELS)
 
 
 class Model(Training, Derivatives):
@@ -104,19 +93,6 @@ class Model(Training, Derivatives):
         inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
         self._set_graph(Graph(inputs, outputs, self))
-
-    if not TYPE_CHECKING:   # which would take it that there is any attribute
-        def __getattr__(self, name):
-            if hasattr(type(self), name):       # a property has failed, whose own error says more
-                return object.__getattribute__(self, name)
-            raise AttributeError(f"{type(self).__name__} has no {name!r}{hint_of(type(self), name)}")
-
-        def __setattr__(self, name, value):
-            # Users may keep what they like with a model, but not what they would take for a setting.
-            if name[0] != "_" and name not in ATTRIBUTES and not hasattr(type(self), name) and of_nnfast(self):
-                if instead := hint(name, ATTRIBUTES[-1:], MODELS):
-                    raise AttributeError(f"{type(self).__name__} has no {name!r}{instead}")
-            object.__setattr__(self, name, value)
 
     def _setup(self, seed, dtype, name):
         if seed is None:
@@ -809,6 +785,10 @@ def check_class_names(names, graph):
         size = shapes[output][-1]
         if len(own) != size and not (size == 1 and len(own) == 2):
             raise ValueError(f"class_names: output {output!r} has {size} values, got {len(own)} names")
+
+
+for other, instead in MODELS.items():
+    setattr(Model, other, Missing(other, instead))
 
 
 def model_seed(who, seed):

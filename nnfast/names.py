@@ -51,8 +51,7 @@ ELSEWHERE = {
     "convtranspose1d": "Conv1DTranspose", "convtranspose2d": "Conv2DTranspose",
     # arguments, attributes and methods
     "eps": "epsilon", "p": "rate", "outfeatures": "units", "outchannels": "filters", "poolsize": "kernel_size",
-    "bias": "use_bias", "restorebestweights": "restore_best", "requiresgrad": "trainable", "forward": "predict",
-    "predictproba": "predict", "saveweights": "save", "weights": "parameters",
+    "bias": "use_bias", "restorebestweights": "restore_best", "requiresgrad": "trainable",
     # all else
     "modelcheckpoint": "Checkpoint", "traintestsplit": "data.train_test_split",
     # what nnfast lacks, though it has something that is spelt nearly so
@@ -70,17 +69,35 @@ ARGUMENTS = {
 FREEZE = "of a layer it can be set: for layer in model.layers: layer.trainable = False"
 MODE = "there is no mode to set: only fit and train_on_batch drop values and use statistics of the batch"
 DEVICE = "models compute on the CPU"
-#: what models of other libraries have, by normalised name, and what does it here
+#: attributes of other libraries' models, and what does it here
 MODELS = {
     "add": "give all layers at once, nf.Sequential([...])",
     "cpu": DEVICE, "cuda": DEVICE, "to": DEVICE,
     "eval": MODE, "train": MODE,
-    "loadstatedict": "set_parameters takes a dict of arrays, nf.interop.from_torch_state_dict PyTorch's",
-    "loadweights": "nf.load(path) reads what model.save(path) has written",
-    "requiresgrad": FREEZE, "trainable": FREEZE,
-    "statedict": "parameters is a dict of arrays; PyTorch's is nf.interop.to_torch_state_dict(model)",
-    "zerograd": "gradients do not add up from step to step",
+    "forward": "model.predict(x) computes the outputs",
+    "load_state_dict": "set_parameters takes a dict of arrays, nf.interop.from_torch_state_dict PyTorch's",
+    "load_weights": "nf.load(path) reads what model.save(path) has written",
+    "predict_proba": "model.predict(x) computes the outputs, of a softmax or sigmoid probabilities",
+    "requires_grad": FREEZE, "trainable": FREEZE,
+    "save_weights": "model.save(path) writes weights and layers",
+    "state_dict": "parameters is a dict of arrays; PyTorch's is nf.interop.to_torch_state_dict(model)",
+    "weights": "get_weights() returns a list of arrays, parameters is a dict of them",
+    "zero_grad": "gradients do not add up from step to step",
 }
+
+
+class Missing:
+    """An attribute that a class does not have, whatever others do: to read or set it is an AttributeError that says
+    what to do instead. (A `__getattr__` would make every other attribute slower.)"""
+
+    def __init__(self, name: str, instead: str) -> None:
+        self.name, self.instead = name, instead
+
+    def __get__(self, owner: object, cls: type) -> Any:
+        raise AttributeError(f"{cls.__name__} has no {self.name!r}; {self.instead}")
+
+    def __set__(self, owner: object, value: object) -> None:
+        self.__get__(owner, type(owner))
 
 
 def normalised(name):

@@ -41,7 +41,8 @@ def dense(x: Array, w: Array, b: Array | None = None, activation: str = "linear"
     op = "dense"
     activation, alpha = activations.resolve(activation, alpha, op)
     x, w = _dense_inputs(op, x, w)
-    activations.check_alpha(op, alpha, x.dtype)
+    if alpha:
+        activations.check_alpha(op, alpha, x.dtype)
     if b is not None:
         b = like(op, "b", b, "w", w, (w.shape[1],))
     out = result_array(op, out, (*x.shape[:-1], w.shape[1]), x.dtype, (x, w, b))
