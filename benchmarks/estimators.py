@@ -36,7 +36,7 @@ class Benchmark(Suite):
                     turns.append((entry, competitor))
             self.rounds(turns)
             self.report.block(fit, self.of("fit", fit))
-        seeds = 2 if self.options.quick else 5
+        seeds = 2 if self.options.quick else 10
         for name in SCORED if "scores" in self.options.workloads else ():
             for competitor in self.competitors:
                 entry = self.entry("score", name, competitor, "", competitor.name)
