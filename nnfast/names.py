@@ -87,17 +87,24 @@ MODELS = {
 
 
 class Missing:
-    """An attribute that a class does not have, whatever others do: to read or set it is an AttributeError that says
-    what to do instead. (A `__getattr__` would make every other attribute slower.)"""
+    """An attribute that a class of nnfast does not have, whatever others do: to read or set it is an AttributeError
+    that says what to do instead. Users' subclasses may have it.
+
+    A `__getattr__` would do the same, and make every other attribute slower.
+    """
 
     def __init__(self, name: str, instead: str) -> None:
         self.name, self.instead = name, instead
 
-    def __get__(self, owner: object, cls: type) -> Any:
+    def __get__(self, owner: Any, cls: type) -> Any:
+        if owner is not None and self.name in owner.__dict__:
+            return owner.__dict__[self.name]
         raise AttributeError(f"{cls.__name__} has no {self.name!r}; {self.instead}")
 
-    def __set__(self, owner: object, value: object) -> None:
-        self.__get__(owner, type(owner))
+    def __set__(self, owner: Any, value: object) -> None:
+        if of_nnfast(owner):
+            self.__get__(owner, type(owner))
+        owner.__dict__[self.name] = value
 
 
 def normalised(name):

@@ -90,15 +90,17 @@ def one_at_a_time(fit: Function) -> Function:
     """The same method, which refuses to begin while a call on the same model has not ended."""
     @functools.wraps(fit)
     def alone(self, *args, **kwargs):
-        with ASKING:
-            if self._in_fit:
-                raise RuntimeError(f"fit: {self.name} is being trained already, by a call of fit that has not ended; "
-                                   "in a callback or another thread train a copy, model.clone()")
-            self._in_fit = True
-        try:
+        begun = False
+        try:        # Ctrl-C may come between any two of these steps
+            with ASKING:
+                if self._in_fit:
+                    raise RuntimeError(f"fit: {self.name} is being trained already, by a call of fit that has not "
+                                       "ended; in a callback or another thread train a copy, model.clone()")
+                begun = self._in_fit = True
             return fit(self, *args, **kwargs)
         finally:
-            self._in_fit = False
+            if begun:
+                self._in_fit = False
 
     return alone  # type: ignore[return-value]
 

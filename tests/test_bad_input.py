@@ -663,6 +663,22 @@ def test_attributes_that_models_do_not_have(name, text):
     refuses(model, lambda model: getattr(model, name), AttributeError, text)
 
 
+def test_models_of_ones_own_have_what_they_like():
+    class Trained(nf.Sequential):
+        def __init__(self, layers, weights):
+            super().__init__(layers, input_shape=(3,))
+            self.weights = weights
+
+        def eval(self):
+            return "so"
+
+    model = Trained([nf.Dense(2)], [1])
+    model.trainable = False
+    assert (model.weights, model.eval(), model.trainable) == ([1], "so", False)
+    assert not hasattr(model, "state_dict")
+    nf.Sequential([nf.Dense(2)]).scaler = 3
+
+
 @pytest.mark.parametrize(("owner", "name", "text"), [
     (lambda model: model, "trainable", "for layer in model.layers: layer.trainable = False"),
     (lambda model: model.layers[0], "traniable", "^Dense has no 'traniable'; did you mean 'trainable'"),

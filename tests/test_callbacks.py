@@ -428,3 +428,26 @@ def test_figures_of_an_output_and_of_validation_data():
     model = nf.Model(image, [nf.Dense(1, name="p")(image), nf.Dense(1, name="val_p")(image)])
     with pytest.raises(ValueError, match="output 'val_p' would be taken for those of validation data"):
         model.compile("sgd", ["squared_error"] * 2)
+
+
+def test_fits_of_one_model_at_once(rng):
+    """Only one of them trains, in whatever order they begin."""
+    x, y = rng.random((20_000, 8), np.float32), rng.integers(0, 3, 20_000)
+    model = nf.Sequential([nf.Dense(64, activation="relu"), nf.Dense(3, activation="softmax")], input_shape=(8,))
+    model.compile("sgd", "cross_entropy")
+    refused = []
+
+    def train():
+        try:
+            model.fit(x, y, epochs=3, verbose=0)
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    threads = [threading.Thread(target=train) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) + model.epochs_trained // 3 == 3
+    assert all("is being trained already" in text for text in refused)
+    model.fit(x[:8], y[:8], verbose=0)
