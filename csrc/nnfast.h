@@ -163,7 +163,7 @@ typedef struct nn_kernels {
     void (*normalize)(ptrdiff_t rows, ptrdiff_t cols, const void *x, const void *scale, const void *shift, int relu,
                       void *y);
     /* In both, dz is dy, or, with scale and shift, the gradient before a relu: 0 where x * scale + shift <= 0. That is
-     * computed again because y and dz would have to come from memory, which takes longer. */
+     * computed again; so y is not read, and dz never written. */
     /* sum[j] = sum_i dz[i, j], moment[j] = sum_i dz[i, j] * (x[i, j] - mean[j]) */
     void (*normalize_sums)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *scale,
                            const void *shift, const void *mean, const void *dy, void *sum, void *moment);
