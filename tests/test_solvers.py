@@ -319,6 +319,19 @@ def test_columns_of_unequal_size(scales, shift, rng):
     assert losses[0] == pytest.approx(losses[1], rel=1e-7)
 
 
+def test_a_kink_in_columns_of_unequal_size(rng):
+    """At the minimum the error's slope is -l1 sign(w), or at most l1 where w is 0."""
+    x, l1 = rng.standard_normal((300, 4)) * [1e4, 1, 1, 1e-3], 0.5
+    y = x @ [[3e-4], [2.0], [0.1], [900.0]]
+    model = nf.models.linear_regression(4, l1=l1, dtype="float64")
+    assert model.fit(x, y, solver="lbfgs", verbose=0).converged
+    w, b = model.get_weights()
+    slope = 2 * x.T @ (x @ w + b - y) / 300
+    np.testing.assert_array_equal(w[:, 0] == 0, [False, False, True, True])
+    np.testing.assert_allclose(slope[:2, 0], -l1 * np.sign(w[:2, 0]), rtol=1e-3)
+    assert (np.abs(slope[2:]) < l1).all()
+
+
 def test_going_on_at_the_minimum(rng):
     """Of an exact fit, of a loss that falls for ever, of one with an exponential, of a column that hardly counts."""
     x, w = rng.standard_normal((300, 3)), rng.standard_normal((3, 1))
