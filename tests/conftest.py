@@ -23,9 +23,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # time: `pytest -m "not portable"` leaves them out.
 PORTABLE = {
     "test_benchmarks", "test_build", "test_callback_files", "test_callbacks", "test_checkpoint", "test_command_line",
-    "test_damaged_files", "test_data", "test_datasets", "test_demo", "test_docstrings", "test_examples",
-    "test_export_c", "test_files", "test_interop", "test_onnx_export", "test_onnx_load", "test_plot", "test_repr",
-    "test_sklearn", "test_sklearn_networks", "test_streams", "test_typing",
+    "test_damaged_files", "test_datasets", "test_demo", "test_docstrings", "test_examples", "test_export_c",
+    "test_files", "test_image_folder", "test_interop", "test_onnx_export", "test_onnx_load", "test_plot",
+    "test_preparation", "test_repr", "test_sklearn", "test_sklearn_networks", "test_streams", "test_tables",
+    "test_typing",
 }
 
 
