@@ -52,7 +52,7 @@ from .names import hint as _hint
 from .optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from .regularizers import L1, L1L2, L2
 from .sequential import Sequential
-from .training import TrainingError
+from .totals import TrainingError
 
 if TYPE_CHECKING:
     from . import augment, data, datasets, functional, interop, models, onnx, optimize, plot, sklearn, solvers

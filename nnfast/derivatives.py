@@ -8,7 +8,8 @@ import numpy as np
 
 from .arrays import as_numbers, check_finite, contiguous, per_name
 from .configurable import boolean, integer
-from .training import INFERENCE_BATCH, Unbuild, one_or_list, training_error
+from .totals import training_error
+from .training import INFERENCE_BATCH, Unbuild, one_or_list
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,6 +19,7 @@ import numpy as np
 
 from ._core.plan import Plan
 from .arrays import as_numbers, check_finite
+from .class_names import as_names, check_names
 from .configurable import integer
 from .derivatives import Derivatives
 from .fusion import operations
@@ -115,7 +116,7 @@ class Model(Training, Derivatives):
     def _set_graph(self, graph):
         """Take over a new graph with fresh weights; nothing changes if one of its parts refuses."""
         if self._class_names is not None:
-            check_class_names(self._class_names, graph)
+            check_names(self._class_names, graph)
         values = graph.initial_values(self.seed, self._dtype)
         objective = None
         if self._settings is not None and self._settings.objective is not None:
@@ -222,11 +223,11 @@ class Model(Training, Derivatives):
     @class_names.setter
     def class_names(self, names: Sequence[str] | Mapping[str, Sequence[str]] | None) -> None:
         if isinstance(names, Mapping):
-            names = {output: text_list(own) for output, own in names.items()}
+            names = {output: as_names(own) for output, own in names.items()}
         elif names is not None:
-            names = text_list(names)
+            names = as_names(names)
         if names is not None and self.built:
-            check_class_names(names, self._graph)
+            check_names(names, self._graph)
         self._class_names = names
 
     @property
@@ -759,32 +760,6 @@ class Model(Training, Derivatives):
             value = Input(config["input_shape"], name=config["input_name"], data_format=data_format)
             return Sequential([value, *layers], **common)
         return Sequential(layers, input_shape=config["input_shape"], data_format=data_format, **common)
-
-
-def text_list(names):
-    """Class names as a list of distinct texts."""
-    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) and name for name in names):
-        raise TypeError(f"class_names: expected a list of non-empty texts, got {names!r}")
-    if len(set(names)) != len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"class_names: {twice!r} appears twice")
-    return list(names)
-
-
-def check_class_names(names, graph):
-    """Each output named has as many values as names."""
-    shapes = dict(zip(graph.output_names, graph.output_shapes))
-    if not isinstance(names, dict):
-        if len(shapes) > 1:
-            raise ValueError(f"class_names: the model has {len(shapes)} outputs ({', '.join(shapes)}); expected a dict "
-                             "of lists by output name")
-        names = {next(iter(shapes)): names}
-    for output, own in names.items():
-        if output not in shapes:
-            raise ValueError(f"class_names: unknown output {output!r}; this model has {', '.join(shapes)}")
-        size = shapes[output][-1]
-        if len(own) != size and not (size == 1 and len(own) == 2):
-            raise ValueError(f"class_names: output {output!r} has {size} values, got {len(own)} names")
 
 
 for other, instead in MODELS.items():

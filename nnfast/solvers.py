@@ -15,6 +15,7 @@ import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
 from .layers import Dense
+from .totals import training_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -268,7 +269,7 @@ def search(model, solver, run, history, xs, ys, weight, validation, max_iteratio
 
     The search runs in float64, whatever the model's dtype, else rounding ends it after two or three digits.
     """
-    from .training import INFERENCE_BATCH, training_error
+    from .training import INFERENCE_BATCH
 
     plan, objective = model._require_plan(), model._objective
     work = model if model.dtype == "float64" else model.clone("float64")

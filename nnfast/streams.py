@@ -24,6 +24,7 @@ import numpy as np
 
 from ._core.plan import shuffle as permute
 from .arrays import as_numbers, as_sample_weight, check_shape, per_name
+from .totals import add_totals
 
 #: bytes of a block of rows: small beside memory, large beside a call
 BLOCK_BYTES = 8 << 20
@@ -89,8 +90,6 @@ class Stream:
 
     def train_epoch(self, plan, order, batch_size, progress, run, recipe):
         """An epoch, or what is left of it at `run.position`; the totals."""
-        from .training import add_totals
-
         model = self.model
         objective, position = model._objective, run.position
         step, sums, reported = position.step, position.totals, time.monotonic()
@@ -127,8 +126,6 @@ class Stream:
 
     def evaluate(self, plan, batch_size):
         """Totals over all rows."""
-        from .training import add_totals
-
         sums, blocks = None, Ahead(self.blocks(None, self.block_rows(batch_size)), self.model)
         with naming(self.name), contextlib.closing(blocks):
             for xs, ys, weight in blocks:

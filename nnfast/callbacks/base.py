@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model import Model
-    from ..training import TrainingError
+    from ..totals import TrainingError
     from ..typing import Array, Callbacks, Config, Data, Logs, Mode, Verbose
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .base import Callback, numbers_in
 
 if TYPE_CHECKING:
-    from ..training import TrainingError
+    from ..totals import TrainingError
     from ..typing import Config, Logs
 
 
