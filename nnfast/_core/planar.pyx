@@ -3,7 +3,7 @@
 A tile of correlation.pyx holds channels of y in a vector; half of it or more would be empty.
 
     for a band of output rows:      x's rows under it and y's stay in L1 and L2
-        copy x as planes, one for each channel, with the zeros around it
+        copy x as planes, one for each channel, with zeros between its rows
         for rows of y for which the same taps lie inside:   one run of numbers in every plane, what is between rows as well
             sums for a few vectors of pixels and all channels of y stay in registers (csrc/planes.c)
         copy y's planes as pixels
@@ -35,9 +35,15 @@ cdef double GRADIENT_PIXEL = 5  # the same of the kernel's gradient
 cdef double GRADIENT_SUM = 0.8  # of a vector's multiply-add of the gradient in planes, whose runs are short
 
 
+cdef inline Py_ssize_t shared(const Correlation *x) noexcept nogil:
+    """Zeros at the right of a row that are also those at the left of the next."""
+    cdef Py_ssize_t reach = (x.taps_w - 1) * x.spacing_w
+    return max(0, min(min(-x.first_w, x.first_w + x.OW + reach - x.W), reach))
+
+
 cdef inline Py_ssize_t pitch(const Correlation *x) noexcept nogil:
     """Numbers of a plane's row, with the zeros at its sides."""
-    return x.OW + (x.taps_w - 1) * x.spacing_w
+    return x.OW + (x.taps_w - 1) * x.spacing_w - shared(x)
 
 
 cdef inline Py_ssize_t vectors(const Correlation *x) noexcept nogil:
@@ -50,8 +56,9 @@ cdef inline Py_ssize_t rows_under(const Correlation *x, Py_ssize_t rows) noexcep
 
 
 cdef inline Py_ssize_t plane(const Correlation *x, Py_ssize_t rows) noexcept nogil:
-    """Numbers from plane to plane: an odd number of cache lines, a vector to spare."""
-    return ((rows * pitch(x) + x.k.vl) * x.k.real_size // LINE | 1) * LINE // x.k.real_size + LINE // x.k.real_size * 2
+    """Numbers from plane to plane: an odd number of cache lines, with the last row's zeros and a vector to spare."""
+    return (((rows * pitch(x) + shared(x) + x.k.vl) * x.k.real_size // LINE | 1) * LINE // x.k.real_size
+            + LINE // x.k.real_size * 2)
 
 
 cdef inline Py_ssize_t band_bytes(const Correlation *x, Py_ssize_t rows) noexcept nogil:
@@ -186,6 +193,7 @@ cdef void planes_of(const Convolution *c, Correlation *x) noexcept nogil:
     x.k = c.k
     x.C, x.K, x.groups = c.C, c.K, c.groups
     x.OH, x.OW = c.window.OH, c.window.OW
+    x.W, x.first_w = c.window.W, -c.window.pad_left
     x.spacing_h, x.spacing_w = c.window.dilation_h, c.window.dilation_w
     x.taps_h, x.taps_w = c.window.R, c.window.S
     prepare_planes(x)
