@@ -19,6 +19,8 @@ from .layout import data_shape
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
 #: of a sample or class, which is far from where sums or their inverse would overflow
 LARGEST_WEIGHT = 1e100
+#: of a pixel, whose weight has the precision of the model: beyond it no gradient is taken for finite
+LARGEST_PIXEL_WEIGHT = 1e18
 #: by how much probabilities may miss the sum 1, which those in float32 do
 SUM_TOLERANCE = 1e-3
 #: numbers that are looked at together
@@ -430,16 +432,25 @@ def check_yes_no(a, what, metric):
                          "numbers use 'mae', 'mse' or 'r2', for no and yes that are -1 and 1 nf.BinaryAccuracy(0.0)")
 
 
-def as_sample_weight(sample_weight, n, function=None):
-    """Weights per sample as float64 (N,), or None. function: the name of one that takes them, None for a model."""
+def as_sample_weight(sample_weight, n, function=None, pixels=(), dtype=None):
+    """Weights as float64 (N,), or (N,) + pixels as `dtype`; or None.
+
+    Parameters
+    ----------
+    function : str, optional
+        The name of one that takes them, None for a model.
+    pixels : tuple
+        Shape of the pixels or steps of the model's output that may have weights of their own; () if they may not.
+    """
     if sample_weight is None:
         return None
     what = f"{function}: sample_weight" if function else "sample_weight"
     a = as_numbers(sample_weight, what)
+    if pixels and a.shape in ((n,) + pixels, (n,) + pixels + (1,), (n, 1) + pixels):
+        return pixel_weights(a.reshape((n,) + pixels), dtype, what)
     if a.shape != (n,):
-        hint = "" if a.ndim < 2 or function else ("; pixels are weighed by their class (class_weight) or left out (the "
-                                                  "loss's ignore_label)")
-        raise ValueError(f"{what}: expected shape ({n},), one weight per sample, got {a.shape}{hint}")
+        of_pixels = f" or {(n,) + pixels}, one for each pixel or step" if pixels else ""
+        raise ValueError(f"{what}: expected shape ({n},), one weight per sample{of_pixels}, got {a.shape}")
     # The usual case; not as the array's own type, which may not hold the limits.
     if 1 / LARGEST_WEIGHT <= float(np.minimum.reduce(a)) and float(np.maximum.reduce(a)) <= LARGEST_WEIGHT:
         return contiguous(a, np.float64)
@@ -453,6 +464,18 @@ def as_sample_weight(sample_weight, n, function=None):
         raise ValueError(f"{what}: weights must be 0 or from {1 / LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, got "
                          f"{a[row]} at row {row}; only their ratios count")
     return a
+
+
+def pixel_weights(a, dtype, what):
+    """Weights of the pixels of each sample, checked, as `dtype`."""
+    check_finite(a, np.dtype(np.float64), what)
+    if a.size and not (np.minimum.reduce(a, axis=None) >= 0
+                       and np.maximum.reduce(a, axis=None).astype(np.float64) <= LARGEST_PIXEL_WEIGHT):
+        wide = a.astype(np.float64)
+        place = np.unravel_index(int(np.argmax((wide < 0) | (wide > LARGEST_PIXEL_WEIGHT))), a.shape)
+        raise ValueError(f"{what}: weights of pixels must be from 0 to {LARGEST_PIXEL_WEIGHT:g}, got {a[place]} at "
+                         f"{locate(place)}")
+    return contiguous(a, dtype)
 
 
 def class_ids(y, loss, axis):

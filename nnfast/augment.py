@@ -16,8 +16,8 @@ changed nor copied, and validation, `evaluate` and `predict` see it as it is.
   own unit, 0..255 for uint8 images, also where `nf.Rescale` follows. Nothing is rounded or clipped.
 * Images may have channels first or last, as the model's data have.
 * A target that is an image itself, or a map of labels (H, W), is flipped and shifted with the image. What Shift brings
-  in from outside has no label, nor yes or no if the loss has an ignore_label; in other targets it is zero. Cutout and
-  Noise leave targets as they are, Mixup mixes them.
+  in from outside has no label, nor yes or no if the loss has an ignore_label; in other targets it is zero. Weights of
+  pixels move with them, and what comes in has none. Cutout and Noise leave targets as they are, Mixup mixes them.
 * The random numbers are a function of the model's seed, the optimizer's step, the sample's place in the batch and the
   operation's place in the list. Results depend neither on the number of threads nor on whether the data come from
   memory or from a memory map, and training goes on from a checkpoint to the same bits.
@@ -239,9 +239,9 @@ class Mixup(Augmentation):
     Integer labels become two probabilities, and the loss is the cross-entropy with them. In a batch of one nothing is
     mixed.
 
-    Sample weights and class weights are those of sample i, so one of weight zero is still mixed into others; of a pixel
-    the class weight is that of its larger part. Metrics compare with the mixed targets, so accuracy counts the class of
-    the larger part.
+    Weights of samples and pixels, and class weights, are those of sample i, so one of weight zero is still mixed into
+    others; of a pixel the class weight is that of its larger part. Metrics compare with the mixed targets, so accuracy
+    counts the class of the larger part.
 
     Parameters
     ----------

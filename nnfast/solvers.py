@@ -174,7 +174,8 @@ class FullBatch:
 
     def __init__(self, model, xs, ys, weight):
         self.plan = model._require_plan()
-        self.data = xs, [y if y.dtype.kind in "iu" else y.astype(np.float64, copy=False) for y in ys], weight
+        ys = [y if y.dtype.kind in "iu" else y.astype(np.float64, copy=False) for y in ys]
+        self.data = xs, ys, None if weight is None else weight.astype(np.float64, copy=False)
         graph = model._graph
         specs = graph.plan_spec(model._dtype, model.seed, model._settings.regularizer)["parameters"]
         self.trained = [i for i, spec in enumerate(specs) if spec["trainable"]]

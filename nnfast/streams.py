@@ -23,7 +23,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ._core.plan import shuffle as permute
-from .arrays import as_numbers, as_sample_weight, check_shape, per_name
+from .arrays import as_numbers, check_shape, per_name
 from .totals import add_totals
 
 #: bytes of a block of rows: small beside memory, large beside a call
@@ -81,7 +81,7 @@ class Stream:
         model = self.model
         xs, n = model._inputs(x)
         ys = model._targets(y, n)
-        weight, self.class_factors = model._weigh_classes(self.class_weight, as_sample_weight(weight, n), ys)
+        weight, self.class_factors = model._weigh_classes(self.class_weight, model._weights(weight, n), ys)
         return xs, ys, weight
 
     def own_weight(self):
@@ -205,7 +205,7 @@ class ArrayRows(Rows):
         if y is None:
             raise ValueError(f"{call}: y is missing")
         self.targets = model._targets(y, self.n)
-        self.plain = as_sample_weight(sample_weight, self.n)
+        self.plain = model._weights(sample_weight, self.n)
         self._weigh()
 
     def _weigh(self):

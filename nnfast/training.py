@@ -22,10 +22,11 @@ import numpy as np
 from . import optimizers, regularizers, streams
 from ._core.plan import shuffle as permute
 from ._core.threads import resolve as check_threads
-from .arrays import as_inputs, as_sample_weight, as_targets, weigh_classes
+from .arrays import as_inputs, as_sample_weight, as_targets, split_shape, weigh_classes
 from .callbacks import CallbackList, History, Position, ProgressBar
 from .callbacks.base import may_add_figures
 from .configurable import boolean, integer, number
+from .losses import CustomLoss
 from .names import Explained, explained
 from .objective import Objective
 from .streams import Stream, check_stream, is_stream, open_stream
@@ -268,7 +269,20 @@ class Training(Explained):
     def _data(self, x, y, sample_weight=None, measured=True):
         """Checked arrays: inputs, targets, weights, number of samples."""
         xs, n = self._inputs(x)
-        return xs, self._targets(y, n, measured), as_sample_weight(sample_weight, n), n
+        return xs, self._targets(y, n, measured), self._weights(sample_weight, n), n
+
+    def _weights(self, sample_weight, n):
+        """Checked weights of samples, or of the pixels of the output if there is but one, or None."""
+        if sample_weight is None:
+            return None
+        graph, pixels = self._graph, ()
+        if len(graph.output_names) == 1:
+            pixels, _ = split_shape(graph.output_data_shapes[0], graph.data_format)
+        weight = as_sample_weight(sample_weight, n, None, pixels, self.dtype)
+        if weight.ndim > 1 and isinstance(self._objective.losses[0], CustomLoss):
+            raise ValueError("sample_weight: a loss of your own is called for whole samples, so it takes one weight "
+                             f"per sample, shape ({n},), got {weight.shape}; weigh pixels in the loss itself")
+        return weight
 
     def _weigh_classes(self, class_weight, weight, ys):
         """Weights of the samples, and factors of the classes of pixels or None."""
@@ -312,7 +326,9 @@ class Training(Explained):
             Evaluated after each epoch; the figures are called ``val_...``.
         sample_weight : array (N,), optional
             The loss of a batch is ``sum(w * loss) / sum(w)``; a batch whose weights are all zero is skipped. Each is 0
-            or from 1e-100 to 1e100.
+            or from 1e-100 to 1e100. Or a weight from 0 to 1e18 for each pixel or step of the only output, (N, H, W) or
+            (N, T): a sample's loss is then the sum of w times the loss of each, the batch's the mean of these, and
+            nothing is divided by the weights. Metrics count all samples and pixels alike.
         class_weight : dict of int to float, or "balanced", optional
             Multiplied into the sample weights. "balanced": n / (classes * samples of the class), of those trained with.
             Where each pixel has a class, or a sample several yes/no answers (classes 0 and 1), the loss of a pixel or

@@ -89,8 +89,8 @@ cdef inline double uniform(uint32_t bits) noexcept nogil:
 
 cdef void augment(const nn_kernels *k, const Port *port, bint gaps, const Operation *operations, Py_ssize_t n,
                   const Context *ctx, Py_ssize_t at, Py_ssize_t b, char *x) noexcept nogil:
-    """All operations of input or output `at` on row b of the batch, x. port NULL: x holds labels of pixels. gaps: what
-    comes in from outside has no label."""
+    """All operations of input or output `at` on row b of the batch, x. port NULL: x holds labels or weights of pixels.
+    gaps: what comes in from outside has no label."""
     cdef const Operation *operation
     cdef nn_random_key key
     cdef uint64_t bits
@@ -109,7 +109,7 @@ cdef void augment(const nn_kernels *k, const Port *port, bint gaps, const Operat
             flip(k, operation, C, uniform(<uint32_t>bits) < operation.probability,
                  uniform(bits >> 32) < operation.probability, x)
         elif operation.kind == SHIFT:
-            shift(k, NULL if gaps else port, operation, C, one_of(2 * operation.rows + 1, <uint32_t>bits) - operation.rows,
+            shift(k, port, gaps, operation, C, one_of(2 * operation.rows + 1, <uint32_t>bits) - operation.rows,
                   one_of(2 * operation.columns + 1, bits >> 32) - operation.columns, x)
         elif uniform(<uint32_t>nn_mix_key(&key, 1)) < operation.probability:
             cut_out(k, port, operation, one_of(operation.H, <uint32_t>bits), one_of(operation.W, bits >> 32), x)
@@ -124,7 +124,7 @@ cdef void flip(const nn_kernels *k, const Operation *image, Py_ssize_t C, bint r
             k.reverse(image.W, C, x + i * length * k.real_size)
 
 
-cdef void shift(const nn_kernels *k, const Port *port, const Operation *image, Py_ssize_t C, Py_ssize_t down,
+cdef void shift(const nn_kernels *k, const Port *port, bint gaps, const Operation *image, Py_ssize_t C, Py_ssize_t down,
                 Py_ssize_t right, char *x) noexcept nogil:
     """Pixel (i, j) to (i + down, j + right); what comes in from outside is blank."""
     cdef Py_ssize_t pixel = C * k.real_size, row = image.W * pixel, step, i
@@ -136,13 +136,13 @@ cdef void shift(const nn_kernels *k, const Port *port, const Operation *image, P
         i = image.H - 1 - step if down > 0 else step        # a row is read before it is written
         to = x + i * row
         if not 0 <= i - down < image.H:
-            blank(k, port, image.W * C, to)
+            blank(k, port, gaps, image.W * C, to)
         elif right > 0:
             memmove(to + right * pixel, to - down * row, kept * pixel)
-            blank(k, port, right * C, to)
+            blank(k, port, gaps, right * C, to)
         else:
             memmove(to, to - down * row - right * pixel, kept * pixel)
-            blank(k, port, -right * C, to + kept * pixel)
+            blank(k, port, gaps, -right * C, to + kept * pixel)
 
 
 cdef void cut_out(const nn_kernels *k, const Port *port, const Operation *image, Py_ssize_t i, Py_ssize_t j,
@@ -152,13 +152,13 @@ cdef void cut_out(const nn_kernels *k, const Port *port, const Operation *image,
     cdef Py_ssize_t left = max(0, j - image.columns // 2)
     cdef Py_ssize_t width = min(image.W, j - image.columns // 2 + image.columns) - left
     for i in range(top, bottom):
-        blank(k, port, width * image.C, x + (i * image.W + left) * image.C * k.real_size)
+        blank(k, port, False, width * image.C, x + (i * image.W + left) * image.C * k.real_size)
 
 
-cdef inline void blank(const nn_kernels *k, const Port *port, Py_ssize_t n, char *x) noexcept nogil:
+cdef inline void blank(const nn_kernels *k, const Port *port, bint gaps, Py_ssize_t n, char *x) noexcept nogil:
     """n numbers that show nothing: zeros of the data, or UNLABELED, all of whose bits are set; of a real number, nan."""
-    memset(x, 0 if port != NULL else 0xFF, n * k.real_size)
-    if port != NULL and port.offset != 0:
+    memset(x, 0xFF if gaps else 0, n * k.real_size)
+    if port != NULL and not gaps and port.offset != 0:
         k.affine(n, x, 0, port.offset, x)
 
 

@@ -1,7 +1,7 @@
 """The rows of a batch from the user's data: inputs, and targets or output gradients, in the network's precision and
 order of axes, augmented and mixed."""
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from nnfast._core.augment cimport augment, mixing_share
 from nnfast._core.kernels cimport NN_FLOAT32, NN_FROM_UINT8, NN_SOFTMAX_CROSS_ENTROPY, kernels, nn_kernels
@@ -64,6 +64,9 @@ cdef void gather_targets(const nn_kernels *k, const Job *job, const Port *ports,
         else:
             for b in range(lo, hi):
                 label_row(job, &heads[i], ctx, i, b, heads[i].label + b * heads[i].pixels)
+        if job.pixel_weights != NULL:
+            for b in range(lo, hi):
+                weight_row(k, job, &heads[i], ctx, i, b, heads[i].pixel_weights + b * heads[i].pixels * size)
 
 
 cdef void target_row(const nn_kernels *k, const Job *job, const Port *port, const Head *head, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
@@ -91,6 +94,14 @@ cdef void label_row(const Job *job, const Head *head, const Context *ctx, Py_ssi
             to[pixel] = UNLABELED
     if job.n_target_operations > 0:     # labels are as long as float32
         augment(kernels(NN_FLOAT32), NULL, True, job.target_operations, job.n_target_operations, ctx, i, b, <char *>to)
+
+
+cdef void weight_row(const nn_kernels *k, const Job *job, const Head *head, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
+    """The same of the weights of pixels; what comes in from outside has none."""
+    cdef Py_ssize_t row = head.pixels * k.real_size
+    memcpy(to, job.pixel_weights + number_of(ctx, b) * row, row)
+    if job.n_target_operations > 0:
+        augment(k, NULL, False, job.target_operations, job.n_target_operations, ctx, i, b, to)
 
 
 cdef void mix(const nn_kernels *k, const Job *job, const Port *inputs, Py_ssize_t n_inputs, const Port *outputs, Head *heads, Py_ssize_t n_outputs, const Context *ctx, Py_ssize_t b) noexcept nogil:

@@ -37,6 +37,8 @@ cdef struct Head:           # an output with its loss and metrics
     int32_t ignored
     bint gaps               # some pixels may have no label, or probabilities that are all zero; some answers may be nan
     const double *class_factors     # of the losses of pixels, or of 0 and 1 of yes/no answers, by class; NULL: ones
+    bint weighted           # the losses of pixels have factors of their own, too
+    char *pixel_weights     # [batch][pixels]: these
     char *target            # [batch][output.ld]
     int32_t *label          # [batch][pixels]
     double *loss_values     # [batch]

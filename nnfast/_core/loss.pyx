@@ -3,7 +3,7 @@
 The loss leaves each sample's value in loss_values and the gradient of the mean in the output's dy, in one pass; a softmax
 or sigmoid output with its cross-entropy is computed there from the logits, and the probabilities take their place. The
 cross-entropy of a map of pixels, each with a class of its own, is the sum over them. Of yes/no answers each may have a
-factor or be missing.
+factor or be missing; of all losses each pixel may have a weight.
 Metrics read the output afterwards and leave `width` numbers a sample, which the plan sums in order of the samples.
 """
 from libc.math cimport NAN, fabs
@@ -25,9 +25,12 @@ cdef void loss_rows(const Head *head, const Context *ctx, double scale, const do
     if head.loss == NN_SOFTMAX_CROSS_ENTROPY and (head.pixels > 1 or head.class_factors != NULL):
         for b in range(lo, hi):
             head.loss_values[b] = map_loss(head, scale if weight == NULL else scale * weight[b - lo], gradient, b)
+    elif head.weighted and not head.gaps and head.class_factors == NULL:
+        for b in range(lo, hi):     # where pixels have weights, samples have none
+            head.loss_values[b] = sum_of_pixels(head, scale, gradient, b)
     elif head.labels and head.gaps:
         while b < hi:
-            cross_entropies(head, min(hi - b, <Py_ssize_t>BLOCK), b * y.ld, y.ld, head.label + b, scale,
+            cross_entropies(head, min(hi - b, <Py_ssize_t>BLOCK), b * y.ld, y.ld, head.label + b, NULL, scale,
                             NULL if weight == NULL else weight + b - lo, gradient, head.loss_values + b)
             b += BLOCK
     elif head.loss != NN_SOFTMAX_CROSS_ENTROPY and (head.gaps or head.class_factors != NULL):
@@ -46,27 +49,29 @@ cdef double map_loss(const Head *head, double scale, bint gradient, Py_ssize_t b
     while start < head.pixels:
         n = min(head.pixels - start, <Py_ssize_t>BLOCK)
         cross_entropies(head, n, b * head.output.ld + start * head.classes, head.classes,
-                        head.label + b * head.pixels + start, scale, NULL, gradient, values)
+                        head.label + b * head.pixels + start, weights_at(head, b, start), scale, NULL, gradient, values)
         for i in range(n):
             total += values[i]
         start += n
     return total
 
 
-cdef void cross_entropies(const Head *head, Py_ssize_t m, Py_ssize_t at, Py_ssize_t ld, const int32_t *label, double scale, const double *weight, bint gradient, double *values) noexcept nogil:
-    """Of BLOCK rows at most; each times its class's factor, and 0 where there is no label."""
+cdef void cross_entropies(const Head *head, Py_ssize_t m, Py_ssize_t at, Py_ssize_t ld, const int32_t *label, const char *own, double scale, const double *weight, bint gradient, double *values) noexcept nogil:
+    """Of BLOCK rows at most; each times its class's factor and its own, if there are, and 0 where there is no label."""
     cdef double factors[BLOCK]
     cdef double weights[BLOCK]
     cdef int32_t labels[BLOCK]
     cdef Py_ssize_t i, c
     cdef const char *target = head.target + at * head.k.real_size
-    if head.class_factors == NULL and not (head.labels and head.gaps):
+    if head.class_factors == NULL and own == NULL and not (head.labels and head.gaps):
         rows(head, m, head.classes, at, ld, target, label if head.labels else NULL, scale, weight, gradient, values)
         return
     for i in range(m):
         c = label[i] if head.labels else target_class(head, at + i * ld)
         labels[i] = <int32_t>max(c, 0)      # where there is none, any for the kernel
         factors[i] = 0 if c == UNLABELED else 1 if head.class_factors == NULL else head.class_factors[c]
+        if own != NULL:
+            factors[i] *= number(own, i, head.k.real_size)
         weights[i] = factors[i] if weight == NULL else factors[i] * weight[i]
     rows(head, m, head.classes, at, ld, target, labels if head.labels else NULL, scale, weights, gradient, values)
     for i in range(m):
@@ -74,7 +79,8 @@ cdef void cross_entropies(const Head *head, Py_ssize_t m, Py_ssize_t at, Py_ssiz
 
 
 cdef double sum_of_answers(const Head *head, double scale, bint gradient, Py_ssize_t b) noexcept nogil:
-    """The sum of the binary cross-entropies of sample b's answers, each times its class's factor; 0 where one is missing."""
+    """The sum of the binary cross-entropies of sample b's answers, each times its class's factor and its pixel's; 0 where
+    one is missing."""
     cdef double[BLOCK] values, factors, room
     cdef char *targets = <char *>room
     cdef double total = 0, t
@@ -84,12 +90,37 @@ cdef double sum_of_answers(const Head *head, double scale, bint gradient, Py_ssi
         for i in range(n):
             t = number(head.target, at + start + i, head.k.real_size)
             factors[i] = 0 if is_missing(t) else 1 if head.class_factors == NULL else head.class_factors[t > 0.5]
+            if head.weighted:
+                factors[i] *= number(weights_at(head, b, (start + i) // head.classes), 0, head.k.real_size)
             put(head.k, targets, i, 0 if is_missing(t) else t)
         rows(head, n, 1, at + start, 1, targets, NULL, scale, factors, gradient, values)
         for i in range(n):
             total += factors[i] * values[i] if factors[i] > 0 else 0
         start += n
     return total
+
+
+cdef double sum_of_pixels(const Head *head, double scale, bint gradient, Py_ssize_t b) noexcept nogil:
+    """The sum of the losses of sample b's pixels, each times its weight."""
+    cdef double[BLOCK] values, weights
+    cdef double total = 0
+    cdef Py_ssize_t start = 0, at, n, i
+    while start < head.pixels:
+        n = min(head.pixels - start, <Py_ssize_t>BLOCK)
+        at = b * head.output.ld + start * head.classes
+        for i in range(n):
+            weights[i] = number(weights_at(head, b, start), i, head.k.real_size)
+        rows(head, n, head.classes, at, head.classes, head.target + at * head.k.real_size, NULL, scale, weights, gradient,
+             values)
+        for i in range(n):
+            total += weights[i] * values[i] if weights[i] > 0 else 0
+        start += n
+    return total
+
+
+cdef inline const char *weights_at(const Head *head, Py_ssize_t b, Py_ssize_t pixel) noexcept nogil:
+    """The weights of sample b from a pixel on; NULL if they have none."""
+    return head.pixel_weights + (b * head.pixels + pixel) * head.k.real_size if head.weighted else NULL
 
 
 cdef void forget_ignored(const Head *head, char *target) noexcept nogil:

@@ -77,7 +77,8 @@ cdef struct Job:            # one call of Plan: what to run, over which rows
     char **outputs          # where outputs are copied to, or NULL
     char **input_gradients  # where input gradients are copied to, or NULL
     double *sample_losses   # where samples' losses are copied to, or NULL
-    const double *weight
+    const double *weight        # of samples, or NULL
+    const char *pixel_weights   # of the pixels of every sample, in the network's precision, or NULL
     const Py_ssize_t *order
     Py_ssize_t n_samples, batch_size, first_step, n_steps
     const double *lr

@@ -139,8 +139,7 @@ cdef class Plan(Loop):
         self.job.targets = <Source *>address(targets, True)
         if class_factors is not None:       # of a model with one output
             self.heads[0].class_factors = <const double *>address(class_factors)
-        if sample_weight is not None:
-            self.job.weight = <const double *>address(sample_weight)
+        self._weigh(sample_weight)
         if order is not None:
             self.job.order = <const Py_ssize_t *>address(order)
         self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
@@ -234,7 +233,16 @@ cdef class Plan(Loop):
             self.heads[i].gaps = self.heads[i].ignores or (
                 self.heads[i].loss == NN_SOFTMAX_CROSS_ENTROPY and self.job.n_target_operations > 0)
             self.heads[i].class_factors = NULL
+            self.heads[i].weighted = False
         return self._sources(ys)
+
+    def _weigh(self, weight):
+        """Weights of the samples, float64 (N,), or of the pixels of the one output, (N, ...) in the network's precision."""
+        if weight is not None and weight.ndim == 1:
+            self.job.weight = <const double *>address(weight)
+        elif weight is not None:
+            self.job.pixel_weights = address(weight)
+            self.heads[0].weighted = True
 
     def evaluate(self, xs, ys, sample_weight, Py_ssize_t batch_size):
         """Totals over all rows, in inference mode."""
@@ -244,8 +252,7 @@ cdef class Plan(Loop):
             sources, targets = self._sources(xs), self._labels(ys)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
-            if sample_weight is not None:
-                self.job.weight = <const double *>address(sample_weight)
+            self._weigh(sample_weight)
             self._launch()
             return self._totals()
         finally:
@@ -408,8 +415,7 @@ cdef class Plan(Loop):
             sources, targets = self._sources(xs), self._labels(ys)
             self.job.inputs = <Source *>address(sources, True)
             self.job.targets = <Source *>address(targets, True)
-            if sample_weight is not None:
-                self.job.weight = <const double *>address(sample_weight)
+            self._weigh(sample_weight)
             self._launch()
             loss = self.job.loss_total / self.job.weight_total if self.job.weight_total else 0.0
             return loss, [self._read(1, i) for i in range(self.n_parameters)]
