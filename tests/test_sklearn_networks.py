@@ -667,3 +667,41 @@ def test_a_search_at_its_minimum_does_not_warn(rng):
     line = nf.models.linear_regression(4, dtype="float64")
     assert all(line.fit(x, 1e6 * x[:, :1] + rng.normal(size=(200, 1)) * 1e5, solver="lbfgs", verbose=0).converged
                for _ in range(3))
+
+
+# --- what no fit may do in silence -----------------------------------------------------------------------------------
+
+def test_a_function_may_make_a_compiled_model(names):
+    x, y = names
+
+    def network(n_features, n_outputs):
+        model = nf.Sequential([nf.Dense(n_outputs, activation="softmax")])
+        model.compile(nf.SGD(0.5), "squared_error", regularizer=nf.L2(0.1))
+        return model
+
+    net = NNClassifier(model=network, warm_start=True, **SHORT).fit(x, y)
+    for _ in range(2):
+        settings = net.model_._settings
+        assert (type(net.model_.optimizer), net.model_.optimizer.learning_rate) == (nf.SGD, 0.5)
+        assert (settings.objective.losses[0], settings.regularizer) == (nf.SquaredError(), nf.L2(0.1))
+        net.fit(x, y)
+    with pytest.raises(ValueError, match="alpha would have no effect: the model has been compiled"):
+        NNClassifier(model=network, alpha=0.1).fit(x, y)
+    soft = NNClassifier(model=lambda n, m: nf.models.softmax_regression(n, m, l2=1.0), **SHORT).fit(x, y)
+    assert soft.model_._settings.regularizer is None
+
+
+@pytest.mark.parametrize("changed", [
+    {"hidden_layer_sizes": (9,)}, {"activation": "tanh"}, {"dropout": 0.5},
+    {"model": lambda n, m: nf.Sequential([nf.Dense(m, "softmax")]), "hidden_layer_sizes": (100,)},
+], ids=lambda changed: next(iter(changed)))
+def test_a_fit_that_goes_on_does_not_ignore_other_layers(names, changed):
+    x, y = names
+    net = NNClassifier([8], warm_start=True, **SHORT).fit(x, y)
+    net.set_params(hidden_layer_sizes=8, alpha=0.1, learning_rate_init=0.1).fit(x, y)       # the same layers
+    copied = pickle.loads(pickle.dumps(net)).partial_fit(x, y).set_params(**changed)
+    with pytest.raises(ValueError, match="has changed, but warm_start=True goes on with the layers"):
+        copied.fit(x, y)
+    with pytest.raises(ValueError, match="has changed, but partial_fit goes on with the layers"):
+        copied.partial_fit(x, y)
+    copied.set_params(warm_start=False).fit(x, y).set_params(warm_start=True).fit(x, y)

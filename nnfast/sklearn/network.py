@@ -126,6 +126,10 @@ class Network(BaseEstimator):
         with Undo(self):
             self._check_arguments(incremental)
             first = not hasattr(self, "model_") or not (self.warm_start or incremental)
+            if not first and self._made_from != self._layers():
+                how = "partial_fit" if incremental else "warm_start=True"
+                raise ValueError(f"{type(self).__name__}: {', '.join(LAYER_ARGUMENTS)} or model has changed, but {how} "
+                                 "goes on with the layers of the call before; begin anew with fit and warm_start=False")
             X, y, weight = self._read(X, y, sample_weight, first)
             X, y, own = self._present(X, y, weight)
             # Only now: what is absent does not count in the balance of classes.
@@ -143,6 +147,7 @@ class Network(BaseEstimator):
             batch = self._batch_size(len(X))
             if first:
                 self.model_ = self._new_model(X, seed)
+                self._made_from = self._layers()
                 self.t_, self.loss_curve_, self.best_loss_ = 0, [], math.inf
                 self._no_improvement = 0
                 self.validation_scores_ = self.best_validation_score_ = None
@@ -315,21 +320,32 @@ class Network(BaseEstimator):
             self._refuse(SOLVER_ARGUMENTS, "optimizer= says how to train")
         elif self.solver == "lbfgs":
             self._refuse(("augment",), 'solver="lbfgs" takes the same samples in every step')
-        if isinstance(self.model, Model) and self.model.compiled:
-            if self.model._settings.objective is None:
-                raise ValueError(f"{who}: model {self.model.name} was compiled without a loss; compile it with one, or "
-                                 "give a model that is not compiled")
-            self._refuse(("loss", "optimizer", "alpha", *SOLVER_ARGUMENTS),
-                         "the model has been compiled; give a model that has not, or leave them out")
+        if isinstance(self.model, Model):
+            self._check_compiled(self.model)
+
+    def _check_compiled(self, model):
+        """A model that is compiled says how it is trained."""
+        if not model.compiled:
+            return
+        if model._settings.objective is None:
+            raise ValueError(f"{type(self).__name__}: model {model.name} was compiled without a loss; compile it with "
+                             "one, or give a model that is not compiled")
+        self._refuse(("loss", "optimizer", "alpha", *SOLVER_ARGUMENTS),
+                     "the model has been compiled; give a model that has not, or leave them out")
 
     def _hidden_sizes(self):
         sizes = self.hidden_layer_sizes
         return tuple(sizes) if hasattr(sizes, "__iter__") else (sizes,)
 
+    def _layers(self):
+        """The arguments that say which layers there are, to compare."""
+        return (self._hidden_sizes(), self.activation, self.dropout) if self.model is None else self.model
+
     # -- the network ---------------------------------------------------------------------------------------------
 
     def _new_model(self, X, seed):
         dtype = X.dtype.name
+        self._compiled = None       # the model, if any, whose settings are those of training
         if self.model is None:
             # Biases start as in scikit-learn, not at zero.
             layers, activation = [], ACTIVATIONS.get(self.activation, self.activation)
@@ -341,17 +357,20 @@ class Network(BaseEstimator):
                                 bias_initializer="glorot_uniform"))
             return Sequential(layers, input_shape=(X.shape[1],), seed=seed, dtype=dtype)
         if isinstance(self.model, Model):
-            model = self.model.clone(dtype)
+            made, model = self.model, self.model.clone(dtype)
             fresh = not model.built
         elif callable(self.model):
             shape = X.shape[1:]
             made = self.model(shape[0] if len(shape) == 1 else shape, self._width())
             if not isinstance(made, Model):
                 raise TypeError(f"{type(self).__name__}: model= must return an nnfast model, got {type(made).__name__}")
+            self._check_compiled(made)
             model, fresh = made.clone(dtype), True
         else:
             raise TypeError(f"{type(self).__name__}: model must be an nnfast model or a function (n_features, "
                             f"n_outputs) that makes one, got {type(self.model).__name__}")
+        if made.compiled:
+            self._compiled = made
         model.seed = seed
         model._build_from(X[:1])
         if fresh:
@@ -379,8 +398,8 @@ class Network(BaseEstimator):
     def _compile(self, mass):
         """Compile for batches whose weights sum to `mass`."""
         model = self.model_
-        if isinstance(self.model, Model) and self.model.compiled:
-            config = self.model._settings
+        if self._compiled is not None:
+            config = self._compiled._settings
             self._check_loss(config.objective.losses[0])
             model.compile(copy.deepcopy(config.optimizer), config.objective.losses, config.objective.requested[0],
                           regularizer=config.regularizer, n_threads=self.n_threads or config.n_threads)
