@@ -12,7 +12,7 @@ import scipy.sparse
 from sklearn import datasets
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Lasso, Ridge
 from sklearn.linear_model import LinearRegression as TheirLinear
 from sklearn.linear_model import LogisticRegression as TheirLogistic
@@ -705,3 +705,16 @@ def test_a_fit_that_goes_on_does_not_ignore_other_layers(names, changed):
     with pytest.raises(ValueError, match="has changed, but partial_fit goes on with the layers"):
         copied.partial_fit(x, y)
     copied.set_params(warm_start=False).fit(x, y).set_params(warm_start=True).fit(x, y)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), MemoryError(), SystemExit()], ids=repr)
+def test_an_estimator_whose_first_fit_failed_is_not_fitted(names, error):
+    def fail(epoch, logs):
+        raise error
+
+    net = NNClassifier((4,), callbacks=nf.LambdaCallback(on_epoch_end=fail))
+    with pytest.raises(type(error)):
+        net.fit(*names)
+    assert vars(net) == vars(clone(net)) | {"callbacks": net.callbacks}
+    with pytest.raises(NotFittedError):
+        net.predict(names[0])

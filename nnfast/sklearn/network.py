@@ -489,7 +489,7 @@ class Network(BaseEstimator):
 
 
 class Undo:
-    """Leave an estimator as it was if `fit` refuses what it is given."""
+    """Leave an estimator as it was if `fit` fails: one that is half fitted would pass for fitted."""
 
     def __init__(self, estimator):
         self.estimator = estimator
@@ -499,7 +499,7 @@ class Undo:
                        for name, value in vars(self.estimator).items()}
 
     def __exit__(self, kind, error, trace):
-        if isinstance(error, (TypeError, ValueError, FloatingPointError)):
+        if error is not None:
             self.estimator.__dict__ = self.before
 
 
