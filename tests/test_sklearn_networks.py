@@ -718,3 +718,21 @@ def test_an_estimator_whose_first_fit_failed_is_not_fitted(names, error):
     assert vars(net) == vars(clone(net)) | {"callbacks": net.callbacks}
     with pytest.raises(NotFittedError):
         net.predict(names[0])
+
+
+def test_a_search_that_begins_at_its_minimum_has_a_loss(rng):
+    x = rng.normal(size=(40, 3))
+    net = NNClassifier((3,), solver="lbfgs", tol=100.0, random_state=0, alpha=0.0)
+    net.fit(x, x[:, 0] > 0, validation_data=(x, x[:, 0] > 0))
+    loss = -net.predict_log_proba(x)[np.arange(40), (x[:, 0] > 0).astype(int)].mean()
+    assert net.loss_curve_ == [net.loss_] == [net.best_loss_] == [pytest.approx(loss)] and net.n_iter_ == 1
+    assert net.validation_scores_ == [net.score(x, x[:, 0] > 0)]
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_a_loss(names):
+    def stop(batch, logs):
+        raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        net = NNClassifier((4,), batch_size=20, callbacks=nf.LambdaCallback(on_batch_end=stop)).fit(*names)
+    assert net.loss_curve_ == [net.loss_] and np.isfinite(net.loss_)

@@ -188,9 +188,9 @@ class Network(BaseEstimator):
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=3)
             ended = True
-        self.n_iter_ = max(self.n_iter_, 1)
-        if self.loss_curve_:
-            self.loss_ = self.loss_curve_[-1]
+        if self.n_iter_ == 0:       # a search that begins at its minimum, or Ctrl-C in the first epoch
+            watch.on_epoch_end(0, model.evaluate(X, self._as_targets(y), sample_weight=weight))
+        self.loss_ = self.loss_curve_[-1]
         if watch.best_weights is not None:
             model.set_weights(watch.best_weights)
         if not ended and not incremental:
