@@ -736,3 +736,12 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_loss(names):
     with pytest.warns(UserWarning, match="interrupted by user"):
         net = NNClassifier((4,), batch_size=20, callbacks=nf.LambdaCallback(on_batch_end=stop)).fit(*names)
     assert net.loss_curve_ == [net.loss_] and np.isfinite(net.loss_)
+
+
+def test_no_fraction_for_validation_where_none_is_needed(names):
+    x, y = names
+    NNClassifier((4,), validation_fraction=0.0, **SHORT).fit(x, y)
+    early = NNClassifier((4,), validation_fraction=0.0, early_stopping=True, **SHORT)
+    early.fit(x, y, validation_data=(x, y))
+    with pytest.raises(ValueError, match="validation set is too small. Increase 'validation_fraction'"):
+        early.fit(x, y)

@@ -251,11 +251,11 @@ class Network(BaseEstimator):
             room = min(len(y) - 1, math.ceil(self.validation_fraction * len(y)))
             if counts.min() > 1 and len(counts) <= min(room, len(y) - room):
                 stratify = y
-        train, held = train_test_split(
-            np.arange(len(X)), test_size=self.validation_fraction, random_state=rng, stratify=stratify)
-        if len(held) < 2:
+        if self.validation_fraction * len(X) <= 1:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
+        train, held = train_test_split(
+            np.arange(len(X)), test_size=self.validation_fraction, random_state=rng, stratify=stratify)
         return (X[train], y[train], None if weight is None else weight[train],
                 (X[held], y[held], None if own is None else own[held]))
 
@@ -307,7 +307,7 @@ class Network(BaseEstimator):
         number(who, "tol", self.tol, at_least=0)
         number(who, "learning_rate_init", self.learning_rate_init, above=0)
         number(who, "power_t", self.power_t, at_least=0)
-        number(who, "validation_fraction", self.validation_fraction, above=0, below=1)
+        number(who, "validation_fraction", self.validation_fraction, at_least=0, below=1)
         number(who, "momentum", self.momentum, at_least=0, at_most=1)
         number(who, "beta_1", self.beta_1, at_least=0, below=1)
         number(who, "beta_2", self.beta_2, at_least=0, below=1)
