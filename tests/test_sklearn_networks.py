@@ -745,3 +745,12 @@ def test_no_fraction_for_validation_where_none_is_needed(names):
     early.fit(x, y, validation_data=(x, y))
     with pytest.raises(ValueError, match="validation set is too small. Increase 'validation_fraction'"):
         early.fit(x, y)
+
+
+def test_predicted_labels_are_those_above_a_half(rng):
+    """Also of a softmax whose logits are all above 0 or all below."""
+    x = rng.normal(size=(90, 4))
+    one_hot = np.eye(3, dtype=int)[np.arange(90) % 3]
+    for loss in (nf.CrossEntropy(from_logits=True), nf.BinaryCrossEntropy(from_logits=True), None):
+        net = NNClassifier((8,), loss=loss, learning_rate_init=0.1, max_iter=100, random_state=0).fit(x, one_hot)
+        np.testing.assert_array_equal(net.predict(x), net.predict_proba(x) > 0.5)

@@ -329,7 +329,11 @@ class NNClassifier(ClassifierMixin, Network):
         if outputs.shape[1] > 1 and not self._multilabel:
             return outputs.argmax(axis=1)
         loss = self.model_._objective.losses[0]
-        chosen = (outputs > (0.0 if loss.from_logits else 0.5)).astype(np.intp)
+        if loss.from_logits and loss.activation == "softmax":
+            chosen = softmax(outputs) > 0.5
+        else:
+            chosen = outputs > (0.0 if loss.from_logits else 0.5)
+        chosen = chosen.astype(np.intp)
         return chosen if self._multilabel else chosen[:, 0]
 
     def _prediction(self, outputs):
