@@ -754,3 +754,12 @@ def test_predicted_labels_are_those_above_a_half(rng):
     for loss in (nf.CrossEntropy(from_logits=True), nf.BinaryCrossEntropy(from_logits=True), None):
         net = NNClassifier((8,), loss=loss, learning_rate_init=0.1, max_iter=100, random_state=0).fit(x, one_hot)
         np.testing.assert_array_equal(net.predict(x), net.predict_proba(x) > 0.5)
+
+
+@pytest.mark.parametrize("weights, kind, message", [
+    ("balance", ValueError, "unknown NNClassifier class_weight 'balance'.*balanced"),
+    ([1.0, 2.0], TypeError, "NNClassifier: class_weight must be a dict, 'balanced' or None, got list"),
+])
+def test_class_weights_of_the_wrong_kind(names, weights, kind, message):
+    with pytest.raises(kind, match=message):
+        NNClassifier((4,), class_weight=weights).fit(*names)

@@ -13,6 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from .. import losses
+from ..names import choose
 from .network import Network
 
 if TYPE_CHECKING:
@@ -236,6 +237,11 @@ class NNClassifier(ClassifierMixin, Network):
     def _weights(self, weight, y):
         if self.class_weight is None:
             return weight
+        if y.ndim == 1 and not isinstance(self.class_weight, (Mapping, str)):
+            raise TypeError("NNClassifier: class_weight must be a dict, 'balanced' or None, got "
+                            f"{type(self.class_weight).__name__}")
+        if isinstance(self.class_weight, str):
+            choose("NNClassifier class_weight", self.class_weight, ("balanced",))
         if isinstance(self.class_weight, Mapping) and y.ndim == 1:
             factors = self._factors()[y]
         else:
