@@ -763,3 +763,19 @@ def test_predicted_labels_are_those_above_a_half(rng):
 def test_class_weights_of_the_wrong_kind(names, weights, kind, message):
     with pytest.raises(kind, match=message):
         NNClassifier((4,), class_weight=weights).fit(*names)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_targets_whose_squares_are_beyond_float64(rng, size):
+    x = rng.normal(size=(50, 3))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        line = LinearRegression().fit(x, size * (x @ [1.0, 2.0, 3.0] + 4.0))
+    np.testing.assert_allclose(line.coef_ / size, [1.0, 2.0, 3.0], rtol=1e-6)
+    np.testing.assert_allclose(line.intercept_ / size, 4.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [NNClassifier, LogisticRegression, SoftmaxRegression])
+def test_the_only_class_is_named_as_it_was_given(make):
+    with pytest.raises(ValueError, match="only one class: 'a'$"):
+        make().fit([[0.0], [1.0]], np.array(["a", "a"]))

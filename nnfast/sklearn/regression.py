@@ -175,9 +175,11 @@ class LinearRegression(RegressorMixin, _Regression):
 
     def _centred_targets(self, y, weight):
         # The loss and an L2 penalty grow with the square of a common size, an L1 penalty with the size.
-        y, offset, _ = centred(y.reshape(len(y), -1).astype(np.float64), weight, False)
+        y = y.reshape(len(y), -1).astype(np.float64)
+        largest = float(np.abs(y).max()) or 1.0     # whose square may be beyond float64
+        y, offset, _ = centred(y / largest, weight, False)
         size = float(np.sqrt(np.mean(np.square(y)))) or 1.0
-        return y / size, offset, size
+        return y / size, offset * largest, size * largest
 
     @property
     def coef_(self) -> Array:
@@ -216,7 +218,7 @@ class _ClassRegression(ClassifierMixin, _Regression):
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"{type(self).__name__}: needs samples of at least 2 classes, got only one class: "
-                             f"{self.classes_[0]!r}")
+                             f"{self.classes_.tolist()[0]!r}")
         return labels
 
     def predict(self, X: MatrixLike) -> Array:
