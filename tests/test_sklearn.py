@@ -1,7 +1,9 @@
 """The estimators by scikit-learn's own rules."""
 
+import inspect
 import unittest
 
+import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -27,3 +29,14 @@ def test_estimator_checks(estimator, check):
         check(estimator)
     except unittest.SkipTest as reason:
         assert any(text in str(reason) for text in NOT_CLAIMED)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("make", sorted({type(estimator) for estimator in ESTIMATORS}, key=lambda make: make.__name__))
+def test_every_parameter_and_attribute_has_an_entry(make):
+    """One of its own, from which scikit-learn's diagrams in notebooks take their texts."""
+    estimator = make(max_iter=2).fit(np.eye(4), [0, 1, 0, 1])
+    parameters, attributes = inspect.getdoc(make).split("\nAttributes\n")
+    learnt = [name for name in dir(estimator) if name.endswith("_") and not name.startswith("_")]
+    for text, names in ((parameters, estimator.get_params()), (attributes, [*learnt, "feature_names_in_"])):
+        assert [name for name in names if f"\n{name} : " not in text] == []

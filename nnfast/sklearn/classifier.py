@@ -57,25 +57,32 @@ class NNClassifier(ClassifierMixin, Network):
     verbose : bool, default=False
         Print the loss of each epoch.
     warm_start : bool, default=False
-        `fit` goes on with the weights of the last call.
-    momentum, nesterovs_momentum : float, bool, default=0.9, True
+        `fit` goes on with the weights of the last call; the arguments that say which layers there are must be the same.
+    momentum : float, default=0.9
         Only for "sgd". Where the rate changes, what has been gathered counts at the new rate, as in PyTorch;
         scikit-learn's counts at the old one.
+    nesterovs_momentum : bool, default=True
+        Only for "sgd" with momentum > 0.
     early_stopping : bool, default=False
         Stop by the score on validation data, and keep the best weights. Only for "adam" and "sgd".
     validation_fraction : float, default=0.1
         Share of the samples kept for that where `fit` gets no `validation_data`; of each class, if all have two samples
         and a place there.
-    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        Only for "adam".
+    beta_1 : float, default=0.9
+        Decay of the gradient's mean. Only for "adam".
+    beta_2 : float, default=0.999
+        Decay of the squared gradient's mean. Only for "adam".
+    epsilon : float, default=1e-8
+        Added to the root of that, as in PyTorch. Only for "adam".
     n_iter_no_change : int, default=10
-        Only for "adam" and "sgd".
+        See `tol`. Only for "adam" and "sgd".
     max_fun : int, default=15000
         Only for "lbfgs": training ends after the iteration in which the loss has been computed more often than this.
     model : nnfast model, or function (n_features, n_outputs) -> model, default=None
         Any network with one input and one output, convolutional ones too: rows of X are reshaped to its input. A
         function gets the number of classes (or labels); X of more than two axes makes n_features its shape. A model
-        that is compiled keeps its optimizer and loss; its weights are where `fit` starts.
+        that is compiled keeps its optimizer and loss. `fit` starts with the weights of a model that has some, and with
+        fresh ones of a function's.
     loss : str, nf.losses.Loss or function, default=None
         None: cross-entropy. Anything that ``model.compile(loss=)`` takes.
     optimizer : str or nf.optimizers.Optimizer, default=None
@@ -89,6 +96,7 @@ class NNClassifier(ClassifierMixin, Network):
         Random changes of the samples in training, see `nnfast.augment`. Images need a `model=` that takes images. Not
         for "lbfgs".
     callbacks : nf.Callback or list, default=None
+        Called in training, as by ``model.fit(callbacks=)``.
     n_threads : int, default=None
         Most threads. By default nnfast decides by the work in a step, within what joblib grants.
 
@@ -98,18 +106,36 @@ class NNClassifier(ClassifierMixin, Network):
         The network. ``model_.save(path)`` writes it to a file, with the classes' texts as its `class_names` (unless
         `model=` has names of its own, or y was labels that do not exclude each other).
     classes_ : ndarray
-    loss_, best_loss_ : float
-        The last epoch's and the least loss.
+        The classes in order, or the numbers of the labels.
+    loss_ : float
+        The last epoch's loss.
+    best_loss_ : float
+        The least loss of an epoch.
     loss_curve_ : list of float
         By epoch, penalty included.
     validation_scores_ : list of float
         Accuracy by epoch on the validation data, with the samples' weights but not those of classes; None if there are
-        none. `best_validation_score_` is the largest of the last fit. Callbacks see the loss there as "val_loss".
-    coefs_, intercepts_ : list of ndarray
-    n_iter_, t_ : int
-        Epochs of the last fit, samples seen.
-    n_features_in_, feature_names_in_, n_outputs_, n_layers_, out_activation_
-        As in scikit-learn.
+        none. Callbacks see the loss there as "val_loss".
+    best_validation_score_ : float
+        The largest of the last fit; None if there are none.
+    t_ : int
+        Samples seen, in all epochs together.
+    n_iter_ : int
+        Epochs of the last fit, or iterations of "lbfgs".
+    coefs_ : list of ndarray
+        Copies of the kernels, input side first: (n_in, n_out) for dense layers.
+    intercepts_ : list of ndarray
+        Copies of the biases.
+    n_features_in_ : int
+        Columns of X in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
+    n_outputs_ : int
+        Numbers that the network gives for a sample: one for two classes.
+    n_layers_ : int
+        Layers with a kernel, and the input.
+    out_activation_ : str
+        Activation of the output, by scikit-learn's name.
 
     Notes
     -----

@@ -143,9 +143,12 @@ class LinearRegression(RegressorMixin, _Regression):
 
     Parameters
     ----------
-    l2, l1 : float, default=0.0
-        Factors of the penalties; those of Ridge and Lasso are l2 = 2 alpha / n_samples and l1 = 2 alpha.
+    l2 : float, default=0.0
+        Factor of the penalty l2 / 2 * sum theta^2; Ridge's alpha is l2 = 2 alpha / n_samples.
+    l1 : float, default=0.0
+        Factor of the penalty l1 * sum |theta|; Lasso's alpha is l1 = 2 alpha.
     max_iter : int, default=1000
+        Most iterations of L-BFGS.
     tol : float, default=1e-9
         Largest entry of the gradient at which the search ends, with columns of X and y of mean 0, y of size 1 (and
         columns of X of very different size, where there is no penalty, of variance 1).
@@ -153,9 +156,17 @@ class LinearRegression(RegressorMixin, _Regression):
     Attributes
     ----------
     model_ : nnfast model
+        The network of one dense layer.
     coef_ : ndarray of shape (n_features,), or (n_outputs, n_features) for several columns of y
+        theta.
     intercept_ : float, or ndarray of shape (n_outputs,)
+        The bias.
     n_iter_ : int
+        Iterations of L-BFGS.
+    n_features_in_ : int
+        Columns of X in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
 
     Examples
     --------
@@ -238,17 +249,32 @@ class LogisticRegression(_ClassRegression):
     Parameters
     ----------
     l2 : float, default=0.001
-        Factor of the penalty; scikit-learn's C is l2 = 1 / (C n_samples). Where a plane separates the classes there is
-        no minimum without one.
+        Factor of the penalty l2 / 2 * sum theta^2; scikit-learn's C is l2 = 1 / (C n_samples). Where a plane separates
+        the classes there is no minimum without one.
     l1 : float, default=0.0
-    max_iter, tol
-        As in `LinearRegression`.
+        Factor of the penalty l1 * sum |theta|; scikit-learn's C is l1 = 1 / (C n_samples).
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    tol : float, default=1e-9
+        Largest entry of the gradient at which the search ends, with columns of X of mean 0 (and those of very
+        different size, where there is no penalty, of variance 1).
 
     Attributes
     ----------
-    model_, classes_, n_iter_
+    model_ : nnfast model
+        The network of one dense layer.
+    classes_ : ndarray
+        The classes in order.
     coef_ : ndarray of shape (1, n_features)
+        theta.
     intercept_ : ndarray of shape (1,)
+        The bias.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    n_features_in_ : int
+        Columns of X in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
 
     Examples
     --------
@@ -284,14 +310,32 @@ class SoftmaxRegression(_ClassRegression):
 
     Parameters
     ----------
-    l2, l1, max_iter, tol
+    l2 : float, default=0.001
+        Factor of the penalty l2 / 2 * sum theta^2; scikit-learn's C is l2 = 1 / (C n_samples). Where planes separate
+        the classes there is no minimum without one.
+    l1 : float, default=0.0
+        Factor of the penalty l1 * sum |theta|; scikit-learn's C is l1 = 1 / (C n_samples).
+    max_iter : int, default=1000
+        Most iterations of L-BFGS.
+    tol : float, default=1e-9
         As in `LogisticRegression`.
 
     Attributes
     ----------
-    model_, classes_, n_iter_
+    model_ : nnfast model
+        The network of one dense layer.
+    classes_ : ndarray
+        The classes in order.
     coef_ : ndarray of shape (n_classes, n_features)
+        theta.
     intercept_ : ndarray of shape (n_classes,)
+        The bias.
+    n_iter_ : int
+        Iterations of L-BFGS.
+    n_features_in_ : int
+        Columns of X in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where all are strings.
 
     Examples
     --------
