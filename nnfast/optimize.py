@@ -374,7 +374,10 @@ def _value(op, f, x):
     """f(x) as a float; an overflow in f counts as infinite."""
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            value = np.asarray(f(_argument(x)), FLOAT64)
+            value = f(_argument(x))
+        if value is None or np.iscomplexobj(value):     # which NumPy would make nan, or real
+            raise TypeError(f"{op}: f must return one real number, got {type(value).__name__}")
+        value = np.asarray(value, FLOAT64)
     except OverflowError:
         return math.inf
     if value.size != 1:

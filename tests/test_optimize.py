@@ -101,6 +101,8 @@ def test_infinite_and_undefined_values_end_it():
     ({"grad": lambda x: 1.0}, ValueError, r"grad\(x\) has shape \(\), x has \(2,\)"),
     ({"grad": lambda x: ["a", "b"]}, TypeError, r"grad\(x\): expected real numbers, got strings"),
     ({"f": lambda x: x}, ValueError, r"f must return one number, got shape \(2,\)"),
+    ({"f": lambda x: None}, TypeError, "f must return one real number, got NoneType"),
+    ({"f": lambda x: 1j}, TypeError, "f must return one real number, got complex"),
     ({"f": lambda x: math.inf}, ValueError, r"f\(x0\) is inf"),
     ({"f": None}, TypeError, "f must be callable, got NoneType"),
     ({"grad": 3}, TypeError, "grad must be callable, got int"),
