@@ -128,8 +128,8 @@ def test_stops_where_scikit_learn_stops(digits):
 
 
 def test_says_that_it_has_not_ended(digits):
-    with pytest.warns(ConvergenceWarning, match="max_iter=2 iterations"):
-        NNClassifier(max_iter=2).fit(digits[0], digits[2])
+    with pytest.warns(ConvergenceWarning, match="max_iter=2 iterations .* raise max_iter or the learning rate, "):
+        NNClassifier(max_iter=2, optimizer="adam").fit(digits[0], digits[2])
 
 
 @pytest.mark.parametrize("make", [NNClassifier, NNRegressor])
@@ -733,9 +733,16 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_loss(names):
     def stop(batch, logs):
         raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="interrupted by user"):
+    with pytest.warns(UserWarning, match="interrupted by user") as caught:
         net = NNClassifier((4,), batch_size=20, callbacks=nf.LambdaCallback(on_batch_end=stop)).fit(*names)
-    assert net.loss_curve_ == [net.loss_] and np.isfinite(net.loss_)
+    assert net.loss_curve_ == [net.loss_] and np.isfinite(net.loss_) and caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("fit", [NNClassifier.fit, lambda net, x, y: net.partial_fit(x, y, classes=y)])
+def test_a_large_batch_is_said_to_the_caller(names, fit):
+    with pytest.warns(UserWarning, match="batch_size=1000 is more than the 200 samples") as caught:
+        fit(NNClassifier((4,), batch_size=1000, max_iter=1), *names)
+    assert caught[0].filename == __file__
 
 
 def test_no_fraction_for_validation_where_none_is_needed(names):

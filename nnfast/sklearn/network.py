@@ -186,7 +186,7 @@ class Network(BaseEstimator):
                 settled = model.history.converged or ("LIMIT" not in model.history.message and moved)
             ended = settled or model.stop_training
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=3)
+            warnings.warn("Training interrupted by user.", stacklevel=4)
             ended = True
         if self.n_iter_ == 0:       # a search that begins at its minimum, or Ctrl-C in the first epoch
             watch.on_epoch_end(0, model.evaluate(X, self._as_targets(y), sample_weight=weight))
@@ -194,7 +194,7 @@ class Network(BaseEstimator):
         if watch.best_weights is not None:
             model.set_weights(watch.best_weights)
         if not ended and not incremental:
-            how, other = f"max_iter={self.max_iter} iterations reached", "learning_rate_init"
+            how, other = f"max_iter={self.max_iter} iterations reached", "the learning rate"
             if lbfgs:
                 how, other = f"lbfgs ended after {self.n_iter_} iterations ({model.history.message})", "max_fun"
             warnings.warn(
@@ -270,7 +270,7 @@ class Network(BaseEstimator):
             return min(200, n)
         if self.batch_size > n:
             warnings.warn(f"{type(self).__name__}: batch_size={self.batch_size} is more than the {n} samples; taking "
-                          "all of them", stacklevel=5)
+                          "all of them", stacklevel=4)
         return min(int(self.batch_size), n)
 
     # -- arguments -----------------------------------------------------------------------------------------------
