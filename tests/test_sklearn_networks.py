@@ -761,6 +761,9 @@ def test_predicted_labels_are_those_above_a_half(rng):
     for loss in (nf.CrossEntropy(from_logits=True), nf.BinaryCrossEntropy(from_logits=True), None):
         net = NNClassifier((8,), loss=loss, learning_rate_init=0.1, max_iter=100, random_state=0).fit(x, one_hot)
         np.testing.assert_array_equal(net.predict(x), net.predict_proba(x) > 0.5)
+    for other in (-1, 256):
+        with pytest.raises(ValueError, match="must be labels of 0 and 1, got multilabel-indicator of"):
+            net.fit(x, other * one_hot)
 
 
 @pytest.mark.parametrize("weights, kind, message", [

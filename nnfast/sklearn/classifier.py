@@ -235,9 +235,10 @@ class NNClassifier(ClassifierMixin, Network):
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if y.ndim == 2:
-            if type_of_target(y) != "multilabel-indicator":
-                raise ValueError(f"NNClassifier: several columns of y must be labels of 0 and 1, got "
-                                 f"{type_of_target(y)}")
+            # scikit-learn also calls two other numbers an indicator, such as -1 and 1.
+            if type_of_target(y) != "multilabel-indicator" or not ((y == 0) | (y == 1)).all():
+                raise ValueError("NNClassifier: several columns of y must be labels of 0 and 1, got "
+                                 f"{type_of_target(y)} of {np.unique(y)[:10].tolist()}")
             if first:
                 self.classes_ = np.arange(y.shape[1])
                 self._multilabel = True

@@ -489,7 +489,8 @@ class Network(BaseEstimator):
 
 
 class Undo:
-    """Leave an estimator as it was if `fit` fails: one that is half fitted would pass for fitted."""
+    """Leave an estimator as it was if `fit` fails: one that is half fitted would pass for fitted. The model of a fit
+    that goes on keeps the weights reached."""
 
     def __init__(self, estimator):
         self.estimator = estimator
