@@ -211,8 +211,9 @@ def seeds_of(model: Model, seeds: Iterable[Any]) -> list[int]:
 
 def list_of_models(who: str, models: Iterable[Any]) -> list[Model]:
     """The models as a list; an error names the first entry that is none."""
-    if isinstance(models, Model):
-        raise TypeError(f"{who}: expected a list of models, got one")
+    if isinstance(models, Model) or not hasattr(models, "__iter__"):
+        got = "one" if isinstance(models, Model) else type(models).__name__
+        raise TypeError(f"{who}: expected a list of models, got {got}")
     models = list(models)
     for i, model in enumerate(models):
         if not isinstance(model, Model):

@@ -208,6 +208,8 @@ def test_refuses(data):
         nf.fit_many([model, model], *data)
     with pytest.raises(TypeError, match="fit_many: expected a list of models, got one"):
         nf.fit_many(model, *data)
+    with pytest.raises(TypeError, match="fit_many: expected a list of models, got int"):
+        nf.fit_many(4, *data)
     with pytest.raises(TypeError, match="entry 0 is str"):
         nf.fit_many(["model"], *data)
     with pytest.raises(ValueError, match="model 0 is not compiled"):
