@@ -19,6 +19,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import PlatformError
 
 CORE = "nnfast/_core"
 LIMITED_API = not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -58,6 +59,15 @@ APPLE_OPENMP = [(["-Xpreprocessor", "-fopenmp"], ["-lomp"])] + [
     (["-Xpreprocessor", "-fopenmp", f"-I{prefix}/include"], [f"-L{prefix}/lib", "-lomp"])
     for prefix in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp")
 ]
+
+C_PROGRAM = """
+#include <math.h>
+#include <stdint.h>
+int main(void) { return 0; }
+"""
+
+# Compiled only: which library it takes to link is setuptools' knowledge.
+PYTHON_PROGRAM = "#include <Python.h>"
 
 OPENMP_PROGRAM = """
 #include <omp.h>
@@ -109,8 +119,10 @@ class BuildCore(build_ext):
 
     def build_extensions(self):
         self.msvc = self.compiler.compiler_type == "msvc"
+        base_flags = MSVC_FLAGS if self.msvc else UNIX_FLAGS
+        self.check_compiler(base_flags)
         flags, link_flags = self.openmp_flags()
-        flags = (MSVC_FLAGS if self.msvc else UNIX_FLAGS) + flags
+        flags = base_flags + flags
         if not self.msvc and sys.platform != "darwin":
             link_flags = ["-s", *link_flags]
         for extension in self.extensions:
@@ -120,6 +132,20 @@ class BuildCore(build_ext):
         self.cythonize()
         self.compile_each_source_with_its_flags()
         super().build_extensions()
+
+    def check_compiler(self, flags):
+        """Say what a new machine lacks, before Cython's work, and not in the compiler's words for every module."""
+        if failure := self.failure(C_PROGRAM, flags):
+            raise PlatformError(
+                f"building nnfast takes a C11 compiler, and the one here does not work: {failure} "
+                "(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc; macOS: xcode-select --install; "
+                "Windows: the Build Tools for Visual Studio)"
+            )
+        if failure := self.failure(PYTHON_PROGRAM, flags, None):
+            raise PlatformError(
+                f"building nnfast takes the C headers of Python, and Python.h cannot be used: {failure} "
+                "(Debian, Ubuntu: apt install python3-dev; Fedora: dnf install python3-devel)"
+            )
 
     def openmp_flags(self):
         if os.environ.get("NNFAST_OPENMP", "1") == "0":
@@ -139,7 +165,10 @@ class BuildCore(build_ext):
         return [], []
 
     def builds(self, program, flags=(), link_flags=()):
-        """Whether the compiler compiles and links a program."""
+        return self.failure(program, flags, link_flags) is None
+
+    def failure(self, program, flags=(), link_flags=()):
+        """The error with which the compiler does not compile a program, or link it if there are link flags, or None."""
         # distutils puts the object at output_dir + the source's path, which must therefore be relative.
         here = os.getcwd()
         with tempfile.TemporaryDirectory() as folder:
@@ -147,15 +176,16 @@ class BuildCore(build_ext):
             try:
                 Path("probe.c").write_text(program, encoding="ascii")
                 objects = self.compiler.compile(["probe.c"], extra_postargs=list(flags))
-                self.compiler.link_executable(objects, "probe", extra_postargs=list(link_flags))
+                if link_flags is not None:
+                    self.compiler.link_executable(objects, "probe", extra_postargs=list(link_flags))
             except Exception as error:
                 # The distutils in use, setuptools' or the standard library's, decides which classes these are.
                 if type(error).__name__ not in ("CompileError", "LinkError"):
                     raise
-                return False
+                return error
             finally:
                 os.chdir(here)
-        return True
+        return None
 
     def rebuild_if_changed(self, flags):
         """Rebuild everything when the flags are not those of the last build here: timestamps do not show it."""

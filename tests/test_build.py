@@ -1,14 +1,17 @@
-"""What is installed: its import, its modules, the choice of the instruction set, show_config."""
+"""What the build complains of; what is installed: import, modules, choice of the instruction set, show_config."""
 import importlib
 import importlib.util
+import os
 import pkgutil
+import shutil
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
 import numpy as np
 import pytest
-from child import evaluate, python
+from child import TIME_LIMIT, evaluate, python
 
 import nnfast
 from nnfast._core import kernels
@@ -18,6 +21,7 @@ LEVELS = ("baseline", "avx2", "avx512", "neon")
 USABLE = [name for name, usable in kernels.levels() if usable]
 
 IMPORT_SECONDS = 0.060
+ROOT = Path(__file__).parents[1]
 
 
 def modules():
@@ -51,6 +55,24 @@ def test_compiled_modules_use_the_limited_api():
             assert Path(file).name.count(".") == 1 and file.endswith(".pyd"), file  # name.pyd: no version in it
         else:
             assert file.endswith(suffix), file
+
+
+@pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="no sources beside the tests")
+@pytest.mark.skipif(os.name != "posix" or not shutil.which("cc"), reason="no compiler cc, or nobody asks CC for it")
+@pytest.mark.parametrize(("command", "message"), [
+    ("exit 1", "building nnfast takes a C11 compiler, and the one here does not work"),
+    ("if grep -q Python.h probe.c; then exit 1; fi", "building nnfast takes the C headers of Python"),
+])
+def test_build_says_first_what_the_machine_lacks(tmp_path, command, message):
+    pytest.importorskip("setuptools")
+    compiler = tmp_path / "cc"
+    compiler.write_text(f'#!/bin/sh\n{command}\nexec {shutil.which("cc")} "$@"\n', encoding="utf-8")
+    compiler.chmod(0o755)
+    done = subprocess.run([sys.executable, "setup.py", "build_ext", "-b", tmp_path, "-t", tmp_path], cwd=ROOT,
+                          env=os.environ | {"CC": str(compiler)}, capture_output=True, text=True, timeout=TIME_LIMIT)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: {message}")
+    assert "OpenMP" not in done.stderr and "Cythonizing" not in done.stdout
 
 
 def test_import_is_fast():
