@@ -284,7 +284,7 @@ def drawn(columns, resized=None, figures=True):
 def test_no_figure_is_cut_on_a_narrow_terminal(columns, shown):
     lines = drawn(columns)
     whole = {f"{value:.{digits}g}" for value in FIGURES.values() for digits in (3, 4)}
-    assert max(map(len, lines)) < columns
+    assert max(map(len, lines)) <= columns      # tqdm before 4.68 draws on the last column, too
     # Those of validation stay while the next epoch runs.
     for line in lines[-2:]:
         found = re.findall(r"\w+=[\d.]+", line)
