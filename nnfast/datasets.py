@@ -98,6 +98,8 @@ def fashion_mnist(path: PathLike | None = None,
         `path` lacks one of the files.
     ConnectionError
         The download failed; the message says where to put which files.
+    OSError
+        A file cannot be read, or none can be made in the folder that they are downloaded to.
     ValueError
         A file is damaged, or is not what its name says.
 
@@ -233,30 +235,38 @@ def _download(folder, name, sha256):
     import contextlib
     import hashlib
     import http.client
-    import tempfile
     from urllib.request import urlopen
 
-    os.makedirs(folder, exist_ok=True)
     failures = []
     for url in _FASHION_MNIST_URLS:
         # A name of its own and a rename at the end: neither an interrupted download nor a second process downloading
-        # at the same time can leave a part of the file under its name.
-        part = tempfile.NamedTemporaryFile(dir=folder, prefix=name + ".", suffix=".part", delete=False)
+        # at the same time can leave a part of the file under its name. Not by tempfile: only its user could read it,
+        # and $NNFAST_DATA may be a folder for many.
+        part = join(folder, f"{name}.{os.urandom(8).hex()}.part")
         try:
-            with part, urlopen(url + name, timeout=_TIMEOUT) as response:
+            os.makedirs(folder, exist_ok=True)
+            file = open(part, "xb")
+        except OSError as error:
+            raise type(error)(f"fashion_mnist: no file can be made in {folder}: {error.strerror}. Set NNFAST_DATA to a "
+                              "folder where it can, or pass the folder that the files are in as path") from error
+        try:
+            with file, urlopen(url + name, timeout=_TIMEOUT) as response:
                 checksum = hashlib.sha256()
                 while piece := response.read(_CHUNK):
                     checksum.update(piece)
-                    part.write(piece)
+                    file.write(piece)
             if checksum.hexdigest() == sha256:
-                os.replace(part.name, join(folder, name))
+                os.replace(part, join(folder, name))
                 return
             failures.append(f"{url}{name}: wrong SHA-256 {checksum.hexdigest()}")
         except (OSError, http.client.HTTPException) as error:
+            # Windows replaces no file that is open: a second process has been faster and reads it.
+            if isfile(join(folder, name)):
+                return
             failures.append(f"{url}{name}: {error or type(error).__name__}")
         finally:
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(part.name)
+                os.unlink(part)
     names = ", ".join(f"{name}.gz" for name, _ in _FASHION_MNIST)
     raise ConnectionError(
         f"fashion_mnist: download failed ({'; '.join(failures)}). Put the four files {names} into {folder}, "

@@ -307,6 +307,38 @@ def test_download_with_a_wrong_checksum_is_thrown_away(web, tmp_path):
     assert cached(tmp_path) == [f"{NAMES[0]}.gz"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_download_is_for_all_users_that_the_umask_allows(web, tmp_path):
+    before = os.umask(0o022)
+    try:
+        fashion_mnist()
+    finally:
+        os.umask(before)
+    for file in (tmp_path / "cache" / "fashion-mnist").iterdir():
+        assert file.stat().st_mode & 0o777 == 0o644
+
+
+def test_download_beside_a_faster_process_that_reads_its_file(web, parts, tmp_path, monkeypatch):
+    """As on Windows, which then does not let it be replaced."""
+    replace = os.replace
+
+    def faster(source, target):
+        replace(source, target)
+        raise PermissionError(13, "Access is denied", target)
+
+    monkeypatch.setattr(datasets.os, "replace", faster)
+    check(fashion_mnist(), parts)
+    assert cached(tmp_path) == sorted(f"{name}.gz" for name in NAMES)
+
+
+def test_without_a_folder_to_write_to_the_error_says_what_to_do(web, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NNFAST_DATA", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="no file can be made in .*fashion-mnist: .* Set NNFAST_DATA to a folder"):
+        fashion_mnist()
+    assert web.requests == []
+
+
 def test_without_a_network_the_error_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("NNFAST_DATA", str(tmp_path))
     # Port 9 of this machine: nobody listens.
