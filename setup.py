@@ -162,6 +162,11 @@ class BuildCore(build_ext):
             "this compiler has no working OpenMP: building nnfast without it, it will use one thread. "
             "(gcc: install libgomp; clang: libomp; macOS: brew install libomp)"
         )
+        if "universal2" in self.plat_name:
+            self.warn(
+                "this Python is for arm64 and x86_64, Homebrew's libomp for one of the two: to build for that one, "
+                "set ARCHFLAGS='-arch arm64' or '-arch x86_64'"
+            )
         return [], []
 
     def builds(self, program, flags=(), link_flags=()):
