@@ -26,7 +26,10 @@ static inline int nn_team_size(void) { return 1; }
 #if defined(_MSC_VER)
 #include <intrin.h>
 #ifndef WIN32_LEAN_AND_MEAN
-#define WIN32_LEAN_AND_MEAN     /* otherwise it defines min, max and more */
+#define WIN32_LEAN_AND_MEAN     /* otherwise it defines small, interface and more */
+#endif
+#ifndef NOMINMAX
+#define NOMINMAX                /* and min, max */
 #endif
 #include <windows.h>
 typedef volatile long nn_atomic;
