@@ -115,7 +115,9 @@ def run(data="digits", path=None, epochs=None, batch_size=None, seed=0, n_thread
 
     model = build(task, x.shape[1:], seed)
     c = config()
-    print(f"nnfast {c['version']}, {c['selected']} kernels, up to {n_threads or c['threads']} thread(s)")
+    # pip does not show what the build warns of.
+    threads = f"up to {n_threads or c['threads']} thread(s)" if c["openmp"] else "one thread: built without OpenMP"
+    print(f"nnfast {c['version']}, {c['selected']} kernels, {threads}")
     print(f"{task.title}: {len(x):,} images to learn from, {len(x_test):,} to test with")
     print(f"network {describe(task, x.shape[1:])}, 3x3 convolutions, relu, softmax\n"
           f"{model.count_params():,} parameters; Adam, batches of {batch_size}, {epochs} epochs")

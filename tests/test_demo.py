@@ -99,6 +99,12 @@ def test_demo_without_numpy(capsys):
     assert "NumPy" not in output
 
 
+def test_demo_of_a_serial_build_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(demo, "config", lambda: config() | {"openmp": False, "threads": 1})
+    main(["demo", "--epochs", "1", "--no-numpy", "--threads", "2"])
+    assert capsys.readouterr().out.splitlines()[0].endswith("kernels, one thread: built without OpenMP")
+
+
 def test_blas_settings_that_slow_numpy_down_are_removed():
     done = python("-m", "nnfast", "demo", "--epochs", "1", "--batch-size", "64", OPENBLAS_CORETYPE="Prescott",
                   OPENBLAS_NUM_THREADS="1")
