@@ -193,8 +193,11 @@ class BuildCore(build_ext):
         return None
 
     def rebuild_if_changed(self, flags):
-        """Rebuild everything when the flags are not those of the last build here: timestamps do not show it."""
-        state = "\n".join([sys.version, *flags, *(f"{k}={os.environ.get(k)}" for k in ("CC", "CFLAGS", "LDFLAGS"))])
+        """Rebuild everything when flags or Cython are not those of the last build here: timestamps do not show it."""
+        from Cython import __version__
+
+        variables = [f"{name}={os.environ.get(name)}" for name in ("CC", "CFLAGS", "CPPFLAGS", "LDFLAGS", "ARCHFLAGS")]
+        state = "\n".join([sys.version, __version__, *flags, *variables])
         stamp = Path(self.build_temp, "flags.txt")
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != state:
             self.force = True
