@@ -211,30 +211,32 @@ class Source:
 
     def _transpose_outside(self):
         """Data that come and go channels first are turned on entry and exit."""
-        self.input_places, self.output_steps = {}, []
         first = getattr(self.graph, "data_format", "channels_last") == "channels_first"
-        entry = []
+        entry, turned = [], {}      # turned: input -> the value with its channels last
+        # An output that is an input as it came is copied; one that is a reshape of it reads it turned, as all steps do.
+        copied = [self.shapes.get(value) == self.shapes[own] and value < len(self.graph.input_shapes)
+                  for value, own in zip(self.outputs, self.graph.output_ids)]
+        read = {i for step in self.steps for i in step.inputs}
+        read |= {value for value, is_copied in zip(self.outputs, copied) if not is_copied}
         for i, shape in enumerate(self.graph.input_shapes):
-            if first and len(shape) > 1 and any(i in step.inputs for step in self.steps):
-                turned = ("turned", i)
-                self.shapes[turned] = shape
-                entry.append(Step("to_channels_last", self.graph.input_names[i], [i], turned, {"shape": shape}))
-                for step in self.steps:
-                    step.inputs = [turned if value == i else value for value in step.inputs]
+            if first and len(shape) > 1 and i in read:
+                turned[i] = "turned", i
+                self.shapes["turned", i] = shape
+                entry.append(Step("to_channels_last", self.graph.input_names[i], [i], ("turned", i), {"shape": shape}))
+        for step in self.steps:
+            step.inputs = [turned.get(value, value) for value in step.inputs]
         self.steps = entry + self.steps
         # An output that is computed straight into its array; the others are copied or turned at the end.
         self.direct = {}
         made = {step.output for step in self.steps}
         for at, (value, own) in enumerate(zip(self.outputs, self.graph.output_ids)):
             shape = self.shapes[own]
-            turn = first and len(shape) > 1
+            if not copied[at]:
+                value = turned.get(value, value)
+            turn = first and len(shape) > 1 and not copied[at]
             if value in made and value not in self.direct and not turn:
                 self.direct[value] = at
-            elif turn and value < len(self.graph.input_shapes) and shape == self.shapes[value]:
-                self.steps.append(Step("copy", f"output {at}", [value], ("output", at), {}))
             else:
-                if turn and value < len(self.graph.input_shapes):
-                    value = ("turned", value)
                 self.steps.append(Step("to_channels_first" if turn else "copy", f"output {at}", [value], ("output", at),
                                        {"shape": shape}))
             self.shapes["output", at] = shape

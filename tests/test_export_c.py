@@ -262,3 +262,18 @@ def test_a_folder_that_is_not_there(tmp_path):
 ], ids=["image", "signal", "upsampled", "normalized"])
 def test_what_reads_a_reshaped_value(layers, tmp_path, rng):
     equal(statistics(nf.Sequential(layers(), input_shape=(5,), seed=2), rng), tmp_path, rng)
+
+
+@pytest.mark.parametrize("layers, shape", [
+    (lambda: [nf.Flatten()], (3, 2, 4)),
+    (lambda: [nf.Dropout(0.5), nf.Reshape((3, 8))], (3, 2, 4)),
+    (lambda: [nf.Flatten()], (3, 5)),
+], ids=["flatten", "reshape", "signal"])
+def test_outputs_that_are_reshapes_of_channels_first_inputs(layers, shape, tmp_path, rng):
+    equal(nf.Sequential(layers(), input_shape=shape, data_format="channels_first"), tmp_path, rng)
+
+
+def test_reshapes_of_a_channels_first_input_among_other_outputs(tmp_path, rng):
+    x = nf.Input((3, 2, 4), data_format="channels_first")
+    outputs = [nf.Flatten()(x), nf.Dropout(0.5)(x), nf.Conv2D(2, 2)(x), nf.Reshape((24,))(x), nf.Reshape((4, 6))(x)]
+    equal(nf.Model(x, outputs), tmp_path, rng)
