@@ -12,7 +12,7 @@ Design:
 5. Integers are ids, which only a Gather reads (`integers`): nothing is computed with them, as here they are real
    numbers.
 
-What a node becomes is in operators.py.
+What a node becomes is in operators.py and shapes.py.
 """
 
 import math
