@@ -297,6 +297,107 @@ def test_upsampling(inputs, settings, tmp_path, rng):
     assert any(isinstance(layer, nf.UpSampling2D) and layer.size == (3, 2) for layer in model.layers)
 
 
+#: constants of shapes, and nodes that make them from those of c, (N, 4, 3, 3)
+SIZES = {"zero": 0, "seven": 7, "two": 2, "zeros": [0], "twos": [2], "threes": [3], "minus": [-1], "nines": [9],
+         "far": [2**63 - 1], "before": [-(2**63) + 1]}
+SHAPES = {
+    "view(x.size(0), -1)": [node("Shape", "x", "s"), node("Gather", "s zero", "n"), node("Unsqueeze", "n zeros", "n1"),
+                            node("Concat", "n1 minus", "to", axis=0)],
+    "unflatten": [node("Shape", "c", "s"), node("Mod", "threes twos", "ones"), node("Slice", "s zeros ones", "n"),
+                  node("Slice", "s ones far", "sizes"), node("Gather", "sizes zero", "channels"),
+                  node("Div", "seven two", "rows"), node("Mul", "channels rows", "lines"),
+                  node("Mul", "lines threes", "features"), node("Concat", "n features", "long", axis=0),
+                  node("Cast", "long", "int32", to=TensorProto.INT32),
+                  node("Cast", "int32", "to", to=TensorProto.INT64)],
+    "backwards": [node("Shape", "c", "s", start=2), node("Slice", "s minus before zeros minus", "turned"),
+                  node("Slice", "turned zeros twos zeros twos", "width"), node("Mul", "width threes", "w1"),
+                  node("Add", "w1 w1", "w2"), node("Add", "w2 w2", "features"),
+                  node("Concat", "minus features", "to", axis=0)],
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_that_nodes_compute(name, tmp_path, rng):
+    """As PyTorch writes them where the number of samples is open."""
+    nodes = [node("Conv", "x w", "c"), *SHAPES[name], node("Reshape", "c to", "f"), node("Gemm", "f b", "y", transB=1)]
+    constants = draw(rng, w=(4, 2, 3, 3), b=(5, 36)) | {name: np.array(value) for name, value in SIZES.items()}
+    check(graph(nodes, {"x": ["N", 2, 5, 5]}, ["y"], constants), tmp_path / "a.onnx", rng)
+
+
+def test_sizes_of_what_is_resized(tmp_path, rng):
+    nodes = [node("Conv", "x w", "c"), node("Shape", "c", "s"), node("Slice", "s zeros twos", "n"),
+             node("Concat", "n sizes", "to", axis=0), node("Resize", "c r r to", "y")]
+    constants = draw(rng, w=(4, 2, 3, 3), r=0) | {name: np.array(SIZES[name]) for name in ("zeros", "twos")}
+    constants["sizes"] = np.array([6, 9])
+    check(graph(nodes, {"x": ["N", 2, 5, 5]}, ["y"], constants), tmp_path / "a.onnx", rng)
+
+
+@pytest.mark.parametrize("axes, nodes, size", [
+    ((16,), [node("Unsqueeze", "x one", "i")], 1), ((5, 6), [node("Unsqueeze", "x one", "i")], 2),
+    ((30,), [node("Reshape", "x image", "i")], 2), ((5, 6), [node("Reshape", "x image", "i")], 2),
+    ((7,), [node("Gemm", "x d", "g"), node("Relu", "g", "e"), node("Reshape", "e image", "i")], 2),
+], ids=str)
+def test_images_of_one_channel_made_of_inputs(axes, nodes, size, tmp_path, rng):
+    """As in x.unsqueeze(1), and x.view(-1, 1, 28, 28)."""
+    nodes = [*nodes, node("Conv", "i w", "c"), node("Flatten", "c", "f"), node("MatMul", "f b", "y")]
+    features = 4 * (14 if size == 1 else 3 * 4)
+    constants = draw(rng, w=(4, 1, *(3,) * size), b=(features, 2), d=(7, 30))
+    constants |= {"one": np.array([1]), "image": np.array([-1, 1, 5, 6])}
+    check(graph(nodes, {"x": ["N", *axes]}, ["y"], constants), tmp_path / "a.onnx", rng)
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_the_axis_of_a_new_channel(constant, tmp_path, rng):
+    """(N, C, L) read as the image (N, C, 1, L) is a signal that has its channels first, (N, 1, H, W) is not."""
+    nodes, constants = [node("Unsqueeze", "x axes", "i"), node("Conv", "i w", "y")], draw(rng, w=(4, 3, 1, 3))
+    if constant:
+        value = numpy_helper.from_array(np.array([2]))
+        nodes.insert(0, helper.make_node("Constant", [], ["axes"], value=value))
+    else:
+        constants["axes"] = np.array([2])
+    model = check(graph(nodes, {"x": ["N", 3, 8]}, ["y"], constants), tmp_path / "a.onnx", rng)
+    assert model.data_format == "channels_first"
+
+
+def test_features_made_into_images(tmp_path, rng):
+    """The decoder of an autoencoder: channels first, the features are in another order than here."""
+    nodes = [node("Conv", "x w", "c", strides=[2, 2]), node("Flatten", "c", "f"), node("Gemm", "f d b", "g"),
+             node("BatchNormalization", "g gamma beta mean var", "n"), node("LeakyRelu", "n", "e"),
+             node("Mul", "e half", "h"), node("Reshape", "h image", "i"), node("ConvTranspose", "i v", "y")]
+    constants = draw(rng, w=(4, 2, 3, 3), d=(16, 18), b=18, gamma=18, beta=18, mean=18, v=(3, 2, 2, 3))
+    constants |= {"var": rng.uniform(0.5, 2, 18).astype(np.float32), "image": np.array([-1, 3, 2, 3])}
+    constants["half"] = np.float32(0.5)
+    made = graph(nodes, {"x": ["N", 2, 5, 6]}, ["y"], constants)
+    model = check(made, tmp_path / "a.onnx", rng)
+    assert model.data_format == "channels_first"
+    # What something else reads, too, cannot be sorted.
+    made.graph.output.append(helper.make_tensor_value_info("e", TensorProto.FLOAT, ["N", 18]))
+    onnx.save(made, tmp_path / "a.onnx")
+    with pytest.raises(nf.onnx.UnsupportedError, match=r"'y_node' \(ConvTranspose\): its input is not channels first"):
+        nf.onnx.load(tmp_path / "a.onnx")
+
+
+def test_images_made_of_vectors(tmp_path, rng):
+    """Their models give images channels last, which for one channel is the same."""
+    for channels in (1, 2):
+        nodes = [node("Gemm", "x d", "g"), node("Reshape", "g image", "i"), node("ConvTranspose", "i v", "y")]
+        constants = draw(rng, d=(5, 18), v=(3, channels, 2, 3)) | {"image": np.array([-1, 3, 2, 3])}
+        made = graph(nodes, {"x": ["N", 5]}, ["y"], constants)
+        if channels == 1:
+            assert check(made, tmp_path / "a.onnx", rng).output_shape == (1, 3, 5)
+    onnx.save(made, tmp_path / "a.onnx")
+    with pytest.raises(nf.onnx.UnsupportedError, match=r"output 'y' is an image \(2, 3, 5\) made of vectors"):
+        nf.onnx.load(tmp_path / "a.onnx")
+
+
+def test_an_input_whose_channels_nobody_knows_goes_with_the_images(tmp_path, rng):
+    nodes = [node("Conv", "x w", "c"), node("Flatten", "c", "f"), node("Flatten", "u", "g"),
+             node("Concat", "f g", "h", axis=1), node("MatMul", "h b", "y")]
+    made = graph(nodes, {"u": ["N", 2, 3], "x": ["N", 2, 5, 5]}, ["y"], draw(rng, w=(4, 2, 3, 3), b=(42, 3)))
+    model = check(made, tmp_path / "a.onnx", rng)
+    assert [value.data_format for value in model._graph.inputs] == ["channels_first"] * 2
+
+
 def test_constants_that_nodes_make(tmp_path, rng):
     value = helper.make_tensor("v", TensorProto.FLOAT, [1], [0.25])
     nodes = [node("ConstantOfShape", "shape", "a", value=value),
@@ -393,6 +494,13 @@ def test_open_shapes(tmp_path, rng):
     ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 2, 2, 2])}, "along the axes of space"),
     ([node("Softmax", "x", "y", axis=2)], {}, "axis 2 is not the axis of channels"),
     ([node("Mul", "x x", "y")], {}, "product of two computed tensors"),
+    ([node("Slice", "x i j", "y")], {"i": np.array([0]), "j": np.array([1])}, "a part of a computed tensor"),
+    ([node("Mod", "x i", "y", fmod=1)], {"i": np.float32(2)}, "attribute 'fmod' is not supported"),
+    ([node("Mod", "x i", "y")], {"i": np.float32(2)}, "the remainder of a computed tensor"),
+    ([node("Shape", "x", "s"), node("Mul", "s i", "t"), node("Reshape", "x t", "y")], {"i": np.array([2, 1, 1, 2])},
+     "computes with the number of samples"),
+    ([node("Shape", "x", "s"), node("Gather", "s i", "t"), node("Reshape", "x t", "y")], {"i": np.array([1, 0, 2, 3])},
+     r"the shape \[4, 'N', 4, 4\] changes the batch axis"),
     ([node("Conv", "x w", "a"), node("Flatten", "a", "y")], {"w": np.ones((2, 4, 1, 1), np.float32)},
      "output 'y' is an image that was flattened channels first"),
     ([node("Pad", "x p v", "y")], {"p": np.array([0, 0, 1, 1, 0, 0, 1, 1]), "v": np.float32(2)}, "only zeros around"),

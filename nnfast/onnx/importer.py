@@ -10,7 +10,7 @@ Design:
 3. Layers are made with fresh weights; the file's come after the model is whole (`weights`, by layer).
 4. Additions and multiplications of constants become part of the layer before where nothing else reads it.
 5. Integers are ids, which only a Gather reads (`integers`): nothing is computed with them, as here they are real
-   numbers.
+   numbers. Shapes are constants.
 
 What a node becomes is in operators.py and shapes.py.
 """
@@ -24,7 +24,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from ..layers import Activation, Input, Layer, Value
+from ..layers import Activation, Input, Layer, Reshape, Value
 from ..model import Model
 from ..tensor_file import FileFormatError
 from . import UnsupportedError
@@ -33,6 +33,8 @@ REAL = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 INTEGER = (TensorProto.INT32, TensorProto.INT64)
 #: operators that give integers as they came
 KEEP_INTEGERS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast")
+#: stands for the number of samples, which is not known, in the shapes that nodes compute; also as int32 and float32
+BATCH = -(1 << 31)
 #: elements of a constant that nodes may compute
 MOST_ELEMENTS = 1 << 31
 
@@ -106,7 +108,7 @@ class Importer:
         self.names, self.made_outputs, self.integers = set(), set(), set()
         self.readers = {}
         for node in graph.node:
-            for name in node.input:
+            for name in node.input if node.op_type != "Shape" else ():     # which reads no numbers
                 self.readers[name] = self.readers.get(name, 0) + 1
         for output in graph.output:
             self.readers[output.name] = self.readers.get(output.name, 0) + 1
@@ -125,6 +127,7 @@ class Importer:
         if unknown:
             raise ValueError(f"onnx.load: input_shapes names {unknown[0]!r}; the file's inputs are "
                              f"{', '.join(value.name for value in given)}")
+        shapes = {}
         for value in given:
             what = f"{self.path}: input {value.name!r}"
             type_ = value.type.tensor_type
@@ -147,12 +150,15 @@ class Importer:
                 raise UnsupportedError(f"{what}: its shape {tuple(dims)} must have a batch axis and fixed sizes after "
                                        f"it; give input_shapes={{{value.name!r}: (...)}}")
             self.batch = dims[0] if dims else None
-            first = len(shape) > 1 and self._is_image(value.name, len(shape) + 1)
-            name = self.layer_name(value.name)
-            entry = Input(shape, name=name, data_format="channels_first" if first else "channels_last")
+            shapes[value.name] = shape
+        images = {name: self.is_image(name, len(shape) + 1) for name, shape in shapes.items() if len(shape) > 1}
+        for name, shape in shapes.items():
+            # An input of which no node says where its channels are goes with the others.
+            first = name in images and (images[name] or (images[name] is None and True in images.values()))
+            entry = Input(shape, name=self.layer_name(name), data_format="channels_first" if first else "channels_last")
             self.inputs.append(entry)
             n = len(shape) + 1
-            self.tensors[value.name] = Tensor(entry, first_axes(n) if first else last_axes(n))
+            self.tensors[name] = Tensor(entry, first_axes(n) if first else last_axes(n))
         if not self.inputs:
             raise UnsupportedError(f"{self.path}: has no inputs")
         if self.dtype is None:      # ids alone
@@ -162,14 +168,14 @@ class Importer:
         if len(several) > 1:
             raise UnsupportedError(f"{self.path}: some inputs are images channels first, others are not")
 
-    def _is_image(self, name, n):
-        """Whether an input of n axes is read as an image whose channels come first: the first node that says where it
-        expects the channels decides."""
+    def is_image(self, name, n):
+        """Whether a value of n axes is read as an image whose channels come first: the first node that says where it
+        expects the channels decides; None if none does."""
         spatial = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize",
                    "Upsample", "BatchNormalization", "Pad"}
         waiting, seen = [(name, last_axes(n))], {name}
         while waiting:
-            name, axes = waiting.pop(0)     # axes: those of the input, in the order of this value's
+            name, axes = waiting.pop(0)     # axes: those of the value asked for, in the order of this one's
             for node in self.graph.node:
                 if name not in node.input:
                     continue
@@ -179,27 +185,39 @@ class Importer:
                     return axes[-1] == 1
                 if node.op_type == "Softmax" and self.opset >= 13:
                     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1)
-                    return axes[axis] == 1 if -n <= axis < n else False
+                    return axes[axis] == 1 if -len(axes) <= axis < len(axes) else False
                 after = axes
                 if node.op_type == "Transpose":
-                    perm = [list(attribute.ints) for attribute in node.attribute] or [list(reversed(range(n)))]
-                    if sorted(perm[0]) != list(range(n)):
+                    perm = [list(attribute.ints) for attribute in node.attribute] or [list(reversed(range(len(axes))))]
+                    if sorted(perm[0]) != list(range(len(axes))):
                         continue
                     after = tuple(axes[i] for i in perm[0])
-                elif node.op_type in ("Reshape", "Flatten", "Gemm", "Gather"):
+                elif node.op_type == "Unsqueeze":
+                    new = self._axes(node)
+                    size, old = len(axes) + len(new), iter(axes)
+                    new = {axis % size for axis in new}
+                    after = tuple(None if i in new else next(old, None) for i in range(size))
+                elif node.op_type in ("Reshape", "Flatten", "Gemm", "Gather", "Shape"):
                     continue
                 waiting.extend((output, after) for output in node.output if output not in seen)
                 seen.update(node.output)
-        return False
+        return None
 
     def _reduces_last_axis(self, node):
         """Whether a node takes the mean or maximum over the last axis, which then is not that of the channels."""
         if node.op_type not in ("ReduceMean", "ReduceMax"):
             return False
-        axes = [axis for attribute in node.attribute if attribute.name == "axes" for axis in attribute.ints]
-        if len(node.input) > 1:
-            axes = list(self.constants.get(node.input[1], ()))
-        return any(axis in (-1, 3) for axis in axes)
+        return any(axis in (-1, 3) for axis in self._axes(node))
+
+    def _axes(self, node):
+        """The axes that a node names, as far as constants say them before nodes are read."""
+        if len(node.input) < 2:
+            return [axis for attribute in node.attribute if attribute.name == "axes" for axis in attribute.ints]
+        axes = self.constants.get(node.input[1], ())
+        for other in self.graph.node:
+            if other.op_type == "Constant" and node.input[1] in other.output:
+                axes = [numpy_helper.to_array(value.t) for value in other.attribute if value.name == "value"]
+        return [int(axis) for axis in np.ravel(axes)]
 
     def model(self, seed):
         """The whole model."""
@@ -212,7 +230,7 @@ class Importer:
                 raise self.unsupported(f"the operator {domain}{node.op_type} has no layer here; supported are "
                                        f"{', '.join(OPERATORS)}")
             integer = any(name in self.integers for name in node.input)
-            if integer and node.op_type not in (*KEEP_INTEGERS, "Gather"):
+            if integer and node.op_type not in (*KEEP_INTEGERS, "Gather", "Shape"):
                 raise self.unsupported("computes with integers; only a Gather may read them, as ids")
             for name in node.output[1:]:
                 if name and self.readers.get(name):
@@ -248,13 +266,17 @@ class Importer:
             raise UnsupportedError(f"{self.path}: the output {name!r} depends on no input")
         if name in self.integers:
             raise UnsupportedError(f"{self.path}: the output {name!r} is integers")
-        n = len(tensor.axes)
+        n, value = len(tensor.axes), tensor.value
         if n > 2 and tensor.axes != (first_axes(n) if self.channels_first else last_axes(n)):
-            raise UnsupportedError(f"{self.path}: the output {name!r} has other axes than the inputs: a Transpose that "
-                                   "is not at the edge")
+            if any(len(entry.shape) > 1 for entry in self.inputs):
+                raise UnsupportedError(f"{self.path}: the output {name!r} has other axes than the inputs: a Transpose "
+                                       "that is not at the edge")
+            if not tensor.channels_first or value.shape[-1] > 1:
+                raise UnsupportedError(f"{self.path}: the output {name!r} is an image {tensor.shape} made of vectors; "
+                                       "models whose inputs are vectors have their channels last")
+            value = Reshape(tensor.shape)(value)    # of one channel, whose pixels lie as they do channels last
         if tensor.order is not None:
             raise UnsupportedError(f"{self.path}: the output {name!r} is an image that was flattened channels first")
-        value = tensor.value
         if isinstance(value, Input) or value.layer in self.made_outputs:
             value = Activation("linear")(value)     # an output needs a layer of its own
         self.made_outputs.add(value.layer)
@@ -333,13 +355,16 @@ class Importer:
 
     def reads_alone(self, i):
         """Whether nothing else reads input i of the node, under none of its names: a no-op only gives it another."""
-        value = self.tensor(i).value
+        return self.read_once(self.tensor(i).value)
+
+    def read_once(self, value):
+        """The same for a value of the graph being made."""
         return all(self.readers.get(name, 0) <= 1 for name, tensor in self.tensors.items() if tensor.value is value)
 
     def batch_free(self, sizes, what):
         """Sizes of a target shape without the batch, which must stay the first axis."""
-        sizes = [int(size) for size in sizes]
-        if not sizes or sizes[0] not in (0, -1, self.batch):
+        sizes = ["N" if size == BATCH else int(size) for size in sizes]
+        if not sizes or sizes[0] not in (0, -1, "N", self.batch) or "N" in sizes[1:]:
             raise self.unsupported(f"{what} {sizes} changes the batch axis")
         return sizes[1:], sizes[0] == -1
 

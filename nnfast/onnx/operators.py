@@ -32,7 +32,7 @@ from ..layers import (
     UpSampling2D,
     ZeroPadding2D,
 )
-from .importer import Tensor, elements, is_layer, last_axes
+from .importer import BATCH, Tensor, elements, is_layer, last_axes
 from .shapes import SHAPES
 
 # --- products --------------------------------------------------------------------------------------------------------
@@ -411,8 +411,10 @@ def binary(importer, node, function):
     if all(known):
         importer.attributes(axis=None, broadcast=0, consumed_inputs=None)
         values = [importer.constants[name] for name in node.input]
+        if any(np.any(value == BATCH) for value in values):
+            raise importer.unsupported("computes with the number of samples")
         elements(np.broadcast_shapes(*(value.shape for value in values)))
-        return function(*values)
+        return np.asarray(function(*values))
     if not any(known):
         return None
     i = known.index(False)
@@ -450,10 +452,22 @@ def multiply(importer, node):
 
 
 def divide(importer, node):
-    found = binary(importer, node, np.divide)
+    found = binary(importer, node, quotient)
     if found is None or (not isinstance(found, np.ndarray) and found[0] == 1):
         raise importer.unsupported("division by a computed tensor")
     return found if isinstance(found, np.ndarray) else affine(importer, found[0], 1.0 / found[1], 0.0)
+
+
+def quotient(a, b):
+    """Of two constants; that of integers has no fraction."""
+    return np.trunc(a / b).astype(a.dtype) if a.dtype.kind in "iu" else a / b
+
+
+def modulo(importer, node):
+    found = binary(importer, node, np.mod)
+    if not isinstance(found, np.ndarray):
+        raise importer.unsupported("the remainder of a computed tensor")
+    return found
 
 
 def sum_(importer, node):
@@ -526,7 +540,7 @@ OPERATORS = {
     "AveragePool": average_pool, "MaxPool": max_pool, "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool, "ReduceMean": reduction(GlobalAvgPool), "ReduceMax": reduction(GlobalMaxPool),
     "BatchNormalization": batch_normalization, "LayerNormalization": layer_normalization,
-    "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Sum": sum_,
+    "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Mod": modulo, "Sum": sum_,
     "Relu": activation("relu"), "LeakyRelu": activation("leaky_relu", 0.01), "Elu": activation("elu", 1.0),
     "Sigmoid": activation("sigmoid"), "Tanh": activation("tanh"), "Softplus": activation("softplus"), "Gelu": gelu,
     "Swish": swish, "Softmax": softmax, "Dropout": dropout,

@@ -7,8 +7,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from ..layers import Concatenate, Embedding, Flatten, Input, Reshape, ZeroPadding2D
-from .importer import INTEGER, REAL, Tensor, elements, first_axes, is_layer, last_axes
+from ..layers import (
+    Activation,
+    BatchNorm,
+    Concatenate,
+    Dense,
+    Dropout,
+    Embedding,
+    Flatten,
+    Input,
+    LayerNorm,
+    Rescale,
+    Reshape,
+    ZeroPadding2D,
+)
+from .importer import BATCH, INTEGER, REAL, Tensor, elements, first_axes, is_layer, last_axes
 
 
 def identity(importer, node):
@@ -32,6 +45,28 @@ def constant_of_shape(importer, node):
     shape = [int(size) for size in importer.constant(0, "shape")]
     elements(shape)
     return np.broadcast_to(value.reshape(()), shape)
+
+
+def shape_of(importer, node):
+    """The sizes of a tensor's axes."""
+    a, name = importer.attributes(start=0, end=None), node.input[0]
+    sizes = importer.constants[name].shape if name in importer.constants else (BATCH, *importer.tensor().shape)
+    return np.array(sizes[a["start"]:a["end"]], np.int64)
+
+
+def slice_(importer, node):
+    """A part of a constant."""
+    a = importer.attributes(starts=None, ends=None, axes=None)
+    if node.input[0] not in importer.constants:
+        raise importer.unsupported("a part of a computed tensor")
+    array = importer.constants[node.input[0]]
+    starts, ends, axes, steps = (importer.constant(i, what) if a.get(what) is None else a[what]
+                                 for i, what in enumerate(("starts", "ends", "axes", "steps"), start=1))
+    parts = [slice(None)] * array.ndim
+    for i, (start, end) in enumerate(zip(starts, ends)):
+        axis, step = i if axes is None else int(axes[i]), 1 if steps is None else int(steps[i])
+        parts[axis] = slice(int(start), int(end), step)
+    return array[tuple(parts)]
 
 
 def cast(importer, node):
@@ -113,14 +148,34 @@ def reshaped(importer, x, sizes):
     if len(sizes) == 1:
         return flat(importer, x)
     n = len(sizes) + 1
-    if importer.channels_first and len(x.axes) == 2 and sizes[0] == x.shape[0]:
+    is_image = n in (3, 4) and importer.is_image(importer.node.output[0], n)
+    if (is_image or importer.channels_first) and len(x.axes) == 2 and sizes[0] == x.shape[0]:
         # (N, C) to (N, C, 1, 1), whatever the order of the features
         return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n), x.order)
     if x.axes == last_axes(len(x.axes)) and x.order is None:
+        if is_image and (sizes[0] == 1 or sort_features(importer, x, sizes)):
+            return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n))
         return Tensor(importer.apply(Reshape(sizes, name=importer.name()), x), last_axes(n))
     if x.channels_first and x.order is None and sizes[0] == x.shape[0]:
         return Tensor(importer.apply(Reshape((*sizes[1:], sizes[0]), name=importer.name()), x), first_axes(n))
     raise importer.unsupported(f"from {x.shape} to {sizes} in a graph whose images are channels first here")
+
+
+def sort_features(importer, x, sizes):
+    """Have features made in the order in which a Reshape to an image (C, H, W) needs them, channels fastest: sort the
+    weights of the dense layer that makes them, and of what lies between. False, and nothing, where that cannot be."""
+    layers, value = [], x.value
+    while importer.read_once(value) and (is_layer(value, BatchNorm, Dropout, LayerNorm, Rescale) or (
+            is_layer(value, Activation) and value.layer.activation != "softmax")):
+        layers.append(value.layer)
+        value = value.inputs[0]
+    if len(x.axes) > 2 or not is_layer(value, Dense) or not importer.read_once(value):
+        return False
+    order = np.moveaxis(np.arange(math.prod(sizes)).reshape(sizes), 0, -1).ravel()
+    for layer in (value.layer, *layers):
+        weights = importer.weights.get(layer, {})
+        importer.weights[layer] = {name: np.take(array, order, -1) for name, array in weights.items()}
+    return True
 
 
 def squeeze(importer, node):
@@ -217,6 +272,7 @@ def pad(importer, node):
 
 SHAPES = {
     "Identity": identity, "Constant": constant, "ConstantOfShape": constant_of_shape, "Cast": cast,
+    "Shape": shape_of, "Slice": slice_,
     "Flatten": flatten, "Reshape": reshape, "Squeeze": squeeze, "Unsqueeze": unsqueeze, "Transpose": transpose,
     "Concat": concat, "Pad": pad, "Gather": gather,
 }
