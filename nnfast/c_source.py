@@ -28,6 +28,7 @@ import numpy as np
 
 from .c_functions import ACTIVATIONS, FUNCTIONS, WINDOW
 from .config import __version__
+from .files import check_model
 from .names import choose
 from .tensor_file import replace
 
@@ -96,10 +97,14 @@ def export_c(model: Model, path: PathLike, name: str | None = None,
     >>> "void iris_predict(const float *x, float *y, float *scratch);" in pathlib.Path(header).read_text()
     True
     """
+    check_model("export_c", model)
     path = os.fspath(path)
     base, extension = os.path.splitext(path)
     if extension != ".c":
         raise ValueError(f"export_c: the path must end in '.c', got {path!r}")
+    if re.search(r'["\\\x00-\x1f]', os.path.basename(base)):
+        raise ValueError(f"export_c: no #include can name the header of {path!r}; use a name without quotes, "
+                         "backslashes and line breaks")
     if name is None:
         name = re.sub(r"[^0-9A-Za-z_]", "_", os.path.basename(base))
         name = f"net_{name}" if not re.match("[A-Za-z]", name) else name

@@ -106,6 +106,7 @@ def save(model: Model, path: PathLike, include_optimizer: bool = True) -> None:
     >>> nf.load(path)
     <Sequential 'sequential': 8 parameters, float32>
     """
+    check_model("save", model)
     path = os.fspath(path)
     check_ending(path)
     check_portable(model)
@@ -232,6 +233,12 @@ def is_portable(model):
     except (TypeError, ValueError):
         return False
     return True
+
+
+def check_model(who, model):
+    """A model comes first, here and in exports: the path, or another library's module, is an error that says so."""
+    if not isinstance(model, Model):
+        raise TypeError(f"{who}: expected an nnfast model, got {type(model).__name__}")
 
 
 def describe(model, include_optimizer=True, tensors=True, portable=True):

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .arrays import as_numbers
+from .files import KEY, check_model
 from .layers import (
     LAYERS,
     Activation,
@@ -103,8 +104,9 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     model : Model
         Of the same architecture, input shape known. What PyTorch has in another order is put into ours; see Notes.
     state : dict of str to array, or str or os.PathLike
-        Arrays or CPU tensors by name; or a .safetensors file. Pickled files (.pt, .pth) are refused: reading them runs
-        code. Load them with ``torch.load(..., weights_only=True)`` and pass the result.
+        Arrays or CPU tensors by name, those of bfloat16 as ``.float()``; or a .safetensors file. Pickled files (.pt,
+        .pth) are refused: reading them runs code. Load them with ``torch.load(..., weights_only=True)`` and pass the
+        result.
     mapping : dict of str to str, or list of str, optional
         The module's name for each layer that has parameters: by layer name, or in the order of the layers. Left out,
         modules are matched by name if each layer has a module of its name, else by order. A file keeps no order: there
@@ -143,12 +145,14 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     >>> model.predict([[1.0, 2.0, 3.0]])
     array([[6., 6.]], dtype=float32)
     """
+    check_model("from_torch_state_dict", model)
     path = None
     if isinstance(state, (str, os.PathLike)):
         path = os.fspath(state)
         state = _tensors(path)
     elif not isinstance(state, Mapping):
-        raise TypeError(f"from_torch_state_dict: expected a dict of arrays or a path, got {type(state).__name__}")
+        hint = "; give its state_dict()" if hasattr(state, "state_dict") else ""
+        raise TypeError(f"from_torch_state_dict: expected a dict of arrays or a path, got {type(state).__name__}{hint}")
     modules: dict[str, dict[str, Array]] = {}
     for name, array in state.items():
         if not isinstance(name, str):
@@ -197,6 +201,7 @@ def to_torch_state_dict(model: Model, mapping: Mapping[str, str] | Sequence[str]
     >>> {name: a.shape for name, a in nf.interop.to_torch_state_dict(model, ["features.0", "head"]).items()}
     {'features.0.weight': (8, 1, 3, 3), 'features.0.bias': (8,), 'head.weight': (2, 72), 'head.bias': (2,)}
     """
+    check_model("to_torch_state_dict", model)
     nodes = _nodes(model)
     if mapping is None:
         mapping = [node.layer.name for node in nodes]
@@ -254,6 +259,7 @@ def from_keras_weights(model: Model, path: PathLike, mapping: Mapping[str, str] 
     >>> model.predict([[1.0, 2.0, 3.0]])
     array([[6., 6.]], dtype=float32)
     """
+    check_model("from_keras_weights", model)
     path = os.fspath(path)
     with naming(path):
         entries, epsilons = _keras_entries(path)
@@ -319,15 +325,20 @@ def _match(model, modules, mapping, who):
             mapping = list(modules)
             if len(mapping) != len(layers):
                 raise ValueError(f"{who}: {len(layers)} layers have parameters ({', '.join(layers)}), there are "
-                                 f"{len(mapping)} modules ({', '.join(mapping)}); give a mapping")
+                                 f"{len(mapping)} modules ({_listed(mapping)}); give a mapping")
     names = _names(nodes, mapping, who)
     for layer, name in zip(layers, names):
         if name not in modules:
-            raise ValueError(f"{who}: {layer}: there is no {name!r}; there are {', '.join(modules)}")
+            raise ValueError(f"{who}: {layer}: there is no {name!r}; there are {_listed(modules)}")
     left = [name for name in modules if name not in names]
     if left:
-        raise ValueError(f"{who}: no layer takes {', '.join(left)}")
+        raise ValueError(f"{who}: no layer takes {_listed(left)}")
     return [(node, node.layer, name) for node, name in zip(nodes, names)]
+
+
+def _listed(modules):
+    """Names in an error's text; that of the whole module, whose own parameters have no dot, is empty."""
+    return ", ".join(name or "''" for name in modules) or "none"
 
 
 def _names(nodes, mapping, who):
@@ -532,7 +543,9 @@ def _tensors(path):
         raise ValueError(f"from_torch_state_dict: expected a .safetensors file, got {path!r}; load other files with "
                          "torch.load(..., weights_only=True) and pass the dict")
     with naming(path):
-        _, tensors = read(path)
+        metadata, tensors = read(path)
+    if KEY in metadata:
+        raise ValueError(f"from_torch_state_dict: {path} is a model file of nnfast; nf.load reads it")
     return {name: tensors[name] for name in sorted(tensors, key=_natural)}
 
 

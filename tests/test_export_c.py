@@ -239,6 +239,9 @@ def test_names(file, name, tmp_path):
     (lambda: nf.Sequential([nf.Lambda(abs, abs, name="mine")], input_shape=(2,)), {}, ValueError,
      "export_c: mine: a Lambda layer holds Python functions"),
     (mlp, {"path": "net.cpp"}, ValueError, r"must end in '.c', got 'net.cpp'"),
+    (mlp, {"path": 'a"b.c'}, ValueError, "no #include can name the header of 'a.b.c'; use a name without quotes"),
+    (mlp, {"path": "a\nb.c"}, ValueError, "no #include can name the header of"),
+    (lambda: "net.c", {}, TypeError, "export_c: expected an nnfast model, got str"),
     (mlp, {"name": "a b"}, ValueError, "name must be a C identifier, got 'a b'"),
     (mlp, {"weights": "none"}, ValueError, "unknown export_c: place of the weights 'none'"),
 ])

@@ -146,6 +146,12 @@ def test_equal_models_make_equal_files(saved, tmp_path):
         assert again.read_bytes() == saved.read_bytes()
 
 
+def test_a_model_comes_first(path):
+    with pytest.raises(TypeError, match="save: expected an nnfast model, got "):
+        nf.save(path, sequential())
+    assert not path.exists()
+
+
 def test_path_may_be_a_string(saved):
     same_state(nf.load(str(saved)), nf.load(saved))
     for wrong in (None, 3):

@@ -3,6 +3,7 @@ import io
 import json
 import pickle
 import sys
+import types
 import zipfile
 from pathlib import Path
 from types import MappingProxyType
@@ -167,6 +168,9 @@ def test_order_and_names():
     (lambda s: s.update({"0.weight": s["0.weight"] * np.nan}), None, ValueError, "dense/kernel: nan at row 0"),
     (lambda s: s.update({"0.weight": "w"}), None, TypeError, "0.weight: expected an array of numbers, got str"),
     (lambda s: s.update({3: np.ones(1)}), None, TypeError, "names must be texts, got 3"),
+    (lambda s: s.update({"epoch": np.ones(1)}), None, ValueError, r"4 modules \(0, 2, 4, ''\); give a mapping"),
+    (lambda s: s.update({"epoch": np.ones(1)}), ["0", "2", "4"], ValueError, "no layer takes ''$"),
+    (lambda s: s.clear(), None, ValueError, r"there are 0 modules \(none\); give a mapping"),
 ])
 def test_what_does_not_fit_is_refused_whole(change, mapping, error, text):
     state, _, _ = oracle("mlp")
@@ -189,8 +193,25 @@ def test_pickled_files_are_refused(tmp_path):
         from_torch_state_dict(NETS["mlp"](), damaged)
     with pytest.raises(FileNotFoundError):
         from_torch_state_dict(NETS["mlp"](), tmp_path / "missing.safetensors")
-    with pytest.raises(TypeError, match="expected a dict of arrays or a path, got list"):
+    with pytest.raises(TypeError, match="expected a dict of arrays or a path, got list$"):
         from_torch_state_dict(NETS["mlp"](), [])
+    module = types.SimpleNamespace(state_dict=dict)
+    with pytest.raises(TypeError, match="a path, got SimpleNamespace; give its state_dict()"):
+        from_torch_state_dict(NETS["mlp"](), module)
+
+
+def test_model_files_are_not_state_dicts(tmp_path):
+    NETS["mlp"]().save(tmp_path / "net.safetensors")
+    with pytest.raises(ValueError, match="net.safetensors is a model file of nnfast; nf.load reads it"):
+        from_torch_state_dict(NETS["mlp"](), tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("function", [from_torch_state_dict, from_keras_weights])
+def test_a_model_comes_first(function):
+    with pytest.raises(TypeError, match=f"{function.__name__}: expected an nnfast model, got dict"):
+        function({}, NETS["mlp"]())
+    with pytest.raises(TypeError, match="to_torch_state_dict: expected an nnfast model, got dict"):
+        to_torch_state_dict({})
 
 
 def test_joined_features_have_no_known_order():

@@ -204,6 +204,7 @@ def test_training_a_model_that_came_back(tmp_path, rng):
      "onnx.export: mine: a Lambda layer holds Python functions"),
     (networks.mlp, {"data_format": "NCHW"}, ValueError, "unknown export data_format 'NCHW'"),
     (networks.mlp, {"dtype": "float16"}, ValueError, "unknown export dtype 'float16'"),
+    (lambda: "a.onnx", {}, TypeError, "onnx.export: expected an nnfast model, got str"),
 ])
 def test_refuses(make, arguments, error, text, tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"precious")

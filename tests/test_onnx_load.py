@@ -460,8 +460,22 @@ def test_open_shapes(tmp_path, rng):
     assert nf.onnx.load(tmp_path / "a.onnx", input_shapes={"x": (3, 8, 7)}).output_shape == (2, 6, 5)
     with pytest.raises(nf.onnx.UnsupportedError, match="W has shape"):
         nf.onnx.load(tmp_path / "a.onnx", input_shapes={"x": (4, 8, 7)})
-    with pytest.raises(ValueError, match="input_shapes names 'z'; the file's inputs are x"):
-        nf.onnx.load(tmp_path / "a.onnx", input_shapes={"z": (3, 8, 7)})
+    assert nf.onnx.load(tmp_path / "a.onnx", input_shapes={"x": [3, *np.array([8, 7])]}).output_shape == (2, 6, 5)
+
+
+@pytest.mark.parametrize("shapes, error, text", [
+    ({"z": (3, 8, 7)}, ValueError, "input_shapes names 'z'; the file's inputs are x"),
+    ((3, 8, 7), TypeError, r"input_shapes must be a dict of shapes by the inputs' names, got \(3, 8, 7\)"),
+    ({"x": 3}, ValueError, r"input_shapes\['x'\] is \(3,\), without the batch axis; the file's shape .None, 3, None, "),
+    ({"x": (2, 3, 8, 7)}, ValueError, "has 3 axes besides it"),
+    ({"x": (3, 8.0, 7)}, TypeError, r"input_shapes\['x'\] \(3, 8.0, 7\): a size must be an integer, got float: 8.0"),
+    ({"x": "N"}, TypeError, r"input_shapes\['x'\] must be a tuple of positive integers"),
+])
+def test_shapes_that_are_none(shapes, error, text, tmp_path, rng):
+    onnx.save(graph([node("Conv", "x w", "y")], {"x": ["N", 3, "H", "W"]}, ["y"], draw(rng, w=(2, 3, 3, 3))),
+              tmp_path / "a.onnx")
+    with pytest.raises(error, match=f"^onnx.load: .*{text}"):
+        nf.onnx.load(tmp_path / "a.onnx", shapes)
 
 
 @pytest.mark.parametrize("nodes, constants, text", [

@@ -76,7 +76,7 @@ def load(path: PathLike, input_shapes: Mapping[str, Sequence[int]] | None = None
     ----------
     path : str or os.PathLike
     input_shapes : dict of str to tuple of int, optional
-        Shapes, without the batch axis, of inputs for which the file does not say them.
+        Shapes, without the batch axis, of inputs for which the file does not say them, or says others than wanted.
     seed : int
         Keys the shuffling and dropout of further training.
 
@@ -84,12 +84,15 @@ def load(path: PathLike, input_shapes: Mapping[str, Sequence[int]] | None = None
     -------
     Model
         Its data have the axes of the file's inputs, in their order: where that is (N, C, H, W), the model's data_format
-        is "channels_first". Weights that are constants in the file are its parameters.
+        is "channels_first". Weights that are constants in the file are its parameters; where several nodes read one
+        constant, each gets parameters of its own.
 
     Raises
     ------
     UnsupportedError
         For an operator, or a use of it, that no layer here can do.
+    ValueError, TypeError
+        If `input_shapes` does not fit the file's inputs.
     FileFormatError
         If the file is not an ONNX file, or damaged.
     OSError

@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..config import __version__
+from ..files import check_model
 from ..layout import FORMATS
 from ..names import choose
 from ..tensor_file import replace
@@ -28,6 +29,7 @@ ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "leaky_relu
 
 def write(model, path, data_format, dtype):
     """See `nnfast.onnx.export`."""
+    check_model("onnx.export", model)
     path = os.fspath(path)
     if data_format is not None:
         choose("export data_format", data_format, FORMATS)

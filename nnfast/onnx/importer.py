@@ -18,6 +18,7 @@ What a node becomes is in operators.py and shapes.py.
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +26,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from ..layers import Activation, Input, Layer, Reshape, Value
+from ..layers.base import check_shape
 from ..model import Model
 from ..tensor_file import FileFormatError
 from . import UnsupportedError
@@ -70,6 +72,12 @@ def first_axes(n):
 def read(path, input_shapes, seed):
     """See `nnfast.onnx.load`."""
     path = os.fspath(path)
+    if input_shapes is None:
+        input_shapes = {}
+    elif not isinstance(input_shapes, Mapping):
+        raise TypeError(f"onnx.load: input_shapes must be a dict of shapes by the inputs' names, got {input_shapes!r}")
+    input_shapes = {name: check_shape("onnx.load", f"input_shapes[{name!r}]", shape)
+                    for name, shape in input_shapes.items()}
     with open(path, "rb") as file:      # for the operating system's own words where that fails
         file.read(1)
     try:
@@ -87,7 +95,7 @@ def read(path, input_shapes, seed):
     for text in texts:
         if not isinstance(text, str):       # what some versions of protobuf make of damaged texts
             raise FileFormatError(f"{path}: is not a valid ONNX file: the name {text!r} is not UTF-8")
-    return Importer(path, proto.graph, opset_of(path, proto), input_shapes or {}).model(seed)
+    return Importer(path, proto.graph, opset_of(path, proto), input_shapes).model(seed)
 
 
 def opset_of(path, proto):
@@ -143,7 +151,10 @@ class Importer:
                 self.dtype = dtype
             dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in type_.shape.dim]
             if value.name in input_shapes:
-                shape = tuple(input_shapes[value.name])
+                shape = input_shapes[value.name]
+                if type_.HasField("shape") and len(shape) != len(dims) - 1:
+                    raise ValueError(f"onnx.load: input_shapes[{value.name!r}] is {shape}, without the batch axis; the "
+                                     f"file's shape {tuple(dims)} has {len(dims) - 1} axes besides it")
             else:
                 shape = tuple(dims[1:])
             if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
