@@ -424,6 +424,50 @@ def test_a_network_with_all_the_rest(tmp_path, rng):
                if isinstance(layer, nf.Activation))
 
 
+ERF = [node("Div", "g root", "i"), node("Erf", "i", "e"), node("Add", "e one", "p")]
+GELUS = {
+    "PyTorch's": [*ERF, node("Mul", "g p", "m"), node("Mul", "m half", "z")],
+    "half first": [node("Mul", "half g", "h"), *ERF, node("Mul", "h p", "z")],
+    "half of the sum": [*ERF, node("Mul", "half p", "h"), node("Mul", "h g", "z")],
+    "a product inside": [node("Mul", "inverse g", "i"), ERF[1], node("Add", "one e", "p"), node("Mul", "p g", "m"),
+                         node("Mul", "half m", "z")],
+}
+FOR_GELU = {"root": np.float32(2**0.5),
+            "inverse": np.float32(0.5**0.5), "one": np.float32([1]), "half": np.float32(0.5)}
+
+
+@pytest.mark.parametrize("name", GELUS)
+def test_gelu_in_several_nodes(name, tmp_path, rng):
+    """As it is written before opset 20."""
+    first, last = node("Gemm", "x w b", "g"), node("MatMul", "z v", "y")
+    constants = draw(rng, w=(3, 5), b=5, v=(5, 2)) | FOR_GELU
+    model = check(graph([first, *GELUS[name], last], {"x": ["N", 3]}, ["y"], constants), tmp_path / "a.onnx", rng)
+    assert [type(layer) for layer in model.layers] == [nf.Dense, nf.Activation, nf.Dense]
+    assert model.layers[1].activation == "gelu"
+
+
+def test_gelu_beside_what_else_reads_its_nodes(tmp_path, rng):
+    constants = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(value)))
+                 for name, value in FOR_GELU.items()]
+    nodes = [*constants, node("Gemm", "x w", "g"), *GELUS["PyTorch's"], node("Tanh", "i", "t"), node("Add", "z t", "y")]
+    check(graph(nodes, {"x": ["N", 3]}, ["y"], draw(rng, w=(3, 5))), tmp_path / "a.onnx", rng)
+
+
+@pytest.mark.parametrize("change", [{"half": np.float32(1)}, {"root": np.float32(2)}, {"one": np.float32([1] * 5)},
+                                    "another factor", "sum"])
+def test_erf_alone(change, tmp_path, rng):
+    nodes, constants = [node("Gemm", "x w", "g"), *GELUS["PyTorch's"]], draw(rng, w=(3, 5)) | FOR_GELU
+    if change == "sum":     # which is an output, too
+        nodes.append(node("Identity", "p", "q"))
+    elif change == "another factor":
+        nodes[-2:] = [node("Mul", "half p", "m"), node("Mul", "m one", "z")]
+    else:
+        constants |= change
+    onnx.save(graph(nodes, {"x": ["N", 3]}, ["z", "q"][:1 + (change == "sum")], constants), tmp_path / "a.onnx")
+    with pytest.raises(nf.onnx.UnsupportedError, match="the operator Erf has no layer here"):
+        nf.onnx.load(tmp_path / "a.onnx")
+
+
 @pytest.mark.parametrize("op", ["Identity", "Flatten"])
 @pytest.mark.parametrize("more", [True, False])
 def test_constants_behind_a_no_op(op, more, tmp_path, rng):

@@ -12,7 +12,7 @@ Design:
 5. Integers are ids, which only a Gather reads (`integers`): nothing is computed with them, as here they are real
    numbers. Shapes are constants.
 
-What a node becomes is in operators.py and shapes.py.
+What a node becomes is in operators.py and shapes.py; gelu.py first makes nodes of a few that stand for one.
 """
 
 import math
@@ -29,7 +29,7 @@ from ..layers import Activation, Input, Layer, Reshape, Value
 from ..layers.base import check_shape
 from ..model import Model
 from ..tensor_file import FileFormatError
-from . import UnsupportedError
+from . import UnsupportedError, gelu
 
 REAL = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 INTEGER = (TensorProto.INT32, TensorProto.INT64)
@@ -95,6 +95,7 @@ def read(path, input_shapes, seed):
     for text in texts:
         if not isinstance(text, str):       # what some versions of protobuf make of damaged texts
             raise FileFormatError(f"{path}: is not a valid ONNX file: the name {text!r} is not UTF-8")
+    gelu.fuse(proto.graph)
     return Importer(path, proto.graph, opset_of(path, proto), input_shapes).model(seed)
 
 

@@ -1,0 +1,76 @@
+"""GELU before opset 20, x (1 + erf(x / sqrt(2))) / 2 as several nodes, made one node again."""
+
+import math
+
+from onnx import helper, numpy_helper
+
+
+def fuse(graph):
+    """Replace the nodes of each GELU by a node Gelu, which stands where the last of them did."""
+    if any(node.op_type == "Erf" for node in graph.node):
+        numbers = {tensor.name: number(tensor) for tensor in graph.initializer}
+        for node in graph.node:
+            for value in node.attribute if node.op_type == "Constant" else ():
+                if value.name in ("value", "value_float"):
+                    numbers[node.output[0]] = number(value.t) if value.name == "value" else value.f
+        for erf in [node for node in graph.node if node.op_type == "Erf"]:
+            Pattern(graph, numbers).replace(erf)
+
+
+def number(tensor):
+    """The value of a constant of one element; else None."""
+    return numpy_helper.to_array(tensor).item() if math.prod(tensor.dims) == 1 else None
+
+
+class Pattern:
+    """The nodes around an Erf; those asked for that are not there, or not as in GELU, are None."""
+
+    def __init__(self, graph, numbers):
+        self.graph, self.numbers = graph, numbers
+        self.makers = {name: node for node in graph.node for name in node.output}
+
+    def replace(self, erf):
+        """Put a node Gelu in the place of all that belong to this Erf, if they are a GELU."""
+        inner = self.makers.get(erf.input[0])
+        x = self.other(inner, "Div", math.sqrt(2), ordered=True) or self.other(inner, "Mul", math.sqrt(0.5))
+        plus = self.reader(erf)
+        if x is None or self.other(plus, "Add", 1.0) is None:
+            return
+        # x, the sum and 1/2 are multiplied in any order.
+        product = self.reader(plus)
+        factors = [] if product is None or product.op_type != "Mul" else [*product.input]
+        half = next((self.makers[name] for name in factors if self.other(self.makers.get(name), "Mul", 0.5) == x), None)
+        if half is not None:
+            inside, last = [inner, erf, plus, half], product
+        else:
+            inside, last = [inner, erf, plus, product], self.reader(product)
+            halved_last = x in factors and self.other(last, "Mul", 0.5) is not None
+            halved_first = self.other(product, "Mul", 0.5) is not None and last is not None and last.op_type == "Mul"
+            if not halved_last and not (halved_first and x in last.input):
+                return
+        last.CopyFrom(helper.make_node("Gelu", [x], list(last.output), name=last.name))
+        for node in reversed(inside):       # what something else reads, too, stays
+            if not self.readers(node):
+                self.graph.node.remove(node)
+
+    def readers(self, node):
+        """The nodes that read a node's output; None among them if it is one of the graph's."""
+        name = node.output[0]
+        return [None for output in self.graph.output if output.name == name] \
+            + [other for other in self.graph.node if name in other.input]
+
+    def reader(self, node):
+        """The only one."""
+        readers = [] if node is None else self.readers(node)
+        return readers[0] if len(readers) == 1 else None
+
+    def other(self, node, op, value, ordered=False):
+        """The input of a node of two inputs whose other, the second if `ordered`, is this number."""
+        if node is None or node.op_type != op:
+            return None
+        pairs = [tuple(node.input)] + ([] if ordered else [tuple(reversed(node.input))])
+        for name, constant in pairs:
+            known = self.numbers.get(constant)
+            if isinstance(known, (int, float)) and math.isclose(known, value, rel_tol=1e-5):
+                return name
+        return None
