@@ -187,15 +187,17 @@ def test_names_and_class_names(tmp_path):
 def test_training_a_model_that_came_back(tmp_path, rng):
     """Weights are parameters again: training it is training the original."""
     x, y = rng.standard_normal((64, 8, 8, 2)), rng.integers(0, 3, 64)
-    model = nf.Sequential([nf.Conv2D(4, 3, activation="relu"), nf.BatchNorm(), nf.Flatten(), nf.Dense(3)],
-                          input_shape=(8, 8, 2))
+    model = nf.Sequential([nf.Conv2D(4, 3, activation="relu"), nf.BatchNorm(momentum=0.3), nf.BatchNorm(momentum=0.1),
+                           nf.Flatten(), nf.Dense(3)], input_shape=(8, 8, 2))
     nf.onnx.export(model, tmp_path / "a.onnx")
     again = nf.onnx.load(tmp_path / "a.onnx")
+    assert [layer.momentum for layer in again.layers if isinstance(layer, nf.BatchNorm)] == [0.3, 0.1]
     losses = []
     for one in (model, again):
         one.compile(nf.SGD(0.05, momentum=0.9), nf.CrossEntropy(from_logits=True))
         losses.append(one.fit(x, y, batch_size=16, epochs=3, verbose=0).history["loss"])
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    np.testing.assert_allclose(again.predict(x), model.predict(x), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("make, arguments, error, text", [

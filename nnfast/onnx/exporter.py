@@ -225,7 +225,9 @@ class Exporter:
 
         inputs = [self._turned(i, True), parameter("gamma", 1), parameter("beta", 0), parameter("mean", 0),
                   parameter("variance", 1)]
-        return self._node("BatchNormalization", inputs, name, epsilon=node["epsilon"]), len(self.shapes[i]) > 1
+        # The momentum is for further training alone; ONNX's is the weight of what was before.
+        settings = {"epsilon": node["epsilon"], "momentum": 1 - node["momentum"]}
+        return self._node("BatchNormalization", inputs, name, **settings), len(self.shapes[i]) > 1
 
     def _layer_norm(self, node, name):
         channels = node["shape"][-1]

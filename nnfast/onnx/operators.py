@@ -327,7 +327,8 @@ def batch_normalization(importer, node):
     if x.order is not None:
         arrays = [reordered(array, x.order) for array in arrays]
     weights = dict(zip(("gamma", "beta", "running_mean", "running_variance"), arrays))
-    layer = BatchNorm(momentum=1 - a["momentum"], epsilon=max(a["epsilon"], 1e-12), name=importer.name())
+    # Rounded, because it is a float32 in the file.
+    layer = BatchNorm(momentum=round(1 - a["momentum"], 6), epsilon=max(a["epsilon"], 1e-12), name=importer.name())
     return importer.same(layer, x, weights=weights)
 
 
