@@ -496,6 +496,15 @@ def test_double_precision(tmp_path, rng):
     assert model.dtype == "float64" and model.seed == 7
 
 
+def test_layer_normalization_in_several_nodes_says_what_helps(tmp_path):
+    for opset, text in ((16, "space; layer normalization is one node from opset 17 on$"), (17, "space$")):
+        nodes = [node("ReduceMean", "x", "m", axes=[-1]), node("Relu", "m", "y")]
+        made = graph(nodes, {"x": ["N", 8]}, ["y"], opset=opset)
+        onnx.save(made, tmp_path / "a.onnx")
+        with pytest.raises(nf.onnx.UnsupportedError, match=rf"axes \[-1\] of \(8,\) are not those of {text}"):
+            nf.onnx.load(tmp_path / "a.onnx")
+
+
 def test_open_shapes(tmp_path, rng):
     made = graph([node("Conv", "x w", "y")], {"x": ["N", 3, "H", "W"]}, ["y"], draw(rng, w=(2, 3, 3, 3)))
     onnx.save(made, tmp_path / "a.onnx")

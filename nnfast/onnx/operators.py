@@ -308,8 +308,9 @@ def reduced(importer, node, layer):
     axes = a["axes"] if len(node.input) < 2 else importer.constant(1, "axes")
     own = None if axes is None else {x.axes[axis % n] for axis in (int(axis) for axis in axes)}
     if n not in (3, 4) or own != set(range(1, n - 1)):
+        hint = "; layer normalization is one node from opset 17 on" if own == {n - 1} and importer.opset < 17 else ""
         raise importer.unsupported(f"axes {None if axes is None else [int(axis) for axis in axes]} of "
-                                   f"{x.shape} are not those of space")
+                                   f"{x.shape} are not those of space{hint}")
     return global_pool(importer, layer(name=importer.name()), x, bool(a["keepdims"]))
 
 
