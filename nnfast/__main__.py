@@ -115,7 +115,8 @@ def add_model_commands(commands):
                   images="folder of images, or an image; targets are not needed")
     predict.add_argument("--out", metavar="FILE", help="default: the standard output")
     add("summary", "list a model's layers", needs_data=False)
-    export = add("export", "write a model as ONNX or C source", needs_data=False)
+    export = add("export", "write a model as ONNX or C source; print which numbers that of a table reads",
+                 needs_data=False)
     export.add_argument("--out", metavar="FILE", required=True, help="ends in .onnx or .c")
     bench = add("bench", "time a model's predictions and training steps", needs_data=False)
     bench.add_argument("--batch-size", type=positive, default=256, metavar="N", help="default: 256")

@@ -22,7 +22,7 @@ import nnfast as nf
 
 from .arrays import as_numbers, check_finite, class_axis, varies_finely
 from .configurable import number
-from .data.encoding import MOST_TEXTS, TableEncoding, described_features
+from .data.encoding import MOST_TEXTS, TableEncoding, described_features, less, offsets_of
 from .data.preparation import COARSEST
 from .models.tabular import inputs_of
 from .summary import counted, described_layers
@@ -382,13 +382,29 @@ def summary(args):
                     "layers": described_layers(model)})
     elif not args.quiet:
         model.summary()
-        if model.class_names:
-            print(f"classes: {', '.join(model.class_names)}")
+        classes = model.class_names
+        for output, names in classes.items() if isinstance(classes, dict) else [("classes", classes or [])]:
+            if names:
+                print(f"{output}: {', '.join(names)}")
     return 0
+
+
+def table_columns(model):
+    """Names of the numbers and ids that a model of a table reads, and of the numbers that it gives, in their order: the
+    other commands make them of a table's columns, a program that runs an exported network has to."""
+    how = model.metadata.get(KEY, {}).get("encoding")
+    if not how:
+        return {}
+    encoding = TableEncoding(**how)
+    columns = {"numbers": encoding.feature_names, "ids": encoding.id_names}
+    if encoding.target and not encoding.classes:
+        columns["target"] = [less(*pair) for pair in zip(encoding.target["names"], offsets_of(encoding.target))]
+    return {what: names for what, names in columns.items() if names}
 
 
 def export(args):
     model = nf.load(args.model_file)
+    columns = table_columns(model)
     ending = os.path.splitext(args.out)[1].lower()
     if ending == ".onnx":
         nf.onnx.export(model, args.out)
@@ -398,9 +414,11 @@ def export(args):
     else:
         raise ValueError(f"--out {args.out}: the ending says what to write, .onnx or .c")
     if args.json:
-        print_json({"files": list(map(str, files))})
+        print_json({"files": list(map(str, files)), **columns})
     elif not args.quiet:
         print(f"written: {', '.join(map(str, files))}")
+        for what, names in columns.items():
+            print(f"{what}: {', '.join(names)}")
     return 0
 
 

@@ -416,9 +416,34 @@ def test_bench_of_several_outputs(tmp_path, capsys):
 
 
 def test_export_onnx(trained, tmp_path, capsys):
-    assert run(capsys, "export", trained, "--out", tmp_path / "m.onnx")[0] == 0
+    code, out, _ = run(capsys, "export", trained, "--out", tmp_path / "m.onnx")
+    assert code == 0 and out.splitlines()[0] == f"written: {tmp_path / 'm.onnx'}"
     x = np.float32([[4, 0, 1, 30]])
     np.testing.assert_allclose(nf.onnx.load(tmp_path / "m.onnx").predict(x), nf.load(trained).predict(x), rtol=1e-5)
+
+
+def test_export_says_what_a_network_of_a_table_reads_and_gives(trained, tmp_path, capsys):
+    written, numbers = run(capsys, "export", trained, "--out", tmp_path / "m.c")[1].splitlines()
+    assert written == f"written: {tmp_path / 'm.c'}, {tmp_path / 'm.h'}"
+    assert numbers == "numbers: legs, cover=feathers, cover=fur, weight"
+    path = tmp_path / "times.csv"
+    rows = [f"{i},town{i % 50},{1_700_000_000 + 5 * i},{1_600_000_000 + i}" for i in range(100)]
+    path.write_text("\n".join(["size,town,begin,end", *rows]))
+    assert main(["train", str(path), "--target", "end", "--max-one-hot", "3", "--out", str(tmp_path / "t.safetensors"),
+                 *EPOCHS]) == 0
+    capsys.readouterr()
+    report = json.loads(run(capsys, "export", tmp_path / "t.safetensors", "--out", tmp_path / "t.c", "--json")[1])
+    assert report == {"files": [str(tmp_path / "t.c"), str(tmp_path / "t.h")], "numbers": ["size", "begin-1700000000"],
+                      "ids": ["town"], "target": ["end-1600000000"]}
+
+
+def test_summary_of_a_model_with_several_outputs(tmp_path, capsys):
+    x = nf.Input((2,))
+    model = nf.Model(x, [nf.Dense(2, name="kind")(x), nf.Dense(2, name="size")(x)])
+    model.class_names = {"kind": ["cat", "dog"], "size": ["small", "large"]}
+    model.save(tmp_path / "m.safetensors")
+    assert run(capsys, "summary", tmp_path / "m.safetensors")[1].splitlines()[-2:] == ["kind: cat, dog",
+                                                                                       "size: small, large"]
 
 
 @pytest.mark.parametrize("name", ["data.xlsx", "data.json", "data", "data.csv.zip"])
