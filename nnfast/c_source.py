@@ -19,6 +19,7 @@ How the source is made:
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from dataclasses import dataclass, field
@@ -431,13 +432,22 @@ def data_shapes(graph, what):
 
 def number(value, real):
     """A C constant that is read back to the same bits."""
+    if real == "float":     # what is too large or small for one is infinite or 0 in C, too, but compilers warn
+        with np.errstate(over="ignore"):
+            value = float(np.float32(value))
+    if not math.isfinite(value):    # as what overflows where a normalization is folded
+        return "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
     return f"{value:.8e}f" if real == "float" else f"{value:.16e}"
 
 
 def numbers(array):
     """The elements of an array as C constants, eight to a line."""
-    form = "%.8ef" if array.dtype == np.float32 else "%.16e"
-    texts = [form % value for value in array.ravel().tolist()]
+    real = "float" if array.dtype == np.float32 else "double"
+    if np.isfinite(array).all():
+        form = "%.8ef" if real == "float" else "%.16e"      # much faster than `number`
+        texts = [form % value for value in array.ravel().tolist()]
+    else:
+        texts = [number(value, real) for value in array.ravel().tolist()]
     return "\n".join("    " + ", ".join(texts[i:i + 8]) + "," for i in range(0, len(texts), 8))
 
 

@@ -117,6 +117,22 @@ def test_images(kind, dtype, data_format, tmp_path, rng):
     equal(statistics(image_net(kind, data_format, dtype), rng), tmp_path, rng)
 
 
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("layer", [
+    lambda: nf.Rescale(1e300), lambda: nf.Rescale(-1e300, 1e-300), lambda: nf.Activation("elu", alpha=1e-46),
+    lambda: nf.BatchNorm(epsilon=1e-12, name="norm"),
+], ids=["large", "both", "alpha", "norm"])
+def test_numbers_that_no_float_holds(layer, tmp_path, rng):
+    model = nf.Sequential([layer()], input_shape=(4,))
+    if "norm" in [own.name for own in model.layers]:
+        model.set_parameters({"norm/gamma": np.float32([1e36, -1e36, 1, 1e36]), "norm/running_variance": np.zeros(4),
+                              "norm/running_mean": np.float32([0, 0, 0, 1e30])})
+    nf.export_c(model, tmp_path / "net.c")
+    x = rng.standard_normal((1, 4)).astype(np.float32)
+    (got,) = call(build(tmp_path / "net.c"), "net", model, x)
+    np.testing.assert_allclose(got, model.predict(x)[0], rtol=1e-6)
+
+
 def test_batch_norm_is_folded_where_it_can_be(tmp_path, rng):
     text = equal(statistics(image_net("norm"), rng), tmp_path, rng)
     assert text.count("    net_batch_norm(") == 2       # after relu and after tanh
