@@ -610,6 +610,23 @@ def test_weights_that_are_damaged(tmp_path, rng):
             nf.onnx.load(path)
 
 
+def test_constants_whose_shape_is_damaged(tmp_path, rng):
+    made = graph([node("Conv", "x w", "y")], {"x": ["N", 3, 5, 5]}, ["y"], draw(rng, w=(2, 3, 3, 3)))
+    made.graph.initializer[0].dims[0] = 1
+    made.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", "C", "H", "W"]))
+    onnx.save(made, tmp_path / "a.onnx")
+    with pytest.raises(nf.FileFormatError, match="a.onnx: is not a valid ONNX file: the constant 'w': cannot reshape"):
+        nf.onnx.load(tmp_path / "a.onnx")
+
+
+def test_no_outputs(tmp_path):
+    made = graph([node("Relu", "x", "y")], {"x": ["N", 3]}, ["y"])
+    del made.graph.output[:]
+    onnx.save(made, tmp_path / "a.onnx")
+    with pytest.raises(nf.onnx.UnsupportedError, match="a.onnx: has no outputs"):
+        nf.onnx.load(tmp_path / "a.onnx")
+
+
 def test_weights_outside_of_the_folder_are_not_read(tmp_path, rng):
     """A file may keep its weights beside it, but must not point elsewhere."""
     (tmp_path / "inner").mkdir()

@@ -84,6 +84,7 @@ def read(path, input_shapes, seed):
         proto = onnx.load(path)
         # Files beyond 2 GB, which have their weights beside them, can only be checked where they lie.
         onnx.checker.check_model(path if proto.ByteSize() >= 1 << 31 else proto, full_check=True)
+        gelu.fuse(proto.graph)
     except OSError:
         raise
     except Exception as error:      # of protobuf's and onnx's own classes, which differ between their versions
@@ -95,7 +96,6 @@ def read(path, input_shapes, seed):
     for text in texts:
         if not isinstance(text, str):       # what some versions of protobuf make of damaged texts
             raise FileFormatError(f"{path}: is not a valid ONNX file: the name {text!r} is not UTF-8")
-    gelu.fuse(proto.graph)
     return Importer(path, proto.graph, opset_of(path, proto), input_shapes).model(seed)
 
 
@@ -124,9 +124,17 @@ class Importer:
         if graph.sparse_initializer:
             raise UnsupportedError(f"{path}: has sparse constants")
         for tensor in graph.initializer:
-            self.constants[tensor.name] = numpy_helper.to_array(tensor)
+            self.constants[tensor.name] = self._array(tensor)
         self.inputs, self.batch, self.dtype = [], None, None
         self._make_inputs(input_shapes)
+
+    def _array(self, tensor):
+        """A constant; onnx's checker does not compare its shape with its data."""
+        try:
+            return numpy_helper.to_array(tensor)
+        except (ValueError, TypeError, KeyError) as error:
+            raise FileFormatError(f"{self.path}: is not a valid ONNX file: the constant {tensor.name!r}: "
+                                  f"{error}") from error
 
     # -- inputs and outputs --------------------------------------------------------------------------------------
 
@@ -228,7 +236,7 @@ class Importer:
         axes = self.constants.get(node.input[1], ())
         for other in self.graph.node:
             if other.op_type == "Constant" and node.input[1] in other.output:
-                axes = [numpy_helper.to_array(value.t) for value in other.attribute if value.name == "value"]
+                axes = [self._array(value.t) for value in other.attribute if value.name == "value"]
         return [int(axis) for axis in np.ravel(axes)]
 
     def model(self, seed):
@@ -256,6 +264,8 @@ class Importer:
             (self.tensors if isinstance(result, Tensor) else self.constants)[node.output[0]] = result
             if integer and node.op_type in KEEP_INTEGERS and not self._casts_to_real(node):
                 self.integers.add(node.output[0])
+        if not self.graph.output:
+            raise UnsupportedError(f"{self.path}: has no outputs")
         outputs = [self._output(output.name) for output in self.graph.output]
         name = self.layer_name(self.graph.name) or "onnx"
         model = Model(self.inputs, outputs, seed=seed, dtype=self.dtype, name=name)
