@@ -3,6 +3,7 @@
 import csv
 import pickle
 import warnings
+from copy import deepcopy
 from types import MappingProxyType
 
 import joblib
@@ -689,6 +690,31 @@ def test_a_function_may_make_a_compiled_model(names):
         NNClassifier(model=network, alpha=0.1).fit(x, y)
     soft = NNClassifier(model=lambda n, m: nf.models.softmax_regression(n, m, l2=1.0), **SHORT).fit(x, y)
     assert soft.model_._settings.regularizer is None
+    assert not any(isinstance(value, nf.Model) for name, value in vars(net).items() if name != "model_")
+
+
+def test_a_model_may_be_compiled_between_two_fits(names):
+    model = nf.Sequential([nf.Dense(10, activation="softmax")])
+    net = NNClassifier(model=model, warm_start=True, **SHORT).fit(*names)
+    for optimizer in (nf.SGD(0.5), nf.RMSprop(0.25)):
+        model.compile(optimizer, "cross_entropy")
+        assert net.fit(*names).model_.optimizer.learning_rate == optimizer.learning_rate
+
+
+def test_estimators_pickled_by_older_versions_go_on(names):
+    """Which did not keep what the layers were made from."""
+    model = nf.Sequential([nf.Dense(10, activation="softmax")])
+    model.compile(nf.SGD(0.5), "cross_entropy")
+    for net in (NNClassifier((4,), warm_start=True, **SHORT), NNClassifier(model=model, warm_start=True, **SHORT)):
+        net.fit(*names)
+        new, old = deepcopy(net), deepcopy(net)
+        for name in ("_made_from", "_given_settings"):
+            vars(old).pop(name)
+        for one in (new, old):
+            one.fit(*names).partial_fit(*names)
+        assert old.loss_curve_ == new.loss_curve_
+        with pytest.raises(ValueError, match="has changed, but warm_start=True"):
+            old.set_params(model=None, hidden_layer_sizes=(9,)).fit(*names)
 
 
 @pytest.mark.parametrize("changed", [

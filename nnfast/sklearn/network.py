@@ -62,6 +62,10 @@ class Network(BaseEstimator):
     n_iter_: int
     t_: int
 
+    # Set by `fit`, but not in pickles of estimators that were fitted before there were these:
+    _made_from: Any = None              # `_layers()`
+    _given_settings: Any = None         # those of the compiled model that a function has made
+
     def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: str = "relu", *,
                  solver: Literal["adam", "sgd", "lbfgs"] = "adam", alpha: float = 0.0001,
                  batch_size: int | Literal["auto"] = "auto",
@@ -126,7 +130,8 @@ class Network(BaseEstimator):
         with Undo(self):
             self._check_arguments(incremental)
             first = not hasattr(self, "model_") or not (self.warm_start or incremental)
-            if not first and self._made_from != self._layers():
+            layers = self._layers()
+            if not first and self._made_from not in (None, layers):
                 how = "partial_fit" if incremental else "warm_start=True"
                 raise ValueError(f"{type(self).__name__}: {', '.join(LAYER_ARGUMENTS)} or model has changed, but {how} "
                                  "goes on with the layers of the call before; begin anew with fit and warm_start=False")
@@ -147,7 +152,6 @@ class Network(BaseEstimator):
             batch = self._batch_size(len(X))
             if first:
                 self.model_ = self._new_model(X, seed)
-                self._made_from = self._layers()
                 self.t_, self.loss_curve_, self.best_loss_ = 0, [], math.inf
                 self._no_improvement = 0
                 self.validation_scores_ = self.best_validation_score_ = None
@@ -156,6 +160,7 @@ class Network(BaseEstimator):
             if first or not incremental:
                 mass = batch if weight is None else batch * float(weight.mean())
                 self._compile(mass)
+            self._made_from = layers
             self._train(self._shaped(X), y, weight, validation, batch, incremental, first)
         return self
 
@@ -345,7 +350,7 @@ class Network(BaseEstimator):
 
     def _new_model(self, X, seed):
         dtype = X.dtype.name
-        self._compiled = None       # the model, if any, whose settings are those of training
+        self._given_settings = None
         if self.model is None:
             # Biases start as in scikit-learn, not at zero.
             layers, activation = [], ACTIVATIONS.get(self.activation, self.activation)
@@ -357,7 +362,7 @@ class Network(BaseEstimator):
                                 bias_initializer="glorot_uniform"))
             return Sequential(layers, input_shape=(X.shape[1],), seed=seed, dtype=dtype)
         if isinstance(self.model, Model):
-            made, model = self.model, self.model.clone(dtype)
+            model = self.model.clone(dtype)
             fresh = not model.built
         elif callable(self.model):
             shape = X.shape[1:]
@@ -365,12 +370,11 @@ class Network(BaseEstimator):
             if not isinstance(made, Model):
                 raise TypeError(f"{type(self).__name__}: model= must return an nnfast model, got {type(made).__name__}")
             self._check_compiled(made)
+            self._given_settings = made._settings
             model, fresh = made.clone(dtype), True
         else:
             raise TypeError(f"{type(self).__name__}: model must be an nnfast model or a function (n_features, "
                             f"n_outputs) that makes one, got {type(self.model).__name__}")
-        if made.compiled:
-            self._compiled = made
         model.seed = seed
         model._build_from(X[:1])
         if fresh:
@@ -398,8 +402,8 @@ class Network(BaseEstimator):
     def _compile(self, mass):
         """Compile for batches whose weights sum to `mass`."""
         model = self.model_
-        if self._compiled is not None:
-            config = self._compiled._settings
+        config = self.model._settings if isinstance(self.model, Model) else self._given_settings
+        if config is not None:
             self._check_loss(config.objective.losses[0])
             model.compile(copy.deepcopy(config.optimizer), config.objective.losses, config.objective.requested[0],
                           regularizer=config.regularizer, n_threads=self.n_threads or config.n_threads)
