@@ -725,6 +725,8 @@ def test_a_fit_that_goes_on_does_not_ignore_other_layers(names, changed):
     x, y = names
     net = NNClassifier([8], warm_start=True, **SHORT).fit(x, y)
     net.set_params(hidden_layer_sizes=8, alpha=0.1, learning_rate_init=0.1).fit(x, y)       # the same layers
+    line = NNClassifier((8,), "identity", warm_start=True, **SHORT).fit(x, y)
+    assert len(line.set_params(activation="linear").fit(x, y).loss_curve_) == 40
     copied = pickle.loads(pickle.dumps(net)).partial_fit(x, y).set_params(**changed)
     with pytest.raises(ValueError, match="has changed, but warm_start=True goes on with the layers"):
         copied.fit(x, y)

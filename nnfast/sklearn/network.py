@@ -344,7 +344,9 @@ class Network(BaseEstimator):
 
     def _layers(self):
         """The arguments that say which layers there are, to compare."""
-        return (self._hidden_sizes(), self.activation, self.dropout) if self.model is None else self.model
+        if self.model is not None:
+            return self.model
+        return self._hidden_sizes(), ACTIVATIONS.get(self.activation, self.activation), self.dropout
 
     # -- the network ---------------------------------------------------------------------------------------------
 
