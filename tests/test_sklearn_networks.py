@@ -766,6 +766,27 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_loss(names):
     assert net.loss_curve_ == [net.loss_] and np.isfinite(net.loss_) and caught[0].filename == __file__
 
 
+def test_ctrl_c_before_the_first_epoch_leaves_a_score(names):
+    class Stop(nf.Callback):
+        def set_model(self, model):
+            raise KeyboardInterrupt
+
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        net = NNClassifier((4,), early_stopping=True, callbacks=Stop()).fit(*names)
+    assert len(net.validation_scores_) == 1
+
+
+@pytest.mark.parametrize("make", [NNClassifier, LogisticRegression])
+def test_an_estimator_whose_warnings_are_errors_is_fitted(make):
+    x, y = np.eye(4), [0, 1, 0, 1]
+    net = make(max_iter=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConvergenceWarning):
+            net.fit(x, y)
+    assert net.predict(x).shape == (4,) and net.n_iter_ == 1
+
+
 @pytest.mark.parametrize("fit", [NNClassifier.fit, lambda net, x, y: net.partial_fit(x, y, classes=y)])
 def test_a_large_batch_is_said_to_the_caller(names, fit):
     with pytest.warns(UserWarning, match="batch_size=1000 is more than the 200 samples") as caught:

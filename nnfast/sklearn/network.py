@@ -161,16 +161,19 @@ class Network(BaseEstimator):
                 mass = batch if weight is None else batch * float(weight.mean())
                 self._compile(mass)
             self._made_from = layers
-            self._train(self._shaped(X), y, weight, validation, batch, incremental, first)
+            warning = self._train(self._shaped(X), y, weight, validation, batch, incremental, first)
+        if warning is not None:     # where it is made an error, the estimator is fitted all the same
+            warnings.warn(warning, stacklevel=3)
         return self
 
     def _train(self, X, y, weight, validation, batch, incremental, first):
+        """Fit `model_`; the warning that there is to give, or None."""
         model = self.model_
         if validation is not None:
             validation = (self._shaped(validation[0]), *validation[1:])
         lbfgs = self.solver == "lbfgs"
         watch = Watch(self, validation, len(X), incremental, lbfgs)
-        callbacks = self.callbacks
+        warning, callbacks = None, self.callbacks
         if not isinstance(callbacks, (list, tuple)):
             callbacks = [] if callbacks is None else [callbacks]
         options = {"solver": LBFGS(self.tol or 1e-12, max_evaluations=self.max_fun)} if lbfgs else {
@@ -178,6 +181,7 @@ class Network(BaseEstimator):
         if callbacks and validation is not None:    # which may monitor val_loss
             options["validation_data"] = (validation[0], self._as_targets(validation[1]), validation[2])
         self.n_iter_ = 0
+        watch.set_model(model)      # Ctrl-C may come before `fit` does
         watch.begin(model)
         try:
             with warnings.catch_warnings():
@@ -191,7 +195,7 @@ class Network(BaseEstimator):
                 settled = model.history.converged or ("LIMIT" not in model.history.message and moved)
             ended = settled or model.stop_training
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warning = UserWarning("Training interrupted by user.")
             ended = True
         if self.n_iter_ == 0:       # a search that begins at its minimum, or Ctrl-C in the first epoch
             watch.on_epoch_end(0, model.evaluate(X, self._as_targets(y), sample_weight=weight))
@@ -202,10 +206,10 @@ class Network(BaseEstimator):
             how, other = f"max_iter={self.max_iter} iterations reached", "the learning rate"
             if lbfgs:
                 how, other = f"lbfgs ended after {self.n_iter_} iterations ({model.history.message})", "max_fun"
-            warnings.warn(
+            warning = ConvergenceWarning(
                 f"{type(self).__name__}: {how} before the loss settled; raise max_iter or {other}, or bring the "
-                "columns of X to one scale (StandardScaler)", ConvergenceWarning, stacklevel=4,
-            )
+                "columns of X to one scale (StandardScaler)")
+        return warning
 
     def _as_targets(self, y):
         """Targets as the model's loss takes them."""
