@@ -375,9 +375,10 @@ def _value(op, f, x):
     try:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             value = f(_argument(x))
-        if value is None or np.iscomplexobj(value):     # which NumPy would make nan, or real
-            raise TypeError(f"{op}: f must return one real number, got {type(value).__name__}")
-        value = np.asarray(value, FLOAT64)
+            array = np.asarray(value)
+            if value is None or array.dtype.kind == "c":    # which NumPy would make nan, or real
+                raise TypeError(f"{op}: f must return one real number, got {type(value).__name__}")
+            value = np.asarray(array, FLOAT64)
     except OverflowError:
         return math.inf
     if value.size != 1:

@@ -92,6 +92,9 @@ def test_infinite_and_undefined_values_end_it():
     assert not cliff.converged and "gradient is not finite after 1 steps" in cliff.reason
     walled = gradient_descent(lambda x: float(np.log(x)), lambda x: 1 / x, 1.0, lr=2.0)
     assert not walled.converged and walled.x == 1.0 and "f is nan after 1 steps" in walled.reason
+    if np.finfo(np.longdouble).max > np.finfo(float).max:
+        wide = gradient_descent(lambda x: np.longdouble(10) ** int(400 * x), lambda x: -1.0, 0.5, lr=0.5)
+        assert not wide.converged and "f is inf after 1 steps" in wide.reason
     unsteady = gradient_descent(square, lambda x: math.nan, 1.0)
     assert not unsteady.converged and unsteady.n_iter == 0 and "gradient is not finite" in unsteady.reason
 
