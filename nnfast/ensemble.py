@@ -211,10 +211,12 @@ def seeds_of(model: Model, seeds: Iterable[Any]) -> list[int]:
 
 def list_of_models(who: str, models: Iterable[Any]) -> list[Model]:
     """The models as a list; an error names the first entry that is none."""
-    if isinstance(models, Model) or not hasattr(models, "__iter__"):
+    try:
+        entries = iter(models)
+    except TypeError:
         got = "one" if isinstance(models, Model) else type(models).__name__
-        raise TypeError(f"{who}: expected a list of models, got {got}")
-    models = list(models)
+        raise TypeError(f"{who}: expected a list of models, got {got}") from None
+    models = list(entries)
     for i, model in enumerate(models):
         if not isinstance(model, Model):
             hint = "; seeds need model=, whose seeds they are" if who == "fit_many" and isinstance(model, int) else ""

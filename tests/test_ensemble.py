@@ -202,6 +202,21 @@ def test_ctrl_c_again_and_again():
     assert output == "True [0, 0]\n", errors
 
 
+def test_takes_whatever_can_be_gone_through(data):
+    class Population:       # a sequence without __iter__
+        def __init__(self, models):
+            self.models = models
+
+        def __getitem__(self, i):
+            return self.models[i]
+
+    models = [build(0), build(1)]
+    histories = nf.fit_many(Population(models), *data, epochs=1)
+    assert [history.history for history in histories] == [model.history.history for model in models]
+    sample = np.stack([data[0][0]] * 2)
+    np.testing.assert_array_equal(nf.predict_many(Population(models), sample), nf.predict_many(iter(models), sample))
+
+
 def test_refuses(data):
     model = build(0)
     with pytest.raises(ValueError, match="model 1 is in the list twice; use model.clone"):
@@ -210,6 +225,8 @@ def test_refuses(data):
         nf.fit_many(model, *data)
     with pytest.raises(TypeError, match="fit_many: expected a list of models, got int"):
         nf.fit_many(4, *data)
+    with pytest.raises(TypeError, match="predict_many: expected a list of models, got ndarray"):
+        nf.predict_many(np.array(4), data[0])
     with pytest.raises(TypeError, match="entry 0 is str"):
         nf.fit_many(["model"], *data)
     with pytest.raises(ValueError, match="model 0 is not compiled"):
