@@ -834,6 +834,17 @@ def test_targets_whose_squares_are_beyond_float64(rng, size):
     np.testing.assert_allclose(line.intercept_ / size, 4.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_targets_next_to_zero(rng, dtype):
+    """Beside which a penalty is as good as infinite, and whose size may round to 0."""
+    x = rng.normal(size=(50, 3)).astype(dtype)
+    for y in (1e-310 * x[:, 0].astype("float64"), np.eye(50)[0] * 5e-324):
+        for l1 in (0.0, 0.01):
+            line = LinearRegression(l1=l1).fit(x, y)
+            assert float(np.abs(line.coef_).max()) <= (2e-310 if not l1 else 0.0)
+            assert float(abs(line.intercept_)) <= 1e-310
+
+
 @pytest.mark.parametrize("make", [NNClassifier, LogisticRegression, SoftmaxRegression])
 def test_the_only_class_is_named_as_it_was_given(make):
     with pytest.raises(ValueError, match="only one class: 'a'$"):

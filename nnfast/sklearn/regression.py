@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from typing import TYPE_CHECKING, Self
 
@@ -70,7 +71,8 @@ class _Regression(BaseEstimator):
             y, dtype = self._read_targets(y), X.dtype.name
             X, mean, scale = centred(X, sample_weight, not self.l2 and not self.l1)
             y, offset, size = self._centred_targets(y, sample_weight)
-            search = self._new_model({"l2": self.l2, "l1": self.l1 / size, "dtype": dtype})
+            l1 = min(self.l1 / size, sys.float_info.max)
+            search = self._new_model({"l2": self.l2, "l1": l1, "dtype": dtype})
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "fit: the solver has not reached", RuntimeWarning)
                 # So that weights and repetitions of rows agree to the tolerance.
@@ -190,7 +192,7 @@ class LinearRegression(RegressorMixin, _Regression):
         largest = float(np.abs(y).max()) or 1.0     # whose square may be beyond float64
         y, offset, _ = centred(y / largest, weight, False)
         size = float(np.sqrt(np.mean(np.square(y)))) or 1.0
-        return y / size, offset * largest, size * largest
+        return y / size, offset * largest, max(size * largest, math.ulp(0.0))
 
     @property
     def coef_(self) -> Array:
