@@ -766,6 +766,17 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_loss(names):
     assert net.loss_curve_ == [net.loss_] and np.isfinite(net.loss_) and caught[0].filename == __file__
 
 
+def test_ctrl_c_in_the_first_epoch_does_not_wait_for_the_loss_of_all(rng):
+    def stop(batch, logs):
+        raise KeyboardInterrupt
+
+    x, weight = rng.normal(size=(2001, 3)), rng.uniform(0.5, 2.0, 2001)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        net = NNRegressor((4,), callbacks=nf.LambdaCallback(on_batch_end=stop)).fit(x, x[:, 0], weight)
+    some = slice(None, None, 3)
+    assert net.loss_ == net.model_.evaluate(x[some], x[some, :1], sample_weight=weight[some])["loss"]
+
+
 def test_ctrl_c_before_the_first_epoch_leaves_a_score(names):
     class Stop(nf.Callback):
         def set_model(self, model):

@@ -48,6 +48,7 @@ SOLVER_ARGUMENTS = ("solver", "learning_rate", "learning_rate_init", "power_t", 
                     "beta_1", "beta_2", "epsilon", "max_fun")
 
 SMALLEST_RATE = 1e-6        # learning_rate="adaptive" stops below it, as in scikit-learn
+ENOUGH = 1000               # samples for the loss_ of a fit that Ctrl-C has ended in its first epoch
 
 
 class Network(BaseEstimator):
@@ -198,7 +199,10 @@ class Network(BaseEstimator):
             warning = UserWarning("Training interrupted by user.")
             ended = True
         if self.n_iter_ == 0:       # a search that begins at its minimum, or Ctrl-C in the first epoch
-            watch.on_epoch_end(0, model.evaluate(X, self._as_targets(y), sample_weight=weight))
+            # Who presses Ctrl-C does not want to wait for the loss of all.
+            rows = slice(None, None, math.ceil(len(X) / ENOUGH) if warning else 1)
+            watch.on_epoch_end(0, model.evaluate(X[rows], self._as_targets(y[rows]),
+                                                 sample_weight=None if weight is None else weight[rows]))
         self.loss_ = self.loss_curve_[-1]
         if watch.best_weights is not None:
             model.set_weights(watch.best_weights)
