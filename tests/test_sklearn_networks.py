@@ -805,6 +805,15 @@ def test_a_large_batch_is_said_to_the_caller(names, fit):
     assert caught[0].filename == __file__
 
 
+def test_the_best_validation_score_is_that_of_the_last_fit(rng):
+    x = rng.normal(size=(100, 3))
+    y = (x[:, 0] > 0).astype(int)
+    net = NNClassifier((8,), learning_rate_init=0.05, warm_start=True, **SHORT).fit(x, y, validation_data=(x, y))
+    assert net.best_validation_score_ == max(net.validation_scores_) > 0.8
+    net.fit(x, y, validation_data=(x, 1 - y)).fit(x, y)
+    assert net.best_validation_score_ == max(net.validation_scores_[20:]) < 0.2
+
+
 def test_no_fraction_for_validation_where_none_is_needed(names):
     x, y = names
     NNClassifier((4,), validation_fraction=0.0, **SHORT).fit(x, y)

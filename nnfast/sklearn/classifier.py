@@ -117,7 +117,7 @@ class NNClassifier(ClassifierMixin, Network):
         Accuracy by epoch on the validation data, with the samples' weights but not those of classes; None if there are
         none. Callbacks see the loss there as "val_loss".
     best_validation_score_ : float
-        The largest of the last fit; None if there are none.
+        The largest of the last fit with validation data; None if there was none.
     t_ : int
         Samples seen, in all epochs together.
     n_iter_ : int

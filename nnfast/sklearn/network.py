@@ -530,8 +530,10 @@ class Watch(Callback):
         self.waited = estimator._no_improvement if incremental else 0
 
     def begin(self, model):
-        """Of a fit that goes on: the weights that it begins with are the best so far."""
+        """Of a fit that goes on: the weights that it begins with are the best so far, if the best are to be kept."""
         net = self.estimator
+        if self.validation is not None:
+            net.best_validation_score_ = -math.inf
         if self.early_stopping and net.validation_scores_:
             x, y, weight = self.validation
             net.best_validation_score_ = float(net._score_outputs(model.predict(x), y, weight))

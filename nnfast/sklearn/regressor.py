@@ -107,7 +107,7 @@ class NNRegressor(RegressorMixin, Network):
         R^2 by epoch on the validation data, with the samples' weights; None if there are none. Callbacks see the loss
         there as "val_loss".
     best_validation_score_ : float
-        The largest of the last fit; None if there are none.
+        The largest of the last fit with validation data; None if there was none.
     t_ : int
         Samples seen, in all epochs together.
     n_iter_ : int
