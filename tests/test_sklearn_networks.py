@@ -735,6 +735,18 @@ def test_a_fit_that_goes_on_does_not_ignore_other_layers(names, changed):
     copied.set_params(warm_start=False).fit(x, y).set_params(warm_start=True).fit(x, y)
 
 
+def test_a_function_may_be_taken_out_so_that_the_estimator_can_be_pickled(names):
+    x, y = names
+    net = NNClassifier(model=lambda n, m: nf.Sequential([nf.Dense(m, "softmax")]), warm_start=True, **SHORT).fit(x, y)
+    function = net.model
+    copied = pickle.loads(pickle.dumps(net.set_params(model=None))).set_params(model=function)
+    np.testing.assert_array_equal(copied.predict(x), net.predict(x))
+    with pytest.raises(ValueError, match="has changed, but warm_start=True"):
+        net.fit(x, y)
+    net.set_params(model=function)
+    assert copied.fit(x, y).loss_curve_ == net.fit(x, y).loss_curve_
+
+
 @pytest.mark.parametrize("error", [RuntimeError("no"), MemoryError(), SystemExit()], ids=repr)
 def test_an_estimator_whose_first_fit_failed_is_not_fitted(names, error):
     def fail(epoch, logs):

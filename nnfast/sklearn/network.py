@@ -64,7 +64,7 @@ class Network(BaseEstimator):
     t_: int
 
     # Set by `fit`, but not in pickles of estimators that were fitted before there were these:
-    _made_from: Any = None              # `_layers()`
+    _made_from: Any = None              # `_layers()`; None if that is not known
     _given_settings: Any = None         # those of the compiled model that a function has made
 
     def __init__(self, hidden_layer_sizes: int | Sequence[int] = (100,), activation: str = "relu", *,
@@ -355,6 +355,13 @@ class Network(BaseEstimator):
         if self.model is not None:
             return self.model
         return self._hidden_sizes(), ACTIVATIONS.get(self.activation, self.activation), self.dropout
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if not isinstance(self._made_from, tuple) and self._made_from is not self.model:
+            # Who has taken a function out of `model` may have done so because it cannot be pickled.
+            return state | {"_made_from": None}
+        return state
 
     # -- the network ---------------------------------------------------------------------------------------------
 
