@@ -27,7 +27,7 @@ def values_of(kind, y, z):
 
 ACTIVATIONS = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "softmax": "softmax"}
 LOSSES = ["cross_entropy", "binary_cross_entropy", "squared_error", "softmax", "absolute_error", "huber"]
-SHAPES = {"signal": (7, 3), "image": (4, 6, 5), "long": (9, 31, 2)}
+SHAPES = {"signal": (7, 3), "image": (4, 6, 5), "long": (9, 31, 2), "one step": (1, 3), "one pixel": (1, 1, 3)}
 
 
 def network(shape, kind, dtype="float64", loss=None, **settings):
@@ -128,6 +128,18 @@ def test_threads_do_not_matter(kind, rng):
         trained.append(model.get_weights()[0])
     assert_same_bits(trained[0], trained[1])
     assert_same_bits(trained[0], trained[2])
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (1, 1, 2)])
+def test_one_pixel_beside_class_weights(shape, rng):
+    """A single pixel's weight does not cancel, as that of a sample would."""
+    z, y, w = data(rng, shape)
+    labels = y.copy()
+    labels[2] = VOID
+    model = network(shape, "cross_entropy", loss=nf.CrossEntropy(ignore_label=VOID))
+    share = np.where(y == 1, 3.0, 0.5) * (labels != VOID)
+    logs = model.train_on_batch(z, labels, w + 1, class_weight={0: 0.5, 1: 3.0})
+    assert logs["loss"] == pytest.approx(mean(w + 1, share * values_of("cross_entropy", y, z)), rel=1e-12)
 
 
 def test_channels_first(rng):
@@ -317,3 +329,13 @@ def test_outputs_whose_pixels_have_no_weights(rng):
     own.compile("sgd", lambda y, p: (((p - y) ** 2).sum(axis=(1, 2)), 2 * (p - y)))
     with pytest.raises(ValueError, match=r"a loss of your own .* shape \(6,\), got \(6, 4\)"):
         own.fit(np.ones((6, 4, 2)), np.ones((6, 4, 1)), sample_weight=w, verbose=0)
+
+
+def test_a_loss_of_your_own_has_no_room_for_them(rng):
+    z, y, _ = data(rng, (8, 8, 1), "squared_error")
+    sizes = []
+    for loss in ("squared_error", lambda y, p: (((p - y) ** 2).sum(axis=(1, 2, 3)), 2 * (p - y))):
+        model = network((8, 8, 1), "squared_error", loss=loss)
+        model.train_on_batch(z, y)
+        sizes.append(model._plan.arena_bytes)
+    assert sizes[0] - sizes[1] >= z.nbytes

@@ -22,7 +22,7 @@ cdef void loss_rows(const Head *head, const Context *ctx, double scale, const do
     cdef Py_ssize_t b = lo
     if weight != NULL:
         weight += lo
-    if head.loss == NN_SOFTMAX_CROSS_ENTROPY and (head.pixels > 1 or head.class_factors != NULL):
+    if head.loss == NN_SOFTMAX_CROSS_ENTROPY and (head.pixels > 1 or head.class_factors != NULL or head.weighted):
         for b in range(lo, hi):
             head.loss_values[b] = map_loss(head, scale if weight == NULL else scale * weight[b - lo], gradient, b)
     elif head.weighted and not head.gaps and head.class_factors == NULL:

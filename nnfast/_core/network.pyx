@@ -445,7 +445,7 @@ cdef class Network:
             arena.want(&head.target, head.output.ld * self.k.real_size, None, "targets")
             if head.loss == NN_SOFTMAX_CROSS_ENTROPY:
                 arena.want(<char **>&head.label, head.pixels * sizeof(int32_t), None, "labels")
-            if self.n_heads == 1 and head.pixels > 1:
+            if self.n_heads == 1 and len(self.value_shapes[self.outputs[i].value]) > 1 and head.loss != CUSTOM_LOSS:
                 arena.want(&head.pixel_weights, head.pixels * self.k.real_size, None, "weights of pixels")
             arena.want(<char **>&head.loss_values, sizeof(double), None, "losses")
             for j in range(head.n_metrics):
