@@ -439,8 +439,9 @@ def as_sample_weight(sample_weight, n, function=None, pixels=(), dtype=None):
     ----------
     function : str, optional
         The name of one that takes them, None for a model.
-    pixels : tuple
-        Shape of the pixels or steps of the model's output that may have weights of their own; () if they may not.
+    pixels : tuple or None
+        Shape of the pixels or steps of the model's output that may have weights of their own; () if they may not, None
+        of several outputs, whose may not either.
     """
     if sample_weight is None:
         return None
@@ -450,7 +451,8 @@ def as_sample_weight(sample_weight, n, function=None, pixels=(), dtype=None):
         return pixel_weights(a.reshape((n,) + pixels), dtype, what)
     if a.shape != (n,):
         of_pixels = f" or {(n,) + pixels}, one for each pixel or step" if pixels else ""
-        raise ValueError(f"{what}: expected shape ({n},), one weight per sample{of_pixels}, got {a.shape}")
+        hint = "; weights of pixels or steps are for models with one output" if pixels is None and a.ndim > 1 else ""
+        raise ValueError(f"{what}: expected shape ({n},), one weight per sample{of_pixels}, got {a.shape}{hint}")
     # The usual case; not as the array's own type, which may not hold the limits.
     if 1 / LARGEST_WEIGHT <= float(np.minimum.reduce(a)) and float(np.maximum.reduce(a)) <= LARGEST_WEIGHT:
         return contiguous(a, np.float64)

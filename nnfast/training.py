@@ -275,7 +275,7 @@ class Training(Explained):
         """Checked weights of samples, or of the pixels of the output if there is but one, or None."""
         if sample_weight is None:
             return None
-        graph, pixels = self._graph, ()
+        graph, pixels = self._graph, None
         if len(graph.output_names) == 1:
             pixels, _ = split_shape(graph.output_data_shapes[0], graph.data_format)
         weight = as_sample_weight(sample_weight, n, None, pixels, self.dtype)

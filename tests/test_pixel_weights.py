@@ -332,7 +332,7 @@ def test_outputs_whose_pixels_have_no_weights(rng):
     inputs = nf.Input((4, 2))
     two = nf.Model(inputs, [nf.Conv1D(1, 1)(inputs), nf.Conv1D(1, 1)(inputs)])
     two.compile("sgd", ["squared_error"] * 2)
-    with pytest.raises(ValueError, match=r"one weight per sample, got \(6, 4\)"):
+    with pytest.raises(ValueError, match=r"one weight per sample, got \(6, 4\); .* are for models with one output"):
         two.fit(np.ones((6, 4, 2)), [np.ones((6, 4, 1))] * 2, sample_weight=w, verbose=0)
     own = nf.Sequential([nf.Conv1D(1, 1)], input_shape=(4, 2))
     own.compile("sgd", lambda y, p: (((p - y) ** 2).sum(axis=(1, 2)), 2 * (p - y)))
