@@ -324,11 +324,12 @@ class Training(Explained):
             In [0, 1): this share of the rows, the last ones, is kept for validation.
         validation_data : tuple (x, y) or (x, y, sample_weight), optional
             Evaluated after each epoch; the figures are called ``val_...``.
-        sample_weight : array (N,), optional
+        sample_weight : array (N,), (N, H, W) or (N, T), optional
             The loss of a batch is ``sum(w * loss) / sum(w)``; a batch whose weights are all zero is skipped. Each is 0
             or from 1e-100 to 1e100. Or a weight from 0 to 1e18 for each pixel or step of the only output, (N, H, W) or
-            (N, T): a sample's loss is then the sum of w times the loss of each, the batch's the mean of these, and
-            nothing is divided by the weights. Metrics count all samples and pixels alike.
+            (N, T), of any loss but a function of your own: a sample's loss is then the sum of w times the loss of each,
+            the batch's the mean of these, and nothing is divided by the weights; a batch whose weights are all zero
+            takes the step of its penalties and of momentum. Metrics count all samples and pixels alike.
         class_weight : dict of int to float, or "balanced", optional
             Multiplied into the sample weights. "balanced": n / (classes * samples of the class), of those trained with.
             Where each pixel has a class, or a sample several yes/no answers (classes 0 and 1), the loss of a pixel or
@@ -639,7 +640,7 @@ class Training(Explained):
         -------
         dict of str to float
             Loss (before the step, penalties included) and metrics of this batch. A batch whose weights are all zero
-            takes no step and has loss 0.
+            takes no step and has loss 0, if they are weights of samples; else it has that of the penalties.
 
         Raises
         ------

@@ -151,6 +151,16 @@ def test_a_target_that_does_not_count_may_be_any_number(rng):
     assert_same_bits(model.get_weights()[0], expected.get_weights()[0])
 
 
+def test_a_batch_without_weight_takes_the_step_of_its_penalties(rng):
+    z, y, w = data(rng, (4, 6, 3))
+    model = network((4, 6, 3), "cross_entropy", regularizer=nf.L2(0.5))
+    logs = model.train_on_batch(z, y, 0 * w)
+    assert logs["loss"] == pytest.approx(0.25 * 3)
+    np.testing.assert_allclose(model.get_weights()[0][0, 0], (1 - 0.1 * 0.5) * np.eye(3))
+    model.train_on_batch(z, y, np.zeros(6))
+    assert model.iterations == 1
+
+
 def test_channels_first(rng):
     z, y, w = data(rng, (5, 6, 3))
     model = nf.Sequential([nf.Conv2D(3, 1, activation="softmax", use_bias=False)], input_shape=(3, 5, 6),
