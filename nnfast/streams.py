@@ -265,7 +265,10 @@ class Samples(Rows):
         counts = (1, 1, 1) if graph is None else (len(graph.input_names), len(graph.output_names), 1)
         stacks, kind = [Stack(len(index), n) for n in counts], type(self.data).__name__
         for i in index.tolist():
-            for stack, value in zip(stacks, parts(self.data[i], self.call, f"sample {i} of {kind}")):
+            sample = parts(self.data[i], self.call, f"sample {i} of {kind}")
+            if sample[2] is None and stacks[2].array is not None:
+                raise ValueError(f"some samples of one batch have weights, others have none (number {stacks[2].count})")
+            for stack, value in zip(stacks, sample):
                 stack.add(value)
         return [stack.result() for stack in stacks]
 

@@ -358,3 +358,13 @@ def test_a_loss_of_your_own_has_no_room_for_them(rng):
         model.train_on_batch(z, y)
         sizes.append(model._plan.arena_bytes)
     assert sizes[0] - sizes[1] >= z.nbytes
+
+
+def test_a_data_set_whose_samples_lack_weights(rng):
+    z, y, w = data(rng, (4, 6, 3))
+    weights = [w[0], None, *w[2:]]
+    model = network((4, 6, 3), "cross_entropy")
+    for given, number in ((weights, 1), (weights[1:], 0)):
+        with pytest.raises(ValueError, match=rf"samples of one batch have weights, others have none .number {number}"):
+            model.fit(Samples(z, y, given), batch_size=5, shuffle=False, verbose=0)
+    assert model.iterations == 0
