@@ -93,12 +93,14 @@ class Stream:
         model = self.model
         objective, position = model._objective, run.position
         step, sums, reported = position.step, position.totals, time.monotonic()
+        counted = step > 0       # what came before may have had weights
         interval = run.batch_interval
         rows = batch_size if interval else self.block_rows(batch_size)
         if step:
             order = (np.arange(self.n) if order is None else order)[step * batch_size:]
         with contextlib.closing(Ahead(self.blocks(order, rows), model)) as blocks:
             for xs, ys, weight in blocks:
+                counted = counted or any_counts(weight)
                 size = min(batch_size or len(xs[0]), len(xs[0]))
                 count = -(-len(xs[0]) // size)
                 rates = model._settings.optimizer.learning_rates(plan.iterations, count)
@@ -120,19 +122,20 @@ class Stream:
         if sums is None:
             raise ValueError("fit: the data gave no batch in this epoch; a generator is used up after one pass: give a "
                              "function that returns a new one, fit(lambda: batches(), epochs=...)")
-        check_total(sums, "fit")
+        check_total(sums, counted, "fit")
         run.params["steps"] = step
         return sums
 
     def evaluate(self, plan, batch_size):
         """Totals over all rows."""
-        sums, blocks = None, Ahead(self.blocks(None, self.block_rows(batch_size)), self.model)
+        sums, counted, blocks = None, False, Ahead(self.blocks(None, self.block_rows(batch_size)), self.model)
         with naming(self.name), contextlib.closing(blocks):
             for xs, ys, weight in blocks:
+                counted = counted or any_counts(weight)
                 sums = add_totals(sums, plan.evaluate(xs, ys, weight, min(batch_size, len(xs[0]))))
             if sums is None:
                 raise ValueError("evaluate: the data gave no batch; a generator is used up after one pass")
-            check_total(sums, "evaluate")
+            check_total(sums, counted, "evaluate")
         return sums
 
     def block_rows(self, batch_size):
@@ -362,9 +365,14 @@ def naming_rows(index):
         raise
 
 
-def check_total(sums, call):
-    """Data in which no sample counts have no mean; not all weights are known before they are read."""
-    if sums["weight"] == 0:
+def any_counts(weight):
+    """Whether a sample or pixel of a block does."""
+    return weight is None or bool(weight.any())
+
+
+def check_total(sums, counted, call):
+    """Data in which no sample or pixel counts say nothing; not all weights are known before they are read."""
+    if sums["weight"] == 0 or not counted:
         raise ValueError(f"{call}: sample_weight: all weights are zero")
 
 

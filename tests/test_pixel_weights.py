@@ -368,3 +368,20 @@ def test_a_data_set_whose_samples_lack_weights(rng):
         with pytest.raises(ValueError, match=rf"samples of one batch have weights, others have none .number {number}"):
             model.fit(Samples(z, y, given), batch_size=5, shuffle=False, verbose=0)
     assert model.iterations == 0
+
+
+@pytest.mark.parametrize("source", ["data set", "generator"])
+def test_data_that_are_read_and_in_which_no_pixel_counts(source, rng):
+    z, y, w = data(rng, (4, 6, 3))
+    model = network((4, 6, 3), "cross_entropy")
+
+    def given(w):
+        return Samples(z, y, w) if source == "data set" else lambda: (
+            (z[i:i + 3], y[i:i + 3], w[i:i + 3]) for i in (0, 3))
+
+    w[:3] = 0
+    for call in (model.fit, model.evaluate):
+        settings = {"verbose": 0} if call == model.fit else {}
+        assert call(given(w), **settings)
+        with pytest.raises(ValueError, match="all weights are zero"):
+            call(given(0 * w), **settings)
