@@ -442,7 +442,8 @@ class Training(Explained):
                 solvers.check_options(self.layers, every, batch_size, shuffle, initial_epoch, n)
                 if factors is not None:
                     raise ValueError("fit: a solver minimizes the loss as it is, without class weights of pixels "
-                                     "or answers; train without a solver")
+                                     "or answers; train without a solver, or give each pixel the weight of its class "
+                                     "as sample_weight")
                 params = {"epochs": solvers.MOST_ITERATIONS if epochs is None else epochs, "steps": 1,
                           "initial_epoch": 0}
             params["figures"] = None if any(map(may_add_figures, every)) else self._objective.figure_names(

@@ -282,6 +282,18 @@ def test_solvers(rng):
     np.testing.assert_allclose(model.get_weights()[0].ravel(), expected, rtol=1e-4)
 
 
+def test_a_solver_takes_the_weights_of_classes_as_those_of_pixels(rng):
+    pytest.importorskip("scipy")
+    z, y, _ = data(rng, (4, 6, 3))
+    model, factors = network((4, 6, 3), "cross_entropy"), {0: 2.0, 1: 0.5, 2: 1.0}
+    weights = np.array([factors[c] for c in range(3)])[y]
+    with pytest.raises(ValueError, match="give each pixel the weight of its class as sample_weight"):
+        model.fit(z, y, solver="lbfgs", class_weight=factors, verbose=0)
+    logs = model.clone().train_on_batch(z, y, class_weight=factors)
+    assert model.evaluate(z, y, sample_weight=weights)["loss"] == pytest.approx(logs["loss"], rel=1e-12)
+    assert model.fit(z, y, solver="lbfgs", sample_weight=weights, verbose=0).history["loss"][-1] < logs["loss"]
+
+
 def test_going_on_from_a_checkpoint_needs_the_same_weights(tmp_path, rng):
     z, y, w = data(rng, (4, 6, 3), n=12)
 
