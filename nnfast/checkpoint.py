@@ -283,6 +283,8 @@ def signature(xs, ys, weight, batch_size, shuffle):
     ys = [y[rows].astype(np.int32) if y.dtype.kind in "iu" else y[rows] for y in ys]
     for array in (*(x[rows] for x in xs), *ys, *([] if weight is None else [weight[rows]])):
         code = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), code)
+    if weight is not None and weight.ndim > 1:      # of a single pixel they are as many numbers as those of samples
+        code = zlib.crc32(b"pixels", code)
     return {"samples": n, "batch_size": batch_size, "shuffle": shuffle, "rows": f"{code:08x}"}
 
 
@@ -385,7 +387,7 @@ def _check_same(model, description, data, path):
         there |= {"model": _comparable_model(description["model"]), "compile": _comparable(description["compile"])}
     found = first_difference(there, here)
     if found and found.startswith("data: rows:"):
-        found = "data: rows with other numbers, targets or weights (of samples or classes), or split otherwise"
+        found = "data: rows with other numbers, targets or weights (of samples, pixels or classes), or split otherwise"
     if found:
         raise ValueError(f"fit: {path} is of another run: {found}; give the same model, settings and data, or begin "
                          "anew without resume")

@@ -310,6 +310,18 @@ def test_going_on_from_a_checkpoint_needs_the_same_weights(tmp_path, rng):
         fit(6, 2 * w, folder)
 
 
+def test_a_checkpoint_tells_weights_of_samples_from_those_of_their_only_pixels(tmp_path, rng):
+    z, y, w = data(rng, (1, 3))
+    for given in (w[:, 0] + 1, w + 1):
+        model = network((1, 3), "cross_entropy")
+        settings = {"callbacks": nf.callbacks.Checkpoint(tmp_path), "resume": tmp_path, "verbose": 0}
+        if given.ndim == 1:
+            model.fit(z, y, 2, epochs=1, sample_weight=given, **settings)
+        else:
+            with pytest.raises(ValueError, match=r"weights \(of samples, pixels or classes\)"):
+                model.fit(z, y, 2, epochs=2, sample_weight=given, **settings)
+
+
 def test_many_at_once(rng):
     z, y, w = data(rng, (4, 6, 3), n=12)
     model = network((4, 6, 3), "cross_entropy")
