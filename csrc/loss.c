@@ -223,6 +223,12 @@ nn_inline NAME(loss_term) NAME(huber_term)(vec y, vec t, vec delta)
     return r;
 }
 
+/* Slopes of what does not count may have overflowed, as with a target like -3.4e38 that stands for no data. */
+nn_inline vec NAME(weighed)(vec slope, vec factor)
+{
+    return v_select(v_eq(factor, v_zero()), v_zero(), v_mul(slope, factor));
+}
+
 #ifndef ELEMENTWISE_LOSS
 #define ELEMENTWISE_LOSS(name, blank, writes_p)                                                                      \
     static void NAME(loss_##name)(ptrdiff_t m, ptrdiff_t n, const void *y_, ptrdiff_t ldy, const void *t_,           \
@@ -244,7 +250,7 @@ nn_inline NAME(loss_term) NAME(huber_term)(vec y, vec t, vec delta)
             for (ptrdiff_t k = 0; k < rows; k++) loss[i + k] = value[k];                                             \
             for (ptrdiff_t k = 0; weight && k < rows; k++) factor[k] = (real)(scale * weight[i + k]);                \
             if (writes_p && p_) v_store_n((real *)p_ + i, r.p, rows);                                                \
-            if (dy_) v_store_n((real *)dy_ + i, v_mul(r.slope, v_load(factor)), rows);                               \
+            if (dy_) v_store_n((real *)dy_ + i, NAME(weighed)(r.slope, v_load(factor)), rows);                       \
         }                                                                                                            \
         for (ptrdiff_t i = 0; !single && i < m; i++) {                                                               \
             const real *y = (const real *)y_ + i * ldy, *t = (const real *)t_ + i * ldt;                             \
@@ -257,11 +263,11 @@ nn_inline NAME(loss_term) NAME(huber_term)(vec y, vec t, vec delta)
                 const NAME(loss_term) r = NAME(name##_term)(v_load(y + j), v_load(t + j), delta);                    \
                 sum = v_add(sum, r.value);                                                                           \
                 if (p) v_store(p + j, r.p);                                                                          \
-                if (dy) v_store(dy + j, v_mul(r.slope, factor));                                                     \
+                if (dy) v_store(dy + j, NAME(weighed)(r.slope, factor));                                             \
             }                                                                                                        \
             loss[i] = v_sum(sum);                                                                                    \
             if (p) v_store_n(p + full, last.p, lanes);                                                               \
-            if (dy) v_store_n(dy + full, v_mul(last.slope, factor), lanes);                                          \
+            if (dy) v_store_n(dy + full, NAME(weighed)(last.slope, factor), lanes);                                  \
         }                                                                                                            \
     }
 #endif

@@ -251,8 +251,8 @@ typedef struct nn_kernels {
     void (*softmax_backward)(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *dy, ptrdiff_t ld_dy,
                              void *dx, ptrdiff_t ldx);
     /* Loss and gradient of m rows in one pass. Targets: `labels` (one class a row, already checked) or `t`.
-     * loss[i]: the row's loss, not scaled. dy = scale_i * d loss_i / d y, scale_i = scale * (weight ? weight[i] : 1);
-     * dy may be NULL. p: probabilities of the two logit losses, may be y itself or NULL. delta: huber's.
+     * loss[i]: the row's loss, not scaled. dy = scale_i * d loss_i / d y, scale_i = scale * (weight ? weight[i] : 1), and 0
+     * where scale_i is 0; dy may be NULL. p: probabilities of the two logit losses, may be y itself or NULL. delta: huber's.
      * dy may not overlap y. */
     void (*loss[NN_LOSS_COUNT])(ptrdiff_t m, ptrdiff_t n, const void *y, ptrdiff_t ldy, const void *t, ptrdiff_t ldt,
                                 const int32_t *labels, double scale, const double *weight, double delta,

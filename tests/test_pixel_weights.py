@@ -142,10 +142,12 @@ def test_one_pixel_beside_class_weights(shape, rng):
     assert logs["loss"] == pytest.approx(mean(w + 1, share * values_of("cross_entropy", y, z)), rel=1e-12)
 
 
-def test_a_target_that_does_not_count_may_be_any_number(rng):
+@pytest.mark.parametrize("of", ["pixels", "samples"])
+def test_a_target_that_does_not_count_may_be_any_number(of, rng):
     """Maps of numbers mark what is not known by the lowest float32, whose distance overflows."""
     z, y, w = data(rng, (4, 6, 2), "squared_error")
-    spoilt = np.where(w[..., None] == 0, np.finfo(np.float32).min, y)
+    w = w if of == "pixels" else np.array([0, 1, 0.5, 0, 2, 0])
+    spoilt = np.where(w.reshape(w.shape + (1,) * (4 - w.ndim)) == 0, np.finfo(np.float32).min, y)
     model, expected = (network((4, 6, 2), "squared_error", "float32") for _ in range(2))
     assert model.train_on_batch(z, spoilt, w) == expected.train_on_batch(z, y, w)
     assert_same_bits(model.get_weights()[0], expected.get_weights()[0])

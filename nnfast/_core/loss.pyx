@@ -113,10 +113,7 @@ cdef double sum_of_pixels(const Head *head, double scale, bint gradient, Py_ssiz
         rows(head, n, head.classes, at, head.classes, head.target + at * head.k.real_size, NULL, scale, weights, gradient,
              values)
         for i in range(n):
-            if weights[i] > 0:
-                total += weights[i] * values[i]
-            elif gradient:      # 0 times a slope that may have overflowed: targets that do not count may be any numbers
-                memset(head.output.dy + (at + i * head.classes) * head.k.real_size, 0, head.classes * head.k.real_size)
+            total += weights[i] * values[i] if weights[i] > 0 else 0
         start += n
     return total
 
