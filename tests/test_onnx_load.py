@@ -207,6 +207,45 @@ def test_features_of_an_image_in_all_ways(tmp_path, rng):
     check(made, tmp_path / "a.onnx", rng)
 
 
+FEATURES_AS_CHANNELS = {
+    "convolution": [node("Conv", "i w3 b4", "j"), node("Flatten", "j", "g")],
+    "transposed convolution": [node("ConvTranspose", "i v3", "j"), node("Flatten", "j", "g")],
+    "pooling": [node("GlobalAveragePool", "i", "j"), node("Flatten", "j", "g")],
+    "mean": [node("ReduceMean", "i", "g", axes=[2, 3], keepdims=0)],
+    "flattening": [node("Relu", "i", "j"), node("Flatten", "j", "g")],
+    "larger images": [node("Upsample", "i scales", "j"), node("Flatten", "j", "g")],
+}
+
+
+@pytest.mark.parametrize("name", FEATURES_AS_CHANNELS)
+def test_features_of_an_image_as_channels(name, tmp_path, rng):
+    """(N, C, H, W) to (N, C H W) to (N, C H W, 1, 1), as before fully connected layers written as convolutions."""
+    nodes = [node("Conv", "x w", "c"), node("Flatten", "c", "f"), node("Reshape", "f s", "i"),
+             *FEATURES_AS_CHANNELS[name], node("MatMul", "g d", "y")]
+    width = {"convolution": 4, "transposed convolution": 20, "larger images": 18 * 4}.get(name, 18)
+    constants = draw(rng, w=(3, 2, 1, 1), w3=(4, 18, 1, 1), b4=4, v3=(18, 5, 2, 2), d=(width, 4))
+    constants |= {"s": np.array([0, 18, 1, 1]), "scales": np.float32([1, 1, 2, 2])}
+    check(graph(nodes, {"x": ["N", 2, 2, 3]}, ["y"], constants, opset=9), tmp_path / "a.onnx", rng)
+
+
+def test_features_of_an_image_as_channels_in_groups(tmp_path, rng):
+    nodes = [node("Conv", "x w", "c"), node("Flatten", "c", "f"), node("Reshape", "f s", "i"),
+             node("Conv", "i v", "y", group=2)]
+    constants = draw(rng, w=(3, 2, 1, 1), v=(4, 9, 1, 1)) | {"s": np.array([0, 18, 1, 1])}
+    onnx.save(graph(nodes, {"x": ["N", 2, 2, 3]}, ["y"], constants), tmp_path / "a.onnx")
+    with pytest.raises(nf.onnx.UnsupportedError, match="in groups, of channels that were flattened channels first"):
+        nf.onnx.load(tmp_path / "a.onnx")
+
+
+@pytest.mark.parametrize("size", [4, 5])
+def test_a_product_between_transposes(size, tmp_path, rng):
+    """The axes of its output lie as those of its input."""
+    nodes = [node("Transpose", "x", "t", perm=[0, 2, 1, 3]), node("MatMul", "t w", "p"), node("Flatten", "p", "f"),
+             node("MatMul", "f v", "y")]
+    made = graph(nodes, {"x": ["N", 4, size, 3]}, ["y"], draw(rng, w=(3, 2), v=(8 * size, 3)))
+    check(made, tmp_path / "a.onnx", rng)
+
+
 def test_an_mlp_over_an_image_is_left_in_its_order(tmp_path, rng):
     nodes = [node("Flatten", "x", "f"), node("Gemm", "f w b", "y", alpha=0.5, beta=2.0)]
     model = check(graph(nodes, {"x": ["N", 2, 3, 4]}, ["y"], draw(rng, w=(24, 5), b=5)), tmp_path / "a.onnx", rng)

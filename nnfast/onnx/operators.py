@@ -32,7 +32,7 @@ from ..layers import (
     UpSampling2D,
     ZeroPadding2D,
 )
-from .importer import BATCH, Tensor, elements, is_layer, last_axes
+from .importer import BATCH, Tensor, elements, is_layer
 from .shapes import SHAPES
 
 # --- products --------------------------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def dense(importer, x, kernel, bias):
             raise importer.unsupported(f"C has shape {bias.shape}, expected ({units},)")
         weights["bias"] = np.broadcast_to(bias.reshape(-1), (units,))
     layer = Dense(units, use_bias=bias is not None, name=importer.name())
-    return Tensor(importer.apply(layer, x, weights=weights), last_axes(len(x.axes)))
+    return Tensor(importer.apply(layer, x, weights=weights), x.axes)
 
 
 def conv(importer, node):
@@ -89,12 +89,13 @@ def conv(importer, node):
         raise importer.unsupported(f"kernel_shape is {a['kernel_shape']}, W has shape {kernel.shape}")
     stride, dilation = a["strides"] or [1] * axes, a["dilations"] or [1] * axes
     pads = padding(importer, a, x.shape[1:], size, stride, dilation)
-    weights = kernel_and_bias(importer, kernel, bias, kernel.shape[0])
+    weights = kernel_and_bias(importer, x, kernel, bias, kernel.shape[0], 1)
     settings = {"stride": tuple(stride), "padding": pads, "dilation": tuple(dilation), "use_bias": bias is not None,
                 "name": importer.name()}
     filters, group = kernel.shape[0], a["group"]
     if kernel.shape[1] * group != x.shape[0]:
         raise importer.unsupported(f"W has shape {kernel.shape}, group is {group}, the input has {x.shape[0]} channels")
+    x = replace(x, order=None)
     if axes == 1:
         settings |= {"stride": stride[0], "padding": pads[0], "dilation": dilation[0]}
         layer = Conv1D(filters, size[0], groups=group, **settings)
@@ -105,10 +106,15 @@ def conv(importer, node):
     return importer.same(layer, x, weights=weights)
 
 
-def kernel_and_bias(importer, kernel, bias, filters):
-    """In our order of axes; (K, C, ...) of a convolution, (C, K, ...) of a transposed one."""
+def kernel_and_bias(importer, x, kernel, bias, filters, axis):
+    """In our order of axes; (K, C, ...) of a convolution, (C, K, ...) of a transposed one: the input's channels are
+    along `axis`."""
     if bias is not None and bias.shape != (filters,):
         raise importer.unsupported(f"B has shape {bias.shape}, expected ({filters},)")
+    if x.order is not None:
+        if kernel.shape[axis] != x.shape[0]:
+            raise importer.unsupported("in groups, of channels that were flattened channels first")
+        kernel = kernel.take(np.argsort(x.order), axis)
     kernel = np.moveaxis(kernel, (0, 1), (-1, -2))
     return {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
 
@@ -128,7 +134,7 @@ def conv_transpose(importer, node):
         raise importer.unsupported(f"kernel_shape is {a['kernel_shape']}, W has shape {kernel.shape}")
     stride, dilation = a["strides"] or [1] * n, a["dilations"] or [1] * n
     pads, more = transposed_padding(importer, a, x.shape[1:], size, stride, dilation)
-    weights = kernel_and_bias(importer, kernel, bias, kernel.shape[1])
+    weights, x = kernel_and_bias(importer, x, kernel, bias, kernel.shape[1], 0), replace(x, order=None)
     place = {"kernel_size": tuple(size), "stride": tuple(stride), "padding": pads, "output_padding": more,
              "dilation": tuple(dilation)}
     if n == 1:
@@ -282,8 +288,8 @@ def global_pool(importer, layer, x, keep):
     value = importer.apply(layer, x)
     if keep:
         n = len(x.axes)
-        return Tensor(Reshape((*(1,) * (n - 2), x.value.shape[-1]))(value), x.axes)
-    return Tensor(value, (0, 1))
+        return Tensor(Reshape((*(1,) * (n - 2), x.value.shape[-1]))(value), x.axes, x.order)
+    return Tensor(value, (0, 1), x.order)
 
 
 def global_average_pool(importer, node):

@@ -115,6 +115,8 @@ def flat(importer, x):
         return x
     value = importer.apply(Flatten(name=importer.name()), x)
     numbers = np.arange(math.prod(x.value.shape)).reshape(x.value.shape)
+    if x.order is not None:
+        numbers = numbers[..., x.order]
     order = numbers.transpose([axis - 1 for axis in x.axes[1:]]).ravel()
     return Tensor(value, (0, 1), None if (order[1:] > order[:-1]).all() else order)
 
