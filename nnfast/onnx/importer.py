@@ -35,6 +35,8 @@ REAL = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 INTEGER = (TensorProto.INT32, TensorProto.INT64)
 #: operators that give integers as they came
 KEEP_INTEGERS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast")
+#: operators that may read a shape with the number of samples in it: they compute nothing with that
+READ_SHAPES = (*KEEP_INTEGERS, "Shape", "Slice", "Gather", "Concat", "Resize")
 #: stands for the number of samples, which is not known, in the shapes that nodes compute; also as int32 and float32
 BATCH = -(1 << 31)
 #: elements of a constant that nodes may compute
@@ -115,6 +117,7 @@ class Importer:
         self.constants, self.tensors = {}, {}
         self.weights = {}       # layer -> {parameter: array}
         self.names, self.made_outputs, self.integers = set(), set(), set()
+        self.with_batch = set()     # constants that hold BATCH
         self.readers = {}
         for node in graph.node:
             for name in node.input if node.op_type != "Shape" else ():     # which reads no numbers
@@ -252,6 +255,9 @@ class Importer:
             integer = any(name in self.integers for name in node.input)
             if integer and node.op_type not in (*KEEP_INTEGERS, "Gather", "Shape"):
                 raise self.unsupported("computes with integers; only a Gather may read them, as ids")
+            with_batch = any(name in self.with_batch for name in node.input)
+            if with_batch and node.op_type not in READ_SHAPES:
+                raise self.unsupported("computes with the number of samples")
             for name in node.output[1:]:
                 if name and self.readers.get(name):
                     raise self.unsupported(f"its second output {name!r} is used")
@@ -262,6 +268,8 @@ class Importer:
             except (ValueError, TypeError, OverflowError, MemoryError, IndexError, KeyError) as error:
                 raise self.unsupported(str(error)) from error
             (self.tensors if isinstance(result, Tensor) else self.constants)[node.output[0]] = result
+            if (with_batch or node.op_type == "Shape") and np.any(self.constants.get(node.output[0]) == BATCH):
+                self.with_batch.add(node.output[0])
             if integer and node.op_type in KEEP_INTEGERS and not self._casts_to_real(node):
                 self.integers.add(node.output[0])
         if not self.graph.output:

@@ -32,7 +32,7 @@ from ..layers import (
     UpSampling2D,
     ZeroPadding2D,
 )
-from .importer import BATCH, Tensor, elements, is_layer
+from .importer import Tensor, elements, is_layer
 from .shapes import SHAPES
 
 # --- products --------------------------------------------------------------------------------------------------------
@@ -419,8 +419,6 @@ def binary(importer, node, function):
     if all(known):
         importer.attributes(axis=None, broadcast=0, consumed_inputs=None)
         values = [importer.constants[name] for name in node.input]
-        if any(np.any(value == BATCH) for value in values):
-            raise importer.unsupported("computes with the number of samples")
         elements(np.broadcast_shapes(*(value.shape for value in values)))
         return np.asarray(function(*values))
     if not any(known):
