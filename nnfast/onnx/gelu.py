@@ -18,8 +18,8 @@ def fuse(graph):
 
 
 def number(tensor):
-    """The value of a constant of one element; else None."""
-    return numpy_helper.to_array(tensor).item() if math.prod(tensor.dims) == 1 else None
+    """The value of a constant of one element that gives no tensor of features more axes; else None."""
+    return numpy_helper.to_array(tensor).item() if math.prod(tensor.dims) == 1 and len(tensor.dims) <= 2 else None
 
 
 class Pattern:
