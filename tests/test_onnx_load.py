@@ -385,17 +385,20 @@ def test_images_of_one_channel_made_of_inputs(axes, nodes, size, tmp_path, rng):
     check(graph(nodes, {"x": ["N", *axes]}, ["y"], constants), tmp_path / "a.onnx", rng)
 
 
-@pytest.mark.parametrize("constant", [True, False])
-def test_the_axis_of_a_new_channel(constant, tmp_path, rng):
+@pytest.mark.parametrize("constant", [None, "value", "value_ints"])
+@pytest.mark.parametrize("axis", [1, 2])
+def test_the_axis_of_a_new_channel(axis, constant, tmp_path, rng):
     """(N, C, L) read as the image (N, C, 1, L) is a signal that has its channels first, (N, 1, H, W) is not."""
-    nodes, constants = [node("Unsqueeze", "x axes", "i"), node("Conv", "i w", "y")], draw(rng, w=(4, 3, 1, 3))
+    nodes = [node("Unsqueeze", "x axes", "i"), node("Conv", "i w", "c"), node("Flatten", "c", "f"),
+             node("MatMul", "f b", "y")]
+    constants = draw(rng, w=(4, 3 if axis == 2 else 1, 1, 3), b=(4 * 6 * (1 if axis == 2 else 3), 2))
     if constant:
-        value = numpy_helper.from_array(np.array([2]))
-        nodes.insert(0, helper.make_node("Constant", [], ["axes"], value=value))
+        value = [axis] if constant == "value_ints" else numpy_helper.from_array(np.array([axis]))
+        nodes.insert(0, helper.make_node("Constant", [], ["axes"], **{constant: value}))
     else:
-        constants["axes"] = np.array([2])
+        constants["axes"] = np.array([axis])
     model = check(graph(nodes, {"x": ["N", 3, 8]}, ["y"], constants), tmp_path / "a.onnx", rng)
-    assert model.data_format == "channels_first"
+    assert model.data_format == ("channels_first" if axis == 2 else "channels_last")
 
 
 def test_features_made_into_images(tmp_path, rng):
@@ -493,6 +496,7 @@ def test_gelu_beside_what_else_reads_its_nodes(tmp_path, rng):
 
 
 @pytest.mark.parametrize("change", [{"half": np.float32(1)}, {"root": np.float32(2)}, {"one": np.float32([1] * 5)},
+                                    {"half": np.float32([[[0.5]]])},
                                     "another factor", "sum"])
 def test_erf_alone(change, tmp_path, rng):
     nodes, constants = [node("Gemm", "x w", "g"), *GELUS["PyTorch's"]], draw(rng, w=(3, 5)) | FOR_GELU

@@ -239,7 +239,8 @@ class Importer:
         axes = self.constants.get(node.input[1], ())
         for other in self.graph.node:
             if other.op_type == "Constant" and node.input[1] in other.output:
-                axes = [self._array(value.t) for value in other.attribute if value.name == "value"]
+                axes = [self._array(value.t) if value.name == "value" else [*value.ints] or value.i
+                        for value in other.attribute if value.name in ("value", "value_ints", "value_int")]
         return [int(axis) for axis in np.ravel(axes)]
 
     def model(self, seed):
