@@ -60,13 +60,14 @@ APPLE_OPENMP = [(["-Xpreprocessor", "-fopenmp"], ["-lomp"])] + [
     for prefix in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp")
 ]
 
+# These two, and whether it is x86-64, are compiled only: which flags and libraries it takes to link is setuptools'
+# knowledge. It links no program with CFLAGS like -fsanitize=address or --coverage, but it links modules.
 C_PROGRAM = """
 #include <math.h>
 #include <stdint.h>
 int main(void) { return 0; }
 """
 
-# Compiled only: which library it takes to link is setuptools' knowledge.
 PYTHON_PROGRAM = "#include <Python.h>"
 
 OPENMP_PROGRAM = """
@@ -135,7 +136,7 @@ class BuildCore(build_ext):
 
     def check_compiler(self, flags):
         """Say what a new machine lacks, before Cython's work, and not in the compiler's words for every module."""
-        if failure := self.failure(C_PROGRAM, flags):
+        if failure := self.failure(C_PROGRAM, flags, None):
             raise PlatformError(
                 f"building nnfast takes a C11 compiler, and the one here does not work: {failure} "
                 "(Debian, Ubuntu: apt install build-essential; Fedora: dnf install gcc; macOS: xcode-select --install; "
@@ -244,7 +245,7 @@ class BuildCore(build_ext):
                 name: [word for flag in unix for word in ("-Xarch_x86_64", flag)]
                 for name, (unix, _) in ISA_FLAGS.items()
             }
-        if not self.builds(X86_64_PROGRAM):
+        if not self.builds(X86_64_PROGRAM, link_flags=None):
             return {}
         return {name: msvc if self.msvc else unix for name, (unix, msvc) in ISA_FLAGS.items()}
 
