@@ -392,10 +392,10 @@ def summary(args):
 def table_columns(model):
     """Names of the numbers and ids that a model of a table reads, and of the numbers that it gives, in their order: the
     other commands make them of a table's columns, a program that runs an exported network has to."""
-    how = model.metadata.get(KEY, {}).get("encoding")
-    if not how:
+    how = model.metadata.get(KEY)
+    if not isinstance(how, dict) or how.get("form") != "a table":   # a program may have its own metadata of this name
         return {}
-    encoding = TableEncoding(**how)
+    encoding = TableEncoding(**how["encoding"])
     columns = {"numbers": encoding.feature_names, "ids": encoding.id_names}
     if encoding.target and not encoding.classes:
         columns["target"] = [less(*pair) for pair in zip(encoding.target["names"], offsets_of(encoding.target))]

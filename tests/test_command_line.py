@@ -437,6 +437,14 @@ def test_export_says_what_a_network_of_a_table_reads_and_gives(trained, tmp_path
                       "ids": ["town"], "target": ["end-1600000000"]}
 
 
+@pytest.mark.parametrize("own", ["titanic.csv", None, {"encoding": "utf-8"}])
+def test_export_of_a_model_with_metadata_of_its_own(own, tmp_path, capsys):
+    model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
+    model.metadata = {"data": own}
+    model.save(tmp_path / "m.safetensors")
+    assert run(capsys, "export", tmp_path / "m.safetensors", "--out", tmp_path / "m.c")[0] == 0
+
+
 def test_summary_of_a_model_with_several_outputs(tmp_path, capsys):
     x = nf.Input((2,))
     model = nf.Model(x, [nf.Dense(2, name="kind")(x), nf.Dense(2, name="size")(x)])
