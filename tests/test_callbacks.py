@@ -228,7 +228,7 @@ def test_progress_bar():
 FIGURES = {"loss": 0.34567, "accuracy": 0.6125, "val_loss": 0.41234, "val_accuracy": 0.55}
 
 
-def drawn(columns, resized=None, figures=True):
+def drawn(columns, resized=None, figures=True, steps=5):
     """The lines that a bar draws on a terminal of so many columns, over the epochs 3 and 4 of 4."""
     import fcntl
     import pty
@@ -252,7 +252,7 @@ def drawn(columns, resized=None, figures=True):
     logs = FIGURES if figures else {}
     with os.fdopen(terminal, "w", encoding="utf-8") as file:
         bar = ProgressBar(1, file)
-        bar.set_params({"epochs": 4, "steps": 5, "initial_epoch": 2})
+        bar.set_params({"epochs": 4, "steps": steps, "initial_epoch": 2})
         bar.on_train_begin()
         bar.on_epoch_begin(2)
         bar.on_epoch_end(2, logs)
@@ -293,6 +293,20 @@ def test_no_figure_is_cut_on_a_narrow_terminal(columns, shown):
             assert figure.partition("=")[2] in whole
     assert "4/4" in lines[-1] and ("steps/s" in lines[-1]) == (columns == 200)
     assert all("val_" not in line for line in drawn(columns, figures=False))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+@pytest.mark.parametrize(("columns", "shown"), [
+    (200, ["loss=0.3457", "accuracy=0.6125", "val_loss=0.4123", "val_accuracy=0.55"]),
+    (60, ["loss=0.346", "val_loss=0.412", "val_accuracy=0.55"]), (40, ["val_loss=0.412", "val_accuracy=0.55"]),
+    (30, ["val_loss=0.4123"]), (20, ["val_loss=0.412"]), (12, []),
+])
+def test_no_figure_is_cut_where_nobody_knows_the_number_of_steps(columns, shown):
+    lines = drawn(columns, steps=0)
+    assert max(map(len, lines)) <= columns
+    assert re.findall(r"\w+=[\d.]+", lines[-1]) == shown
+    assert "4/4" in lines[-1] and ("steps/s" in lines[-1]) == (columns == 200)
+    assert all("=" not in line for line in drawn(columns, figures=False, steps=0))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")

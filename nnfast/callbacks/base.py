@@ -682,6 +682,16 @@ _LINES = (
     ("{epoch}{postfix}", 0, 3),
 )
 
+# The same where nobody knows how many steps there are, as in the epochs of a generator.
+_LINES_WITHOUT_TOTAL = (
+    ("epoch {epoch}: {n_fmt}{unit} [{elapsed}, {rate_fmt}{postfix}]", 0, 4),
+    ("epoch {epoch}: {n_fmt}{unit} [{elapsed}{postfix}]", 0, 4),
+    ("{epoch}: {n_fmt}{unit}{postfix}", 0, 4),
+    ("{epoch}: {n_fmt}{unit}{postfix}", 0, 3),
+    ("{epoch}: {n_fmt}{postfix}", 0, 3),
+    ("{epoch}{postfix}", 0, 3),
+)
+
 
 def _fitting(tqdm):
     """tqdm whose line fits a terminal of any width: measured when it is drawn, as times and rates change until then."""
@@ -691,7 +701,7 @@ def _fitting(tqdm):
         @property
         def format_dict(self):
             drawn = super().format_dict
-            if (drawn["ncols"] or 0) > 0 and drawn["total"] and drawn["prefix"]:
+            if (drawn["ncols"] or 0) > 0 and drawn["prefix"]:
                 drawn.update(self._fit(drawn))
             return drawn
 
@@ -701,7 +711,7 @@ def _fitting(tqdm):
             epoch = drawn["prefix"].removeprefix("epoch ")
             for gone in range(len(order) + 1):
                 shown = {name: value for name, value in (self.logs or {}).items() if name not in order[:gone]}
-                for text, least, digits in _LINES:
+                for text, least, digits in _LINES if drawn["total"] else _LINES_WITHOUT_TOTAL:
                     line = {"bar_format": text, "epoch": epoch, "postfix": _figures(shown, digits)}
                     measured = {**drawn, **line, "bar_format": text.replace("{bar}", "#" * least), "ncols": None}
                     if len(self.format_meter(**measured)) <= drawn["ncols"]:
