@@ -366,6 +366,15 @@ def test_activation_bad_input():
     assert nf.plot.activation("leaky_relu", 0.5).lines[2].get_ydata()[0] == -3.0
 
 
+@pytest.mark.parametrize(("name", "alpha", "most"), [
+    ("softplus", None, "1"), ("sigmoid", None, "0.25"), ("tanh", None, "1"), ("gelu", None, "1.129"),
+    ("silu", None, "1.1"), ("elu", 2.0, "2"), ("leaky_relu", 0.5, "1"), ("linear", None, "1"),
+])
+def test_the_largest_slope_is_that_of_the_function_not_of_the_range(name, alpha, most):
+    ax = nf.plot.activation(name, alpha, low=-3.0, high=-1.0)
+    assert ax.lines[-1].get_label() == f"its derivative, at most {most}"
+
+
 def drawn(ax):
     """The arrays of all images on the axes, in their order."""
     return [image.get_array() for image in ax.images]

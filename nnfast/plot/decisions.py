@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # Inches of a cell of a confusion matrix.
 CELL = 0.3
 
+# Where activations have their largest slopes, also those that come near them from one side only, as softplus does.
+EVERYWHERE = np.linspace(-40.0, 40.0, 8001)
+
 # More classes than pixels can tell apart, and few enough for a square of counts.
 MOST_CLASSES = 1000
 
@@ -223,20 +226,26 @@ def activation(name: str, alpha: float | None = None, low: float = -6.0, high: f
     if not low < high:
         raise ValueError(f"plot.activation: low must be below high, got {low} and {high}")
     z = np.linspace(low, high, CURVE)
-    y, slope = z, np.ones_like(z)
-    if name != "linear":
-        options = {"alpha": alpha} if activations.ACTIVATIONS[name].alpha is not None else {}
-        y = getattr(functional, name)(z, **options)
-        kept = z if activations.ACTIVATIONS[name].backward == "z" else y
-        slope = getattr(functional, f"{name}_backward")(np.ones_like(z), kept, **options)
+    y, slope = _with_slope(name, alpha, z)
+    most = _with_slope(name, alpha, EVERYWHERE)[1].max()
     ax = axes_for(ax)
     ax.axhline(0, color="0.8", linewidth=0.8)
     ax.axvline(0, color="0.8", linewidth=0.8)
     (line,) = ax.plot(z, y, label=name)
-    ax.plot(z, slope, "--", color=line.get_color(), label=f"its derivative, at most {slope.max():.4g}")
+    ax.plot(z, slope, "--", color=line.get_color(), label=f"its derivative, at most {most:.4g}")
     ax.set(xlabel="z", ylabel=f"{name}(z)")
     ax.legend()
     return finish(ax, save)
+
+
+def _with_slope(name, alpha, z):
+    """An activation and its derivative."""
+    if name == "linear":
+        return z, np.ones_like(z)
+    options = {"alpha": alpha} if activations.ACTIVATIONS[name].alpha is not None else {}
+    y = getattr(functional, name)(z, **options)
+    kept = z if activations.ACTIVATIONS[name].backward == "z" else y
+    return y, getattr(functional, f"{name}_backward")(np.ones_like(z), kept, **options)
 
 
 def _numbered(what, y, names):
