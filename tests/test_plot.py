@@ -542,6 +542,26 @@ def test_legends_fit(plane, rng):
     assert inside(ax) and legend(ax)[0] == "class 0" and legend(ax)[-1].endswith(" more")
 
 
+def whole(ax):
+    ax.figure.draw_without_rendering()
+    return all(tick == round(tick) for tick in ax.get_xticks())
+
+
+def test_steps_are_whole_numbers(cnn):
+    record = nf.callbacks.GradientNorms([[1.0]], [[1.0]])
+    nf.models.linear_regression(1).fit([[1.0]], [[2.0]], epochs=3, callbacks=record, verbose=0)
+    descent = nf.optimize.gradient_descent(lambda x: (x**2).sum(), None, np.ones(3), lr=0.1, max_iter=3)
+    assert record.steps[-1] == len(descent.path) - 1 == 3
+    assert whole(nf.plot.gradient_norms(record)) and whole(nf.plot.descent_path(descent))
+
+
+def test_contours_show_on_white():
+    valley = nf.optimize.gradient_descent(lambda x: (x**2).sum(), None, [2.0, 1.0], lr=0.1)
+    ax = nf.plot.descent_path(valley, lambda x: (x**2).sum())
+    assert ax.texts and all(matplotlib.colors.to_rgb(text.get_color()) == (0, 0, 0) for text in ax.texts)
+    assert ax.collections[0].get_edgecolor()[:, 0].max() < 0.8       # red: the yellow of viridis has 0.99
+
+
 @pytest.mark.parametrize(("n", "columns", "title", "own", "cut"), [
     (100, None, "true {}, said 3", False, False), (64, None, "filter number {}", True, True),
     (6, 3, "{}", False, False), (36, None, "a very long title of the image number {}", False, False),

@@ -98,6 +98,11 @@ def add_legend(ax, own, names, fontsize="medium", **style):
         text.set(text=name, parse_math=False)
 
 
+def whole_numbers(ax):
+    """Of epochs, steps and layers there are no halves."""
+    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+
 def text_width(texts):
     """How wide the widest text is, in sizes of its type."""
     font = load_pyplot().matplotlib.font_manager.FontProperties(size=100)

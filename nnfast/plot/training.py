@@ -9,7 +9,17 @@ import numpy as np
 
 from ..callbacks import GradientNorms, History
 from ..model import Model
-from .figure import CURVE, PLANE, add_legend, axes_for, finish, lone_markers, ordered_colours
+from .figure import (
+    CURVE,
+    PLANE,
+    add_legend,
+    axes_for,
+    finish,
+    load_pyplot,
+    lone_markers,
+    ordered_colours,
+    whole_numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +72,7 @@ def history(record: History | Model | Mapping[str, Sequence[float]], keys: str |
         if (validated := f"val_{key}") in figures:
             lines += ax.plot(numbers, figures[validated], "--", color=lines[-1].get_color(), label=validated,
                              fillstyle="none", **lone_markers(figures[validated]))
-    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    whole_numbers(ax)
     ax.set_xlabel("epoch")
     ax.set_ylabel(", ".join(keys), parse_math=False)
     if len(ax.lines) > 1:
@@ -105,6 +115,7 @@ def gradient_norms(record: GradientNorms, at: int | None = None, *, ax: Any = No
         colours = ordered_colours(len(record.norms))
         lines = [ax.plot(record.steps, norms, color=colour, label=layer)[0]
                  for colour, (layer, norms) in zip(colours, record.norms.items())]
+        whole_numbers(ax)
         ax.set(xlabel="training step", ylabel="gradient norm", yscale="log")
         add_legend(ax, lines, list(record.norms), fontsize="small")
         return finish(ax, save)
@@ -112,7 +123,7 @@ def gradient_norms(record: GradientNorms, at: int | None = None, *, ax: Any = No
         raise ValueError(f"plot.gradient_norms: at={at}, but there are {len(record.steps)} records")
     norms = [values[at] for values in record.norms.values()]
     ax.plot(np.arange(1, len(norms) + 1), norms, **{"marker": "o", **style})
-    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    whole_numbers(ax)
     ax.set(xlabel="layer, from the input", ylabel="gradient norm", yscale="log")
     if "label" in style:
         ax.legend()
@@ -157,6 +168,7 @@ def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, marg
     ax = axes_for(ax)
     if points.shape[1] > 2 or (points.shape[1] == 2 and f is None):
         ax.plot(np.arange(len(points)), values, ".-")
+        whole_numbers(ax)
         ax.set(xlabel="step", ylabel="f(x)")
     elif points.shape[1] == 1:
         if f is not None:
@@ -168,8 +180,10 @@ def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, marg
     else:
         a, b = (np.linspace(low[i], high[i], PLANE // 2) for i in (0, 1))
         heights = np.array([[value(np.array([u, v])) for u in a] for v in b])
-        contours = ax.contour(a, b, heights, levels=15, cmap="viridis_r", linewidths=0.8)
-        ax.clabel(contours, contours.levels[::2], fontsize="small")
+        # Without the yellow of viridis, which hardly shows on white, and where the minimum is.
+        colours = load_pyplot().matplotlib.colors.ListedColormap(ordered_colours(256)[::-1])
+        contours = ax.contour(a, b, heights, levels=15, cmap=colours, linewidths=0.8)
+        ax.clabel(contours, contours.levels[::2], fontsize="small", colors="black")
         (line,) = ax.plot(*points.T, "o-", color="C3", markersize=4, linewidth=1.2, label="path")
         ax.plot(*points[-1], "s", color=line.get_color(), markersize=8)
         ax.set(xlabel="$x_1$", ylabel="$x_2$")
