@@ -9,6 +9,7 @@ import pytest
 from child import evaluate
 
 import nnfast as nf
+from nnfast.plot.figure import COLOURS, class_colours
 
 matplotlib.use("Agg")
 
@@ -511,7 +512,30 @@ def test_every_class_has_its_own_colour(n):
     assert np.abs(np.diff(colours, axis=0)).max(axis=1).min() > 0.04     # and not nearly the next one's
     np.testing.assert_array_equal(shown, colours[y.reshape(-1)])
     if n <= 20:
-        np.testing.assert_allclose(colours, plt.get_cmap("tab10" if n == 10 else "tab20").colors)
+        np.testing.assert_allclose(colours, matplotlib.colors.to_rgba_array(COLOURS)[:, :3] if n == 10 else
+                                   plt.get_cmap("tab20").colors)
+
+
+def as_seen(colours, blindness):
+    """CIELAB of what people without one kind of cones see; Machado, Oliveira, Fernandes (2009)."""
+    kinds = {"protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                            [-0.003882, -0.048116, 1.051998]],
+             "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                              [-0.011820, 0.042940, 0.968881]]}
+    light = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    light = np.clip(light @ np.array(kinds[blindness]).T, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    f = light @ to_xyz.T / to_xyz.sum(axis=1)
+    f = np.where(f > 0.008856, np.cbrt(f), 7.787 * f + 16 / 116)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], axis=1)
+
+
+@pytest.mark.parametrize("blindness", ["protanopia", "deuteranopia"])
+@pytest.mark.parametrize(("n", "apart"), [(3, 40), (4, 40), (10, 15)])
+def test_colour_blind_readers_tell_few_classes_apart(n, apart, blindness):
+    seen = as_seen(class_colours(n), blindness)
+    distances = np.linalg.norm(seen[:, None] - seen, axis=-1)
+    assert distances[np.triu_indices(n, 1)].min() > apart
 
 
 def inside(ax):

@@ -11,6 +11,10 @@ import numpy as np
 LONGEST = 12.0
 SMALLEST = 5.0
 
+# Petroff (2021), Accessible Color Sequences for Data Visualization: ten classes that colour-blind readers tell
+# apart. Of matplotlib's own ten, orange and green look the same without red cones, green and red without green ones.
+COLOURS = ("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd")
+
 # Points along a curve, pixels along a side of a plane.
 CURVE = 401
 PLANE = 200
@@ -57,9 +61,11 @@ def ordered_colours(n):
 
 
 def class_colours(n):
-    """One for each class, far from those of its neighbours."""
+    """One for each class, far from those of its neighbours, and up to 10 also for colour-blind readers."""
+    if n <= len(COLOURS):
+        return np.array([load_pyplot().matplotlib.colors.to_rgb(colour) for colour in COLOURS[:n]])
     if n <= 20:
-        return load_pyplot().get_cmap("tab10" if n <= 10 else "tab20")(np.arange(n))[:, :3]
+        return load_pyplot().get_cmap("tab20")(np.arange(n))[:, :3]
     # Every colour of the map once, in steps of about the golden section.
     step = next(k for k in range(round(0.618 * n), n) if math.gcd(k, n) == 1)
     return load_pyplot().get_cmap("nipy_spectral", n)(np.arange(n) * step % n)[:, :3]
