@@ -9,7 +9,7 @@ import pytest
 from child import evaluate
 
 import nnfast as nf
-from nnfast.plot.figure import COLOURS, class_colours
+from nnfast.plot.figure import COLOURS, class_colours, shortened, shortened_names, text_width
 
 matplotlib.use("Agg")
 
@@ -564,6 +564,62 @@ def test_legends_fit(plane, rng):
     assert legend(ax) == [str(i) for i in range(21)] and inside(ax)
     ax = nf.plot.decision_boundary(softmax(100), rng.standard_normal((300, 2)), np.arange(300) % 100)
     assert inside(ax) and legend(ax)[0] == "class 0" and legend(ax)[-1].endswith(" more")
+    # Long names are shortened to the Axes, also in one of several.
+    figures = {f"the_output_of_a_head_with_a_very_long_name_{i}_mean_absolute_error": [1.0, 0.5] for i in range(8)}
+    for own in (None, plt.subplots(1, 2)[1][1]):
+        ax = nf.plot.history(figures, list(figures), ax=own)
+        assert inside(ax) and len(set(legend(ax))) == 8 and ax.get_ylabel() == "value"
+        assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x0
+
+
+def test_names_lose_their_middle_or_what_all_of_them_begin_with():
+    name = "abcdefghijklmnopqrstuvwxyz"
+    short = shortened(name, 6.0)
+    first, last = short.split("\N{HORIZONTAL ELLIPSIS}")
+    assert name.startswith(first) and name.endswith(last) and 0 <= len(first) - len(last) <= 1
+    assert text_width([short]) <= 6 and shortened(name, 20.0) == name and shortened("ab", 0.1) == "ab"
+    assert shortened_names([name, "short"], 6.0) == [short, "short"]
+    same = shortened_names([f"a name that begins like all {i} and ends so, too" for i in range(3)] + ["short"], 8.0)
+    assert [name[:2] for name in same] == [f"\N{HORIZONTAL ELLIPSIS}{i}" for i in range(3)] + ["sh"]
+    assert text_width(same) <= 8
+
+
+@pytest.mark.parametrize("keys", [["head_accuracy", "segmentation_mean_iou", "regression_mean_absolute_error"],
+                                  ["the_output_of_a_head_with_a_very_long_name_and_its_mean_absolute_error"]])
+def test_the_label_of_a_history_fits(keys):
+    ax = nf.plot.history({key: [1.0, 0.5] for key in keys}, keys)
+    ax.figure.draw_without_rendering()
+    box, page = ax.yaxis.label.get_window_extent(), ax.figure.bbox
+    assert box.y0 >= 0 and box.y1 <= page.y1
+    assert nf.plot.history({"loss": [1.0], "accuracy": [0.5]}, ["loss", "accuracy"]).get_ylabel() == "loss, accuracy"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("own", [False, True])
+def test_confusion_matrix_with_long_names_is_readable(own):
+    names = [f"a very long class name, number {i} of the whole data set" for i in range(10)]
+    y = np.arange(20_000) % 10
+    given = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained")[1][0] if own else None
+    ax = nf.plot.confusion_matrix(y, (y + np.arange(20_000) // 10) % 10, names, ax=given)
+    ax.figure.draw_without_rendering()
+    page, frame = ax.figure.bbox, ax.get_window_extent()
+    assert len(ax.texts) == 100 and all(text.get_window_extent().width < frame.width / 10 for text in ax.texts)
+    assert own or frame.height > 0.5 * page.height
+    labels = ax.get_yticklabels() + ax.get_xticklabels()
+    assert len({label.get_text() for label in labels}) == 10
+    for label in labels:
+        box = label.get_window_extent()
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page.x1 and box.y1 <= page.y1
+    # Turned by 45 degrees they are as far apart as their type is high.
+    assert 72 / ax.figure.dpi * frame.width / 10 * np.sqrt(0.5) > ax.get_xticklabels()[0].get_fontsize()
+
+
+def test_a_confusion_matrix_without_numbers_has_a_scale():
+    y = np.arange(3000) % 150
+    for normalize, label in ((False, "count"), (True, "part of the true class")):
+        _, scale = nf.plot.confusion_matrix(y, y, normalize=normalize).figure.axes
+        assert scale.get_ylabel() == label
+    assert len(nf.plot.confusion_matrix(y % 3, y % 3).figure.axes) == 1
 
 
 def whole(ax):

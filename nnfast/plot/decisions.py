@@ -12,7 +12,19 @@ from ..configurable import boolean, integer
 from ..data import encode_labels
 from ..losses import INT32
 from ..model import Model
-from .figure import CURVE, LONGEST, PLANE, SMALLEST, add_legend, axes_for, class_colours, finish, load_pyplot
+from .figure import (
+    CURVE,
+    LONGEST,
+    PLANE,
+    SMALLEST,
+    add_legend,
+    axes_for,
+    class_colours,
+    finish,
+    load_pyplot,
+    shortened_names,
+    text_width,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +34,10 @@ if TYPE_CHECKING:
 
 # Inches of a cell of a confusion matrix.
 CELL = 0.3
+
+# Of a new confusion matrix: points of the longest class name, and of what the margins have room for anyway.
+LONGEST_NAME = 216.0
+MARGIN = 40.0
 
 # Where activations have their largest slopes, also those that come near them from one side only, as softplus does.
 EVERYWHERE = np.linspace(-40.0, 40.0, 8001)
@@ -35,8 +51,8 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
                      save: PathLike | None = None) -> Any:
     """How often samples, or pixels, of each true class (rows) were taken for each class (columns).
 
-    A new figure grows with the classes, to 12 inches; where the cells are too small for them, the numbers and some of
-    the class names are left out.
+    A new figure grows with the classes and their names, to 12 inches. Where the cells are too small for them, some of
+    the class names are left out, and there is a scale of colours instead of the numbers; long names lose their middle.
 
     Parameters
     ----------
@@ -90,14 +106,19 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     n = len(names)
     counts = np.bincount(y_true.astype(int) * n + y_pred.astype(int), minlength=n * n).reshape(n, n)
     shown = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
-    ax = axes_for(ax, min(CELL * n + 1.5, LONGEST))
-    ax.imshow(shown, cmap="Blues", vmin=0)
-    cell = 72 * min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi / n      # in points
+    longest = LONGEST_NAME if ax is None else 0.4 * 72 * min(axes_for(ax).bbox.size) / ax.figure.dpi
+    names = shortened_names(names, longest / 10)        # in type of 10 points
+    beyond = max(10 * text_width(names) - MARGIN, 0.0)
+    ax = axes_for(ax, min(CELL * n + 1.5 + beyond / 72, LONGEST))
+    image = ax.imshow(shown, cmap="Blues", vmin=0)
+    cell = (72 * min(ax.bbox.size) / ax.figure.dpi - beyond) / n      # in points
     # A digit is 0.64 of the font's size wide. Numbers lie within the image, so the layout need not measure them all.
     size = min(8.0, 0.8 * cell / (0.64 * (4 if normalize else len(str(counts.max())))))
     for i, j in np.argwhere(counts).tolist() if size >= SMALLEST else []:
         ax.text(j, i, f"{shown[i, j]:.2f}" if normalize else str(counts[i, j]), ha="center", va="center", fontsize=size,
                 color="white" if shown[i, j] > 0.6 * shown.max() else "black", in_layout=False)
+    if size < SMALLEST:
+        ax.figure.colorbar(image, ax=ax, label="part of the true class" if normalize else "count", shrink=0.7)
     size = 10.0 if cell > 15 else 7.0
     every = int(np.ceil(1.5 * size / cell))
     labels = names[::every]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 import os
 
@@ -82,7 +83,8 @@ def lone_markers(values):
 def add_legend(ax, own, names, fontsize="medium", **style):
     """What was labelled on the Axes before and the artists `own`, whose names are texts: with "$" or "_" in front, too.
 
-    Of more than fit beside or onto the Axes it shows the first, and says how many it leaves out.
+    Of more than fit beside or onto the Axes it shows the first, and says how many it leaves out; long names lose their
+    middle.
     """
     before = [(handle, label) for handle, label in zip(*ax.get_legend_handles_labels())
               if not any(handle is one for one in own)]
@@ -90,9 +92,11 @@ def add_legend(ax, own, names, fontsize="medium", **style):
     height, width = (72 * side / ax.figure.dpi for side in (ax.bbox.height, ax.figure.bbox.width))
     rows = max(int(height / (1.55 * points)), 2)
     # Beside a name stand its sign and gaps of about 5 letters' heights.
+    longest = 0.6 * width if "bbox_to_anchor" in style else 0.9 * 72 * ax.bbox.width / ax.figure.dpi
+    names = shortened_names(names, max(longest / points - 5, 5.0))
     columns = max(int(0.5 * width / (points * (5 + text_width([*names, "and 100 more"])))), 1)
     room = rows * columns - len(before)
-    own, names = list(own), list(names)
+    own = list(own)
     if len(own) > room:
         room = max(room, 2)
         names[room - 1:] = [f"and {len(own) - room + 1} more"]
@@ -109,8 +113,47 @@ def whole_numbers(ax):
     ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
 
 
+def shortened(text, most):
+    """A text of one line at most so many sizes of its type wide: of a longer one the beginning and the end."""
+    return shortened_names([text], most)[0]
+
+
+def shortened_names(names, most):
+    """Names at most so many sizes of their type wide; if they were the same then, without what all begin with."""
+    widths = _letter_widths([*names, "\N{HORIZONTAL ELLIPSIS}"])
+
+    def width(text):
+        return sum(widths[letter] for letter in text)
+
+    def shortened(name):
+        def without_middle(kept):
+            return name[:kept - kept // 2].rstrip() + "\N{HORIZONTAL ELLIPSIS}" + name[len(name) - kept // 2:].lstrip()
+
+        if len(name) < 3 or width(name) <= most:
+            return name
+        fitting = bisect.bisect(range(2, len(name)), most, key=lambda kept: width(without_middle(kept)))
+        return without_middle(max(fitting + 1, 2))
+
+    short = [shortened(name) for name in names]
+    cut = [i for i, name in enumerate(names) if short[i] != name]
+    if len(set(short)) < len(set(names)):
+        common = len(os.path.commonprefix([names[i] for i in cut]))
+        for i in cut:
+            short[i] = shortened("\N{HORIZONTAL ELLIPSIS}" + names[i][common:])
+    return short
+
+
 def text_width(texts):
     """How wide the widest text is, in sizes of its type."""
+    widths = _letter_widths(texts)
+    return max(sum(widths[letter] for letter in line) for text in texts for line in (text.splitlines() or [""]))
+
+
+def _letter_widths(texts):
+    """Of each letter that occurs: measuring a thousand names whole takes a second."""
     font = load_pyplot().matplotlib.font_manager.FontProperties(size=100)
     measure = load_pyplot().matplotlib.textpath.text_to_path.get_text_width_height_descent
-    return max(measure(line, font, False)[0] for text in texts for line in (text.splitlines() or [""])) / 100
+    # Between others, as a blank alone has no width; a line's end has none at all.
+    without = measure("nn", font, False)[0]
+    return {letter: 0.0 if letter.splitlines() == [""] else (measure(f"n{letter}n", font, False)[0] - without) / 100
+            for letter in set().union(*texts)}

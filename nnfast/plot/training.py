@@ -18,6 +18,8 @@ from .figure import (
     load_pyplot,
     lone_markers,
     ordered_colours,
+    shortened,
+    text_width,
     whole_numbers,
 )
 
@@ -74,7 +76,12 @@ def history(record: History | Model | Mapping[str, Sequence[float]], keys: str |
                              fillstyle="none", **lone_markers(figures[validated]))
     whole_numbers(ax)
     ax.set_xlabel("epoch")
-    ax.set_ylabel(", ".join(keys), parse_math=False)
+    # The names, as far as they fit beside the Axes; those of several lines are in the legend, too.
+    label = ax.set_ylabel(", ".join(keys), parse_math=False)
+    room = 72 * ax.bbox.height / ax.figure.dpi / label.get_fontsize()
+    if len(keys) > 1 and text_width([label.get_text()]) > room:
+        label.set_text("value")
+    label.set_text(shortened(label.get_text(), room))
     if len(ax.lines) > 1:
         add_legend(ax, lines, [line.get_label() for line in lines])
     return finish(ax, save)
