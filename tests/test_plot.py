@@ -622,6 +622,32 @@ def test_a_confusion_matrix_without_numbers_has_a_scale():
     assert len(nf.plot.confusion_matrix(y % 3, y % 3).figure.axes) == 1
 
 
+def test_wrong_arguments_are_named(cnn, plane):
+    model, x, y, history, _ = cnn
+    boundary, descent = half_plane(), nf.optimize.gradient_descent(lambda v: v**2, None, 1.0)
+    for bad, kind, text in (
+            (lambda: nf.plot.history(history, 3), TypeError, "history: keys must be names of figures, got 3; .* loss"),
+            (lambda: nf.plot.history(history, []), ValueError, "history: keys is empty; there are loss, "),
+            (lambda: nf.plot.confusion_matrix([0, 1], [0, 1], "ab"), TypeError, "must be a sequence .* str: 'ab'"),
+            (lambda: nf.plot.confusion_matrix([0, 1], [0, 1], 5), TypeError, "must be a sequence .* int: 5"),
+            (lambda: nf.plot.label_maps([[[0, 1]]], class_names="01"), TypeError, "label_maps: class_names must be"),
+            (lambda: nf.plot.decision_boundary(boundary, plane[0], margin=-1), ValueError, "margin must be .* least 0"),
+            (lambda: nf.plot.decision_boundary(boundary, plane[0], margin="a"), TypeError, "margin must be a number"),
+            (lambda: nf.plot.activation("relu", low=-np.inf), ValueError, "low must be a finite number, got -inf"),
+            (lambda: nf.plot.activation("relu", high="a"), TypeError, "high must be a number, got str"),
+            (lambda: nf.plot.descent_path(descent, 3), TypeError, "descent_path: f must be callable, got int"),
+            (lambda: nf.plot.descent_path(descent, margin=-1), ValueError, "margin must be .* at least 0"),
+            (lambda: nf.plot.filters(np.ones((144, 3)), shape=(-12, -12)), ValueError, r"inputs are .* \(-12, -12\)"),
+            (lambda: nf.plot.filters("conv2d"), TypeError, "plot.filters: kernel: expected an array of numbers"),
+            (lambda: nf.plot.saliency(model, x[0], y[0], shape=3), ValueError, "shape 3 does not fit a sample of 64"),
+            (lambda: nf.plot.saliency(model, x[0], y[0], colorbar="no"), TypeError, "colorbar must be True or False"),
+            (lambda: nf.plot.saliency(3, x[0], y[0]), TypeError, "plot.saliency: expected a model, got int")):
+        with pytest.raises(kind, match=text):
+            bad()
+    # A kernel may be nested lists, as other arrays may.
+    assert len(nf.plot.filters(np.ones((4, 3)).tolist(), shape=[2, 2]).images) == 3
+
+
 def whole(ax):
     ax.figure.draw_without_rendering()
     return all(tick == round(tick) for tick in ax.get_xticks())

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import activations, functional
 from ..arrays import NotNumbersError, as_numbers, check_finite
-from ..configurable import boolean, integer
+from ..configurable import boolean, integer, number
 from ..data import encode_labels
 from ..losses import INT32
 from ..model import Model
@@ -73,6 +73,7 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     [((0, 0), '1'), ((1, 0), '1'), ((1, 1), '2')]
     """
     boolean("plot.confusion_matrix", "normalize", normalize)
+    check_names("plot.confusion_matrix", "class_names", class_names)
     if ignore_label is not None:
         ignore_label = integer("plot.confusion_matrix", "ignore_label", ignore_label, **INT32)
         if np.asarray(y_true).dtype.kind in "OUS":
@@ -156,6 +157,7 @@ def decision_boundary(model: Model | NNClassifier | LogisticRegression | Softmax
     >>> nf.plot.decision_boundary(model, x, y).get_xlabel()
     '$x_1$'
     """
+    margin = number("plot.decision_boundary", "margin", margin, at_least=0)
     given, model = model, getattr(model, "model_", model)
     if not isinstance(model, Model):
         raise TypeError("plot.decision_boundary: expected a model, or a classifier of nnfast.sklearn that has been "
@@ -244,8 +246,9 @@ def activation(name: str, alpha: float | None = None, low: float = -6.0, high: f
     name, alpha = activations.resolve(name, alpha, "plot.activation")
     if not activations.ACTIVATIONS[name].elementwise:
         raise ValueError(f"plot.activation: {name} acts on whole rows, it has no curve")
+    low, high = number("plot.activation", "low", low), number("plot.activation", "high", high)
     if not low < high:
-        raise ValueError(f"plot.activation: low must be below high, got {low} and {high}")
+        raise ValueError(f"plot.activation: low must be below high, got {low:g} and {high:g}")
     z = np.linspace(low, high, CURVE)
     y, slope = _with_slope(name, alpha, z)
     most = _with_slope(name, alpha, EVERYWHERE)[1].max()
@@ -277,6 +280,12 @@ def _numbered(what, y, names):
         if names is None:
             raise NotNumbersError(f"{error}; texts need class_names") from None
         return encode_labels(np.ravel(y), names)[0]
+
+
+def check_names(op, what, names):
+    """Raise TypeError for one text, whose letters would be taken for names, and for what is no sequence."""
+    if names is not None and (isinstance(names, (str, bytes)) or not hasattr(names, "__len__")):
+        raise TypeError(f"{op}: {what} must be a sequence of texts, got {type(names).__name__}: {names!r}")
 
 
 def check_labels(op, y):

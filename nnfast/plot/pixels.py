@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import as_numbers, check_finite
-from ..configurable import integer
+from ..configurable import boolean, integer
 from ..layers import Conv2DTranspose
 from ..layout import channels_last
 from ..losses import INT32
 from ..model import Model
-from .decisions import MOST_CLASSES, check_labels, largest_class
+from .decisions import MOST_CLASSES, check_labels, check_names, largest_class
 from .figure import LONGEST, SMALLEST, add_legend, axes_for, class_colours, finish, load_pyplot, text_width
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def label_maps(y: ArrayLike, x: ArrayLike | None = None, class_names: Sequence[s
     >>> [text.get_text() for text in ax.get_legend().get_texts()]
     ['ground', 'cell']
     """
+    check_names("plot.label_maps", "class_names", class_names)
     y = as_numbers(y, "plot.label_maps: y")
     if ignore_label is not None:
         ignore_label = integer("plot.label_maps", "ignore_label", ignore_label, **INT32)
@@ -134,7 +135,7 @@ def filters(model: Model | Array, layer: str | None = None, shape: Sequence[int]
     """
     kernel = _kernel(model, layer)
     if kernel.ndim == 2:
-        if shape is None or np.prod(shape) != kernel.shape[0]:
+        if shape is None or not _is_of(shape, kernel.shape[0]):
             raise ValueError(f"plot.filters: the kernel {kernel.shape} is not of a convolution; shape=(H, W) must say "
                              f"how its {kernel.shape[0]} inputs are arranged, got {shape}")
         kernel = kernel.reshape(*shape, 1, kernel.shape[1])
@@ -213,12 +214,13 @@ def saliency(model: Model, x: ArrayLike, y: Any, shape: Sequence[int] | None = N
     (8, 8)
     """
     op = "plot.saliency"
+    boolean(op, "colorbar", colorbar)
     batch = _one_sample(op, model, x)
     gradient = channels_last(model.input_gradient(batch, np.asarray(y)[None]), model.data_format)[0].astype(np.float64)
     image = channels_last(batch, model.data_format)[0].astype(np.float64)
     if shape is not None:
-        if np.prod(shape) != image.size:
-            raise ValueError(f"{op}: shape {tuple(shape)} does not fit a sample of {image.size} numbers")
+        if not _is_of(shape, image.size):
+            raise ValueError(f"{op}: shape {shape} does not fit a sample of {image.size} numbers")
         image, gradient = image.reshape(shape), gradient.reshape(shape)
     if image.ndim == 3:
         image = image.mean(axis=2) if image.shape[2] != 3 else image
@@ -250,11 +252,16 @@ def _brightness(op, x):
     return (x - low) / np.where(high > low, high - low, 1)
 
 
+def _is_of(shape, size):
+    """Whether `shape` says how so many numbers are arranged."""
+    return isinstance(shape, (tuple, list)) and all(length > 0 for length in shape) and np.prod(shape) == size
+
+
 def _kernel(model, layer):
-    if isinstance(model, np.ndarray):
+    if not isinstance(model, Model):
         if layer is not None:
             raise ValueError("plot.filters: layer names a part of a model, but a kernel was given")
-        return model
+        return as_numbers(model, "plot.filters: kernel")
     kernels = {name.partition("/")[0]: w for name, w in model.parameters.items() if name.endswith("/kernel")}
     for own in model.layers:
         if isinstance(own, Conv2DTranspose) and own.name in kernels:    # its filters come before its inputs
@@ -270,6 +277,8 @@ def _kernel(model, layer):
 
 def _one_sample(op, model, x):
     x = as_numbers(x, f"{op}: x")
+    if not isinstance(model, Model):
+        raise TypeError(f"{op}: expected a model, got {type(model).__name__}")
     if x.shape != model.input_shape:
         hint = "; pass one sample, x[i]" if x.shape[1:] == model.input_shape else ""
         raise ValueError(f"{op}: x has shape {x.shape}, one sample has {model.input_shape}{hint}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..callbacks import GradientNorms, History
+from ..configurable import number
 from ..model import Model
 from .figure import (
     CURVE,
@@ -61,7 +62,11 @@ def history(record: History | Model | Mapping[str, Sequence[float]], keys: str |
         epochs, figures = own.epoch, own.history
     else:
         raise TypeError(f"plot.history: expected what fit returned, got {type(record).__name__} without a history")
+    if not isinstance(keys, Iterable):
+        raise TypeError(f"plot.history: keys must be names of figures, got {keys!r}; there are {', '.join(figures)}")
     keys = [keys] if isinstance(keys, str) else list(dict.fromkeys(keys))
+    if not keys:
+        raise ValueError(f"plot.history: keys is empty; there are {', '.join(figures)}")
     for key in keys:
         if key not in figures:
             raise ValueError(f"plot.history: no {key!r} among {', '.join(figures) or 'no figures'}")
@@ -160,6 +165,9 @@ def descent_path(result: Descent, f: Callable[[Any], Any] | None = None, *, marg
     path = np.asarray(getattr(result, "path", None), np.float64)
     if path.ndim == 0 or not hasattr(result, "values"):
         raise TypeError(f"plot.descent_path: expected what gradient_descent returned, got {type(result).__name__}")
+    margin = number("plot.descent_path", "margin", margin, at_least=0)
+    if f is not None and not callable(f):
+        raise TypeError(f"plot.descent_path: f must be callable, got {type(f).__name__}")
     points, values = path.reshape(len(path), -1), np.asarray(result.values)
     near = (np.abs(values) < FARTHEST) & (np.abs(points) < FARTHEST).all(axis=1)
     near[0] = True
