@@ -19,12 +19,12 @@ class Benchmark(Suite):
 
     def measure(self):
         self.report.line(f"\n{ACCURACY.description} on a cosine, {self.options.epochs} epochs")
-        entries = [
-            self.entry("accuracy", ACCURACY.name, competitor, variant, role)
+        turns = [
+            (self.entry("accuracy", ACCURACY.name, competitor, variant, role), competitor)
             for competitor in self.competitors for variant, role in competitor.variants.items()
         ]
         for seed in range(self.options.rounds):
-            for entry, competitor in zip(entries, list(self.competitors)):
+            for entry, competitor in turns:
                 answer = not entry.problem and self.attempt(
                     entry, competitor, "accuracy", path=self.options.path, seed=seed, epochs=self.options.epochs
                 )

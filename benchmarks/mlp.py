@@ -82,7 +82,7 @@ class Benchmark(Training):
         competitors = list(dict.fromkeys(entry.competitor for entry in entries))
         rows = [["M x N x K", *(f"{name} GFLOP/s, peak" for name in competitors), "x numpy"]]
         for item in dict.fromkeys(entry.item for entry in entries):
-            found = {entry.competitor: entry for entry in entries if entry.item == item and entry.seconds}
+            found = {entry.competitor: entry for entry in entries if entry.item == item and entry.valid}
             timed = map(found.get, competitors)
             cells = [f"{self.report.rate(entry)}, {self.report.percent(entry)}" if entry else "-" for entry in timed]
             rows.append([item, *cells, ratio(found.get("numpy"), found.get("nnfast"))])
@@ -97,7 +97,7 @@ class Benchmark(Training):
                 peer = best(self.entries, item.split()[-1], "step")
             else:
                 others = [entry for entry in calls if entry.item == item and entry.competitor != "nnfast"]
-                peer = min((e for e in others if e.seconds), key=lambda entry: entry.minimum, default=None)
+                peer = min((e for e in others if e.valid), key=lambda entry: entry.minimum, default=None)
             rows.append([item, microseconds(ours), microseconds(peer), peer.label if peer else "", ratio(peer, ours)])
         self.report.table(rows + fit_overheads(self.entries))
 

@@ -48,7 +48,7 @@ class Report:
     def block(self, title, entries):
         """All competitors in one table item."""
         self.line(f"\n{title}, {entries[0].n_threads} thread(s)" if entries else f"\n{title}: nobody to time")
-        ours = next((entry for entry in entries if entry.competitor == "nnfast" and entry.seconds), None)
+        ours = next((entry for entry in entries if entry.competitor == "nnfast" and entry.valid), None)
         for entry in sorted(entries, key=lambda entry: entry.minimum if entry.seconds else math.inf):
             if entry.problem:
                 self.line(f"  {entry.label:20} {entry.problem}")
@@ -92,7 +92,7 @@ class Report:
 
 def best(entries, item, role):
     """The fastest valid entry of a role in one item, or None."""
-    found = [entry for entry in entries if entry.item == item and entry.role == role and entry.seconds]
+    found = [entry for entry in entries if entry.item == item and entry.role == role and entry.valid]
     return min(found, key=lambda entry: entry.minimum, default=None)
 
 

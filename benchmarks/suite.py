@@ -30,6 +30,11 @@ class Entry:
         return f"{self.competitor} {self.variant}".strip()
 
     @property
+    def valid(self):
+        """Timed, and nothing was wrong in any round."""
+        return bool(self.seconds) and not self.problem
+
+    @property
     def minimum(self):
         return min(self.seconds, default=math.nan)
 
@@ -95,18 +100,21 @@ class Suite:
 
     def attempt(self, entry, competitor, call, **arguments):
         """Request; a failure is noted in the entry, and a process that has ended is left out of what follows."""
-        if not competitor.running:
-            entry.problem = "FAILED: the process has ended"
-            return None
         try:
-            return competitor.request(call, **arguments)
+            if competitor.running:
+                return competitor.request(call, **arguments)
+            entry.problem = "FAILED: the process has ended"
         except WorkerError as error:
             entry.problem = f"FAILED: {error}"
             self.report.line(error.details)
+        self.leave_out_ended()
+        return None
+
+    def leave_out_ended(self):
+        for competitor in self.competitors:
             if not competitor.running:
                 competitor.close()
-                self.competitors = [other for other in self.competitors if other is not competitor]
-            return None
+        self.competitors = [competitor for competitor in self.competitors if competitor.running]
 
     def rounds(self, turns):
         """Interleave (entry, competitor) turns: everybody once a round, another one first each time."""
@@ -118,5 +126,6 @@ class Suite:
                     answer = self.attempt(entry, competitor, "time", variant=entry.variant)
                     if answer is not None:
                         entry.seconds.append(answer["seconds"])
+        self.leave_out_ended()  # the system may have ended one that was stopped, for want of memory
         for competitor in self.competitors:
             competitor.request("drop")  # their arrays, before the next item's

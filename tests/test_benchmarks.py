@@ -20,7 +20,7 @@ sys.path.append(str(ROOT))  # last: nnfast itself is the one under test
 from benchmarks import architectures, cnn, conv, memory, neighbours, ops, suite, training, workloads  # noqa: E402
 from benchmarks.__main__ import parse  # noqa: E402
 from benchmarks.competitor import WorkerError  # noqa: E402
-from benchmarks.report import Report  # noqa: E402
+from benchmarks.report import Report, best  # noqa: E402
 from benchmarks.tasks import Tasks  # noqa: E402
 
 CASES = [
@@ -219,6 +219,37 @@ def test_rounds_interleave_and_survive_a_failure():
     assert peer.problem == "FAILED: no luck" and len(bad.calls) == 3
     assert good.calls[-1] == bad.calls[-1] == "drop"
     assert conv.loses(peer, ours) and not conv.loses(ours, peer) and not conv.loses(None, ours)
+
+
+def test_a_process_that_ended_between_its_turns_is_left_out():
+    class Ended(Fake):
+        running = False
+        closed = False
+
+        def request(self, call, **arguments):
+            raise WorkerError("no such process")
+
+        def close(self):
+            self.closed = True
+
+    benchmark = suite.Suite(1, parse(["conv", "--rounds", "2", "--threads", "1"]), Silent(), Silent())
+    good, ended = Fake([1.0, 2.0]), Ended([])
+    benchmark.competitors = [good, ended]
+    turns = [(benchmark.entry("op", "x", fake, "", "step"), fake) for fake in (ended, good)]
+    benchmark.rounds(turns)
+    assert turns[0][0].problem == "FAILED: the process has ended" and turns[1][0].seconds == [1.0, 2.0]
+    assert benchmark.competitors == [good] and ended.closed and good.calls[-1] == "drop"
+    idle = Ended([])
+    benchmark.competitors = [good, idle]
+    benchmark.rounds([])
+    assert benchmark.competitors == [good] and idle.closed
+
+
+def test_who_failed_in_a_later_round_has_no_figures():
+    entry = suite.Entry("op", "x", 1, "nnfast", "", "nnfast", seconds=[1.0])
+    assert best([entry], "x", "nnfast") is entry
+    entry.problem = "FAILED: no luck"
+    assert best([entry], "x", "nnfast") is None
 
 
 def test_disagreement_leaves_a_row_untimed(capsys):
