@@ -6,8 +6,9 @@ from pathlib import Path
 
 from . import accuracy, cnn, conv, estimators, mlp, models
 from .architectures import MODELS
+from .ops import CASES
 from .peak import PeakMeter
-from .report import Report, cpu_count, write_json
+from .report import Report, cpu_count, positive, write_json
 from .workloads import CNN, MLP
 
 
@@ -32,10 +33,17 @@ def thread_list(text):
     return counts
 
 
-def positive(text):
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
+def unwritable(path):
+    """Why the file cannot be written, or ""; one that was not there is not left behind."""
+    there = Path(path).exists()
+    try:
+        with open(path, "a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        return error.strerror
+    if not there:
+        Path(path).unlink()
+    return ""
 
 
 def add_suite(suites, module, text):
@@ -43,9 +51,11 @@ def add_suite(suites, module, text):
     suite = suites.add_parser(module.Benchmark.name, help=text, description=module.__doc__)
     suite.set_defaults(benchmark=module.Benchmark)
     peers = [name for name in module.Benchmark.libraries if name not in module.Benchmark.needed]
-    suite.add_argument("--json", metavar="FILE", help="write every round to FILE")
+    suite.add_argument("--json", metavar="FILE", help="write every round to FILE, at the end")
+    threads = sorted({1, min(2, cpu_count())})
     suite.add_argument(
-        "--threads", type=thread_list, default=sorted({1, min(2, cpu_count())}), help="comma list (default: 1,2)"
+        "--threads", type=thread_list, default=threads,
+        help=f"comma list (default here: {','.join(map(str, threads))})",
     )
     always = ", ".join(module.Benchmark.needed)
     suite.add_argument(
@@ -79,8 +89,10 @@ def parse(arguments):
     suite.add_argument("--seeds", type=positive, metavar="N", help="how many (default: 3; with --quick 1)")
     suite.add_argument("--epochs", type=positive, metavar="N", help="default: 10; with --quick 1")
     options = parser.parse_args(arguments)
-    if options.json and not Path(options.json).resolve().parent.is_dir():
-        parser.error(f"--json {options.json}: no such folder")  # before the run, not after it
+    if options.json and (reason := unwritable(options.json)):
+        parser.error(f"--json {options.json}: {reason}")  # before the run, not after it
+    if options.suite == "conv" and not any(options.only in name for name in CASES):
+        parser.error(f"--only {options.only}: no row's name contains it")
     if options.suite == "accuracy":
         if not Path(options.path).is_dir():
             parser.error(f"--path {options.path}: no such folder")

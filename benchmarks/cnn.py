@@ -5,6 +5,7 @@ process of its own for each variant, because a process never gives all of it bac
 """
 
 from .competitor import Competitor, WorkerError
+from .report import DIRECT
 from .training import Training
 
 
@@ -40,6 +41,7 @@ class Benchmark(Training):
 
     def summary(self):
         self.report.peak(self.n_threads)
+        self.report.line(DIRECT)
         self.training_table()
         self.report.line("\nPeak memory in training, MB: grown since the network was built / of the whole process")
         self.report.table(self.memory_rows(self.options.workloads))

@@ -9,7 +9,7 @@ import math
 import statistics
 
 from .ops import CASES
-from .report import best, figure, ratio
+from .report import DIRECT, best, figure, ratio
 from .suite import Suite
 
 TOLERANCE = 1e-4  # of the difference over the square root of the number of terms, of unit variance
@@ -31,6 +31,7 @@ class Benchmark(Suite):
         cases = [case for case in CASES.values() if self.options.only in case.name]
         self.width = max((len(case.name) for case in cases), default=0) + len(" forward")
         self.report.line("\nMinimum over the rounds; ratios: the peer's time over ours by minimum / by median")
+        self.report.line(DIRECT)
         self.line("", COLUMNS)
         for case in cases:
             for direction in case.directions:
@@ -76,15 +77,17 @@ class Benchmark(Suite):
         self.report.line(f"\n=== {self.n_threads} thread(s): {self.report.peak_line(self.n_threads)}")
         items = list(dict.fromkeys(entry.item for entry in self.entries))
         rows = [["direction", "rows", "x PyTorch: least", "geometric mean", "x NumPy: least", "geometric mean"]]
-        for direction in ("forward", "dx", "dw", "both"):
-            of_direction = [item for item in items if item.endswith(f" {direction}")]
+        for direction in ("forward", "dx", "dw", "both", "all"):
+            of_direction = [item for item in items if direction == "all" or item.endswith(f" {direction}")]
             ratios = [self.ratios(of_direction, role) for role in ("step", "numpy")]
             cells = [text for values in ratios for text in (least(values), mean(values))]
             if of_direction:
                 rows.append([direction, str(len(of_direction)), *cells])
         self.report.table(rows)
         losing = [item for item in items if loses(best(self.entries, item, "step"), best(self.entries, item, "nnfast"))]
-        self.report.line(f"\nPyTorch is faster in {len(losing)} of {len(items)} rows" + ":" * bool(losing))
+        compared = len(self.ratios(items, "step"))
+        text = f"PyTorch is faster in {len(losing)} of {compared} rows" if compared else "PyTorch was not timed"
+        self.report.line(f"\n{text}" + ":" * bool(losing))
         for item in losing:
             self.print_row(item)
 

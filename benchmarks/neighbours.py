@@ -18,6 +18,7 @@ import numpy as np
 import nnfast as nf
 
 from . import nnfast_net
+from .report import positive
 from .workloads import CNN, MLP, make_problem
 
 NETWORKS = ("rl_mlp", "mnist_mlp32", "lenet5")
@@ -31,7 +32,7 @@ def idle():
 
 @contextlib.contextmanager
 def busy_process():
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"], stderr=subprocess.DEVNULL) as child:
         try:
             yield lambda: None
         finally:
@@ -67,7 +68,7 @@ def trained(name, n_threads):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.neighbours", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20, help="(default: 20)")
+    parser.add_argument("--rounds", type=positive, default=20, help="(default: 20)")
     rounds = parser.parse_args(arguments).rounds
     kept = {"one": 1, "all": nf.config.config()["threads"], "open": None}
     print(f"microseconds a step, medians of {rounds} rounds; {kept['all']} threads")
@@ -86,4 +87,8 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+        sys.exit(130)

@@ -40,8 +40,16 @@ class PeakMeter:
         for i in range(n_threads):
             prefix = ["taskset", "-c", str(cpus[i % len(cpus)])] if pinned else []
             commands.append([*prefix, str(self.program), str(seconds)])
-        loops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+        try:
+            loops = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                     for command in commands]
+        except OSError as error:  # a folder for temporary files that holds no programs
+            self.missing = f"what {SOURCE.name} was compiled to does not run ({error.strerror})"
+            return
         answers = [loop.communicate()[0].split() for loop in loops]
+        if not all(answers):
+            self.missing = f"what {SOURCE.name} was compiled to does not run"
+            return
         self.lanes = int(answers[0][0])
         total = sum(float(rate) for _, rate in answers)
         self.best[n_threads] = max(total, self.best.get(n_threads, 0.0))

@@ -1,11 +1,14 @@
 """What the benchmark prints, and the JSON file with every round."""
 
+import argparse
 import dataclasses
 import json
 import math
 import os
 import platform
 import sys
+
+DIRECT = "GFLOP/s count a direct convolution's arithmetic: Winograd's filtering, which needs less, may exceed the peak"
 
 
 def cpu_name():
@@ -23,6 +26,13 @@ def cpu_count():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
+def positive(text):
+    """An option's number of rounds, seeds or epochs."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
 class Report:
     """Prints lines, the entries of one item (``block``) and tables; formats what is of the measured peak."""
 
@@ -36,7 +46,7 @@ class Report:
         self.line(f"CPU      {cpu_name()}, {cpu_count()} cores usable, {platform.system()} {platform.release()}")
         self.line(f"Python   {platform.python_version()}; threads {', '.join(map(str, options.threads))}; float32")
         self.line(f"Rounds   {options.rounds}, interleaved; min / median over them" + (
-            "; --quick: figures not for quoting" if options.quick else ""
+            "; --quick: short stretches, whose figures move more" if options.quick else ""
         ))
 
     def competitor(self, competitor):

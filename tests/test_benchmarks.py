@@ -17,7 +17,7 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 sys.path.append(str(ROOT))  # last: nnfast itself is the one under test
 
-from benchmarks import architectures, cnn, conv, memory, neighbours, ops, suite, training, workloads  # noqa: E402
+from benchmarks import architectures, cnn, conv, memory, neighbours, ops, peak, suite, training, workloads  # noqa: E402
 from benchmarks.__main__ import parse  # noqa: E402
 from benchmarks.competitor import WorkerError  # noqa: E402
 from benchmarks.report import Report, best  # noqa: E402
@@ -281,13 +281,35 @@ def test_a_failed_reference_ends_the_workload():
 @pytest.mark.parametrize("arguments", [
     [], ["nothing"], ["mlp", "--workloads", "vgg16"], ["cnn", "--workloads", ""], ["conv", "--against", "jax"],
     ["conv", "--threads", "0"], ["cnn", "--rounds", "x"], ["accuracy"], ["accuracy", "--path", "/no/such/folder"],
-    ["mlp", "--json", "/no/such/folder/file"],
+    ["mlp", "--json", "/no/such/folder/file"], ["mlp", "--json", str(ROOT)], ["conv", "--only", "no such row"],
 ])
 def test_wrong_arguments(arguments, capsys):
     with pytest.raises(SystemExit) as done:
         parse(arguments)
     assert done.value.code == 2
     assert "error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_looking_whether_a_file_can_be_written_leaves_it_alone(tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.write_text("kept")
+    assert parse(["mlp", "--json", str(old)]).json == str(old) and old.read_text() == "kept"
+    assert parse(["mlp", "--json", str(new)]).json == str(new) and not new.exists()
+
+
+@pytest.mark.parametrize("rounds", ["0", "-1", "x", "\u00b2"])
+def test_wrong_rounds_of_neighbours(rounds, capsys):
+    with pytest.raises(SystemExit):
+        neighbours.main(["--rounds", rounds])
+    assert "is not a positive whole number" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_peak_that_does_not_run_is_missing(tmp_path):
+    meter = peak.PeakMeter()
+    meter.missing, meter.program = "", tmp_path / "nothing"
+    meter.measure(1)
+    meter.close()
+    assert "does not run" in meter.missing and not meter.best
 
 
 def run(*arguments):
@@ -301,7 +323,8 @@ def run(*arguments):
 def test_conv_command(tmp_path):
     output = run("conv", "--against", "numpy", "--rounds", "1", "--only", "LeNet conv2", "--json", str(tmp_path / "j"))
     assert len(re.findall(r"^LeNet conv2 (?:forward|dx|dw) .*\d%", output, re.M)) == 3
-    assert "PyTorch is faster in 0 of 3 rows" in output
+    assert "PyTorch was not timed" in output and "PyTorch is faster" not in output
+    assert re.search(r"^all +3 +- +- +\d+\.\d\d +\d+\.\d\d$", output, re.M)
     entries = json.loads((tmp_path / "j").read_text())["entries"]
     assert len(entries) == 6 and all(len(entry["seconds"]) == 1 and not entry["problem"] for entry in entries)
 
