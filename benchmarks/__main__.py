@@ -83,6 +83,9 @@ def parse(arguments):
         timed[name].add_argument(
             "--workloads", type=comma_list(names), default=names, help=f"comma list of {','.join(names)} (default: all)"
         )
+    timed["estimators"].add_argument(
+        "--seeds", type=positive, metavar="N", help="how many the scores are means over (default: 10; with --quick 2)"
+    )
     timed["conv"].add_argument("--only", metavar="SUBSTRING", default="", help="only rows whose name contains this")
     suite = add_suite(suites, accuracy, "test accuracy on Fashion-MNIST, and seconds to reach it")
     suite.add_argument("--path", metavar="DIR", required=True, help="folder of the four idx files, plain or .gz")

@@ -36,7 +36,7 @@ class Benchmark(Suite):
                     turns.append((entry, competitor))
             self.rounds(turns)
             self.report.block(fit, self.of("fit", fit))
-        seeds = 2 if self.options.quick else 10
+        seeds = self.options.seeds or (2 if self.options.quick else 10)
         for name in SCORED if "scores" in self.options.workloads else ():
             for competitor in self.competitors:
                 entry = self.entry("score", name, competitor, "", competitor.name)
@@ -53,8 +53,9 @@ class Benchmark(Suite):
         self.report.table(rows)
         rows = [["mean test score", "nnfast", "scikit-learn", "seeds"]]
         for name in SCORED if "scores" in self.options.workloads else ():
-            scores = [entry.accuracies for entry in self.of("score", name) if entry.accuracies]
-            rows.append([name, *(f"{statistics.fmean(each):.4f}" for each in scores),
-                         str(len(scores[0]) if scores else 0)])
+            scores = {entry.competitor: entry.accuracies for entry in self.of("score", name) if entry.accuracies}
+            means = (f"{statistics.fmean(scores[library]):.4f}" if library in scores else "-"
+                     for library in self.libraries)
+            rows.append([name, *means, str(max(map(len, scores.values()), default=0))])
         if len(rows) > 1:
             self.report.table(rows)

@@ -6,6 +6,8 @@ in interleaved rounds, one process at a time. The minimum and the median over th
 
 import math
 
+import numpy as np
+
 from .report import best, microseconds, ratio
 from .training import Training
 from .workloads import PREDICT
@@ -61,13 +63,23 @@ class Benchmark(Training):
             self.call("fit of 1000 epochs of 1 step tiny_mlp", ours, "fit_short_epochs", "tiny_mlp")
 
     def call(self, item, competitors, function, workload):
-        turns = []
+        """Time a function; what several have, which is ``predict``, must give NumPy's result."""
+        turns, results = [], {}
         for competitor in competitors:
             entry = self.entry("call", item, competitor, "", competitor.name)
-            if self.attempt(
+            answer = self.attempt(
                 entry, competitor, "prepare_function", function=function, workload=workload, seconds=self.seconds
-            ) is not None:
+            )
+            if answer is not None:
                 turns.append((entry, competitor))
+                results[competitor.name] = answer["result"]
+        expected = results.get("numpy")
+        for entry, _ in turns:
+            result = results[entry.competitor]
+            if expected is None:
+                continue
+            if len(result) != len(expected) or not np.allclose(result, expected, 1e-5, 1e-6):
+                entry.problem = f"DISAGREE: {result}, NumPy's is {expected}"
         self.rounds(turns)
         self.report.block(item, self.of("call", item))
 

@@ -19,8 +19,9 @@ def fit(name, n_threads):
         return lambda: NNClassifier(random_state=0, **what.arguments, **EVERY_EPOCH).fit(x, y)
     (units,) = what.arguments["hidden_layer_sizes"]
     model = nf.Sequential([nf.Dense(units, activation="relu"), nf.Dense(10, activation="softmax")])
-    model.compile(nf.Adam(0.001), "cross_entropy", regularizer=nf.L2(0.5e-4 / len(x)))
-    settings = {"batch_size": what.arguments["batch_size"], "epochs": what.arguments["max_iter"]}
+    size = what.arguments["batch_size"]
+    model.compile(nf.Adam(0.001), "cross_entropy", regularizer=nf.L2(1e-4 / size))  # the estimators' alpha
+    settings = {"batch_size": size, "epochs": what.arguments["max_iter"]}
     return lambda: nf.fit_many(range(what.networks), x, y, n_threads, model, **settings)
 
 

@@ -70,8 +70,9 @@ class Tasks:
 
     def prepare_function(self, function, workload, seconds):
         call = getattr(self.competitor, function)(workloads.make_problem(workload), self.n_threads)
+        result = np.asarray(call()).ravel().tolist() if function == "predict" else None
         self.prepare_call("", call, seconds)
-        return {}
+        return {"result": result}
 
     def prepare_op(self, case, direction, variant, seconds):
         """Prepare one operation and say how far it is off; None if the library lacks it in this variant.

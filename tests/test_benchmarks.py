@@ -17,7 +17,20 @@ if not (ROOT / "benchmarks").is_dir():
     pytest.skip("no benchmarks beside the tests", allow_module_level=True)
 sys.path.append(str(ROOT))  # last: nnfast itself is the one under test
 
-from benchmarks import architectures, cnn, conv, memory, neighbours, ops, peak, suite, training, workloads  # noqa: E402
+from benchmarks import (  # noqa: E402
+    architectures,
+    cnn,
+    conv,
+    estimators,
+    memory,
+    mlp,
+    neighbours,
+    ops,
+    peak,
+    suite,
+    training,
+    workloads,
+)
 from benchmarks.__main__ import parse  # noqa: E402
 from benchmarks.competitor import WorkerError  # noqa: E402
 from benchmarks.report import Report, best  # noqa: E402
@@ -266,6 +279,53 @@ def test_disagreement_leaves_a_row_untimed(capsys):
     assert {entry.problem for entry in benchmark.entries} == {"DISAGREE: off by 1.0e+00"}
     assert not any(entry.seconds for entry in benchmark.entries)
     assert capsys.readouterr().out.count("DISAGREE") == 3
+
+
+def test_a_wrong_prediction_is_not_timed():
+    class Predicting(Fake):
+        def __init__(self, name, result, seconds):
+            super().__init__(seconds)
+            self.name, self.result = name, result
+
+        def request(self, call, **arguments):
+            return {"result": self.result} if call == "prepare_function" else super().request(call, **arguments)
+
+    benchmark = mlp.Benchmark(1, parse(["mlp", "--rounds", "1", "--threads", "1"]), Silent(), Silent())
+    fakes = [Predicting("nnfast", [0.25, 0.75], [1.0]), Predicting("numpy", [0.25, 0.75], [1.0]),
+             Predicting("torch", [0.26, 0.74], [1.0]), Predicting("jax", [0.25], [1.0])]
+    benchmark.call("predict", fakes, "predict", "predict_1_row")
+    assert [bool(entry.seconds) for entry in benchmark.entries] == [True, True, False, False]
+    assert all(entry.problem.startswith("DISAGREE") for entry in benchmark.entries[2:])
+
+
+@pytest.mark.parametrize("name", ["nnfast", "numpy", "torch", "jax"])
+def test_everybody_predicts_the_same(name):
+    expected = Tasks(competitor("numpy", "net"), 1).prepare_function("predict", "predict_1_row", 1e-3)["result"]
+    result = Tasks(competitor(name, "net"), 1).prepare_function("predict", "predict_1_row", 1e-3)["result"]
+    assert len(result) == 2 and np.allclose(result, expected, 1e-5, 1e-6)
+
+
+def test_many_networks_have_the_penalty_of_one(monkeypatch):
+    pytest.importorskip("sklearn")
+    module = pytest.importorskip("benchmarks.nnfast_estimators")
+    from nnfast.sklearn import NNClassifier
+
+    monkeypatch.setattr(nf, "fit_many", lambda seeds, x, y, n_threads, model, **settings: model)
+    many = module.fit("many", 1)()
+    monkeypatch.setattr(NNClassifier, "fit", lambda self, x, y: self)
+    one = module.fit("one", 1)()
+    assert many._settings.regularizer.l2 == pytest.approx(one.alpha / one.batch_size)
+
+
+def test_scores_of_one_library_stand_in_its_column(capsys):
+    options = parse(["estimators", "--workloads", "scores", "--seeds", "3", "--threads", "1"])
+    assert options.seeds == 3
+    meter = peak.PeakMeter()
+    meter.close()
+    benchmark = estimators.Benchmark(1, options, meter, Report(meter))
+    benchmark.entries = [suite.Entry("score", "iris", 1, "sklearn", "", "sklearn", accuracies=[0.5] * 3)]
+    benchmark.summary()
+    assert re.search(r"^iris +- +0\.5000 +3$", capsys.readouterr().out, re.M)
 
 
 def test_a_failed_reference_ends_the_workload():
