@@ -1,7 +1,7 @@
 """``python -m benchmarks cnn``: end-to-end training of convolutional networks, time a step and peak memory.
 
 As ``mlp``: loss curves are checked first, then everybody is timed in interleaved rounds. Peak memory is measured in a
-process of its own for each variant, because a process never gives all of it back.
+process of its own for each variant, because a process never gives all of it back, and with the system's own allocator.
 """
 
 from .competitor import Competitor, WorkerError

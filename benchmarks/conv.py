@@ -10,7 +10,7 @@ import statistics
 
 from .ops import CASES
 from .report import DIRECT, best, figure, ratio
-from .suite import Suite
+from .suite import KEEP_FREED, Suite
 
 TOLERANCE = 1e-4  # of the difference over the square root of the number of terms, of unit variance
 
@@ -23,8 +23,7 @@ class Benchmark(Suite):
 
     name = "conv"
     libraries = ("nnfast", "numpy", "torch")
-    # glibc keeps what is freed: with large results the kernel's page faults, not the operation, would be timed.
-    variables = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+    variables = KEEP_FREED
     stretch, quick_stretch, peak_stretch = 0.1, 0.02, 0.03
 
     def measure(self):

@@ -43,6 +43,11 @@ class Entry:
         return statistics.median(self.seconds) if self.seconds else math.nan
 
 
+#: glibc's allocator keeps what is freed, as allocators do that experts give PyTorch: else large arrays come new from
+#: the kernel each time, and its page faults are timed.
+KEEP_FREED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
+
+
 class Suite:
     """All tables at one thread count. A subclass names its `libraries` and defines `measure` and `summary`."""
 

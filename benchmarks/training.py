@@ -6,7 +6,7 @@ The curves must agree with one in float64: NumPy's, or PyTorch's of what `nnfast
 import math
 
 from .report import best, milliseconds, ratio
-from .suite import Suite
+from .suite import KEEP_FREED, Suite
 from .workloads import WORKLOADS
 
 
@@ -14,6 +14,7 @@ class Training(Suite):
     """A suite with a table of training steps."""
 
     needed = ("nnfast", "numpy")
+    variables = KEEP_FREED
     workloads = WORKLOADS
     reference = "numpy"
 

@@ -265,6 +265,21 @@ def test_who_failed_in_a_later_round_has_no_figures():
     assert best([entry], "x", "nnfast") is None
 
 
+@pytest.mark.parametrize("name", ["mlp", "cnn", "models", "conv"])
+def test_everybody_keeps_freed_memory(name, monkeypatch):
+    asked = []
+
+    def start(library, suite, n_threads, **variables):
+        asked.append(variables)
+        raise WorkerError("not now")
+
+    monkeypatch.setattr(suite, "Competitor", start)
+    options = parse([name, "--threads", "1"])
+    benchmark = options.benchmark(1, options, Silent(), Silent())
+    benchmark.run()
+    assert asked == [suite.KEEP_FREED] * len(benchmark.libraries)
+
+
 def test_disagreement_leaves_a_row_untimed(capsys):
     class Wrong(Fake):
         variants = {"": "nnfast"}
