@@ -135,4 +135,8 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before or after the suites
+        print("\ninterrupted")
+        sys.exit(130)

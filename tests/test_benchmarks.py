@@ -395,6 +395,16 @@ def run(*arguments):
     return done.stdout
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_ctrl_c_while_the_peak_is_compiled(tmp_path):
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\nkill -INT $PPID\nsleep 1\n")
+    compiler.chmod(0o755)
+    path = os.pathsep.join([os.environ["PYTHONPATH"], str(ROOT)])
+    done = python("-m", "benchmarks", "conv", "--threads", "1", PYTHONPATH=path, CC=str(compiler))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "\ninterrupted\n", "")
+
+
 def test_conv_command(tmp_path):
     output = run("conv", "--against", "numpy", "--rounds", "1", "--only", "LeNet conv2", "--json", str(tmp_path / "j"))
     assert len(re.findall(r"^LeNet conv2 (?:forward|dx|dw) .*\d%", output, re.M)) == 3
