@@ -155,9 +155,11 @@ CNN = {
             + mlp((120, 84, 10), "tanh"),
             "sgd", 0.05, 64, 64, 20,
         ),
+        # Adam again: in one of these batches the rounding of Winograd's sums decides the sign of a gradient, which is
+        # 1.3e-5 of the next loss; without them (NNFAST_WINOGRAD=0) the curves differ by 3e-7.
         Workload(
             "mnist_cnn", (28, 28, 1), TWO_CONVOLUTIONS + mlp((128, 10), "relu"), "adam", 1e-3, 64, 12, 10,
-            check_steps=10,
+            check_steps=10, tolerance=1e-4,
         ),
         Workload(
             "cifar_vgg", (32, 32, 3), vgg(((32, 32), (64, 64), (128, 128)), (256, 10)), "sgd", 1e-3, 64, 6, 5,
