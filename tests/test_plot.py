@@ -659,6 +659,14 @@ def test_steps_are_whole_numbers(cnn):
     descent = nf.optimize.gradient_descent(lambda x: (x**2).sum(), None, np.ones(3), lr=0.1, max_iter=3)
     assert record.steps[-1] == len(descent.path) - 1 == 3
     assert whole(nf.plot.gradient_norms(record)) and whole(nf.plot.descent_path(descent))
+    # An Axes with another scale, or with its own ticks, keeps them.
+    for settings, ticks in (({"xscale": "log"}, None), ({"xticks": [0.0, 1.5, 3.0]}, [0.0, 1.5, 3.0])):
+        for draw, what in ((nf.plot.history, {"loss": [2.0, 1.0]}), (nf.plot.gradient_norms, record),
+                           (nf.plot.descent_path, descent)):
+            ax = plt.subplots()[1]
+            ax.set(**settings)
+            draw(what, ax=ax)
+            assert ax.get_xscale() == settings.get("xscale", "linear") and ticks in (None, list(ax.get_xticks()))
 
 
 def test_contours_show_on_white():

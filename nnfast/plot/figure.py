@@ -109,8 +109,10 @@ def add_legend(ax, own, names, fontsize="medium", **style):
 
 
 def whole_numbers(ax):
-    """Of epochs, steps and layers there are no halves."""
-    ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    """Of epochs, steps and layers there are no halves; an Axes with a scale or ticks of its own keeps them."""
+    locator = ax.xaxis.get_major_locator()
+    if isinstance(locator, load_pyplot().matplotlib.ticker.MaxNLocator):
+        locator.set_params(integer=True, min_n_ticks=1)
 
 
 def shortened(text, most):
