@@ -582,6 +582,10 @@ def test_names_lose_their_middle_or_what_all_of_them_begin_with():
     same = shortened_names([f"a name that begins like all {i} and ends so, too" for i in range(3)] + ["short"], 8.0)
     assert [name[:2] for name in same] == [f"\N{HORIZONTAL ELLIPSIS}{i}" for i in range(3)] + ["sh"]
     assert text_width(same) <= 8
+    # Of several lines each is as wide as a name may be.
+    wrapped = "abcdefgh\nijklmnop\nqrstuvwx"
+    assert shortened_names([wrapped], 6.0) == [wrapped]
+    assert shortened_names([f"{wrapped}\n{name}\n"], 6.0) == [f"{wrapped}\n{short}\n"]
 
 
 @pytest.mark.parametrize("keys", [["head_accuracy", "segmentation_mean_iou", "regression_mean_absolute_error"],

@@ -121,20 +121,23 @@ def shortened(text, most):
 
 
 def shortened_names(names, most):
-    """Names at most so many sizes of their type wide; if they were the same then, without what all begin with."""
+    """Names of lines at most so many sizes of their type wide; if they were the same then, without their beginning."""
     widths = _letter_widths([*names, "\N{HORIZONTAL ELLIPSIS}"])
 
     def width(text):
         return sum(widths[letter] for letter in text)
 
-    def shortened(name):
+    def shortened_line(line):
         def without_middle(kept):
-            return name[:kept - kept // 2].rstrip() + "\N{HORIZONTAL ELLIPSIS}" + name[len(name) - kept // 2:].lstrip()
+            return line[:kept - kept // 2].rstrip() + "\N{HORIZONTAL ELLIPSIS}" + line[len(line) - kept // 2:].lstrip()
 
-        if len(name) < 3 or width(name) <= most:
-            return name
-        fitting = bisect.bisect(range(2, len(name)), most, key=lambda kept: width(without_middle(kept)))
+        if len(line) < 3 or width(line) <= most:
+            return line
+        fitting = bisect.bisect(range(2, len(line)), most, key=lambda kept: width(without_middle(kept)))
         return without_middle(max(fitting + 1, 2))
+
+    def shortened(name):
+        return "\n".join(map(shortened_line, name.split("\n")))
 
     short = [shortened(name) for name in names]
     cut = [i for i, name in enumerate(names) if short[i] != name]
