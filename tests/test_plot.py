@@ -626,6 +626,15 @@ def test_a_confusion_matrix_without_numbers_has_a_scale():
     assert len(nf.plot.confusion_matrix(y % 3, y % 3).figure.axes) == 1
 
 
+def test_a_confusion_matrix_leaves_what_is_around_an_axes_as_it_is():
+    y, ax = np.arange(3000) % 150, plt.subplots()[1]
+    place = ax.get_position().bounds
+    for own in (ax, ax, ax.inset_axes((0.5, 0.5, 0.4, 0.4))):
+        own.clear()
+        assert nf.plot.confusion_matrix(y, y, ax=own) is own
+        assert ax.figure.axes == [ax] and ax.get_position(original=True).bounds == place
+
+
 def test_wrong_arguments_are_named(cnn, plane):
     model, x, y, history, _ = cnn
     boundary, descent = half_plane(), nf.optimize.gradient_descent(lambda v: v**2, None, 1.0)

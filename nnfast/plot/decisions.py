@@ -51,8 +51,9 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
                      save: PathLike | None = None) -> Any:
     """How often samples, or pixels, of each true class (rows) were taken for each class (columns).
 
-    A new figure grows with the classes and their names, to 12 inches. Where the cells are too small for them, some of
-    the class names are left out, and there is a scale of colours instead of the numbers; long names lose their middle.
+    A new figure grows with the classes and their names, to 12 inches. Where the cells are too small for them, the
+    numbers and some of the class names are left out, and a new figure has a scale of colours instead of the numbers;
+    long names lose their middle.
 
     Parameters
     ----------
@@ -107,7 +108,8 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     n = len(names)
     counts = np.bincount(y_true.astype(int) * n + y_pred.astype(int), minlength=n * n).reshape(n, n)
     shown = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) if normalize else counts
-    longest = LONGEST_NAME if ax is None else 0.4 * 72 * min(axes_for(ax).bbox.size) / ax.figure.dpi
+    new = ax is None
+    longest = LONGEST_NAME if new else 0.4 * 72 * min(axes_for(ax).bbox.size) / ax.figure.dpi
     names = shortened_names(names, longest / 10)        # in type of 10 points
     beyond = max(10 * text_width(names) - MARGIN, 0.0)
     ax = axes_for(ax, min(CELL * n + 1.5 + beyond / 72, LONGEST))
@@ -118,7 +120,7 @@ def confusion_matrix(y_true: ArrayLike, y_pred: ArrayLike, class_names: Sequence
     for i, j in np.argwhere(counts).tolist() if size >= SMALLEST else []:
         ax.text(j, i, f"{shown[i, j]:.2f}" if normalize else str(counts[i, j]), ha="center", va="center", fontsize=size,
                 color="white" if shown[i, j] > 0.6 * shown.max() else "black", in_layout=False)
-    if size < SMALLEST:
+    if new and size < SMALLEST:      # beside an Axes that was given it would lie on others, or come again each time
         ax.figure.colorbar(image, ax=ax, label="part of the true class" if normalize else "count", shrink=0.7)
     size = 10.0 if cell > 15 else 7.0
     every = int(np.ceil(1.5 * size / cell))
