@@ -460,6 +460,16 @@ def test_saliency_is_the_input_gradient(cnn, rng):
         nf.plot.saliency(flat, np.zeros(5), target)
 
 
+@pytest.mark.parametrize("shape", [[2, 3], np.array([2, 3]), (np.int64(2), np.int32(3))])
+def test_a_shape_may_be_any_sequence_of_integers(shape, rng):
+    model = nf.Sequential([nf.Dense(2)], input_shape=(6,))
+    model.compile("sgd", "squared_error")
+    assert drawn(nf.plot.saliency(model, rng.random(6), [1.0, 2.0], shape=shape))[1].shape == (2, 3)
+    kernel = rng.standard_normal((6, 4))
+    np.testing.assert_array_equal(drawn(nf.plot.filters(kernel, shape=shape)),
+                                  drawn(nf.plot.filters(kernel, shape=(2, 3))))
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         nf.plot.activation("relu", save=os.path.join(tmp_path, "no", "such.png"))

@@ -254,7 +254,8 @@ def _brightness(op, x):
 
 def _is_of(shape, size):
     """Whether `shape` says how so many numbers are arranged."""
-    return isinstance(shape, (tuple, list)) and all(length > 0 for length in shape) and np.prod(shape) == size
+    sides = np.asarray(shape)
+    return sides.ndim == 1 and sides.dtype.kind in "iu" and bool((sides > 0).all()) and np.prod(sides) == size
 
 
 def _kernel(model, layer):
