@@ -36,13 +36,16 @@ def thread_list(text):
 def unwritable(path):
     """Why the file cannot be written, or ""; one that was not there is not left behind."""
     there = Path(path).exists()
+    if there and not (Path(path).is_file() or Path(path).is_dir()):
+        return ""  # to open and close a pipe would end its reader
+    path = Path(path).resolve()  # of a link that points to no file, not the link
     try:
         with open(path, "a", encoding="utf-8"):
             pass
     except OSError as error:
         return error.strerror
     if not there:
-        Path(path).unlink()
+        path.unlink()
     return ""
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import json
 import os
 import re
+import select
 import sys
 from pathlib import Path
 
@@ -370,6 +371,23 @@ def test_looking_whether_a_file_can_be_written_leaves_it_alone(tmp_path):
     old.write_text("kept")
     assert parse(["mlp", "--json", str(old)]).json == str(old) and old.read_text() == "kept"
     assert parse(["mlp", "--json", str(new)]).json == str(new) and not new.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' polls and links are others")
+def test_a_pipe_or_a_link_may_take_the_figures(tmp_path):
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "target"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert parse(["mlp", "--json", str(pipe)]).json == str(pipe)
+        # Who reads waits as before: a poll says that the other end was closed only if it was ever opened.
+        poll = select.poll()
+        poll.register(reader)
+        assert poll.poll(0) == []
+    finally:
+        os.close(reader)
+    link.symlink_to(target)
+    assert parse(["mlp", "--json", str(link)]).json == str(link) and link.is_symlink() and not target.exists()
 
 
 @pytest.mark.parametrize("rounds", ["0", "-1", "x", "\u00b2"])
