@@ -470,6 +470,13 @@ def test_a_shape_may_be_any_sequence_of_integers(shape, rng):
                                   drawn(nf.plot.filters(kernel, shape=(2, 3))))
 
 
+@pytest.mark.parametrize("names", [("a", "b"), np.array(["a", "b"]), {"a": 3, "b": 4}, {"a": 3, "b": 4}.keys()])
+def test_class_names_may_be_any_collection(names):
+    y = np.array([[[0, 1], [1, 1]]])
+    assert legend(nf.plot.label_maps(y, class_names=names)) == ["a", "b"]
+    assert [label.get_text() for label in nf.plot.confusion_matrix(y, y, names).get_yticklabels()] == ["a", "b"]
+
+
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         nf.plot.activation("relu", save=os.path.join(tmp_path, "no", "such.png"))

@@ -87,7 +87,8 @@ def label_maps(y: ArrayLike, x: ArrayLike | None = None, class_names: Sequence[s
     if n <= y.max():
         raise ValueError(f"plot.label_maps: {n} class names for {y.max() + 1} classes")
     classes, places = np.unique(y[counted], return_inverse=True)
-    names = [str(i if class_names is None else class_names[i]) for i in classes.tolist()]
+    every = range(n) if class_names is None else list(class_names)      # keys of a dict, say, have no positions
+    names = [str(every[i]) for i in classes.tolist()]
     # Numbers of things, say, rather than of classes: colours for those that there are.
     colours = class_colours(n)[classes] if n <= MOST_CLASSES else class_colours(len(classes))
     shown = np.ones((*y.shape, 3))
