@@ -766,6 +766,17 @@ def test_decision_boundary_of_points_without_extent(plane, margin):
                                                      column.max() + margin * np.ptp(column)))
 
 
+def test_a_legend_on_a_busy_machine(plane, monkeypatch):
+    """matplotlib warns when it has looked for a place for over a second; warnings are errors here."""
+    import time
+
+    x = plane[0]
+    ax = nf.plot.decision_boundary(half_plane(), x, (x[:, 0] > 0).astype(int))
+    seconds = iter(range(0, 10**6, 10))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
+    ax.figure.draw_without_rendering()
+
+
 def test_history_of_few_numbers():
     ax = nf.plot.history({"loss": [0.5], "val_loss": [0.6]})
     ax.figure.draw_without_rendering()

@@ -103,6 +103,8 @@ def add_legend(ax, own, names, fontsize="medium", **style):
         own[room - 1:] = ax.plot([], [], " ")
     # matplotlib leaves out names with "_" in front, so they are written when the legend is there.
     signs, labels = [handle for handle, _ in before] + own, [label for _, label in before] + ["x"] * len(own)
+    # Of a place that it was not told matplotlib warns when the search takes a second, as it does on a busy machine.
+    style.setdefault("loc", load_pyplot().rcParams["legend.loc"])
     legend = ax.legend(signs, labels, fontsize=fontsize, ncols=max(-(-len(signs) // rows), 1), **style)
     for text, name in zip(legend.get_texts()[len(before):], names):
         text.set(text=name, parse_math=False)
