@@ -25,8 +25,8 @@ PORTABLE = {
     "test_benchmarks", "test_build", "test_callback_files", "test_callbacks", "test_checkpoint", "test_command_line",
     "test_damaged_files", "test_datasets", "test_demo", "test_docstrings", "test_examples", "test_export_c",
     "test_files", "test_image_folder", "test_interop", "test_onnx_export", "test_onnx_load", "test_plot",
-    "test_preparation", "test_repr", "test_sklearn", "test_sklearn_networks", "test_streams", "test_tables",
-    "test_typing",
+    "test_preparation", "test_repr", "test_sklearn", "test_sklearn_fits", "test_sklearn_networks", "test_streams",
+    "test_tables", "test_typing",
 }
 
 
@@ -64,3 +64,19 @@ def saved(path):
     model.fit(x, (x[:, 0] > 0).astype(int), epochs=2, verbose=0)
     model.save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Of scikit-learn: x and x_test in [0, 1], y, y_test."""
+    from sklearn import datasets, model_selection
+
+    x, y = datasets.load_digits(return_X_y=True)
+    return model_selection.train_test_split(x / 16, y, test_size=0.25, random_state=0, stratify=y)
+
+
+@pytest.fixture
+def names(digits):
+    """Digits by name, two hundred of them."""
+    x, _, y, _ = digits
+    return x[:200], np.array(["nul", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])[y[:200]]

@@ -23,3 +23,10 @@ def regressor(loss="squared_error", optimizer=None, **arguments):
 
 def same_weights(a, b):
     return all((v == w).all() for v, w in zip(a.get_weights(), b.get_weights(), strict=True))
+
+
+def half_plane(activation="sigmoid", slope=9.0):
+    """A model whose boundary is x_1 = 0.25."""
+    model = nf.Sequential([nf.Dense(1, activation=activation)], input_shape=(2,))
+    model.set_weights([[[slope], [0.0]], [-0.25 * slope]])
+    return model

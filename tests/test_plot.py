@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 from child import evaluate
+from small import half_plane
 
 import nnfast as nf
 from nnfast.plot.figure import COLOURS, class_colours, shortened, shortened_names, text_width
@@ -38,13 +39,6 @@ def plane():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((40, 2))
     return x, (x[:, 0] > 0).astype(int)
-
-
-def half_plane(activation="sigmoid", slope=9.0):
-    """A model whose boundary is x_1 = 0.25."""
-    model = nf.Sequential([nf.Dense(1, activation=activation)], input_shape=(2,))
-    model.set_weights([np.array([[slope], [0.0]]), np.array([-0.25 * slope])])
-    return model
 
 
 def calls(cnn, plane):
