@@ -9,6 +9,7 @@
 #include "few_columns.c"
 #include "transpose.c"
 #include "columns.c"
+#include "multiply.c"
 #include "layer_norm.c"
 #include "pool.c"
 #include "depthwise.c"
@@ -45,6 +46,9 @@ static const nn_kernels NAME(table) = {
     .normalize = NAME(normalize),
     .normalize_sums = NAME(normalize_sums),
     .normalize_backward = NAME(normalize_backward),
+    .multiply = NAME(multiply),
+    .multiply_columns = NAME(multiply_columns),
+    .multiply_rows = NAME(multiply_rows),
     .layer_norm = NAME(layer_norm),
     .layer_norm_backward = NAME(layer_norm_backward),
     .layer_norm_gradient = NAME(layer_norm_gradient),

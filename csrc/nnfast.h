@@ -171,6 +171,18 @@ typedef struct nn_kernels {
     void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, const void *scale,
                                const void *shift, const void *p, const void *q, const void *r, int accumulate, void *dx);
 
+    /* products b(i, j) = b[i * b_row + j * b_column], b_column 0 or 1 */
+
+    /* y[i, j] (+)= a[i * a_row + j] b(i, j) */
+    void (*multiply)(ptrdiff_t rows, ptrdiff_t cols, const void *a, ptrdiff_t a_row, const void *b, ptrdiff_t b_row,
+                     int b_column, int accumulate, void *y);
+    /* y[j] (+)= sum_i a[i, j] b(i, j) */
+    void (*multiply_columns)(ptrdiff_t rows, ptrdiff_t cols, const void *a, const void *b, ptrdiff_t b_row, int b_column,
+                             int accumulate, void *y);
+    /* y[i] (+)= sum_j a[i, j] b(i, j), b_column being 1 */
+    void (*multiply_rows)(ptrdiff_t rows, ptrdiff_t cols, const void *a, const void *b, ptrdiff_t b_row, int accumulate,
+                          void *y);
+
     /* layer normalization, of rows ld numbers apart; gamma, beta and moments may be NULL */
 
     /* y[i] = (x[i] - mean) * h * gamma + beta; moments[i] = mean, h = 1 / sqrt(variance + epsilon). */

@@ -197,6 +197,16 @@ static void NET_add(const REAL *a, const REAL *b, REAL *y, ptrdiff_t n)
         y[i] = a[i] + b[i];
 }
 """,
+    "multiply": """
+/* rows of n numbers; (i, j) of a factor is at [i * row + j * column] */
+static void NET_multiply(const REAL *a, ptrdiff_t a_row, ptrdiff_t a_column, const REAL *b, ptrdiff_t b_row,
+                         ptrdiff_t b_column, REAL *y, ptrdiff_t rows, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < n; j++)
+            y[i * n + j] = a[i * a_row + j * a_column] * b[i * b_row + j * b_column];
+}
+""",
     "concatenate": """
 /* rows of n numbers into rows of `width` numbers */
 static void NET_put(const REAL *x, REAL *y, ptrdiff_t rows, ptrdiff_t n, ptrdiff_t width)

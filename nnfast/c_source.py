@@ -402,6 +402,8 @@ class Source:
                 calls += [f"    {self.name}_add({y}, {other}, {y}, {size});" for other in x[2:]]
                 used.add("add")
                 continue
+            elif op == "multiply":
+                arguments = [x[0], *a["strides"][0], x[1], *a["strides"][1], y, a["rows"], a["columns"]]
             elif op == "concatenate":
                 outer, at = int(np.prod(shape[:a["axis"]])), 0
                 width = size // outer

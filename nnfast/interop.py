@@ -59,6 +59,7 @@ from .layers import (
     LayerNorm,
     MaxPool1D,
     MaxPool2D,
+    Multiply,
     Rescale,
     Reshape,
     UpSampling1D,
@@ -131,9 +132,9 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     - if neither reads it, in inputs and outputs (H, W, C), which are taken for images, and in all inputs and outputs of
       a model whose data are channels first. Inputs (H, W) and (L, C) are taken to be the same in both.
 
-    Activation, Add, Concatenate, Dropout, Rescale and a Reshape that keeps the last axis leave the axes as they are; a
-    Lambda layer that keeps the shape is taken to work on each element. Where the order in PyTorch is not known, or
-    sorted weights cannot make up for it, that is an error: values joined that have their channels first and last; a
+    Activation, Add, Multiply, Concatenate, Dropout, Rescale and a Reshape that keeps the last axis leave the axes as they
+    are; a Lambda layer that keeps the shape is taken to work on each element. Where the order in PyTorch is not known,
+    or sorted weights cannot make up for it, that is an error: values joined that have their channels first and last; a
     Reshape of an image to other channels; an image made of an input's features (give the input the image's shape).
 
     Examples
@@ -490,6 +491,8 @@ class Orders:
         layer, before, after = node.layer, self.graph.shape_of(at), node.shape
         if type(layer) not in LAYERS.values():      # Lambda, classes of the user's
             return before == after if len(after) == 1 else len(before) > 1
+        if isinstance(layer, Multiply):     # a gate of channels or pixels has an order of its own
+            return before == after
         if len(before) == 1 and len(after) == 1:
             return isinstance(layer, (Activation, Add, BatchNorm, Dropout, Flatten, LayerNorm, Rescale, Reshape))
         if isinstance(layer, Reshape):

@@ -41,6 +41,20 @@ def residual(dtype="float32", data_format="channels_last"):
     return nf.Model(x, [h, nf.GlobalAvgPool()(h), nf.Dropout(0.1)(x)], dtype=dtype)
 
 
+def gated(dtype="float32", data_format="channels_last"):
+    """Products with a number for each channel, for each pixel, for all, and with as many numbers."""
+    x = nf.Input((8, 6, 4) if data_format == "channels_last" else (4, 8, 6), data_format=data_format)
+    h = nf.Conv2D(6, 3, padding="same", activation="tanh")(x)
+    gate = nf.Dense(6, activation="sigmoid")(nf.Dense(3, activation="relu")(nf.GlobalAvgPool()(h)))
+    g = nf.Multiply()([gate, h])
+    g = nf.Multiply()([g, nf.Conv2D(6, 1)(nf.Reshape((1, 1, 6))(gate))])
+    g = nf.Multiply()([nf.Conv2D(1, 3, padding="same", activation="sigmoid")(g), g])
+    g = nf.Multiply()([g, nf.Multiply()([h, g])])
+    v = nf.GlobalAvgPool()(g)
+    v = nf.Multiply()([nf.Multiply()([v, gate]), nf.Dense(1)(v)])
+    return nf.Model(x, [g, nf.Dense(3)(v), nf.Multiply()([h, nf.Dense(1)(v)])], dtype=dtype, seed=6)
+
+
 #: shape of a sample, channels last, and layers
 IMAGES = {
     "conv1d": ((30, 3), lambda: [nf.Conv1D(8, 5, stride=2, padding=(4, 0), activation="relu"), nf.MaxPool1D(3, 2, 1),

@@ -171,6 +171,28 @@ def avg_pool2d_backward(dy, x_shape, kernel, stride, padding=NONE, include_pad=F
     return scatter(parts, x_shape, stride, padding)
 
 
+# --- products of samples, of which one may be repeated along axes ----------------------------------------------------
+
+def factors(a, b):
+    """Both with the axes of their product (N, ..., C)."""
+    axes = max(a.ndim, b.ndim)
+    return [x.reshape(len(x), *(1,) * (axes - x.ndim), *x.shape[1:]) for x in (a, b)]
+
+
+def multiply(a, b):
+    a, b = factors(a, b)
+    return a * b
+
+
+def multiply_backward(a, b, dy):
+    """(da, db): of a factor that is repeated the sums over all its places."""
+    def gradient(x, given, other):
+        dx = dy * other
+        return dx.sum(axis=tuple(i for i, n in enumerate(x.shape) if n < dx.shape[i]), keepdims=True).reshape(given.shape)
+    wide_a, wide_b = factors(a, b)
+    return gradient(wide_a, a, wide_b), gradient(wide_b, b, wide_a)
+
+
 # --- batch normalization over all axes but the last ------------------------------------------------------------------
 
 def batch_norm(x, gamma, beta, epsilon, mean=None, variance=None):

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from networks import IMAGES, READY, graph, image_net, mlp, residual, statistics
+from networks import IMAGES, READY, gated, graph, image_net, mlp, residual, statistics
 
 import nnfast as nf
 from nnfast.activations import ACTIVATIONS
@@ -145,6 +145,11 @@ def test_batch_norm_is_folded_where_it_can_be(tmp_path, rng):
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_a_residual_net(data_format, tmp_path, rng):
     equal(statistics(residual(data_format=data_format), rng), tmp_path, rng)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_products(data_format, tmp_path, rng):
+    equal(statistics(gated(data_format=data_format), rng), tmp_path, rng)
 
 
 @pytest.mark.parametrize("name", READY)

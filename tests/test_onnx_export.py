@@ -113,6 +113,12 @@ def test_residual_network(own, data_format, tmp_path, rng):
     equal(networks.statistics(networks.residual(data_format=own), rng), tmp_path / "a.onnx", rng, data_format)
 
 
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("own", FORMATS)
+def test_products(own, data_format, tmp_path, rng):
+    equal(networks.statistics(networks.gated(data_format=own), rng), tmp_path / "a.onnx", rng, data_format)
+
+
 @pytest.mark.parametrize("name", networks.READY)
 def test_ready_networks(name, tmp_path, rng):
     equal(networks.statistics(networks.READY[name](), rng), tmp_path / "a.onnx", rng)

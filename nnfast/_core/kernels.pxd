@@ -158,6 +158,12 @@ cdef extern from "nnfast.h":
         void (*normalize_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, const void *scale,
                                    const void *shift, const void *p, const void *q, const void *r, int accumulate,
                                    void *dx) noexcept nogil
+        void (*multiply)(ptrdiff_t rows, ptrdiff_t cols, const void *a, ptrdiff_t a_row, const void *b, ptrdiff_t b_row,
+                         int b_column, int accumulate, void *y) noexcept nogil
+        void (*multiply_columns)(ptrdiff_t rows, ptrdiff_t cols, const void *a, const void *b, ptrdiff_t b_row,
+                                 int b_column, int accumulate, void *y) noexcept nogil
+        void (*multiply_rows)(ptrdiff_t rows, ptrdiff_t cols, const void *a, const void *b, ptrdiff_t b_row,
+                              int accumulate, void *y) noexcept nogil
         void (*layer_norm)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, double epsilon, const void *gamma,
                            const void *beta, void *y, void *moments) noexcept nogil
         void (*layer_norm_backward)(ptrdiff_t rows, ptrdiff_t cols, const void *dy, const void *x, ptrdiff_t ld,

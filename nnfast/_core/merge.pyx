@@ -1,6 +1,7 @@
-"""Several values become one: their sum, or their concatenation along an axis.
+"""Several values become one: their sum, the product of two, or their concatenation along an axis.
 
 add          y = act(x_0 + x_1 + ...)     dx_i = dy * act'(z)
+multiply     y = x_0 * x_1                dx_0 = dy * x_1; of a factor with fewer numbers the sums of that
 concatenate  a sample is `outer` blocks (the axes before the joined one); a block of y is the inputs' blocks in a row
 """
 from libc.string cimport memcpy
@@ -36,6 +37,46 @@ cdef void add_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_s
     for i in range(node.n_inputs):
         if node.inputs[i].dy != NULL:
             pass_gradient(node, i, y.dy + lo * y.ld * node.k.real_size, (hi - lo) * y.ld, lo * y.ld)
+
+
+cdef void multiply_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Product *product = <const Product *>node.extra
+    cdef Py_ssize_t size = node.k.real_size, b
+    cdef int first = 0 if product.column[0] else 1, second = 1 - first
+    cdef const Value *y = node.output
+    cdef const Value *x = node.inputs[first]
+    cdef const Value *factor = node.inputs[second]
+    for b in range(lo, hi):
+        node.k.multiply(product.rows, product.columns, x.y + b * x.ld * size, product.row[first],
+                        factor.y + b * factor.ld * size, product.row[second], product.column[second], False,
+                        y.y + b * y.ld * size)
+
+
+cdef void multiply_backward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
+    cdef const Product *product = <const Product *>node.extra
+    cdef Py_ssize_t rows = product.rows, columns = product.columns, size = node.k.real_size, b, row
+    cdef int i, column
+    cdef const Value *x
+    cdef const Value *factor
+    cdef const char *dy
+    cdef const char *by
+    cdef char *dx
+    for i in range(2):
+        x, factor = node.inputs[i], node.inputs[1 - i]
+        row, column = product.row[1 - i], product.column[1 - i]
+        if x.dy == NULL:
+            continue
+        for b in range(lo, hi):
+            dy, by = node.output.dy + b * node.output.ld * size, factor.y + b * factor.ld * size
+            dx = x.dy + b * x.ld * size
+            if product.row[i] == columns:
+                node.k.multiply(rows, columns, dy, columns, by, row, column, node.adds[i], dx)
+            elif product.column[i]:
+                node.k.multiply_columns(rows, columns, dy, by, row, column, node.adds[i], dx)
+            elif product.row[i] == 0:       # one number; the other factor is whole
+                node.k.multiply_rows(1, rows * columns, dy, by, 0, node.adds[i], dx)
+            else:
+                node.k.multiply_rows(rows, columns, dy, by, row, node.adds[i], dx)
 
 
 cdef void concatenate_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:

@@ -26,7 +26,9 @@ from nnfast._core.layer_norm cimport (
     LayerNorm, layer_norm_backward, layer_norm_bound, layer_norm_forward, layer_norm_gradient,
 )
 from nnfast._core.memory cimport aligned, allocate, release, table
-from nnfast._core.merge cimport add_backward, add_forward, concatenate_backward, concatenate_forward
+from nnfast._core.merge cimport (
+    Product, add_backward, add_forward, concatenate_backward, concatenate_forward, multiply_backward, multiply_forward,
+)
 from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter, team_function
 from nnfast._core.normalization cimport (
     ROWS, Folding, Normalization, combine_gradients, combine_moments, finite_variance, fold, normalize_backward,
@@ -118,6 +120,9 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     elif op == "add":
         node.forward.rows, node.backward.rows = add_forward, add_backward
         spec["flops"] = (node.n_inputs - 1) * elements
+    elif op == "multiply":
+        build_product(node, spec)
+        spec["flops"] = elements
     elif op == "concatenate":
         node.forward.rows, node.backward.rows = concatenate_forward, concatenate_backward
         node.outer = product_of(spec["shape"][:spec["axis"]])
@@ -134,7 +139,7 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
     spec.setdefault("flops", 0)
     node.work = spec["work"]
     # Vectors are short, and dense layers want many rows for each reading of their weights.
-    node.in_chunks = (op not in ("dense", "python") and (len(spec["input_shapes"][0]) > 1 or op == "embedding")
+    node.in_chunks = (op not in ("dense", "python") and (max(map(len, spec["input_shapes"])) > 1 or op == "embedding")
                       and (op != "conv" or takes_chunks(node))
                       and (op != "conv_transpose" or convolution_transpose.takes_chunks(node)))
     return 0
@@ -301,6 +306,18 @@ cdef int build_layer_norm(Node *node, dict spec, Parameter *parameters, bint inf
     node.rereads_input = True
     node.late_input = node.kernel != NULL and node.kernel.trainable
     node.late_gradient = node.late_input or (node.bias != NULL and node.bias.trainable)
+    return 0
+
+
+cdef int build_product(Node *node, dict spec) except -1:
+    cdef Product *product = <Product *>table(1, sizeof(Product))
+    cdef Py_ssize_t i
+    node.extra = product
+    node.forward.rows, node.backward.rows = multiply_forward, multiply_backward
+    node.rereads_input = True
+    product.rows, product.columns = spec["rows"], spec["columns"]
+    for i in range(2):
+        product.row[i], product.column[i] = spec["strides"][i]
     return 0
 
 

@@ -9,7 +9,7 @@ from .dropout import Dropout
 from .embedding import Embedding
 from .function import Lambda
 from .input import Input
-from .merge import Add, Concatenate
+from .merge import Add, Concatenate, Multiply
 from .normalization import BatchNorm, LayerNorm
 from .padding import ZeroPadding2D
 from .pooling import AvgPool1D, AvgPool2D, GlobalAvgPool, GlobalMaxPool, MaxPool1D, MaxPool2D
@@ -21,12 +21,12 @@ from .upsampling import UpSampling1D, UpSampling2D
 LAYERS: dict[str, type[Layer]] = {cls.__name__: cls for cls in (
     Dense, Conv1D, Conv2D, DepthwiseConv2D, Conv1DTranspose, Conv2DTranspose, MaxPool1D, MaxPool2D, AvgPool1D,
     AvgPool2D, GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm, LayerNorm, Rescale,
-    Activation, Dropout, Embedding, Flatten, Reshape, Add, Concatenate,
+    Activation, Dropout, Embedding, Flatten, Reshape, Add, Multiply, Concatenate,
 )}
 
 __all__ = [
     "LAYERS", "Activation", "Add", "AvgPool1D", "AvgPool2D", "BatchNorm", "Concatenate", "Conv1D", "Conv1DTranspose",
     "Conv2D", "Conv2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Embedding", "Flatten", "GlobalAvgPool",
-    "GlobalMaxPool", "Input", "Lambda", "Layer", "LayerNorm", "MaxPool1D", "MaxPool2D", "ParameterSpec", "Rescale",
-    "Reshape", "UpSampling1D", "UpSampling2D", "Value", "ZeroPadding2D",
+    "GlobalMaxPool", "Input", "Lambda", "Layer", "LayerNorm", "MaxPool1D", "MaxPool2D", "Multiply", "ParameterSpec",
+    "Rescale", "Reshape", "UpSampling1D", "UpSampling2D", "Value", "ZeroPadding2D",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,57 @@ class Add(Layer):
 
     def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "add", "activation": "linear", "alpha": 0.0}
+
+
+class Multiply(Layer):
+    """The elementwise product of two inputs: gates, attention, squeeze-and-excitation (Hu, Shen and Sun 2018).
+
+    One of the two may have a number for each channel only, (C,) or (1, 1, C) beside an image (H, W, C), or for each
+    pixel, (H, W, 1), or a single one, (1,): it is repeated, as NumPy would.
+
+    Examples
+    --------
+    How much of each channel goes on depends on the means of all of them:
+
+    >>> import nnfast as nf
+    >>> image = nf.Input((16, 16, 24))
+    >>> squeezed = nf.Dense(6, activation="relu")(nf.GlobalAvgPool()(image))
+    >>> nf.Multiply()([image, nf.Dense(24, activation="sigmoid")(squeezed)]).shape
+    (16, 16, 24)
+    """
+
+    kind = "multiply"
+
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
+        if len(input_shapes) != 2:
+            raise ValueError(f"{self.label}: takes a list of two inputs, got {len(input_shapes)}")
+        shape = self._joint_shape(*input_shapes)
+        return check_shape(self.label, "output", shape), []
+
+    def _joint_shape(self, *input_shapes):
+        try:
+            shape = np.broadcast_shapes(*input_shapes)
+        except ValueError:
+            shape = None
+        for factor in input_shapes:
+            if shape is None or (math.prod(factor[:-1]) not in (1, math.prod(shape[:-1]))):
+                raise ValueError(f"{self.label}: inputs of {input_shapes[0]} and {input_shapes[1]} numbers; they must "
+                                 "have one shape, or one of them a number for each channel, (C,), for each pixel, "
+                                 "(..., 1), or a single one, (1,)")
+        return shape
+
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
+        # Element (i, j) of a factor is at [i * row + j * column] of its numbers.
+        *space, columns = self._joint_shape(*input_shapes)
+        rows, strides = math.prod(space), []
+        for factor in input_shapes:
+            size = math.prod(factor)
+            strides.append((columns, 1) if size == rows * columns else (0, int(size == columns)) if factor[-1] == size
+                           else (1, 0))
+        if strides == [(columns, 1)] * 2:       # in one run
+            rows, columns = 1, rows * columns
+            strides = [(columns, 1)] * 2
+        return {"op": "multiply", "rows": rows, "columns": columns, "strides": strides}
 
 
 class Concatenate(Layer):

@@ -280,6 +280,21 @@ class Exporter:
             total = self._node("Add", [total, x], name)
         return total, first
 
+    def _multiply(self, node, name):
+        n, shapes = len(node["shape"]), [self.shapes[i] for i in node["inputs"]]
+        # The order of the one with all channels and pixels, which need not be turned then.
+        whole = shapes.index(tuple(node["shape"])) if tuple(node["shape"]) in shapes else 0
+        first = n > 1 and self.values[node["inputs"][whole]][1]
+        xs = []
+        for i, shape in zip(node["inputs"], shapes):
+            if len(shape) == n:
+                xs.append(self._turned(i, first))
+                continue
+            wide = (*(1,) * (n - len(shape)), *shape)
+            shape = np.array([0, wide[-1], *wide[:-1]] if first else [0, *wide])
+            xs.append(self._node("Reshape", [self._turned(i, False), self._constant(f"{name}/shape", shape)], name))
+        return self._node("Mul", xs, name), first
+
     def _concatenate(self, node, name):
         first, axes = self.values[node["inputs"][0]][1], len(node["shape"])
         axis = node["axis"] + 1

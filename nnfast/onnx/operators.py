@@ -4,6 +4,7 @@ Formulas and defaults: https://onnx.ai/onnx/operators. The rules for the last wi
 those of PyTorch and of ONNX from 19 on: a window that would begin in the padding behind the input is left out.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..layers import (
     LayerNorm,
     MaxPool1D,
     MaxPool2D,
+    Multiply,
     Rescale,
     Reshape,
     UpSampling1D,
@@ -453,8 +455,29 @@ def multiply(importer, node):
             if (is_layer(gate.value, Activation) and gate.value.layer.activation == "sigmoid"
                     and gate.value.inputs[0] is x.value and gate.axes == x.axes):
                 return importer.same(Activation("silu", name=importer.name()), x)
-        raise importer.unsupported("the product of two computed tensors")
+        return product(importer, importer.tensor(0), importer.tensor(1))
     return found if isinstance(found, np.ndarray) else affine(importer, found[0], found[1], 0.0)
+
+
+def product(importer, a, b):
+    """Of two tensors, of which one may be a number for each channel or pixel."""
+    if len(a.axes) != len(b.axes):
+        raise importer.unsupported(f"shapes {a.shape} and {b.shape} without N have other numbers of axes")
+    pair = [a, b]
+    for i, x in enumerate(pair):
+        other = pair[1 - i]
+        if x.axes != other.axes and sum(size > 1 for size in x.shape) <= 1:     # its numbers lie in any order of axes
+            shape = [0] * len(x.shape)
+            for axis, size in zip(other.axes[1:], x.shape):
+                shape[axis - 1] = size
+            pair[i] = replace(x, value=importer.apply(Reshape(shape), x), axes=other.axes)
+    if pair[0].axes != pair[1].axes:
+        raise importer.unsupported("its inputs have their axes in different orders: a Transpose not at the edge")
+    whole = pair[int(math.prod(b.shape) > math.prod(a.shape))]
+    for x in pair:
+        if not same_order(x.order, whole.order) and x.shape[0] > 1:
+            raise importer.unsupported("features that were flattened channels first, times others")
+    return replace(whole, value=importer.apply(Multiply(name=importer.name()), *pair))
 
 
 def divide(importer, node):
