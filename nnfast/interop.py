@@ -132,10 +132,11 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     - if neither reads it, in inputs and outputs (H, W, C), which are taken for images, and in all inputs and outputs of
       a model whose data are channels first. Inputs (H, W) and (L, C) are taken to be the same in both.
 
-    Activation, Add, Multiply, Concatenate, Dropout, Rescale and a Reshape that keeps the last axis leave the axes as they
-    are; a Lambda layer that keeps the shape is taken to work on each element. Where the order in PyTorch is not known,
-    or sorted weights cannot make up for it, that is an error: values joined that have their channels first and last; a
-    Reshape of an image to other channels; an image made of an input's features (give the input the image's shape).
+    Activation, Add, Multiply, Concatenate, Dropout, Rescale and a Reshape that keeps the last axis leave the axes as
+    they are; a Lambda layer that keeps the shape is taken to work on each element. Where the order in PyTorch is not
+    known, or sorted weights cannot make up for it, that is an error: values joined that have their channels first and
+    last; a Reshape of an image to other channels; an image made of an input's features (give the input the image's
+    shape).
 
     Examples
     --------

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from ._core.plan import Plan
-from .arrays import as_numbers, check_finite
+from .arrays import check_finite
 from .class_names import as_names, check_names
 from .configurable import integer
 from .derivatives import Derivatives
@@ -33,6 +33,7 @@ from .layers import Input, Layer, Value
 from .names import MODELS, Missing
 from .summary import plan_text, summary_text
 from .training import Training
+from .weights import Weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ SQUARES = {"v", "square_average", "sum"}
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 
-class Model(Training, Derivatives):
+class Model(Weights, Training, Derivatives):
     """A network written as a graph of layer calls.
 
     Parameters
@@ -305,111 +306,6 @@ class Model(Training, Derivatives):
 
         return f"<pre>{html.escape(summary_text(self) if self.built else repr(self))}</pre>"
 
-    # -- parameters ----------------------------------------------------------------------------------------------
-
-    @property
-    def parameters(self) -> dict[str, Array]:
-        """Copies of all parameters by name, ``{"dense/kernel": array, ...}``.
-
-        Writing to them does not change the model; `set_parameters` does.
-        """
-        return dict(zip(self._built().index, self.get_weights()))
-
-    def get_weights(self) -> list[Array]:
-        """Copies of all parameters as a list, in the order of `parameters`.
-
-        >>> import nnfast as nf
-        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(3,))
-        >>> [w.shape for w in model.get_weights()]
-        [(3, 2), (2,)]
-        """
-        self._built()
-        if self._plan is None:
-            return [value.copy() for value in self._values]
-        return self._plan.read_parameters()
-
-    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Set all parameters.
-
-        Parameters
-        ----------
-        weights : list of array
-            In the order and shapes of `get_weights`; converted to the model's dtype.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For a wrong number, shape or type of arrays, NaN or infinities; no parameter is changed then.
-
-        Examples
-        --------
-        >>> import nnfast as nf
-        >>> model = nf.Sequential([nf.Dense(2)], input_shape=(1,))
-        >>> model.set_weights([[[3.0, 4.0]], [0.5, 0.5]])
-        >>> model.predict([[1.0]])
-        array([[3.5, 4.5]], dtype=float32)
-        """
-        graph = self._built()
-        if isinstance(weights, (str, bytes, Mapping)) or not hasattr(weights, "__len__"):
-            raise TypeError(f"set_weights: expected a list of arrays, got {type(weights).__name__}; a dict goes to "
-                            "set_parameters")
-        if len(weights) != len(graph.parameters):
-            raise ValueError(f"set_weights: the model has {len(graph.parameters)} parameters "
-                             f"({', '.join(graph.index)}), got {len(weights)} arrays")
-        self.set_parameters(dict(zip(graph.index, weights)))
-
-    def set_parameters(self, parameters: Mapping[str, ArrayLike]) -> None:
-        """Set some or all parameters by name; the others stay.
-
-        Parameters
-        ----------
-        parameters : dict of str to array
-            In the shapes of `parameters`; converted to the model's dtype.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For unknown names, wrong shapes or types, NaN, infinities or a negative variance; no parameter is changed
-            then.
-
-        Examples
-        --------
-        >>> import nnfast as nf
-        >>> model = nf.Sequential([nf.Dense(2, kernel_initializer="ones")], input_shape=(1,))
-        >>> model.set_parameters({"dense/bias": [1.0, 2.0]})
-        >>> model.predict([[1.0]])
-        array([[2., 3.]], dtype=float32)
-        """
-        graph = self._built()
-        new = self._checked(parameters, "set_parameters")
-        for name, value in new.items():
-            minimum = graph.parameters[graph.index[name]].spec.minimum
-            if minimum is not None and value.min() < minimum:
-                raise ValueError(f"set_parameters: {name} must not be below {minimum:g}, got {value.min()}")
-        arrays = {graph.index[name]: value for name, value in new.items()}
-        if self._plan is not None:
-            self._plan.write_parameters(arrays)
-        else:
-            for i, value in arrays.items():
-                self._values[i] = value
-
-    def _checked(self, arrays, what):
-        """Arrays by parameter name as fresh arrays of the model's dtype."""
-        graph = self._built()
-        if not isinstance(arrays, Mapping):
-            raise TypeError(f"{what}: expected a dict of parameter name to array, got {type(arrays).__name__}")
-        new = {}
-        for name, array in arrays.items():
-            if name not in graph.index:
-                raise ValueError(f"{what}: unknown parameter {name!r}; this model has {', '.join(graph.index)}")
-            array = as_numbers(array, f"{what}: {name}")
-            shape = graph.parameters[graph.index[name]].spec.shape
-            if array.shape != shape:
-                raise ValueError(f"{what}: {name} has shape {shape}, got {array.shape}")
-            check_finite(array, self._dtype, f"{what}: {name}")
-            new[name] = np.array(array, dtype=self._dtype, order="C")
-        return new
-
     # -- the plan ------------------------------------------------------------------------------------------------
 
     def _make_plan(self, settings, objective, values, slots, steps):
@@ -637,31 +533,49 @@ class Model(Training, Derivatives):
         new._set_fast_path()
         return new
 
-    def submodel(self, layer: str) -> Model:
-        """A copy of the part of the network that ends with a layer: what that layer makes of the data.
+    def submodel(self, layer: str, then: Sequence[Layer] = ()) -> Model:
+        """A copy of the part of the network that ends with a layer, and new layers behind it.
 
         Parameters
         ----------
         layer : str
-            Name of the last layer.
+            Name of the last layer of the part.
+        then : list of Layer
+            New layers, each of which reads what the one before makes; none by default.
 
         Returns
         -------
         Model
-            With the same weights and no compile settings; the inputs are those that the layer depends on.
+            The part has the same weights, new layers have fresh ones; there are no compile settings. The inputs are
+            those that the layer depends on.
 
         Examples
         --------
+        What a layer makes of the data:
+
         >>> import nnfast as nf
         >>> model = nf.Sequential([nf.Dense(5, activation="tanh"), nf.Dense(2)], input_shape=(3,))
         >>> model.submodel("dense").predict([[1.0, 2.0, 3.0]]).shape
         (1, 5)
+
+        A trained network for other classes, of which the last layer alone is trained:
+
+        >>> other = model.submodel("dense", then=[nf.Dense(4, activation="softmax", name="classes")])
+        >>> for layer in other.layers[:-1]:
+        ...     layer.trainable = False
+        >>> other.layers
+        [Dense(5, activation='tanh', trainable=False), Dense(4, activation='softmax', name='classes')]
         """
         self.get_layer(layer)
-        inputs, outputs = self._built().part(layer)
-        part = Model(inputs, outputs, self.seed, self.dtype, self.name)
-        mine = self.parameters
-        part.set_parameters({name: mine[name] for name in part.parameters})
+        if not isinstance(then, (list, tuple)) or not all(isinstance(new, Layer) for new in then):
+            raise TypeError(f"submodel: then must be a list of layers, got {then!r}")
+        inputs, (value,) = self._built().part(layer)
+        for new in then:
+            value = new(value)
+        part = Model(inputs, value, self.seed, self.dtype, self.name)
+        mine, graph = self.parameters, part._graph
+        part.set_parameters({parameter.name: mine[parameter.name] for parameter in graph.parameters
+                             if parameter.layer not in then})
         return part
 
     def _copy_layers(self, other):

@@ -186,11 +186,12 @@ def multiply(a, b):
 
 def multiply_backward(a, b, dy):
     """(da, db): of a factor that is repeated the sums over all its places."""
-    def gradient(x, given, other):
+    gradients, wide = [], factors(a, b)
+    for given, x, other in zip((a, b), wide, wide[::-1]):
         dx = dy * other
-        return dx.sum(axis=tuple(i for i, n in enumerate(x.shape) if n < dx.shape[i]), keepdims=True).reshape(given.shape)
-    wide_a, wide_b = factors(a, b)
-    return gradient(wide_a, a, wide_b), gradient(wide_b, b, wide_a)
+        repeated = tuple(i for i, n in enumerate(x.shape) if n < dx.shape[i])
+        gradients.append(dx.sum(axis=repeated).reshape(given.shape))
+    return gradients
 
 
 # --- batch normalization over all axes but the last ------------------------------------------------------------------

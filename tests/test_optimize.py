@@ -317,6 +317,47 @@ def test_submodel_computes_what_the_layer_makes(rng):
         model.submodel("bottom")
 
 
+def test_submodel_with_new_layers(rng):
+    model = nf.Sequential([nf.Conv2D(6, 3), nf.BatchNorm(), nf.Activation("relu"), nf.GlobalAvgPool(),
+                           nf.Dense(3, activation="softmax")], input_shape=(7, 6, 2), seed=3)
+    model.set_parameters({"batch_norm/running_mean": rng.standard_normal(6)})
+    model.class_names = ["a", "b", "c"]
+    model.compile("adam", "cross_entropy")
+    features = model.submodel("global_avg_pool")
+    # The new dense layer has the name of the one that is left out, and another shape.
+    other = model.submodel("global_avg_pool", then=[nf.Dropout(0.5), nf.Dense(5, activation="softmax")])
+    assert [layer.name for layer in other.layers][-2:] == ["dropout", "dense"]
+    assert other.output_shape == (5,) and other.class_names is None
+    x = rng.standard_normal((20, 7, 6, 2)).astype(np.float32)
+    w = other.parameters
+    z = features.predict(x) @ w["dense/kernel"] + w["dense/bias"]
+    expected = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(other.predict(x), expected, rtol=1e-5)
+    assert len(np.unique(w["dense/kernel"])) == 30     # drawn anew
+    before = model.get_weights()
+    for layer in other.layers[:-1]:
+        layer.trainable = False
+    other.compile(nf.Adam(0.1), "cross_entropy")
+    other.fit(x, rng.integers(0, 5, 20), epochs=2, verbose=0)
+    for name, value in other.parameters.items():
+        assert np.array_equal(value, w[name]) == (not name.startswith("dense/")), name
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("then", "error", "message"), [
+    (lambda model: nf.Dense(2), TypeError, r"submodel: then must be a list of layers, got Dense\(2\)"),
+    (lambda model: [nf.Dense], TypeError, "submodel: then must be a list of layers"),
+    (lambda model: [nf.Conv2D(2, 3)], ValueError, r"conv2d: .*\(4,\)"),
+    (lambda model: model.layers[1:], ValueError, "layer dense_1 already belongs to another model"),
+])
+def test_layers_that_cannot_follow(then, error, message):
+    model = nf.Sequential([nf.Dense(4), nf.Dense(2)], input_shape=(3,))
+    with pytest.raises(error, match=message):
+        model.submodel("dense", then=then(model))
+    assert model.predict([[1.0, 2.0, 3.0]]).shape == (1, 2)
+
+
 def test_submodel_keeps_the_order_of_axes(rng):
     x = rng.standard_normal((2, 3, 8, 9)).astype(np.float32)
     model = nf.Sequential([nf.Conv2D(4, 3), nf.Flatten(), nf.Dense(2)], input_shape=(3, 8, 9),
