@@ -10,6 +10,7 @@ max-pooling            the convolution before it, if its windows lie side by sid
 batch normalization    in inference: the kernel and bias of the dense layer or convolution (not a transposed one) before
                        it
 dropout                in inference: nothing
+a convolution          a dense layer, if its kernel is as large as the image
 =====================  =========================================================================================
 
 A layer joins the one before it only if nobody else sees what lies between, which then is never stored. Values keep the
@@ -90,6 +91,8 @@ def fuse(inputs, nodes, outputs, inference=False):
         operation = dict(node, output=made, inputs=[holder[at] for at in node["inputs"]],
                          input_shapes=[shapes[at] for at in node["inputs"]], members=[node["name"]], made=[made],
                          fused=[])
+        if is_dense(node):
+            operation["op"] = "dense"
         if node.get("bias", -1) >= 0:
             operation["fused"].append("bias")
         if node["op"] != "activation" and node.get("activation", "linear") != "linear":
@@ -120,6 +123,14 @@ def join(operation, node, inference):
         operation["fused"].append("max_pool")
         return True
     return False
+
+
+def is_dense(node):
+    """Whether a node is a convolution whose kernel covers the whole image: it makes one pixel, of all the numbers."""
+    if node["op"] != "conv" or node["groups"] > 1:
+        return False
+    H, W, OH, OW, R, S, _, _, *padding, _, _ = node["window"]
+    return (OH, OW) == (1, 1) and (H, W) == (R, S) and not any(padding)
 
 
 def pools(operation, node):

@@ -63,6 +63,9 @@ NETS = {
         nf.DepthwiseConv2D(3, activation="relu"), nf.MaxPool2D(2), *head()]),
     "one by one": ((5, 6, 4), lambda: [
         nf.Conv2D(16, 1, activation="relu"), nf.MaxPool2D(2), nf.Conv2D(7, 1, stride=2, activation="tanh"), *head()]),
+    "as large as the image": ((4, 3, 5), lambda: [
+        nf.Conv2D(17, (4, 3), activation="tanh"), nf.BatchNorm(), nf.Conv2D(8, 1, 2, activation="gelu"),
+        nf.Conv2D(6, 1, groups=2), nf.Conv2D(4, 1, use_bias=False), *head()]),
     "overlapping pooling": ((11, 12, 2), lambda: [
         nf.Conv2D(6, 3, activation="relu"), nf.MaxPool2D(3, stride=2, padding="same"), nf.Conv2D(5, 2),
         nf.MaxPool2D(2, stride=1), *head()]),

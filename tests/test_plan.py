@@ -63,6 +63,14 @@ def test_what_is_left_apart_in_inference(layers, expected):
     assert dy.shape == x.shape and np.isfinite(dy).all()
 
 
+def test_a_convolution_as_large_as_the_image_is_a_dense_layer():
+    model = nf.Sequential([nf.Conv2D(8, (5, 4)), nf.Conv2D(6, 1, activation="relu"), nf.Conv2D(4, 1, groups=2),
+                           nf.Conv2D(3, 1, padding=1)], input_shape=(5, 4, 2))
+    spec = model._graph.plan_spec(np.dtype("float32"), 0, None)
+    _, operations = fuse(spec["inputs"], spec["nodes"], spec["outputs"])
+    assert [operation["op"] for operation in operations] == ["dense", "dense", "conv", "conv"]
+
+
 def test_values_that_others_see_are_kept():
     x = nf.Input((6, 6, 2))
     z = nf.Conv2D(4, 3, name="c")(x)
