@@ -183,6 +183,32 @@ static void NET_layer_norm(const REAL *x, REAL *y, const REAL *gamma, const REAL
     }
 }
 """,
+    "group_norm": """
+static void NET_group_norm(const REAL *x, REAL *y, const REAL *gamma, const REAL *beta, ptrdiff_t pixels, ptrdiff_t n,
+                           ptrdiff_t groups, REAL epsilon)
+{
+    const ptrdiff_t width = n / groups;
+    for (ptrdiff_t first = 0; first < n; first += width) {
+        REAL mean = 0, squares = 0;
+        for (ptrdiff_t p = 0; p < pixels; p++) {
+            REAL sum = 0;
+            for (ptrdiff_t i = first; i < first + width; i++)
+                sum += x[p * n + i];
+            mean += sum / (REAL)(pixels * width);
+        }
+        for (ptrdiff_t p = 0; p < pixels; p++) {
+            REAL sum = 0;
+            for (ptrdiff_t i = first; i < first + width; i++)
+                sum += (x[p * n + i] - mean) * (x[p * n + i] - mean);
+            squares += sum / (REAL)(pixels * width);
+        }
+        const REAL h = 1 / sqrt@(squares + epsilon);
+        for (ptrdiff_t p = 0; p < pixels; p++)
+            for (ptrdiff_t i = first; i < first + width; i++)
+                y[p * n + i] = (x[p * n + i] - mean) * h * (gamma ? gamma[i] : 1) + (beta ? beta[i] : 0);
+    }
+}
+""",
     "rescale": """
 static void NET_rescale(const REAL *x, REAL *y, ptrdiff_t n, REAL scale, REAL offset)
 {

@@ -178,7 +178,7 @@ class Source:
             step.in_place = True
         elif op == "embedding":
             step.arrays["w"] = parameters[node["kernel"]]
-        elif op == "layer_norm":
+        elif op in ("layer_norm", "group_norm"):
             step.arrays = {what: parameters[node[what]] for what in ("gamma", "beta") if node[what] >= 0}
             step.in_place = True
         elif op in ("activation", "rescale"):
@@ -386,6 +386,10 @@ class Source:
             elif op == "layer_norm":
                 weights = [arrays.get(what, "NULL") for what in ("gamma", "beta")]
                 arguments = [x[0], y, *weights, size // shape[-1], shape[-1], self._number(a["epsilon"])]
+            elif op == "group_norm":
+                weights = [arrays.get(what, "NULL") for what in ("gamma", "beta")]
+                arguments = [x[0], y, *weights, size // a["channels"], a["channels"], a["groups"],
+                             self._number(a["epsilon"])]
             elif op == "rescale":
                 arguments = [x[0], y, size, self._number(a["scale"]), self._number(a["offset"])]
             elif op in WINDOWED:

@@ -13,6 +13,7 @@ Dense, Conv...      weight, bias                               kernel, bias
 Embedding           weight                                     embeddings
 BatchNorm           weight, bias, running_mean, running_var    gamma, beta, moving_mean, moving_variance
 LayerNorm           weight, bias                               gamma, beta
+GroupNorm           weight, bias                               gamma, beta
 ==================  =========================================  =================================================
 
 The normalizations' epsilon is 1e-5 here and in PyTorch by default, 1e-3 in Keras. It belongs to the layer, not to the
@@ -56,6 +57,7 @@ from .layers import (
     Flatten,
     GlobalAvgPool,
     GlobalMaxPool,
+    GroupNorm,
     LayerNorm,
     MaxPool1D,
     MaxPool2D,
@@ -83,12 +85,12 @@ PYTORCH = {"kernel": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"
 #: classes as Keras's files call them, and the order in which each class's arrays lie there
 KERAS = {Dense: "dense", Conv1D: "conv1d", Conv2D: "conv2d", DepthwiseConv2D: "depthwise_conv2d",
          Conv1DTranspose: "conv1d_transpose", Conv2DTranspose: "conv2d_transpose", BatchNorm: "batch_normalization",
-         LayerNorm: "layer_normalization", Embedding: "embedding"}
+         LayerNorm: "layer_normalization", GroupNorm: "group_normalization", Embedding: "embedding"}
 KERAS_ORDER = ("kernel", "bias", "gamma", "beta", "running_mean", "running_variance")
 
 #: layers that read images and signals and make them: in PyTorch with their channels first
 IMAGES = (Conv1D, Conv2D, DepthwiseConv2D, Conv1DTranspose, Conv2DTranspose, MaxPool1D, MaxPool2D, AvgPool1D, AvgPool2D,
-          GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm)
+          GlobalMaxPool, GlobalAvgPool, UpSampling1D, UpSampling2D, ZeroPadding2D, BatchNorm, GroupNorm)
 #: layers that work on the last axis in PyTorch, too, or make it
 VECTORS = (Dense, Embedding, LayerNorm)
 
@@ -126,8 +128,8 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     first; so are those of which a Reshape makes one. Dense layers and normalizations that read or make such features
     have their rows and columns sorted. Channels are first in PyTorch
 
-    - in what convolutions, poolings, UpSampling, ZeroPadding2D and BatchNorm make, and last, as here, in what Dense,
-      LayerNorm and Embedding make;
+    - in what convolutions, poolings, UpSampling, ZeroPadding2D, BatchNorm and GroupNorm make, and last, as here, in what
+      Dense, LayerNorm and Embedding make;
     - else, for inputs and for what a Reshape makes, where the former read it, and last where the latter do;
     - if neither reads it, in inputs and outputs (H, W, C), which are taken for images, and in all inputs and outputs of
       a model whose data are channels first. Inputs (H, W) and (L, C) are taken to be the same in both.
@@ -407,9 +409,14 @@ class Orders:
 
     def parameter(self, node, name):
         """[(axis, order)] of those axes of a parameter that PyTorch has in another order."""
-        if not isinstance(node.layer, (Dense, BatchNorm, LayerNorm)) or len(node.shape) > 1:
+        if not isinstance(node.layer, (Dense, BatchNorm, LayerNorm, GroupNorm)) or len(node.shape) > 1:
             return []
         at, value = node.inputs[0], self.values[node.layer]
+        if isinstance(node.layer, GroupNorm):
+            if self.of(at, node.layer) is not None:
+                raise ValueError(f"interop: {node.layer.name} reads features that a Flatten or Reshape makes of an "
+                                 "image, whose order and so whose groups are others in PyTorch")
+            return []
         if not isinstance(node.layer, Dense):
             found = [(0, at)]
         else:
@@ -495,7 +502,8 @@ class Orders:
         if isinstance(layer, Multiply):     # a gate of channels or pixels has an order of its own
             return before == after
         if len(before) == 1 and len(after) == 1:
-            return isinstance(layer, (Activation, Add, BatchNorm, Dropout, Flatten, LayerNorm, Rescale, Reshape))
+            return isinstance(layer, (Activation, Add, BatchNorm, Dropout, Flatten, GroupNorm, LayerNorm, Rescale,
+                                      Reshape))
         if isinstance(layer, Reshape):
             return len(before) > 1 and len(after) > 1 and before[-1] == after[-1]
         return len(after) > 1 and isinstance(layer, (Activation, Add, Concatenate, Dropout, Rescale))
@@ -614,7 +622,7 @@ def _epsilons(config, path=""):
         name = f"{path}{stem}_{seen[stem]}" if seen[stem] else path + stem
         seen[stem] += 1
         own = layer.get("config")
-        if stem not in (KERAS[BatchNorm], KERAS[LayerNorm]):
+        if stem not in (KERAS[BatchNorm], KERAS[LayerNorm], KERAS[GroupNorm]):
             found |= _epsilons(layer, f"{name}/")
         elif isinstance(own, dict) and isinstance(own.get("epsilon"), (int, float)):
             found[name] = float(own["epsilon"])

@@ -188,6 +188,18 @@ class Step:
         self.back = back
         return reference.layer_norm(x, gamma, beta, self.layer.epsilon)
 
+    def GroupNorm(self, x):
+        gamma, beta = self.w.get("gamma", np.ones(x.shape[-1])), self.w.get("beta", np.zeros(x.shape[-1]))
+        how = self.layer.epsilon, self.layer.groups
+
+        def back(dy):
+            dx, dgamma, dbeta = reference.group_norm_backward(x, gamma, dy, *how)
+            self.keep(gamma=dgamma, beta=dbeta)
+            return dx
+
+        self.back = back
+        return reference.group_norm(x, gamma, beta, *how)
+
     def Rescale(self, x):
         self.back = lambda dy: dy * self.layer.scale
         return x * self.layer.scale + self.layer.offset

@@ -247,6 +247,33 @@ def layer_norm_backward(x, gamma, dy, epsilon):
     return dx, (dy * x_hat).sum(axis=axes), dy.sum(axis=axes)
 
 
+# --- group normalization over all pixels and groups of neighbouring channels ------------------------------------------
+
+def grouped(x, groups):
+    """x (N, ..., C) as (N, groups, pixels, C / groups), and back."""
+    shape = (len(x), math.prod(x.shape[1:-1]), groups, -1)
+
+    def back(a):
+        return a.swapaxes(1, 2).reshape(x.shape)
+
+    return x.reshape(shape).swapaxes(1, 2), back
+
+
+def group_norm(x, gamma, beta, epsilon, groups):
+    v, back = grouped(x, groups)
+    mean, variance = v.mean(axis=(2, 3), keepdims=True), v.var(axis=(2, 3), keepdims=True)
+    return gamma * back((v - mean) / np.sqrt(variance + epsilon)) + beta
+
+
+def group_norm_backward(x, gamma, dy, epsilon, groups):
+    """(dx, dgamma, dbeta)."""
+    (v, back), (g, _), axes = grouped(x, groups), grouped(dy * gamma, groups), tuple(range(x.ndim - 1))
+    scale = 1.0 / np.sqrt(v.var(axis=(2, 3), keepdims=True) + epsilon)
+    x_hat = (v - v.mean(axis=(2, 3), keepdims=True)) * scale
+    dx = scale * (g - g.mean(axis=(2, 3), keepdims=True) - x_hat * (g * x_hat).mean(axis=(2, 3), keepdims=True))
+    return back(dx), (dy * back(x_hat)).sum(axis=axes), dy.sum(axis=axes)
+
+
 # --- losses: (value of each sample, gradient with respect to y) ------------------------------------------------------
 
 def one_hot(labels, n):

@@ -71,10 +71,11 @@ def misread(proto):
 
 
 def count(model):
-    """Parameters but for the gammas of layer normalizations, which come back if they were left out, too."""
-    plain = [layer.name for layer in model.layers if isinstance(layer, nf.LayerNorm)]
-    return sum(w.size for name, w in model.parameters.items()
-               if name.split("/")[0] not in plain or not name.endswith("/gamma"))
+    """Parameters but for the gammas of layer and both of group normalizations, which may come back if they were left
+    out, too."""
+    own = {nf.LayerNorm: ("gamma",), nf.GroupNorm: ("gamma", "beta")}
+    left_out = {f"{layer.name}/{name}" for layer in model.layers for name in own.get(type(layer), ())}
+    return sum(w.size for name, w in model.parameters.items() if name not in left_out)
 
 
 def normalized(model):

@@ -32,10 +32,11 @@ convtranspose_output_shape convtranspose_pad convtranspose_pads div_bcast dropou
 dropout_random_old elu elu_default flatten_axis1 flatten_default_axis flatten_negative_axis3 gelu_default_2 gemm_alpha
 gemm_beta gemm_default_no_bias gemm_default_scalar_bias gemm_default_single_elem_vector_bias gemm_default_vector_bias
 gemm_default_zero_bias gemm_transposeB globalaveragepool globalaveragepool_precomputed globalmaxpool
-globalmaxpool_precomputed identity leakyrelu leakyrelu_default matmul_2d maxpool_1d_default maxpool_2d_ceil
+globalmaxpool_precomputed group_normalization_epsilon group_normalization_example identity instancenorm_epsilon
+instancenorm_example leakyrelu leakyrelu_default matmul_2d maxpool_1d_default maxpool_2d_ceil
 maxpool_2d_ceil_output_size_reduce_by_one maxpool_2d_default maxpool_2d_pads maxpool_2d_precomputed_pads
 maxpool_2d_precomputed_same_upper maxpool_2d_precomputed_strides maxpool_2d_same_lower maxpool_2d_same_upper
-maxpool_2d_strides mul_bcast reduce_mean_do_not_keepdims_example reduce_mean_do_not_keepdims_random
+maxpool_2d_strides mul mul_bcast reduce_mean_do_not_keepdims_example reduce_mean_do_not_keepdims_random
 reduce_mean_keepdims_example reduce_mean_keepdims_random reduce_mean_negative_axes_keepdims_example
 reduce_mean_negative_axes_keepdims_random relu reshape_extended_dims reshape_negative_dim reshape_reduced_dims
 reshape_reordered_last_dims reshape_zero_and_negative_dim reshape_zero_dim resize_upsample_scales_nearest sigmoid
@@ -83,7 +84,7 @@ def run_case(proto, inputs, outputs, rtol, atol, path):
     known = {tensor.name for tensor in graph.graph.initializer}
     names = [value.name for value in graph.graph.input if value.name not in known]
     joining = graph.graph.node[0].op_type == "Concat" or (
-        graph.graph.node[0].op_type == "Add" and all(x.shape == inputs[0].shape for x in inputs))
+        graph.graph.node[0].op_type in ("Add", "Mul") and all(x.shape == inputs[0].shape for x in inputs))
     data = names if joining else names[:1]
     for name, value in zip(names, inputs, strict=True):
         if name not in data:
@@ -603,7 +604,7 @@ def test_shapes_that_are_none(shapes, error, text, tmp_path, rng):
      r"scales \[1.0, 1.0, 2.0, 1.5\]; only whole factors"),
     ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 2, 2, 2])}, "along the axes of space"),
     ([node("Softmax", "x", "y", axis=2)], {}, "axis 2 is not the axis of channels"),
-    ([node("Mul", "x x", "y")], {}, "product of two computed tensors"),
+    ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("Mul", "x t", "y")], {}, "axes in different orders"),
     ([node("Slice", "x i j", "y")], {"i": np.array([0]), "j": np.array([1])}, "a part of a computed tensor"),
     ([node("Mod", "x i", "y", fmod=1)], {"i": np.float32(2)}, "attribute 'fmod' is not supported"),
     ([node("Mod", "x i", "y")], {"i": np.float32(2)}, "the remainder of a computed tensor"),

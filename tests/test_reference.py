@@ -175,6 +175,21 @@ def test_layer_norm(shape, rng):
     close(y.std(axis=-1), np.ones(shape[:-1]))
 
 
+@pytest.mark.parametrize(("shape", "groups"), [((6, 4), 2), ((3, 2, 4, 6), 3), ((3, 5, 4), 4)], ids=str)
+def test_group_norm(shape, groups, rng):
+    x, g = 2 * rng.normal(size=shape) + 1, rng.normal(size=shape)
+    gamma, beta = rng.normal(size=shape[-1]), rng.normal(size=shape[-1])
+    how = 0.1, groups
+    dx, dgamma, dbeta = reference.group_norm_backward(x, gamma, g, *how)
+    close(dx, central_difference(lambda v: (reference.group_norm(v, gamma, beta, *how) * g).sum(), x))
+    close(dgamma, central_difference(lambda v: (reference.group_norm(x, v, beta, *how) * g).sum(), gamma))
+    close(dbeta, central_difference(lambda v: (reference.group_norm(x, gamma, v, *how) * g).sum(), beta))
+    y = reference.group_norm(x, 1.0, 0.0, 0.0, groups)
+    first = y[..., :shape[-1] // groups].reshape(shape[0], -1)
+    close(first.mean(axis=1), np.zeros(shape[0]))
+    close(first.std(axis=1), np.ones(shape[0]))
+
+
 def test_running_statistics():
     x = np.array([[1.0], [3.0]])
     mean, variance = reference.running(np.array([10.0]), np.array([1.0]), x, 0.25)

@@ -232,3 +232,15 @@ cdef inline const nn_kernels *kernels_of(Py_ssize_t itemsize) noexcept nogil:
 
 # The table of a level by name, or NULL where this build or this CPU lacks it.
 cdef const nn_kernels *kernels_at(const char *isa, int precision) noexcept nogil
+
+
+cdef inline double get(const nn_kernels *k, const char *x, Py_ssize_t i) noexcept nogil:
+    """A number in the table's precision."""
+    return (<const float *>x)[i] if k.real_size == 4 else (<const double *>x)[i]
+
+
+cdef inline void put(const nn_kernels *k, char *x, Py_ssize_t i, double value) noexcept nogil:
+    if k.real_size == 4:
+        (<float *>x)[i] = <float>value
+    else:
+        (<double *>x)[i] = value

@@ -22,19 +22,8 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.gemm cimport packed_size, panel_width, panels
-from nnfast._core.kernels cimport NN_RELU, nn_kernels
+from nnfast._core.kernels cimport NN_RELU, get, nn_kernels, put
 from nnfast._core.node cimport Context, Node, Parameter, Tile, Value, piece_size
-
-
-cdef inline double get(const nn_kernels *k, const char *x, Py_ssize_t i) noexcept nogil:
-    return (<const float *>x)[i] if k.real_size == 4 else (<const double *>x)[i]
-
-
-cdef inline void put(const nn_kernels *k, char *x, Py_ssize_t i, double value) noexcept nogil:
-    if k.real_size == 4:
-        (<float *>x)[i] = <float>value
-    else:
-        (<double *>x)[i] = value
 
 
 cdef inline char *row(const Node *node, Row which) noexcept nogil:

@@ -20,6 +20,9 @@ from nnfast._core.dense cimport (
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.embedding cimport embedding_backward, embedding_bound, embedding_forward, embedding_gradient
 from nnfast._core.gemm cimport round_up, scratch_bytes
+from nnfast._core.group_norm cimport (
+    GroupNorm, group_norm_backward, group_norm_bound, group_norm_forward, group_norm_gradient, group_norm_scratch,
+)
 from nnfast._core.kernel_segments cimport all_segments, segment_row
 from nnfast._core.kernels cimport NN_LINEAR, nn_kernels
 from nnfast._core.layer_norm cimport (
@@ -108,6 +111,9 @@ cdef int build_node(Node *node, dict spec, Parameter *parameters, bint inference
         spec["flops"] = 2 * elements
     elif op == "layer_norm":
         build_layer_norm(node, spec, parameters, inference)
+        spec["flops"] = 7 * elements
+    elif op == "group_norm":
+        build_group_norm(node, spec, parameters)
         spec["flops"] = 7 * elements
     elif op == "embedding":
         build_embedding(node, spec, parameters)
@@ -309,6 +315,20 @@ cdef int build_layer_norm(Node *node, dict spec, Parameter *parameters, bint inf
     return 0
 
 
+cdef int build_group_norm(Node *node, dict spec, Parameter *parameters) except -1:
+    cdef GroupNorm *n = <GroupNorm *>table(1, sizeof(GroupNorm))
+    node.extra = n
+    node.forward.rows, node.backward.rows = group_norm_forward, group_norm_backward
+    node.gradient, node.bound = group_norm_gradient, group_norm_bound
+    n.channels, n.groups, n.epsilon = spec["channels"], spec["groups"], spec["epsilon"]
+    node.kernel = parameter_of(parameters, spec, "gamma")
+    node.bias = parameter_of(parameters, spec, "beta")
+    node.outer = node.output.size // n.channels
+    node.scanned = 2 * n.channels
+    node.rereads_input = True
+    return 0
+
+
 cdef int build_product(Node *node, dict spec) except -1:
     cdef Product *product = <Product *>table(1, sizeof(Product))
     cdef Py_ssize_t i
@@ -354,6 +374,8 @@ cdef Py_ssize_t scratch_size(const Node *node) noexcept:
     """Bytes that it needs of a thread."""
     if convolves(node):
         return max(scratch_bytes(node.k), (<const Convolution *>node.extra).scratch)
+    if node.forward.rows == group_norm_forward:
+        return group_norm_scratch(node)
     return scratch_bytes(node.k)
 
 
@@ -363,6 +385,7 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
     cdef Convolution *c
     cdef Pool *pool
     cdef Normalization *n
+    cdef GroupNorm *groups
     if convolves(node):
         c = <Convolution *>node.extra
         if node.bias != NULL and node.bias.trainable:
@@ -377,6 +400,10 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
         arena.want(&pool.code, node.output.ld * size, owner, "code")
     elif node.forward.rows == layer_norm_forward:
         arena.want(&(<LayerNorm *>node.extra).moments, 2 * node.outer * size, owner, "moments")
+    elif node.forward.rows == group_norm_forward:
+        groups = <GroupNorm *>node.extra
+        arena.want(&groups.moments, 2 * groups.groups * size, owner, "moments")
+        arena.want(&groups.sums, 2 * groups.channels * size, owner, "sums")
     elif node.forward.before == sample_moments and node.outer > 1:
         n = <Normalization *>node.extra
         arena.want(&n.sums, 2 * n.ld * size, owner, "sums")

@@ -1,6 +1,6 @@
 """Normalization: numbers shifted and scaled to mean 0 and variance 1, then scaled and shifted again.
 
-Of each channel over the batch, or of each sample over its features.
+Of each channel over the batch, or of each sample over its features or groups of its channels.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import initializers
-from ..configurable import boolean, number
+from ..configurable import boolean, integer, number
 from .base import Layer, ParameterSpec
 
 if TYPE_CHECKING:
@@ -154,6 +154,64 @@ class LayerNorm(Normalization):
     def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
         return {"op": "layer_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
                 "epsilon": self.epsilon, "activation": "linear", "alpha": 0.0}
+
+
+class GroupNorm(Normalization):
+    """Normalise groups of neighbouring channels of every sample by themselves, over all pixels (Wu and He, 2018,
+    section 3).
+
+    Input (..., C), output of the same shape: ``y = gamma * (x - mean) / sqrt(variance + epsilon) + beta``, where mean
+    and (biased) variance are over the pixels and the C / groups channels of a group. Unlike `BatchNorm` it is the same
+    in training and in inference, keeps no statistics, and does not mind small batches. With as many groups as channels
+    it is instance normalization (Ulyanov, Vedaldi and Lempitsky, 2016).
+
+    Parameters
+    ----------
+    groups : int
+        By which C is divisible.
+    epsilon : float
+        At least 1e-12, added to the variance. PyTorch's default is the same, Keras's is 1e-3.
+    center, scale : bool
+        False leaves out beta or gamma.
+    beta_initializer, gamma_initializer : str or initializer
+    name : str, optional
+    trainable : bool
+
+    Notes
+    -----
+    Parameters ``gamma`` and ``beta``, each (C,). Regularizers leave them alone. A group of one number is beta, up to
+    the rounding of an input that is far from 0, which is divided by sqrt(epsilon).
+
+    Examples
+    --------
+    >>> import nnfast as nf
+    >>> model = nf.Sequential([nf.Conv2D(64, 3, use_bias=False), nf.GroupNorm(16), nf.Activation("relu")],
+    ...                       input_shape=(8, 8, 3))
+    >>> {name: w.shape for name, w in model.parameters.items() if "group_norm" in name}
+    {'group_norm/gamma': (64,), 'group_norm/beta': (64,)}
+    """
+
+    kind = "group_norm"
+    fields = ("groups", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
+
+    def __init__(self, groups: int = 32, epsilon: float = 1e-5, center: bool = True, scale: bool = True,
+                 beta_initializer: InitializerLike = "zeros", gamma_initializer: InitializerLike = "ones",
+                 name: str | None = None, trainable: bool = True) -> None:
+        super().__init__(name, trainable)
+        self.groups = integer(self.label, "groups", groups, at_least=1)
+        self._set_common(epsilon, center, scale, beta_initializer, gamma_initializer)
+
+    def build(self, input_shapes: Sequence[Shape]) -> tuple[Shape, list[ParameterSpec]]:
+        shape = self.one_input(input_shapes)
+        if shape[-1] % self.groups:
+            raise ValueError(f"{self.label}: the {shape[-1]} channels of input {shape} are not divisible by "
+                             f"groups={self.groups}")
+        return shape, self._affine(shape[-1])
+
+    def node(self, input_shapes: Sequence[Shape], parameters: dict[str, int], seed: int) -> dict[str, Any]:
+        return {"op": "group_norm", "gamma": parameters.get("gamma", -1), "beta": parameters.get("beta", -1),
+                "channels": input_shapes[0][-1], "groups": self.groups, "epsilon": self.epsilon,
+                "activation": "linear", "alpha": 0.0}
 
 
 class Given(initializers.Initializer):

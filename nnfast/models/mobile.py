@@ -42,7 +42,8 @@ V3_BLOCKS = {
         (3, 240, 80, False, "hard_swish", 2), (3, 200, 80, False, "hard_swish", 1),
         (3, 184, 80, False, "hard_swish", 1), (3, 184, 80, False, "hard_swish", 1),
         (3, 480, 112, True, "hard_swish", 1), (3, 672, 112, True, "hard_swish", 1),
-        (5, 672, 160, True, "hard_swish", 2), (5, 960, 160, True, "hard_swish", 1), (5, 960, 160, True, "hard_swish", 1),
+        (5, 672, 160, True, "hard_swish", 2), (5, 960, 160, True, "hard_swish", 1),
+        (5, 960, 160, True, "hard_swish", 1),
     ],
     "small": [
         (3, 16, 16, True, "relu", 2), (3, 72, 24, False, "relu", 2), (3, 88, 24, False, "relu", 1),
@@ -93,7 +94,8 @@ def mobilenet_v2(input_shape: Sequence[int] = (224, 224, 3), classes: int = 1000
     x = build.convolved(image, rounded(32 * width), 3, 2, "relu6")
     for expansion, filters, blocks, stride in V2_BLOCKS:
         for i in range(blocks):
-            x = build.residual(x, x.shape[-1] * expansion, rounded(filters * width), 3, stride if i == 0 else 1, "relu6")
+            x = build.residual(x, x.shape[-1] * expansion, rounded(filters * width), 3, stride if i == 0 else 1,
+                               "relu6")
     x = build.convolved(x, rounded(1280 * max(1.0, width)), 1, 1, "relu6")
     return Model(image, classified(GlobalAvgPool()(x), classes, dropout, "mobilenet_v2"),
                  **{"name": "mobilenet_v2", **arguments})
@@ -136,8 +138,8 @@ def mobilenet_v3(size: str = "small", input_shape: Sequence[int] = (224, 224, 3)
 
 def efficientnet(size: str = "b0", input_shape: Sequence[int] | None = None, classes: int = 1000,
                  dropout: float | None = None, data_format: DataFormat = "channels_last", **arguments: Any) -> Model:
-    """EfficientNet: inverted residuals with squeeze-and-excitation and silu, deeper and wider together (Tan and Le, 2019,
-    "EfficientNet: rethinking model scaling for convolutional neural networks", table 1).
+    """EfficientNet: inverted residuals with squeeze-and-excitation and silu, deeper and wider together (Tan and Le,
+    2019, "EfficientNet: rethinking model scaling for convolutional neural networks", table 1).
 
     Blocks are not left out at random in training, as the paper's are.
 

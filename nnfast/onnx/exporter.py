@@ -237,6 +237,29 @@ class Exporter:
             inputs.append(self._real(f"{name}/beta", self.parameters[node["beta"]]))
         return self._node("LayerNormalization", inputs, name, axis=-1, epsilon=node["epsilon"]), False
 
+    def _group_norm(self, node, name):
+        i, channels, groups = node["inputs"][0], node["channels"], node["groups"]
+        shape, first = self.shapes[i], len(self.shapes[i]) > 1
+        gamma, beta = ((what, self.parameters[node[what]]) if node[what] >= 0 else None for what in ("gamma", "beta"))
+        x = self._turned(i, first)
+        if groups == channels and first:
+            scale, bias = gamma or ("gamma", np.ones(channels)), beta or ("beta", np.zeros(channels))
+            inputs = [x, *(self._real(f"{name}/{what}", array) for what, array in (scale, bias))]
+            return self._node("InstanceNormalization", inputs, name, epsilon=node["epsilon"]), first
+        # GroupNormalization is an operator from opset 18 on only: a channel of InstanceNormalization is a group here.
+        own = [0, channels, *shape[:-1]] if first else [0, channels]
+        shapes = [self._constant(f"{name}/shape", np.array(sizes)) for sizes in ([0, groups, -1], own)]
+        constants = [self._real(f"{name}/{what}", array) for what, array in (("ones", np.ones(groups)),
+                                                                             ("zeros", np.zeros(groups)))]
+        x = self._node("Reshape", [x, shapes[0]], f"{name}/groups")
+        x = self._node("InstanceNormalization", [x, *constants], f"{name}/normal", epsilon=node["epsilon"])
+        x = self._node("Reshape", [x, shapes[1]], name)
+        for op, weights in (("Mul", gamma), ("Add", beta)):
+            if weights is not None:
+                array = weights[1].reshape(-1, *(1,) * (len(shape) - 1))
+                x = self._node(op, [x, self._real(f"{name}/{weights[0]}", array)], name)
+        return x, first
+
     def _embedding(self, node, name):
         table, i = self._real(f"{name}/kernel", self.parameters[node["kernel"]]), node["inputs"][0]
         ids = self._turned(i, False)

@@ -12,7 +12,7 @@ Design:
 5. Integers are ids, which only a Gather reads (`integers`): nothing is computed with them, as here they are real
    numbers. Shapes are constants.
 
-What a node becomes is in operators.py and shapes.py; gelu.py first makes nodes of a few that stand for one.
+What a node becomes is in operators.py and shapes.py; patterns.py first makes nodes of a few that stand for one.
 """
 
 import math
@@ -29,7 +29,7 @@ from ..layers import Activation, Input, Layer, Reshape, Value
 from ..layers.base import check_shape
 from ..model import Model
 from ..tensor_file import FileFormatError
-from . import UnsupportedError, gelu
+from . import UnsupportedError, patterns
 
 REAL = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float64"}
 INTEGER = (TensorProto.INT32, TensorProto.INT64)
@@ -86,7 +86,7 @@ def read(path, input_shapes, seed):
         proto = onnx.load(path)
         # Files beyond 2 GB, which have their weights beside them, can only be checked where they lie.
         onnx.checker.check_model(path if proto.ByteSize() >= 1 << 31 else proto, full_check=True)
-        gelu.fuse(proto.graph)
+        patterns.fuse(proto.graph)
     except OSError:
         raise
     except Exception as error:      # of protobuf's and onnx's own classes, which differ between their versions
@@ -195,7 +195,7 @@ class Importer:
         """Whether a value of n axes is read as an image whose channels come first: the first node that says where it
         expects the channels decides; None if none does."""
         spatial = {"Conv", "ConvTranspose", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Resize",
-                   "Upsample", "BatchNormalization", "Pad"}
+                   "Upsample", "BatchNormalization", "InstanceNormalization", "GroupNormalization", "Pad"}
         waiting, seen = [(name, last_axes(n))], {name}
         while waiting:
             name, axes = waiting.pop(0)     # axes: those of the value asked for, in the order of this one's

@@ -24,6 +24,7 @@ from ..layers import (
     Dropout,
     GlobalAvgPool,
     GlobalMaxPool,
+    GroupNorm,
     LayerNorm,
     MaxPool1D,
     MaxPool2D,
@@ -36,6 +37,8 @@ from ..layers import (
 )
 from .importer import Tensor, elements, is_layer
 from .shapes import SHAPES
+
+NORMALIZATIONS = (BatchNorm, LayerNorm, GroupNorm)
 
 # --- products --------------------------------------------------------------------------------------------------------
 
@@ -357,6 +360,30 @@ def layer_normalization(importer, node):
     return importer.same(layer, x, weights=weights)
 
 
+def instance_normalization(importer, node):
+    """Of each channel by itself."""
+    epsilon = importer.attributes(epsilon=1e-5, consumed_inputs=None)["epsilon"]
+    x = importer.image()
+    weights = {"gamma": importer.constant(1, "scale"), "beta": importer.constant(2, "B")}
+    return importer.same(GroupNorm(x.shape[0], max(epsilon, 1e-12), name=importer.name()), x, weights=weights)
+
+
+def group_normalization(importer, node):
+    a = importer.attributes(num_groups=None, epsilon=1e-5, stash_type=1)
+    x = importer.tensor()
+    if len(x.axes) > 2:
+        x = importer.image()
+    elif x.order is not None:
+        raise importer.unsupported("groups of features that were flattened channels first")
+    named = ("gamma", 1, "scale"), ("beta", 2, "bias")
+    weights = {name: importer.constant(i, what) for name, i, what in named if len(node.input) > i}
+    if importer.opset < 21:     # numbers of groups
+        weights = {name: np.repeat(array, x.shape[0] // a["num_groups"]) for name, array in weights.items()}
+    layer = GroupNorm(a["num_groups"], max(a["epsilon"], 1e-12), center="beta" in weights, scale="gamma" in weights,
+                      name=importer.name())
+    return importer.same(layer, x, weights=weights)
+
+
 def reordered(array, order):
     result = np.empty_like(array)
     result[order] = array
@@ -370,23 +397,25 @@ def affine(importer, i, scale, shift):
     layer, channels = x.value.layer, x.value.shape[-1]
     # Layers made here have no activation of their own: in the file it is a node. A plain number is no weight of theirs:
     # it stays what it is when the model is trained.
-    foldable = (is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, BatchNorm) and importer.reads_alone(i)
+    foldable = (is_layer(x.value, Dense, Conv1D, Conv2D, DepthwiseConv2D, *NORMALIZATIONS) and importer.reads_alone(i)
                 and max(scale.ndim, shift.ndim) > 0)
     if not foldable and scale.size == shift.size == 1 and max(scale.ndim, shift.ndim) <= len(x.axes):
         return importer.same(Rescale(scale.item(), shift.item(), name=importer.name()), x)
-    has_shift = shift.ndim > 0 or shift != 0
+    needed = scale.ndim > 0 or scale != 1, shift.ndim > 0 or shift != 0
     scale, shift = (per_channel(importer, value, x) for value in (scale, shift))
     weights = importer.weights.get(layer, {})
     if foldable:
-        gain, bias = ("gamma", "beta") if isinstance(layer, BatchNorm) else ("kernel", "bias")
-        new = dict(weights)
-        new[gain] = weights[gain] * scale
-        new[bias] = weights.get(bias, 0) * scale + shift
-        if bias not in weights:
-            if has_shift:
-                layer = type(layer).from_config(layer.get_config() | {"use_bias": True})
-            else:
-                del new[bias]
+        (gain, has_gain), (bias, has_bias) = (("gamma", "scale"), ("beta", "center")) \
+            if isinstance(layer, NORMALIZATIONS) else (("kernel", ""), ("bias", "use_bias"))
+        new, missing = dict(weights), {}
+        if gain in weights or needed[0]:
+            new[gain] = weights.get(gain, 1) * scale
+            missing |= {has_gain: True} if gain not in weights else {}
+        if bias in weights or needed[1]:
+            new[bias] = weights.get(bias, 0) * scale + shift
+            missing |= {has_bias: True} if bias not in weights else {}
+        if missing:
+            layer = type(layer).from_config(layer.get_config() | missing)
         return replace(x, value=importer.apply(layer, *(Tensor(v, ()) for v in x.value.inputs), weights=new))
     layer = BatchNorm(epsilon=1e-12, name=importer.name())
     statistics = {"running_mean": np.zeros(channels), "running_variance": np.ones(channels)}
@@ -569,6 +598,7 @@ OPERATORS = {
     "AveragePool": average_pool, "MaxPool": max_pool, "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": global_max_pool, "ReduceMean": reduction(GlobalAvgPool), "ReduceMax": reduction(GlobalMaxPool),
     "BatchNormalization": batch_normalization, "LayerNormalization": layer_normalization,
+    "InstanceNormalization": instance_normalization, "GroupNormalization": group_normalization,
     "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Mod": modulo, "Sum": sum_,
     "Relu": activation("relu"), "LeakyRelu": activation("leaky_relu", 0.01), "Elu": activation("elu", 1.0),
     "Sigmoid": activation("sigmoid"), "Tanh": activation("tanh"), "Softplus": activation("softplus"), "Gelu": gelu,

@@ -1,4 +1,8 @@
-"""GELU before opset 20, x (1 + erf(x / sqrt(2))) / 2 as several nodes, made one node again."""
+"""What files write as several nodes, made one node again.
+
+GELU before opset 20, x (1 + erf(x / sqrt(2))) / 2; group normalization before opset 18, an InstanceNormalization
+between two Reshapes.
+"""
 
 import math
 
@@ -6,7 +10,9 @@ from onnx import helper, numpy_helper
 
 
 def fuse(graph):
-    """Replace the nodes of each GELU by a node Gelu, which stands where the last of them did."""
+    """Replace the nodes of each pattern."""
+    if any(node.op_type == "InstanceNormalization" for node in graph.node):
+        fuse_groups(graph)
     if any(node.op_type == "Erf" for node in graph.node):
         numbers = {tensor.name: number(tensor) for tensor in graph.initializer}
         for node in graph.node:
@@ -15,6 +21,31 @@ def fuse(graph):
                     numbers[node.output[0]] = number(value.t) if value.name == "value" else value.f
         for erf in [node for node in graph.node if node.op_type == "Erf"]:
             Pattern(graph, numbers).replace(erf)
+
+
+def fuse_groups(graph):
+    """(N, C, H, W) as (N, groups, any) normalized, and as another shape again: the middle one becomes a
+    GroupNormalization, without scale and bias, of what the first Reshape reads."""
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    arrays |= {node.output[0]: numpy_helper.to_array(value.t) for node in graph.node if node.op_type == "Constant"
+               for value in node.attribute if value.name == "value"}
+    makers = {name: node for node in graph.node for name in node.output}
+    outputs = {output.name for output in graph.output}
+    for node in [node for node in graph.node if node.op_type == "InstanceNormalization"]:
+        before = makers.get(node.input[0])
+        readers = [other for other in graph.node if node.output[0] in other.input]
+        if before is None or before.op_type != "Reshape" or node.output[0] in outputs \
+                or any(other.op_type != "Reshape" for other in readers):
+            continue
+        shape, scale, bias = (arrays.get(name) for name in (before.input[1], *node.input[1:]))
+        if shape is None or scale is None or bias is None or len(shape) != 3 or shape[1] != len(scale) \
+                or shape[2] != -1 or (scale != 1).any() or (bias != 0).any():
+            continue
+        epsilon = {value.name: value.f for value in node.attribute}.get("epsilon", 1e-5)
+        node.CopyFrom(helper.make_node("GroupNormalization", [before.input[0]], list(node.output), name=node.name,
+                                       num_groups=len(scale), epsilon=epsilon))
+        if before.output[0] not in outputs and not any(before.output[0] in other.input for other in graph.node):
+            graph.node.remove(before)
 
 
 def number(tensor):
