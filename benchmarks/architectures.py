@@ -53,6 +53,8 @@ MODELS = {
                      "sgd", 0.01, 64, 4, 3, check_steps=3),
         Architecture("mobile", "depthwise and 1 x 1 convolutions to 256 channels (32 x 32 x 3), batch normalization",
                      (Input((32, 32, 3)),), (), 10, "sgd", 0.01, 32, 8, 5, check_steps=5),
+        Architecture("mobilenet_v3", "MobileNetV3-small (96 x 96 x 3), squeeze-and-excitation, batch normalization",
+                     (Input((96, 96, 3)),), (), 10, "sgd", 0.01, 32, 4, 3, check_steps=3, tolerance=1e-3),
         Architecture("unet", "U-Net of depth 3, 16 to 128 channels (64 x 64 x 1), batch normalization",
                      (Input((64, 64, 1)),), (64, 64), 3, "adam", 1e-3, 16, 4, 3, check_steps=3, tolerance=1e-3),
         Architecture("autoencoder", "convolutions and transposed convolutions with stride 2 (28 x 28 x 1)",

@@ -44,6 +44,10 @@ def mobile(inputs, last):
     return nf.Sequential([*layers, nf.GlobalAvgPool(), last], input_shape=inputs[0].shape)
 
 
+def mobilenet_v3(inputs, last):
+    return nf.models.mobilenet_v3("small", inputs[0].shape, classes=10, dropout=0.0)
+
+
 def unet(inputs, last):
     return nf.models.unet(inputs[0].shape, classes=3, depth=3, width=0.25, batch_norm=True)
 

@@ -52,6 +52,50 @@ def mobile(inputs):
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
 
 
+class Gates(nn.Module):
+    """Squeeze-and-excitation."""
+
+    def __init__(self, channels, squeezed):
+        super().__init__()
+        self.body = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, squeezed, 1), nn.ReLU(),
+                                  nn.Conv2d(squeezed, channels, 1), nn.Hardsigmoid())
+
+    def forward(self, x):
+        return x * self.body(x)
+
+
+class Inverted(nn.Module):
+    """A block of MobileNetV3."""
+
+    def __init__(self, inputs, size, expanded, outputs, squeezed, activation, stride):
+        super().__init__()
+        layers = [] if expanded == inputs else activated(convolved(inputs, expanded, 1), activation)
+        layers += activated(convolved(expanded, expanded, size, stride, expanded), activation)
+        layers += [Gates(expanded, squeezed)] if squeezed else []
+        self.body = nn.Sequential(*layers, *activated(convolved(expanded, outputs, 1))[:2])
+        self.adds = stride == 1 and inputs == outputs
+
+    def forward(self, x):
+        return x + self.body(x) if self.adds else self.body(x)
+
+
+def activated(convolution, activation=nn.Hardswish):
+    return [convolution, nn.BatchNorm2d(convolution.out_channels, 1e-3, 0.01), activation()]
+
+
+def mobilenet_v3(inputs):
+    blocks = [(3, 16, 16, 8, nn.ReLU, 2), (3, 72, 24, 0, nn.ReLU, 2), (3, 88, 24, 0, nn.ReLU, 1),
+              (5, 96, 40, 24, nn.Hardswish, 2), (5, 240, 40, 64, nn.Hardswish, 1), (5, 240, 40, 64, nn.Hardswish, 1),
+              (5, 120, 48, 32, nn.Hardswish, 1), (5, 144, 48, 40, nn.Hardswish, 1), (5, 288, 96, 72, nn.Hardswish, 2),
+              (5, 576, 96, 144, nn.Hardswish, 1), (5, 576, 96, 144, nn.Hardswish, 1)]
+    layers, channels = activated(convolved(3, 16, 3, 2)), 16
+    for block in blocks:
+        layers.append(Inverted(channels, *block))
+        channels = block[2]
+    return nn.Sequential(*layers, *activated(convolved(96, 576, 1)), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(576, 1024), nn.Hardswish(), nn.Linear(1024, 10))
+
+
 class UNet(nn.Module):
     def __init__(self, filters=(16, 32, 64, 128), classes=3):
         super().__init__()
