@@ -6,6 +6,10 @@
 #ifndef NN_MAP
 #define NN_MAP
 
+#define SIXTH (1 / (real)6)
+#define SELU_SLOPE ((real)1.05070098735548049342)
+#define SELU_DEPTH ((real)1.75809934084737685994)      /* times its alpha, 1.6732632423543772848 */
+
 /* y = f(z, alpha) */
 #define ACTIVATION(name, expression)                                                                                 \
     nn_inline vec NAME(name##_of)(vec z, vec alpha)                                                                  \
@@ -140,6 +144,68 @@ nn_inline vec NAME(softplus)(vec z)
 
 ACTIVATION(softplus, NAME(softplus)(z))
 ACTIVATION_BACKWARD(softplus, z, v_mul(dy, v_sigmoid(z)))
+
+/* relu6, PyTorch's hardtanh from 0 to 6: constant, with derivative 0, at both ends. */
+ACTIVATION(relu6, v_min(v_set1(6), v_max(v_zero(), z)))
+ACTIVATION_BACKWARD(relu6, y, v_select(mask_or(v_le(y, v_zero()), v_le(v_set1(6), y)), v_zero(), dy))
+
+/* hard_sigmoid: relu6(z + 3) / 6, computed from the nearer end: (z + 3) / 6 would already round to 1 at the number
+ * before 3, and the derivative, which is 0 from 3 on, could not be told from y. Times the rounded 1/6, 3 is 1/2. */
+nn_inline vec NAME(hard_sigmoid)(vec z)
+{
+    const vec t = v_mul(v_max(v_zero(), v_sub(v_set1(3), v_abs(z))), v_set1(SIXTH));
+    return v_select(v_lt(v_zero(), z), v_sub(v_set1(1), t), t);
+}
+
+ACTIVATION(hard_sigmoid, NAME(hard_sigmoid)(z))
+ACTIVATION_BACKWARD(hard_sigmoid, y, v_select(mask_or(v_le(y, v_zero()), v_le(v_set1(1), y)), v_zero(),
+                                              v_mul(dy, v_set1(SIXTH))))
+
+/* hard_swish: z relu6(z + 3) / 6. Cut off at -3, z gives 0 for -inf. Times the rounded 1/6, 6 is 1. */
+nn_inline vec NAME(hard_swish)(vec z)
+{
+    const vec bounded = v_max(v_set1(-3), z);
+    return v_mul(bounded, v_mul(v_min(v_set1(6), v_add(bounded, v_set1(3))), v_set1(SIXTH)));
+}
+
+/* 0 up to -3, 1 from 3 on and z/3 + 1/2 between: as PyTorch's, it jumps at both ends. */
+nn_inline vec NAME(hard_swish_derivative)(vec z)
+{
+    const vec between = v_fma(z, v_set1(1 / (real)3), v_set1((real)0.5));
+    return v_select(v_le(z, v_set1(-3)), v_zero(), v_select(v_le(v_set1(3), z), v_set1(1), between));
+}
+
+ACTIVATION(hard_swish, NAME(hard_swish)(z))
+ACTIVATION_BACKWARD(hard_swish, z, v_mul(dy, NAME(hard_swish_derivative)(z)))
+
+/* selu: a multiple of elu (Klambauer et al. 2017). */
+ACTIVATION(selu, v_select(v_lt(v_zero(), z), v_mul(v_set1(SELU_SLOPE), z),
+                          v_mul(v_set1(SELU_DEPTH), v_expm1(v_min(v_zero(), z)))))
+ACTIVATION_BACKWARD(selu, y, v_mul(dy, v_select(v_lt(v_zero(), y), v_set1(SELU_SLOPE), v_add(y, v_set1(SELU_DEPTH)))))
+
+/* mish: z tanh(softplus(z)) = z n / (n + 2) with n = e (e + 2), e = exp(z); nothing cancels. In e, z is cut off where
+ * the quotient has become 1, and everywhere where e is 0, so that -inf gives 0. */
+nn_inline vec NAME(mish)(vec z)
+{
+    const vec bounded = v_max(v_set1(-REAL_BIAS * LN2), z);
+    const vec e = v_exp_brief(v_min(v_set1(TANH_IS_ONE), bounded));
+    const vec n = v_mul(e, v_add(e, v_set1(2)));
+    return v_mul(bounded, v_div(n, v_add(n, v_set1(2))));
+}
+
+/* n / d + 4 z (n - e) / d^2, d = n + 2. */
+nn_inline vec NAME(mish_derivative)(vec z)
+{
+    z = v_max(v_set1(-REAL_BIAS * LN2), v_min(v_set1(TANH_IS_ONE), z));
+    const vec e = v_exp_brief(z);
+    const vec n = v_mul(e, v_add(e, v_set1(2)));
+    const vec inverse = v_div(v_set1(1), v_add(n, v_set1(2)));
+    const vec rest = v_mul(v_mul(v_set1(4), v_fma(e, e, e)), inverse);
+    return v_mul(inverse, v_fma(z, rest, n));
+}
+
+ACTIVATION(mish, NAME(mish)(z))
+ACTIVATION_BACKWARD(mish, z, v_mul(dy, NAME(mish_derivative)(z)))
 
 static void NAME(exp_run)(ptrdiff_t n, const void *x_, void *y_)
 {

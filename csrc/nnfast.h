@@ -19,6 +19,7 @@ enum { NN_FLOAT32, NN_FLOAT64, NN_PRECISION_COUNT };
  * leaky_relu below zero and the depth of elu; the others ignore it. */
 enum {
     NN_LINEAR, NN_SIGMOID, NN_TANH, NN_RELU, NN_LEAKY_RELU, NN_ELU, NN_GELU, NN_SILU, NN_SOFTPLUS,
+    NN_RELU6, NN_HARD_SIGMOID, NN_HARD_SWISH, NN_SELU, NN_MISH,
     NN_ACTIVATION_COUNT
 };
 
@@ -235,8 +236,8 @@ typedef struct nn_kernels {
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*log)(ptrdiff_t n, const void *x, void *y);
     void (*activation[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, void *y, double alpha);
-    /* dz = dy * act'(z), from y where it is enough and from z where it is not (gelu, silu, softplus); z may be NULL
-     * for the others. dz may be dy. */
+    /* dz = dy * act'(z), from y where it is enough and from z where it is not (gelu, silu, softplus, hard_swish,
+     * mish); z may be NULL for the others. dz may be dy. */
     void (*activation_backward[NN_ACTIVATION_COUNT])(ptrdiff_t n, const void *z, const void *y, const void *dy, void *dz,
                                                      double alpha);
     void (*add)(ptrdiff_t n, const void *a, const void *b, void *y);          /* y may be a or b */

@@ -14,6 +14,11 @@ elu           z if z > 0 else alpha * (exp(z) - 1)        1.0
 gelu          z * Phi(z), Phi the normal distribution
 silu          z * sigmoid(z)
 softplus      log(1 + exp(z))
+relu6         min(max(0, z), 6)
+hard_sigmoid  relu6(z + 3) / 6
+hard_swish    z * relu6(z + 3) / 6
+selu          1.0507... * elu(z), alpha 1.6732...
+mish          z * tanh(softplus(z))
 softmax       exp(z_j) / sum_k exp(z_k), last axis
 ============  ==========================================  =====================
 """
@@ -59,6 +64,11 @@ ACTIVATIONS = {
     "gelu": Needs(backward="z"),
     "silu": Needs(backward="z"),
     "softplus": Needs(backward="z"),
+    "relu6": Needs(),
+    "hard_sigmoid": Needs(),
+    "hard_swish": Needs(backward="z"),
+    "selu": Needs(),
+    "mish": Needs(backward="z"),
     "softmax": Needs(elementwise=False),
 }
 

@@ -290,6 +290,13 @@ ACTIVATIONS = {
     "gelu": _elementwise("gelu", "x[i] < -1e30f ? 0 : (REAL)0.5 * x[i] * erfc@(x[i] * (REAL)-0.70710678118654752)"),
     "silu": _elementwise("silu", "x[i] < -1e30f ? 0 : x[i] / (1 + exp@(-x[i]))"),
     "softplus": _elementwise("softplus", "x[i] > 0 ? x[i] + log1p@(exp@(-x[i])) : log1p@(exp@(x[i]))"),
+    "relu6": _elementwise("relu6", "x[i] <= 0 ? 0 : x[i] >= 6 ? 6 : x[i]"),
+    "hard_sigmoid": _elementwise("hard_sigmoid", "x[i] <= -3 ? 0 : x[i] >= 3 ? 1 : (x[i] + 3) / 6"),
+    "hard_swish": _elementwise("hard_swish", "x[i] <= -3 ? 0 : x[i] >= 3 ? x[i] : x[i] * (x[i] + 3) / 6"),
+    "selu": _elementwise("selu", "(REAL)1.0507009873554805 * (x[i] > 0 ? x[i] : "
+                         "(REAL)1.6732632423543772 * expm1@(x[i]))"),
+    "mish": _elementwise("mish", "x[i] < -1e30f ? 0 : x[i] * tanh@(x[i] > 0 ? x[i] + log1p@(exp@(-x[i])) : "
+                         "log1p@(exp@(x[i])))"),
     "softmax": """
 static void NET_softmax(const REAL *x, REAL *y, ptrdiff_t rows, ptrdiff_t n)
 {

@@ -20,7 +20,7 @@ numbers they have in the graph, so that training and inference agree on those th
 from collections import Counter
 
 #: activations that do not fall and whose derivative is known from their value: they commute with a maximum
-POOLED_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "leaky_relu", "elu")
+POOLED_ACTIVATIONS = ("linear", "relu", "sigmoid", "tanh", "leaky_relu", "elu", "relu6", "hard_sigmoid", "selu")
 
 
 def operations(spec):

@@ -31,9 +31,10 @@ ELSEWHERE = {
     "sparsecategoricalaccuracy": "accuracy", "topkcategoricalaccuracy": "top_k_accuracy",
     "sparsetopkcategoricalaccuracy": "top_k_accuracy", "r2score": "r2",
     # activations, by name and as layers
-    "swish": "silu", "identity": "linear",
+    "swish": "silu", "hardsilu": "hard_swish", "identity": "linear",
     **{name.replace("_", ""): f"Activation('{name}')" for name in (
-        "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax")},
+        "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax", "relu6", "hard_sigmoid",
+        "hard_swish", "selu", "mish")},
     # initialisers
     "xavier": "glorot_uniform", "xavieruniform": "glorot_uniform", "xaviernormal": "glorot_normal",
     "glorot": "glorot_uniform", "kaiming": "he_normal", "kaiminguniform": "he_uniform", "kaimingnormal": "he_normal",

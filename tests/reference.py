@@ -42,6 +42,9 @@ def softmax(z):
     return e / e.sum(axis=-1, keepdims=True)
 
 
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
+
+
 def activation(name, z, alpha=0.0):
     """y = act(z). alpha: the slope of leaky_relu below zero, the depth of elu."""
     return {
@@ -54,13 +57,19 @@ def activation(name, z, alpha=0.0):
         "gelu": lambda: z * normal_cdf(z),
         "silu": lambda: z * sigmoid(z),
         "softplus": lambda: np.logaddexp(0.0, z),
+        "relu6": lambda: np.clip(z, 0.0, 6.0),
+        "hard_sigmoid": lambda: np.clip(z + 3.0, 0.0, 6.0) / 6.0,
+        "hard_swish": lambda: z * np.clip(z + 3.0, 0.0, 6.0) / 6.0,
+        "selu": lambda: SELU_SCALE * activation("elu", z, SELU_ALPHA),
+        "mish": lambda: z * np.tanh(np.logaddexp(0.0, z)),
         "softmax": lambda: softmax(z),
     }[name]()
 
 
 def activation_backward(name, z, dy, alpha=0.0):
-    """dz = dy * act'(z); for softmax the product with its Jacobian. At the kink of the relus the left slope counts."""
-    s = sigmoid(z)
+    """dz = dy * act'(z); for softmax the product with its Jacobian. At the kinks of the relus the left slope counts, at
+    those of relu6 and of the hard functions that of the outer side."""
+    s, w = sigmoid(z), np.logaddexp(0.0, z)
     return {
         "linear": lambda: dy,
         "sigmoid": lambda: dy * s * (1.0 - s),
@@ -71,6 +80,12 @@ def activation_backward(name, z, dy, alpha=0.0):
         "gelu": lambda: dy * (normal_cdf(z) + z * normal_pdf(z)),
         "silu": lambda: dy * s * (1.0 + z * (1.0 - s)),
         "softplus": lambda: dy * s,
+        "relu6": lambda: dy * ((z > 0) & (z < 6)),
+        "hard_sigmoid": lambda: dy * (np.abs(z) < 3) / 6.0,
+        "hard_swish": lambda: dy * np.where(np.abs(z) < 3, z / 3.0 + 0.5, z >= 3),
+        "selu": lambda: SELU_SCALE * activation_backward("elu", z, dy, SELU_ALPHA),
+        # 1 - tanh(w)^2 without cancellation
+        "mish": lambda: dy * (np.tanh(w) + z * s * 4.0 * sigmoid(2.0 * w) * sigmoid(-2.0 * w)),
         "softmax": lambda: softmax_backward(softmax(z), dy),
     }[name]()
 

@@ -15,13 +15,17 @@ from nnfast._core import kernels, testing
 
 LEVELS = [name for name, usable in kernels.levels() if usable]
 ORACLE = np.load(Path(__file__).parent / "oracles" / "activation.npz")
-NAMES = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus"]
+NAMES = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6",
+         "hard_sigmoid", "hard_swish", "selu", "mish"]
+FROM_INPUT = ["gelu", "silu", "softplus", "hard_swish", "mish"]         # derivative computed from z, the others' from y
 
 # Largest error in units in the last place. The measured maxima are 50 to 80 % of these.
-ULPS = {"exp": 2.0, "log": 2.0, "sigmoid": 4.0, "tanh": 4.0, "elu": 4.0, "gelu": 10.0, "silu": 4.0, "softplus": 4.0}
+ULPS = {"exp": 2.0, "log": 2.0, "sigmoid": 4.0, "tanh": 4.0, "elu": 4.0, "gelu": 10.0, "silu": 4.0, "softplus": 4.0,
+        "relu6": 0.5, "hard_sigmoid": 2.0, "hard_swish": 3.5, "selu": 4.0, "mish": 5.0}
 
-# Below this e^-z overflows and silu is 0; sigmoid is, too, and its true value is below the least normal number.
-SILU_VANISHES = {np.dtype(np.float32): -88.3, np.dtype(np.float64): -709.0}
+# Below this e^-z overflows and silu is 0; sigmoid is, too, and its true value is below the least normal number. So is
+# e^z, where mish is 0.
+VANISHES = {"silu": -88.3, "mish": -87.3}
 
 
 @pytest.fixture(params=LEVELS)
@@ -42,7 +46,7 @@ def backward(level, name, z, dy, alpha=1.0):
     """The gradient by the kernel, given z only where it may ask for it."""
     dz = np.full_like(z, np.nan)
     y = run(level, name, z, alpha)
-    testing.activation_backward(level, name, z if name in ("gelu", "silu", "softplus") else None, y, dy, dz, alpha)
+    testing.activation_backward(level, name, z if name in FROM_INPUT else None, y, dy, dz, alpha)
     return dz
 
 
@@ -68,7 +72,7 @@ def truth(name, x):
         if name == "gelu":      # erfc only where it matters: the reference calls it one number at a time
             inner = np.abs(x) < 14.5
             return np.where(inner, reference.activation(name, np.where(inner, x, 0.0)), np.maximum(x, 0.0))
-        if name == "silu":
+        if name in ("silu", "hard_swish", "mish"):
             x = np.maximum(x, -1000.0)
         return reference.activation(name, x, 1.0)
 
@@ -78,8 +82,8 @@ def test_float32_over_the_whole_range(level, name):
     x = float32_sweep()
     if name == "gelu":
         x = np.concatenate([x[::7], np.linspace(-13.1, 6.0, 20011, dtype=np.float32)])
-    if name == "silu":
-        x = x[~((x > -93.0) & (x < SILU_VANISHES[x.dtype]))]
+    if name in VANISHES:
+        x = x[~((x > -93.0) & (x < VANISHES[name]))]
     y, expected = run(level, name, x), truth(name, x.astype(np.float64))
     info = np.finfo(np.float32)
 
@@ -93,7 +97,7 @@ def test_float32_over_the_whole_range(level, name):
     np.testing.assert_array_equal(y[beyond], np.copysign(np.inf, expected[beyond]))
 
 
-@pytest.mark.parametrize("name", ULPS)
+@pytest.mark.parametrize("name", [name for name in ULPS if name != "relu6"])      # which rounds nothing
 def test_float64_against_fifty_digits(level, name):
     x, expected = ORACLE[f"{name}/x"], ORACLE[f"{name}/y"]
     y = run(level, name, x)
@@ -102,7 +106,7 @@ def test_float64_against_fifty_digits(level, name):
     assert error[worst] <= ULPS[name] + 0.5, f"{name}({x[worst]!r}) = {y[worst]!r}"     # the oracle itself is rounded
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "tanh", "elu", "silu", "softplus"])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "elu", "silu", "softplus", "selu", "mish"])
 def test_float64_between_the_oracle_points(level, name, rng):
     # NumPy is good to a few units itself, but covers the intervals densely. (Its gelu is not: the rounding of
     # x / sqrt(2) alone costs hundreds of units in the tail.)
@@ -120,6 +124,11 @@ EDGES = {       # -inf, inf, -0, the least normal number, the greatest
     "gelu": lambda tiny, most: [0, np.inf, 0, None, most],
     "silu": lambda tiny, most: [0, np.inf, 0, None, most],
     "softplus": lambda tiny, most: [0, np.inf, None, None, most],
+    "relu6": lambda tiny, most: [0, 6, 0, tiny, 6],
+    "hard_sigmoid": lambda tiny, most: [0, 1, 0.5, 0.5, 1],
+    "hard_swish": lambda tiny, most: [0, np.inf, 0, None, most],
+    "selu": lambda tiny, most: [None, np.inf, 0, None, np.inf],
+    "mish": lambda tiny, most: [0, np.inf, 0, None, most],
 }
 
 
@@ -158,6 +167,8 @@ def test_tiny_arguments_keep_their_digits(level, dtype):
     np.testing.assert_array_equal(run(level, "elu", x), x)
     np.testing.assert_array_equal(run(level, "gelu", x), x / 2)
     np.testing.assert_array_equal(run(level, "silu", x), x / 2)
+    np.testing.assert_array_equal(run(level, "hard_swish", x), x / 2)
+    np.testing.assert_allclose(run(level, "mish", x), x * 0.6, rtol=4 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,13 +177,13 @@ def test_saturated_values_stay_in_range(level, name, dtype, rng):
     y = run(level, name, x)
     if name == "tanh":
         assert np.abs(y).max() <= 1
-    if name == "sigmoid":
+    if name in ("sigmoid", "hard_sigmoid"):
         assert y.min() >= 0
         assert y.max() <= 1
     if name == "elu":
         assert y.min() >= -1
     order = np.argsort(x)
-    if name not in ("gelu", "silu"):        # the others never fall, rounding apart
+    if name not in ("gelu", "silu", "hard_swish", "mish"):      # the others never fall, rounding apart
         assert (np.diff(y[order]) >= -4 * np.finfo(dtype).eps * np.abs(y[order][1:])).all()
 
 
@@ -193,7 +204,7 @@ def test_equals_reference(level, name, alpha, dtype, rng):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_derivative_by_central_differences(level, name):
-    z = np.linspace(-6.0, 6.0, 240)         # an even number: no point at the kink in 0
+    z = np.linspace(-6.0, 6.0, 240) + 1e-3      # an even number, and beside the ends: no point at a kink
     h = 1e-5
     slope = (run(level, name, z + h, 0.3) - run(level, name, z - h, 0.3)) / (2 * h)
     np.testing.assert_allclose(backward(level, name, z, np.ones_like(z), 0.3), slope, rtol=1e-8, atol=1e-9)
@@ -203,11 +214,27 @@ def test_derivative_by_central_differences(level, name):
 def test_derivative_at_the_edges(level, name, dtype):
     z = np.array([-np.inf, np.inf, -200.0, 200.0, -0.0, 0.0], dtype)
     low = 0.25 if name == "leaky_relu" else 1.0 if name == "linear" else 0.0
-    high = 0.0 if name in ("sigmoid", "tanh") else 1.0
+    high = 0.0 if name in ("sigmoid", "tanh", "relu6", "hard_sigmoid") else 1.0
+    if name == "selu":
+        high = reference.SELU_SCALE
     middle = {"linear": 1, "sigmoid": 0.25, "tanh": 1, "relu": 0, "leaky_relu": 0.25, "elu": 0.25, "gelu": 0.5,
-              "silu": 0.5, "softplus": 0.5}[name]
+              "silu": 0.5, "softplus": 0.5, "relu6": 0, "hard_sigmoid": 1 / 6, "hard_swish": 0.5,
+              "selu": reference.SELU_SCALE * reference.SELU_ALPHA, "mish": 0.6}[name]
     slope = backward(level, name, z, np.ones_like(z), 0.25)
     np.testing.assert_allclose(slope, [low, high, low, high, middle, middle], rtol=4 * np.finfo(dtype).eps, atol=1e-37)
+
+
+# PyTorch's: at the number itself the slope is that of the outer side; its neighbours' is their own.
+@pytest.mark.parametrize(("name", "kink", "slopes"), [
+    ("relu6", 0.0, (0, 0, 1)), ("relu6", 6.0, (1, 0, 0)), ("hard_sigmoid", -3.0, (0, 0, 1 / 6)),
+    ("hard_sigmoid", 3.0, (1 / 6, 0, 0)), ("hard_swish", -3.0, (0, 0, -0.5)), ("hard_swish", 3.0, (1.5, 1, 1)),
+])
+def test_derivative_at_the_kinks(level, name, kink, slopes, dtype):
+    kink = dtype.type(kink)
+    z = np.array([np.nextafter(kink, -dtype.type(np.inf)), kink, np.nextafter(kink, dtype.type(np.inf))], dtype)
+    slope = backward(level, name, z, np.ones_like(z))
+    np.testing.assert_allclose(slope, slopes, rtol=4 * np.finfo(dtype).eps)
+    assert ((slope == 0) == (np.array(slopes) == 0)).all()
 
 
 @pytest.mark.parametrize("name", NAMES)

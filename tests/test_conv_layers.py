@@ -451,7 +451,8 @@ def plan_of(model):
     return model._require_plan().describe()
 
 
-@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "elu", "gelu", "softplus"])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "elu", "gelu", "softplus", "relu6", "hard_sigmoid",
+                                        "hard_swish", "selu", "mish"])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_fused_equals_unfused(activation, padding, dtype):
     """The same layers twice: once in a row, once with each value also read by a layer of its own, so that nothing can
@@ -495,6 +496,20 @@ def test_what_is_fused():
     assert members == [["a", "b", "c"], ["d"], ["f", "g"]]
     shapes = [tuple(entry["shape"]) for entry in plan_of(model)]
     assert shapes == [(5, 5, 8), (3, 3, 8), (4,)]           # no value of the convolution's own size is kept
+
+
+@pytest.mark.parametrize("activation", ["relu6", "hard_sigmoid", "selu", "hard_swish", "mish"])
+def test_pooling_joins_what_never_falls(activation):
+    model = nf.Sequential([nf.Conv2D(8, 3, activation=activation), nf.MaxPool2D(2)], input_shape=(12, 12, 1))
+    assert len(plan_of(model)) == (2 if activation in ("hard_swish", "mish") else 1)
+    # Both fall below zero: the largest value is not that of the largest sum.
+    x = np.random.default_rng(0).uniform(-4, -1, (2, 12, 12, 1)).astype(np.float32)
+    kernel = np.zeros((3, 3, 1, 8), np.float32)
+    kernel[1, 1] = 1
+    model.set_parameters({f"{model.layers[0].name}/kernel": kernel})
+    values = getattr(nf.functional, activation)(x[:, 1:-1, 1:-1])
+    expected = values.reshape(2, 5, 2, 5, 2, 1).max(axis=(2, 4))
+    close(model.predict(x), np.broadcast_to(expected, (2, 5, 5, 8)).astype(np.float64), "float32")
 
 
 def test_summary(capsys):

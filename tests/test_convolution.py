@@ -341,7 +341,8 @@ def test_padding_beyond_the_kernel(rng):
 
 @pytest.mark.parametrize("activation, alpha", [("sigmoid", None), ("tanh", None), ("relu", None), ("leaky_relu", 0.2),
                                                ("elu", 0.7), ("gelu", None), ("silu", None), ("softplus", None),
-                                               ("softmax", None)])
+                                               ("relu6", None), ("hard_sigmoid", None), ("hard_swish", None),
+                                               ("selu", None), ("mish", None), ("softmax", None)])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_activations(activation, alpha, groups, rng):
     x, w, b = rng.normal(size=(2, 5, 6, 4)), rng.normal(size=(3, 3, 4 // groups, 36)) / 3, rng.normal(size=36)

@@ -275,7 +275,8 @@ def test_a_loss_that_is_not_finite_stops_fit(batches, rng):
     assert same_weights(model, other)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "elu", "gelu", "silu", "softplus", "relu", "relu6",
+                                        "hard_sigmoid", "hard_swish", "selu", "mish"])
 def test_a_batch_that_overflows_does_not_spoil_the_next(activation, rng):
     x, y = rng.standard_normal((8, 4)).astype(np.float32), rng.standard_normal((8, 1)).astype(np.float32)
     layers = [nf.Dense(8, kernel_initializer="ones"), nf.Dense(8), nf.Dense(5, activation=activation), nf.Dense(1)]

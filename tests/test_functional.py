@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import nnfast.functional as F
 
-ELEMENTWISE = ["sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus"]
-FROM_INPUT = ["gelu", "silu", "softplus"]       # derivative computed from x, the others' from y
+ELEMENTWISE = ["sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6",
+               "hard_sigmoid", "hard_swish", "selu", "mish"]
+FROM_INPUT = ["gelu", "silu", "softplus", "hard_swish", "mish"]     # derivative computed from x, the others' from y
 ALPHA = {"leaky_relu": 0.2, "elu": 0.7}
 CHUNK = 4096                                    # elements of one thread's turn in nnfast/_core/elementwise.pyx
 

@@ -210,7 +210,8 @@ def problem(rng, activation="tanh", **options):
     return model, rng.standard_normal((7, 5)), rng.integers(0, 3, 7)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "leaky_relu", "gelu", "softplus"])
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "leaky_relu", "gelu", "softplus", "relu6",
+                                        "hard_sigmoid", "hard_swish", "selu", "mish"])
 def test_model_gradients_are_right(rng, dtype, activation):
     model, x, y = problem(rng, activation, dtype=dtype.name)
     before = [w.tobytes() for w in model.get_weights()]

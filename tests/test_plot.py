@@ -10,6 +10,7 @@ from child import evaluate
 from small import half_plane
 
 import nnfast as nf
+from nnfast.activations import ACTIVATIONS
 from nnfast.plot.figure import COLOURS, class_colours, shortened, shortened_names, text_width
 
 matplotlib.use("Agg")
@@ -341,15 +342,13 @@ def test_decision_boundary_lies_where_the_model_changes_its_mind(plane):
             bad()
 
 
-@pytest.mark.parametrize("name", [name for name in nf.functional.__all__ if f"{name}_backward" in nf.functional.__all__
-                                  and name in ("sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu",
-                                               "softplus")] + ["linear"])
+@pytest.mark.parametrize("name", [name for name, needs in ACTIVATIONS.items() if needs.elementwise])
 def test_activation_and_its_derivative(name):
     ax = nf.plot.activation(name, low=-3, high=4)
     z, y = ax.lines[2].get_data()
     _, slope = ax.lines[3].get_data()
     assert z[0] == -3 and z[-1] == 4
-    smooth = np.abs(z[1:-1]) > 0.02     # away from the kinks
+    smooth = np.abs(z[1:-1, None] - [0, -3, 3]).min(axis=1) > 0.02     # away from the kinks
     np.testing.assert_allclose(slope[1:-1][smooth], ((y[2:] - y[:-2]) / (z[2:] - z[:-2]))[smooth], atol=1e-3)
 
 
@@ -364,6 +363,8 @@ def test_activation_bad_input():
 @pytest.mark.parametrize(("name", "alpha", "most"), [
     ("softplus", None, "1"), ("sigmoid", None, "0.25"), ("tanh", None, "1"), ("gelu", None, "1.129"),
     ("silu", None, "1.1"), ("elu", 2.0, "2"), ("leaky_relu", 0.5, "1"), ("linear", None, "1"),
+    ("relu6", None, "1"), ("hard_sigmoid", None, "0.1667"), ("hard_swish", None, "1.5"), ("selu", None, "1.758"),
+    ("mish", None, "1.088"),
 ])
 def test_the_largest_slope_is_that_of_the_function_not_of_the_range(name, alpha, most):
     ax = nf.plot.activation(name, alpha, low=-3.0, high=-1.0)

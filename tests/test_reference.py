@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import reference
 
-ACTIVATIONS = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "softmax"]
+ACTIVATIONS = ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6",
+               "hard_sigmoid", "hard_swish", "selu", "mish", "softmax"]
 
 
 def central_difference(f, x, h=1e-3):
@@ -25,6 +26,13 @@ def away_from_zero(x, gap=0.05):
     return np.where(x >= 0, x + gap, x - gap)
 
 
+def away_from_kinks(x, gap=0.05):
+    """The same, also for those of relu6 and the hard functions."""
+    for kink in (0.0, -3.0, 3.0, 6.0):
+        x = np.where(np.abs(x - kink) < gap, kink + np.copysign(gap, x - kink), x)
+    return x
+
+
 def test_the_check_itself_can_fail(rng):
     x = rng.normal(size=(2, 3))
     close(central_difference(lambda x: (x**3).sum(), x), 3 * x**2)
@@ -42,7 +50,7 @@ def test_dense(rng):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(name, rng):
-    z, g = away_from_zero(2 * rng.normal(size=(3, 6))), rng.normal(size=(3, 6))
+    z, g = away_from_kinks(3 * rng.normal(size=(3, 6))), rng.normal(size=(3, 6))
     expected = central_difference(lambda v: (reference.activation(name, v, 0.3) * g).sum(), z)
     close(reference.activation_backward(name, z, g, 0.3), expected)
 

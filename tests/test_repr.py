@@ -103,12 +103,13 @@ def test_repr_of_histories():
     (nf, "__path_to__", "'__path_to__'$"),
     (nf.callbacks, "ModelCheckpoint", "here it is called 'Checkpoint'"),
     (nf, "ReLU", r"; use nf\.Activation\('relu'\)$"), (nf, "LeakyReLU", r"; use nf\.Activation\('leaky_relu'\)$"),
+    (nf, "ReLU6", r"; use nf\.Activation\('relu6'\)$"), (nf, "Hardswish", r"; use nf\.Activation\('hard_swish'\)$"),
     (nf, "train_test_split", r"; use nf\.data\.train_test_split$"), (nf, "AdamOptimizer", "here it is called 'Adam'$"),
     (nf, "MSELoss", r"here it is called 'SquaredError' \(summed over the outputs, not averaged\)$"),
     (nf, "BCEWithLogitsLoss", r"use nf\.BinaryCrossEntropy\(from_logits=True\) \(summed over the outputs, not"),
     (nf, "CrossEntropyLoss", r"; use nf\.CrossEntropy\(from_logits=True\)$"),
     (nf, "maxpool", "did you mean 'MaxPool.D'"),
-    *[(nf, name, f"attribute '{name}'$") for name in ("nn", "Adadelta", "Adamax", "Nadam", "Conv3D", "ReLU6")],
+    *[(nf, name, f"attribute '{name}'$") for name in ("nn", "Adadelta", "Adamax", "Nadam", "Conv3D", "Hardtanh")],
 ])
 def test_names_of_other_libraries(module, name, text):
     with pytest.raises(AttributeError, match=text):
@@ -129,12 +130,13 @@ def test_names_of_other_libraries(module, name, text):
     (nf.initializers.get, "he", "here it is called 'he_normal' (known"),
     (nf.optimizers.get, "AdamOptimizer", "here it is called 'adam' (known"),
     (nf.Activation, "identity", "here it is called 'linear' (known"),
-    (nf.Activation, "ReLU", "did you mean 'relu'?"),
+    (nf.Activation, "ReLU", "did you mean 'relu'?"), (nf.Activation, "Hardsigmoid", "did you mean 'hard_sigmoid'?"),
+    (nf.Activation, "hard_silu", "here it is called 'hard_swish' (known"),
     *[(get, name, f"'{name}' (known: ") for get, name in [
         (nf.metrics.get, "rmse"), (nf.metrics.get, "mape"), (nf.metrics.get, "l1"), (nf.losses.get, "hinge"),
         (nf.initializers.get, "random_normal"), (nf.initializers.get, "truncated_normal"),
-        (nf.optimizers.get, "adadelta"), (nf.optimizers.get, "adamax"), (nf.Activation, "hard_sigmoid"),
-        (nf.Activation, "selu"), (nf.Activation, "relu6")]],
+        (nf.optimizers.get, "adadelta"), (nf.optimizers.get, "adamax"), (nf.Activation, "hardtanh"),
+        (nf.Activation, "celu"), (nf.Activation, "softsign")]],
 ])
 def test_names_of_other_libraries_in_tables(get, name, text):
     with pytest.raises(ValueError, match=f"unknown .*{re.escape(text)}"):

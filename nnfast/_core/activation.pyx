@@ -1,16 +1,19 @@
 """Activations within a plan: y = act(z) elementwise, or softmax over the last axis.
 
 A layer with weights applies its activation itself, in place (apply); a layer that is only an activation reads another
-value (activation_forward). gelu, silu and softplus need z for their derivative, so z is kept beside y for them; the
-others are derived from y.
+value (activation_forward). gelu, silu, softplus, hard_swish and mish need z for their derivative, so z is kept beside
+y for them; the others are derived from y.
 """
 from libc.string cimport memcpy, memset
 
-from nnfast._core.kernels cimport NN_GELU, NN_LINEAR, NN_RELU, NN_SILU, NN_SOFTPLUS, nn_kernels
+from nnfast._core.kernels cimport (
+    NN_GELU, NN_HARD_SWISH, NN_LINEAR, NN_MISH, NN_RELU, NN_SILU, NN_SOFTPLUS, nn_kernels,
+)
 from nnfast._core.node cimport SOFTMAX, Context, Node, Value
 
 # In the order of csrc/nnfast.h.
-ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
+ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6",
+               "hard_sigmoid", "hard_swish", "selu", "mish")
 
 
 cdef int activation_index(object name) except -1:
@@ -20,7 +23,7 @@ cdef int activation_index(object name) except -1:
 
 
 cdef bint needs_input(int activation) noexcept nogil:
-    return activation == NN_GELU or activation == NN_SILU or activation == NN_SOFTPLUS
+    return activation in (NN_GELU, NN_SILU, NN_SOFTPLUS, NN_HARD_SWISH, NN_MISH)
 
 
 cdef void apply(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:

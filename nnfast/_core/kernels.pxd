@@ -18,6 +18,11 @@ cdef extern from "nnfast.h":
         NN_GELU
         NN_SILU
         NN_SOFTPLUS
+        NN_RELU6
+        NN_HARD_SIGMOID
+        NN_HARD_SWISH
+        NN_SELU
+        NN_MISH
         NN_ACTIVATION_COUNT
     enum:
         NN_SOFTMAX_CROSS_ENTROPY

@@ -22,7 +22,8 @@ from nnfast._core.kernels cimport (
 )
 
 # In the order of csrc/nnfast.h.
-ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus")
+ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6",
+               "hard_sigmoid", "hard_swish", "selu", "mish")
 LOSSES = ("softmax_cross_entropy", "sigmoid_cross_entropy", "binary_cross_entropy", "squared_error", "absolute_error",
           "huber")
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop", "adagrad")

@@ -212,6 +212,116 @@ def softplus_backward(dy: Array, x: Array, *, out: Array | None = None, n_thread
     return _backward("softplus", dy, "x", x, None, out, n_threads)
 
 
+def relu6(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = min(max(x, 0), 6), elementwise.
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.relu6(np.array([-1.0, 2.0, 7.0]))
+    array([0., 2., 6.])
+    """
+    return _forward("relu6", x, None, out, n_threads)
+
+
+def relu6_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy where 0 < y < 6, else 0, from the output y = relu6(x).
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.relu6_backward(np.array([10.0, 10.0, 10.0]), y=np.array([0.0, 2.0, 6.0]))
+    array([ 0., 10.,  0.])
+    """
+    return _backward("relu6", dy, "y", y, None, out, n_threads)
+
+
+def hard_sigmoid(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = relu6(x + 3) / 6, as PyTorch and Keras 3 have it.
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.hard_sigmoid(np.array([-3.0, 0.0, 1.5, 3.0]))
+    array([0.  , 0.5 , 0.75, 1.  ])
+    """
+    return _forward("hard_sigmoid", x, None, out, n_threads)
+
+
+def hard_sigmoid_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy / 6 where 0 < y < 1, else 0, from the output y = hard_sigmoid(x).
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.hard_sigmoid_backward(np.array([12.0, 12.0]), y=np.array([0.5, 1.0]))
+    array([2., 0.])
+    """
+    return _backward("hard_sigmoid", dy, "y", y, None, out, n_threads)
+
+
+def hard_swish(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = x relu6(x + 3) / 6 (Howard et al. 2019).
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.hard_swish(np.array([-4.0, -1.5, 1.0, 4.0]))
+    array([-0.        , -0.375     ,  0.66666667,  4.        ])
+    """
+    return _forward("hard_swish", x, None, out, n_threads)
+
+
+def hard_swish_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy (x/3 + 1/2) where -3 < x < 3, 0 up to -3 and dy from 3 on, from the input x.
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.hard_swish_backward(np.array([1.0, 1.0, 1.0]), x=np.array([-3.0, 1.5, 3.0]))
+    array([0., 1., 1.])
+    """
+    return _backward("hard_swish", dy, "x", x, None, out, n_threads)
+
+
+def selu(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = 1.0507... elu(x), alpha being 1.6732...: mean 0 and variance 1 stay so (Klambauer et al. 2017).
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.selu(np.array([-1e4, -1.0, 2.0]))
+    array([-1.75809934, -1.11133074,  2.10140197])
+    """
+    return _forward("selu", x, None, out, n_threads)
+
+
+def selu_backward(dy: Array, y: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = 1.0507... dy where y > 0, else dy (y + 1.7581...), from the output y = selu(x).
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.selu_backward(np.array([10.0, 10.0]), y=np.array([-1.0, 2.0]))
+    array([ 7.58099341, 10.50700987])
+    """
+    return _backward("selu", dy, "y", y, None, out, n_threads)
+
+
+def mish(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """y = x tanh(softplus(x)), without overflow (Misra 2019).
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.mish(np.array([-1e4, -1.0, 1.0, 1e4]))
+    array([-0.00000000e+00, -3.03401461e-01,  8.65098388e-01,  1.00000000e+04])
+    """
+    return _forward("mish", x, None, out, n_threads)
+
+
+def mish_backward(dy: Array, x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
+    """dx = dy (t + x s (1 - t^2)) with t = tanh(softplus(x)), s = sigmoid(x), from the input x.
+
+    >>> import numpy as np
+    >>> import nnfast as nf
+    >>> nf.functional.mish_backward(np.array([1.0, 1.0]), x=np.array([0.0, 1.0]))
+    array([0.6       , 1.04903622])
+    """
+    return _backward("mish", dy, "x", x, None, out, n_threads)
+
+
 def softmax(x: Array, *, out: Array | None = None, n_threads: int | None = None) -> Array:
     """y_j = exp(x_j) / sum_k exp(x_k) over the last axis, safe for any finite x.
 

@@ -71,7 +71,8 @@ def conv2d(x: Array, w: Array, b: Array | None = None, stride: Size = 1, padding
     groups : int
         Divides C and K.
     activation : str
-        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus" or "softmax" (over K).
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6", "hard_sigmoid",
+        "hard_swish", "selu", "mish" or "softmax" (over K).
     alpha : float, optional
         Slope of leaky_relu below zero (default 0.01) or depth of elu (1.0), at least 0; an error with the others.
 

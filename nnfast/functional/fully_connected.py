@@ -22,7 +22,8 @@ def dense(x: Array, w: Array, b: Array | None = None, activation: str = "linear"
     w : array (C, K)
     b : array (K,), optional
     activation : str
-        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus" or "softmax".
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6", "hard_sigmoid",
+        "hard_swish", "selu", "mish" or "softmax".
     alpha : float, optional
         Slope of leaky_relu below zero (default 0.01) or depth of elu (1.0), at least 0; an error with the others.
 

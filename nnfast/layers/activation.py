@@ -19,7 +19,8 @@ class Activation(Layer):
     Parameters
     ----------
     activation : str
-        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus" or "softmax".
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6", "hard_sigmoid",
+        "hard_swish", "selu", "mish" or "softmax".
     alpha : float, optional
         Slope below zero of leaky_relu (default 0.01), or the depth of elu (default 1.0); the others have none.
     name : str, optional

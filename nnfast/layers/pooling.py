@@ -107,7 +107,8 @@ class MaxPool2D(MaxPooling):
     Notes
     -----
     The first of several equal maxima, row by row, gets the gradient. NaN counts as the largest value. A 2 x 2 pooling
-    right after a convolution and its relu, tanh, sigmoid, elu or leaky_relu runs inside it, unless its kernel is 1 x 1.
+    right after a convolution and its relu, relu6, tanh, sigmoid, hard_sigmoid, elu, selu or leaky_relu runs inside it,
+    unless its kernel is 1 x 1.
 
     Examples
     --------

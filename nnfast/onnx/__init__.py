@@ -45,7 +45,8 @@ def export(model: Model, path: PathLike, data_format: DataFormat | None = None, 
         if left out.
     dtype : "float32" or "float64", optional
         Of inputs, weights and outputs; the model's own if left out. Many runtimes compute convolutions in float32 only,
-        ONNX Runtime elu, gelu and softplus, too. Inputs that embeddings alone read are INT64.
+        ONNX Runtime elu, gelu, softplus, selu, hard_sigmoid and hard_swish, too. Inputs that embeddings alone read are
+        INT64.
 
     Raises
     ------

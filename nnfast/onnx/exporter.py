@@ -19,12 +19,13 @@ from ..layout import FORMATS
 from ..names import choose
 from ..tensor_file import replace
 
-#: what all runtimes of the last years read; Gelu is an operator from 20 on
-OPSET, OPSET_WITH_GELU = 17, 20
+#: what all runtimes of the last years read, and that from which on these are operators
+OPSET, NEWER = 17, {"Mish": 18, "Gelu": 20}
 IR_VERSION = 8
 
 ACTIVATIONS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "leaky_relu": "LeakyRelu", "elu": "Elu",
-               "softplus": "Softplus", "gelu": "Gelu", "softmax": "Softmax"}
+               "softplus": "Softplus", "gelu": "Gelu", "relu6": "Clip", "hard_sigmoid": "HardSigmoid",
+               "hard_swish": "HardSwish", "selu": "Selu", "mish": "Mish", "softmax": "Softmax"}
 
 
 def write(model, path, data_format, dtype):
@@ -68,9 +69,8 @@ class Exporter:
 
     def proto(self):
         """The file."""
-        graph, opset = self.graph, OPSET
-        if any(node.op_type == "Gelu" for node in self.nodes):
-            opset = OPSET_WITH_GELU
+        graph = self.graph
+        opset = max([OPSET, *(NEWER.get(node.op_type, OPSET) for node in self.nodes)])
         outputs = [self._info(name, shape, self.type) for name, shape in zip(self.outputs, graph.output_shapes)]
         constants = [numpy_helper.from_array(array, name) for name, array in self.constants.items()]
         proto = helper.make_graph(self.nodes, self.model.name, self.inputs, outputs, constants)
@@ -288,12 +288,16 @@ class Exporter:
         if activation == "silu":
             gate = self._node("Sigmoid", [x], name)
             return self._node("Mul", [x, gate], name), first
-        attributes = {}
-        if activation in ("leaky_relu", "elu"):
+        inputs, attributes = [x], {}
+        if activation == "relu6":
+            inputs += [self._real(f"{name}/low", 0), self._real(f"{name}/high", 6)]
+        elif activation == "hard_sigmoid":
+            attributes |= {"alpha": 1 / 6, "beta": 0.5}
+        elif activation in ("leaky_relu", "elu"):
             attributes["alpha"] = node["alpha"]
         elif activation == "softmax":
             attributes["axis"] = 1 if first else axes
-        return self._node(ACTIVATIONS[activation], [x], name, **attributes), first
+        return self._node(ACTIVATIONS[activation], inputs, name, **attributes), first
 
     def _add(self, node, name):
         first = self.values[node["inputs"][0]][1]

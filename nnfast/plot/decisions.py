@@ -39,8 +39,9 @@ CELL = 0.3
 LONGEST_NAME = 216.0
 MARGIN = 40.0
 
-# Where activations have their largest slopes, also those that come near them from one side only, as softplus does.
-EVERYWHERE = np.linspace(-40.0, 40.0, 8001)
+# Where activations have their largest slopes, also those that come near them from one side only, as softplus does far
+# out and hard_swish at 3.
+EVERYWHERE = np.append(np.linspace(-40.0, 40.0, 8001), np.nextafter(3.0, 0.0))
 
 # More classes than pixels can tell apart, and few enough for a square of counts.
 MOST_CLASSES = 1000

@@ -202,12 +202,17 @@ enum { N_SOME = sizeof some / sizeof some[0] };
 /* --- functions of one number ------------------------------------------------------------------------------------- */
 
 static const char *const names[] = {
-    "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus",
+    "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6",
+    "hard_sigmoid", "hard_swish", "selu", "mish",
 };
 static const double alpha = 0.3;
 
 static wide sigmoid(wide z) { return z >= 0 ? 1 / (1 + expl(-z)) : expl(z) / (1 + expl(z)); }
 static wide phi(wide z) { return 0.5L * erfcl(-z / sqrtl(2)); }
+
+static wide cut(wide z, wide low, wide high) { return z <= low ? low : z >= high ? high : z; }
+static wide gate(wide z) { return tanhl(z > 0 ? z + log1pl(expl(-z)) : log1pl(expl(z))); }
+static const wide selu_scale = 1.0507009873554804934193L, selu_alpha = 1.6732632423543772848170L;
 
 static wide value(int f, wide z)
 {
@@ -221,6 +226,11 @@ static wide value(int f, wide z)
     case NN_GELU: return isinf(z) && z < 0 ? 0 : z * phi(z);
     case NN_SILU: return isinf(z) && z < 0 ? 0 : z * sigmoid(z);
     case NN_SOFTPLUS: return z > 0 ? z + log1pl(expl(-z)) : log1pl(expl(z));
+    case NN_RELU6: return cut(z, 0, 6);
+    case NN_HARD_SIGMOID: return cut(z + 3, 0, 6) / 6;
+    case NN_HARD_SWISH: return z <= -3 ? 0 : z * cut(z + 3, 0, 6) / 6;
+    case NN_SELU: return selu_scale * (z > 0 ? z : selu_alpha * expm1l(z));
+    case NN_MISH: return isinf(z) && z < 0 ? 0 : z * gate(z);
     default: return z;
     }
 }
@@ -237,6 +247,11 @@ static wide slope(int f, wide z)
     case NN_GELU: return isinf(z) ? z > 0 : phi(z) + z * expl(-0.5L * z * z) / root_2pi;
     case NN_SILU: return isinf(z) ? z > 0 : s + z * s * (1 - s);
     case NN_SOFTPLUS: return s;
+    case NN_RELU6: return z > 0 && z < 6;
+    case NN_HARD_SIGMOID: return z > -3 && z < 3 ? 1 / 6.0L : 0;
+    case NN_HARD_SWISH: return z <= -3 ? 0 : z >= 3 ? 1 : z / 3 + 0.5L;
+    case NN_SELU: return selu_scale * (z > 0 ? 1 : selu_alpha * expl(z));
+    case NN_MISH: return isinf(z) ? z > 0 : gate(z) + z * s * (1 - gate(z) * gate(z));
     default: return 1;
     }
 }
@@ -267,8 +282,8 @@ static void check_ulps(run f, wide (*expected)(int, wide), int which, const void
 {
     void *y = array(n);
     wide worst = 0, where = 0, got = 0;
-    /* Results below the least normal number are zero; silu's already where its sigmoid is. */
-    const wide zero = (f == K->activation[NN_SILU] ? 1024 : 2) * least();
+    /* Results below the least normal number are zero; silu's already where its sigmoid is, mish's where exp is. */
+    const wide zero = (f == K->activation[NN_SILU] || f == K->activation[NN_MISH] ? 1024 : 2) * least();
     f(n, x, y, alpha);
     for (ptrdiff_t i = 0; i < n; i++) {
         const wide error = ulps(get(y, i), expected(which, get(x, i)), zero);
@@ -341,7 +356,7 @@ static void test_functions(void)
 static void test_backward(void)
 {
     for (int f = 0; f < NN_ACTIVATION_COUNT; f++) {
-        const int needs_z = f == NN_GELU || f == NN_SILU || f == NN_SOFTPLUS;
+        const int needs_z = f == NN_GELU || f == NN_SILU || f == NN_SOFTPLUS || f == NN_HARD_SWISH || f == NN_MISH;
         const ptrdiff_t n = 1003;
         void *z = spread(n, 90), *y = array(n), *dy = random_array(n, -1, 1), *dz = array(n);
         const void *given = needs_z ? z : NULL;
@@ -366,7 +381,7 @@ static void test_backward(void)
         }
         put(dy, 0, NAN);
         K->activation_backward[f](1, given, y, dy, dz, alpha);
-        expect(isnan(get(dz, 0)) || get(y, 0) <= 0, "hides a NaN gradient");
+        expect(isnan(get(dz, 0)) || slope(f, get(z, 0)) == 0, "hides a NaN gradient");
         release();
     }
 }

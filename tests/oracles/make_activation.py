@@ -18,6 +18,9 @@ def over_all_magnitudes(count):
     return np.where(rng.random(count) < 0.5, x, -x)
 
 
+SELU_SCALE = mpmath.mpf("1.0507009873554804934193349852946")
+SELU_ALPHA = mpmath.mpf("1.6732632423543772848170429916717")
+
 FUNCTIONS = {
     "exp": mpmath.exp,
     "log": mpmath.log,
@@ -27,12 +30,17 @@ FUNCTIONS = {
     "gelu": lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
     "silu": lambda x: x / (1 + mpmath.exp(-x)),
     "softplus": lambda x: mpmath.log1p(mpmath.exp(x)) if x < 0 else x + mpmath.log1p(mpmath.exp(-x)),
+    "hard_sigmoid": lambda x: min(max(x + 3, 0), 6) / mpmath.mpf(6),
+    "hard_swish": lambda x: x * min(max(x + 3, 0), 6) / 6,
+    "selu": lambda x: SELU_SCALE * (x if x > 0 else SELU_ALPHA * mpmath.expm1(x)),
+    "mish": lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))),
 }
 
 # Where each is neither 0 nor its asymptote: the arguments stay inside, so every value is a normal number.
 DOMAIN = {
     "exp": (-708.0, 709.7), "sigmoid": (-708.0, 40.0), "tanh": (-20.0, 20.0), "elu": (-40.0, 0.0),
     "gelu": (-37.5, 9.0), "silu": (-708.0, 40.0), "softplus": (-708.0, 40.0),
+    "hard_sigmoid": (-3.5, 3.5), "hard_swish": (-3.5, 40.0), "selu": (-40.0, 40.0), "mish": (-708.0, 40.0),
 }
 
 arrays = {}
