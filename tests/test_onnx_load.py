@@ -24,7 +24,7 @@ add add_bcast averagepool_1d_default averagepool_2d_ceil averagepool_2d_ceil_las
 averagepool_2d_default averagepool_2d_pads averagepool_2d_pads_count_include_pad averagepool_2d_precomputed_pads
 averagepool_2d_precomputed_pads_count_include_pad averagepool_2d_precomputed_same_upper
 averagepool_2d_precomputed_strides averagepool_2d_same_lower averagepool_2d_same_upper averagepool_2d_strides
-basic_conv_with_padding basic_conv_without_padding batchnorm_epsilon batchnorm_example concat_2d_axis_1
+basic_conv_with_padding basic_conv_without_padding batchnorm_epsilon batchnorm_example clip_default_min concat_2d_axis_1
 concat_2d_axis_negative_1 concat_3d_axis_1 concat_3d_axis_2 concat_3d_axis_negative_1 concat_3d_axis_negative_2
 conv_with_autopad_same conv_with_strides_and_asymmetric_padding conv_with_strides_no_padding conv_with_strides_padding
 convtranspose convtranspose_1d convtranspose_autopad_same convtranspose_dilations convtranspose_kernel_shape
@@ -32,14 +32,15 @@ convtranspose_output_shape convtranspose_pad convtranspose_pads div_bcast dropou
 dropout_random_old elu elu_default flatten_axis1 flatten_default_axis flatten_negative_axis3 gelu_default_2 gemm_alpha
 gemm_beta gemm_default_no_bias gemm_default_scalar_bias gemm_default_single_elem_vector_bias gemm_default_vector_bias
 gemm_default_zero_bias gemm_transposeB globalaveragepool globalaveragepool_precomputed globalmaxpool
-globalmaxpool_precomputed group_normalization_epsilon group_normalization_example identity instancenorm_epsilon
+globalmaxpool_precomputed group_normalization_epsilon group_normalization_example hardswish identity instancenorm_epsilon
 instancenorm_example leakyrelu leakyrelu_default matmul_2d maxpool_1d_default maxpool_2d_ceil
 maxpool_2d_ceil_output_size_reduce_by_one maxpool_2d_default maxpool_2d_pads maxpool_2d_precomputed_pads
 maxpool_2d_precomputed_same_upper maxpool_2d_precomputed_strides maxpool_2d_same_lower maxpool_2d_same_upper
 maxpool_2d_strides mul mul_bcast reduce_mean_do_not_keepdims_example reduce_mean_do_not_keepdims_random
 reduce_mean_keepdims_example reduce_mean_keepdims_random reduce_mean_negative_axes_keepdims_example
 reduce_mean_negative_axes_keepdims_random relu reshape_extended_dims reshape_negative_dim reshape_reduced_dims
-reshape_reordered_last_dims reshape_zero_and_negative_dim reshape_zero_dim resize_upsample_scales_nearest sigmoid
+reshape_reordered_last_dims reshape_zero_and_negative_dim reshape_zero_dim resize_upsample_scales_nearest
+selu_default sigmoid
 softmax_axis_2 softmax_default_axis softmax_example softmax_large_number softmax_negative_axis softplus
 squeeze_negative_axes sub_bcast tanh transpose_all_permutations_0 unsqueeze_axis_1 unsqueeze_axis_2
 unsqueeze_negative_axes unsqueeze_three_axes unsqueeze_two_axes unsqueeze_unsorted_axes upsample_nearest
@@ -60,7 +61,7 @@ pytorch-converted/test_ConvTranspose2d pytorch-converted/test_ConvTranspose2d_no
 pytorch-converted/test_Conv2d_padding pytorch-converted/test_Conv2d_strided pytorch-converted/test_ELU
 pytorch-converted/test_LeakyReLU pytorch-converted/test_LeakyReLU_with_negval pytorch-converted/test_Linear
 pytorch-converted/test_Linear_no_bias pytorch-converted/test_MaxPool1d pytorch-converted/test_MaxPool1d_stride
-pytorch-converted/test_MaxPool2d pytorch-converted/test_ReLU pytorch-converted/test_Sigmoid
+pytorch-converted/test_MaxPool2d pytorch-converted/test_ReLU pytorch-converted/test_SELU pytorch-converted/test_Sigmoid
 pytorch-converted/test_Softmax pytorch-converted/test_Softplus pytorch-converted/test_Tanh
 pytorch-converted/test_ZeroPad2d pytorch-converted/test_softmax_functional_dim3 pytorch-converted/test_softmax_lastdim
 pytorch-operator/test_operator_add_broadcast pytorch-operator/test_operator_add_size1_right_broadcast
@@ -496,6 +497,52 @@ def test_gelu_beside_what_else_reads_its_nodes(tmp_path, rng):
     check(graph(nodes, {"x": ["N", 3]}, ["y"], draw(rng, w=(3, 5))), tmp_path / "a.onnx", rng)
 
 
+SHIFTED = [node("Add", "c three", "s"), node("Clip", "s low high", "r")]
+ACTIVATIONS = {     # the name here, the opset, and the nodes from c to z; as PyTorch and others write them
+    "relu6": ("relu6", 17, [node("Clip", "c low high", "z")]),
+    "relu6 of old": ("relu6", 9, [node("Clip", "c", "z", min=0.0, max=6.0)]),
+    "relu as a Clip": ("relu", 17, [node("Clip", "c low", "z")]),
+    "relu as a Clip of old": ("relu", 9, [node("Clip", "c", "z", min=0.0, max=3.4028234663852886e38)]),
+    "hard_sigmoid": ("hard_sigmoid", 17, [node("HardSigmoid", "c", "z", alpha=1 / 6)]),
+    "hard_sigmoid by relu6": ("hard_sigmoid", 17, [*SHIFTED, node("Div", "r six", "z")]),
+    "hard_sigmoid by Mul": ("hard_sigmoid", 17, [*SHIFTED, node("Mul", "sixth r", "z")]),
+    "hard_swish": ("hard_swish", 17, [node("HardSwish", "c", "z")]),
+    "hard_swish of old": ("hard_swish", 13, [node("HardSigmoid", "c", "h", alpha=1 / 6), node("Mul", "c h", "z")]),
+    "hard_swish by relu6": ("hard_swish", 17, [*SHIFTED, node("Mul", "c r", "m"), node("Div", "m six", "z")]),
+    "hard_swish by a sixth": ("hard_swish", 17, [*SHIFTED, node("Div", "r six", "h"), node("Mul", "h c", "z")]),
+    "selu": ("selu", 17, [node("Selu", "c", "z")]),
+    "mish": ("mish", 18, [node("Mish", "c", "z")]),
+    "mish of old": ("mish", 17, [node("Softplus", "c", "p"), node("Tanh", "p", "t"), node("Mul", "c t", "z")]),
+}
+FOR_ACTIVATIONS = {name: np.float32(value) for name, value in
+                   {"low": 0, "high": 6, "three": 3, "six": 6, "sixth": 1 / 6, "wide": 8}.items()}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.filterwarnings("ignore:overflow")      # in the reference's Softplus
+def test_activations_in_all_ways(name, tmp_path, rng):
+    activation, opset, nodes = ACTIVATIONS[name]
+    made = graph([node("Conv", "x w", "d"), node("Mul", "d wide", "c"), *nodes, node("Conv", "z v", "y")],
+                 {"x": ["N", 2, 5, 4]}, ["y"], draw(rng, w=(3, 2, 2, 2), v=(2, 3, 1, 1)) | FOR_ACTIVATIONS, opset)
+    model = check(made, tmp_path / "a.onnx", rng)
+    assert [type(layer) for layer in model.layers] == [nf.Conv2D, nf.Rescale, nf.Activation, nf.Conv2D]
+    assert model.layers[2].activation == activation
+
+
+@pytest.mark.parametrize("nodes", [
+    [*SHIFTED, node("Mul", "c r", "z")],
+    [*SHIFTED, node("Mul", "c r", "m"), node("Div", "m three", "z")],
+    [*SHIFTED, node("Mul", "c r", "m"), node("Div", "m six", "h"), node("Add", "h m", "z")],
+    [node("Add", "c six", "s"), node("Clip", "s low high", "r"), node("Div", "r six", "z")],
+    [SHIFTED[0], node("Relu", "s", "r"), node("Div", "r six", "z")],
+    [node("Softplus", "c", "p"), node("Tanh", "p", "t"), node("Mul", "c t", "m"), node("Add", "m t", "z")],
+])
+def test_what_is_nearly_an_activation(nodes, tmp_path, rng):
+    made = graph([node("Conv", "x w", "d"), node("Mul", "d wide", "c"), *nodes], {"x": ["N", 2, 5, 4]}, ["z"],
+                 draw(rng, w=(3, 2, 2, 2)) | FOR_ACTIVATIONS)
+    check(made, tmp_path / "a.onnx", rng)
+
+
 @pytest.mark.parametrize("change", [{"half": np.float32(1)}, {"root": np.float32(2)}, {"one": np.float32([1] * 5)},
                                     {"half": np.float32([[[0.5]]])},
                                     "another factor", "sum"])
@@ -605,6 +652,10 @@ def test_shapes_that_are_none(shapes, error, text, tmp_path, rng):
     ([node("Resize", "x r s", "y")], {"r": np.float32([]), "s": np.float32([1, 2, 2, 2])}, "along the axes of space"),
     ([node("Softmax", "x", "y", axis=2)], {}, "axis 2 is not the axis of channels"),
     ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("Mul", "x t", "y")], {}, "axes in different orders"),
+    ([node("HardSigmoid", "x", "y")], {}, r"alpha 0.2 and beta 0.5 make another function than hard_sigmoid's, which "
+     r"are 1/6 and 0.5 \(ONNX's default alpha is 0.2\)"),
+    ([node("Selu", "x", "y", alpha=2.0)], {}, "alpha 2 and gamma 1.050701; selu has 1.6732632 and 1.050701"),
+    ([node("Clip", "x i j", "y")], {"i": np.float32(-1), "j": np.float32(1)}, "from -1 to 1; only from 0 to 6"),
     ([node("Slice", "x i j", "y")], {"i": np.array([0]), "j": np.array([1])}, "a part of a computed tensor"),
     ([node("Mod", "x i", "y", fmod=1)], {"i": np.float32(2)}, "attribute 'fmod' is not supported"),
     ([node("Mod", "x i", "y")], {"i": np.float32(2)}, "the remainder of a computed tensor"),

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..activations import LARGEST_FLOAT32
 from ..layers import (
     Activation,
     Add,
@@ -38,6 +39,9 @@ from ..layers import (
 from .importer import Tensor, elements, is_layer
 from .shapes import SHAPES
 
+#: Activations that files write as x times a function of x: what that does, the last step first.
+GATES = {"silu": ("sigmoid",), "hard_swish": ("hard_sigmoid",), "mish": ("tanh", "softplus")}
+PLUS_3 = 1.0, 3.0       # scale and offset of a Rescale
 NORMALIZATIONS = (BatchNorm, LayerNorm, GroupNorm)
 
 # --- products --------------------------------------------------------------------------------------------------------
@@ -394,6 +398,10 @@ def affine(importer, i, scale, shift):
     """Tensor i of the node times `scale` plus `shift`: numbers, or constants with one number for each channel."""
     x = importer.tensor(i)
     scale, shift = (np.asarray(value, np.float64) for value in (scale, shift))
+    if scale.size == 1 and not shift.any() and math.isclose(scale.item(), 1 / 6, rel_tol=1e-6):
+        whole = sixth(importer, x)
+        if whole is not None:
+            return whole
     layer, channels = x.value.layer, x.value.shape[-1]
     # Layers made here have no activation of their own: in the file it is a node. A plain number is no weight of theirs:
     # it stays what it is when the model is trained.
@@ -479,13 +487,21 @@ def subtract(importer, node):
 def multiply(importer, node):
     found = binary(importer, node, np.multiply)
     if found is None:
-        # x sigmoid(x), as SiLU is written
-        for x, gate in ((importer.tensor(0), importer.tensor(1)), (importer.tensor(1), importer.tensor(0))):
-            if (is_layer(gate.value, Activation) and gate.value.layer.activation == "sigmoid"
-                    and gate.value.inputs[0] is x.value and gate.axes == x.axes):
-                return importer.same(Activation("silu", name=importer.name()), x)
-        return product(importer, importer.tensor(0), importer.tensor(1))
+        return gated(importer)
     return found if isinstance(found, np.ndarray) else affine(importer, found[0], found[1], 0.0)
+
+
+def gated(importer):
+    """The product of a tensor and a function of it, as some activations are written."""
+    for x, gate in ((importer.tensor(0), importer.tensor(1)), (importer.tensor(1), importer.tensor(0))):
+        if gate.axes != x.axes:
+            continue
+        for name, steps in GATES.items():
+            if came_from(gate.value, x.value, steps):
+                return importer.same(Activation(name, name=importer.name()), x)
+        if came_from(gate.value, x.value, ("relu6", PLUS_3)):      # a sixth of it comes next, see `sixth`
+            return importer.same(Rescale(6.0), importer.same(Activation("hard_swish", name=importer.name()), x))
+    return product(importer, importer.tensor(0), importer.tensor(1))
 
 
 def product(importer, a, b):
@@ -507,6 +523,26 @@ def product(importer, a, b):
         if not same_order(x.order, whole.order) and x.shape[0] > 1:
             raise importer.unsupported("features that were flattened channels first, times others")
     return replace(whole, value=importer.apply(Multiply(name=importer.name()), *pair))
+
+
+def came_from(value, source, steps):
+    """Whether a value was made from `source` by these steps, the last one first: activations, (scale, offset)."""
+    for step in steps:
+        layer = value.layer if is_layer(value, Activation, Rescale) else None
+        if step != (layer.activation if isinstance(layer, Activation) else layer and (layer.scale, layer.offset)):
+            return False
+        value = value.inputs[0]
+    return value is source or source is None
+
+
+def sixth(importer, x):
+    """A sixth of relu6(z + 3), or of z times that: hard_sigmoid and hard_swish in several nodes. None of all else."""
+    if came_from(x.value, None, ("relu6", PLUS_3)):
+        before = x.value.inputs[0].inputs[0]
+        return importer.same(Activation("hard_sigmoid", name=importer.name()), replace(x, value=before))
+    if came_from(x.value, None, ((6.0, 0.0), "hard_swish")):
+        return replace(x, value=x.value.inputs[0])
+    return None
 
 
 def divide(importer, node):
@@ -572,6 +608,41 @@ def swish(importer, node):
     return importer.same(Activation("silu", name=importer.name()), importer.tensor())
 
 
+def clip(importer, node):
+    a = importer.attributes(min=None, max=None, consumed_inputs=None)
+    if importer.opset >= 11:
+        a = {"min": importer.constant(1, "min"), "max": importer.constant(2, "max")}
+    low, high = (default if value is None else np.asarray(value).item()
+                 for value, default in ((a["min"], -math.inf), (a["max"], math.inf)))
+    if high >= LARGEST_FLOAT32:
+        if low <= -LARGEST_FLOAT32:
+            return importer.tensor()
+        high = math.inf
+    name = {(0, 6): "relu6", (0, math.inf): "relu"}.get((low, high))
+    if name is None:
+        raise importer.unsupported(f"from {low:g} to {high:g}; only from 0 to 6, which is relu6, and from 0 on")
+    return importer.same(Activation(name, name=importer.name()), importer.tensor())
+
+
+def hard_sigmoid(importer, node):
+    a = importer.attributes(alpha=0.2, beta=0.5, consumed_inputs=None)
+    # The numbers in the file are float32.
+    if not (math.isclose(a["alpha"], 1 / 6, rel_tol=1e-6) and a["beta"] == 0.5):
+        raise importer.unsupported(f"alpha {a['alpha']:.4g} and beta {a['beta']:.4g} make another function than "
+                                   "hard_sigmoid's, which are 1/6 and 0.5 (ONNX's default alpha is 0.2)")
+    return importer.same(Activation("hard_sigmoid", name=importer.name()), importer.tensor())
+
+
+def selu(importer, node):
+    known = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
+    default = known if importer.opset >= 6 else {"alpha": 1.6732, "gamma": 1.0507}
+    a = importer.attributes(**default, consumed_inputs=None)
+    if not all(math.isclose(a[what], value, rel_tol=1e-6) for what, value in known.items()):
+        raise importer.unsupported(f"alpha {a['alpha']:.8g} and gamma {a['gamma']:.8g}; selu has {known['alpha']:.8g} "
+                                   f"and {known['gamma']:.8g}")
+    return importer.same(Activation("selu", name=importer.name()), importer.tensor())
+
+
 def softmax(importer, node):
     x = importer.tensor()
     n = len(x.axes)
@@ -602,6 +673,7 @@ OPERATORS = {
     "Add": add, "Sub": subtract, "Mul": multiply, "Div": divide, "Mod": modulo, "Sum": sum_,
     "Relu": activation("relu"), "LeakyRelu": activation("leaky_relu", 0.01), "Elu": activation("elu", 1.0),
     "Sigmoid": activation("sigmoid"), "Tanh": activation("tanh"), "Softplus": activation("softplus"), "Gelu": gelu,
-    "Swish": swish, "Softmax": softmax, "Dropout": dropout,
+    "Swish": swish, "Clip": clip, "HardSigmoid": hard_sigmoid, "HardSwish": activation("hard_swish"), "Selu": selu,
+    "Mish": activation("mish"), "Softmax": softmax, "Dropout": dropout,
     **SHAPES,
 }
