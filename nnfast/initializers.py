@@ -153,7 +153,7 @@ class LecunUniform(Initializer):
 
 
 class LecunNormal(Initializer):
-    """Normal with standard deviation sqrt(1 / fan_in) (LeCun et al. 1998, section 4.6).
+    """Normal with standard deviation sqrt(1 / fan_in) (LeCun et al. 1998, section 4.6), also for selu layers.
 
     >>> import numpy as np
     >>> import nnfast as nf

@@ -68,6 +68,14 @@ SPECS = {
         "inputs": 7, "layers": [[11, "gelu"], [2, "linear"]], "loss": ["AbsoluteError", {}], "samples": 256,
         "batch": 32, "optimizer": ["Adam", {"learning_rate": 0.002}],
     },
+    "selu_mish_nesterov": {
+        "inputs": 9, "layers": [[18, "selu"], [12, "mish"], [3, "softmax"]], "loss": ["CrossEntropy", {}],
+        "samples": 256, "batch": 32, "optimizer": ["SGD", {"learning_rate": 0.02, "momentum": 0.9, "nesterov": True}],
+    },
+    "hard_adam": {
+        "inputs": 9, "layers": [[18, "hard_swish"], [14, "relu6"], [9, "hard_sigmoid"], [3, "linear"]],
+        "loss": ["SquaredError", {}], "samples": 256, "batch": 32, "optimizer": ["Adam", {"learning_rate": 0.003}],
+    },
 }
 
 ACTIVATIONS = {
@@ -81,6 +89,12 @@ ACTIVATIONS = {
     "silu": F.silu,
     # F.softplus drops the exponential above 20.
     "softplus": lambda z: torch.logaddexp(z, torch.zeros_like(z)),
+    "relu6": F.relu6,
+    # The gradient of F.hardsigmoid is rounded to float32.
+    "hard_sigmoid": lambda z: F.relu6(z + 3) / 6,
+    "hard_swish": F.hardswish,
+    "selu": F.selu,
+    "mish": F.mish,
     "softmax": lambda z: torch.softmax(z, -1),
 }
 
