@@ -128,8 +128,8 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     first; so are those of which a Reshape makes one. Dense layers and normalizations that read or make such features
     have their rows and columns sorted. Channels are first in PyTorch
 
-    - in what convolutions, poolings, UpSampling, ZeroPadding2D, BatchNorm and GroupNorm make, and last, as here, in what
-      Dense, LayerNorm and Embedding make;
+    - in what convolutions, poolings, UpSampling, ZeroPadding2D, BatchNorm and GroupNorm make, and last, as here, in
+      what Dense, LayerNorm and Embedding make;
     - else, for inputs and for what a Reshape makes, where the former read it, and last where the latter do;
     - if neither reads it, in inputs and outputs (H, W, C), which are taken for images, and in all inputs and outputs of
       a model whose data are channels first. Inputs (H, W) and (L, C) are taken to be the same in both.

@@ -86,7 +86,7 @@ def mobilenet_v2(input_shape: Sequence[int] = (224, 224, 3), classes: int = 1000
     --------
     >>> import nnfast as nf
     >>> nf.models.mobilenet_v2((96, 96, 3), classes=10, width=0.35)
-    <Model 'mobilenet_v2': 424,010 parameters, float32>
+    <Model 'mobilenet_v2': 423,018 parameters, float32>
     """
     width = number("mobilenet_v2", "width", width, above=0)
     image = Input(input_shape, data_format=data_format)
