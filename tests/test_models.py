@@ -67,6 +67,41 @@ def test_resnet(depth, without_weights):
         assert (trained - 2752) / 1e6 == pytest.approx(published[depth], abs=0.05 if depth == 110 else 0.008)
 
 
+@pytest.mark.parametrize(("make", "parameters"), [
+    (lambda: nf.models.mobilenet_v2(), 3_504_872), (lambda: nf.models.mobilenet_v2(width=0.35, classes=7), 405_095),
+    (lambda: nf.models.mobilenet_v3("small"), 2_542_856), (lambda: nf.models.mobilenet_v3("large"), 5_483_032),
+    (lambda: nf.models.mobilenet_v3("small", width=0.75, classes=7), 890_303),
+    (lambda: nf.models.efficientnet("b0"), 5_288_548), (lambda: nf.models.efficientnet("b1"), 7_794_184),
+    (lambda: nf.models.efficientnet("b2"), 9_109_994), (lambda: nf.models.efficientnet("b3"), 12_233_232),
+    (lambda: nf.models.efficientnet("b4"), 19_341_616)])
+def test_networks_for_small_processors(make, parameters, without_weights):
+    """The counts of torchvision's models, which leave out the running statistics; test_interop.py has their logits."""
+    model = make()
+    assert sum(np.prod(p.spec.shape) for p in model._graph.parameters if p.trained) == parameters
+
+
+def test_a_network_for_small_processors_learns(rng):
+    x, y = rng.random((16, 3, 32, 32), np.float32), np.arange(16) % 4
+    model = nf.models.mobilenet_v3("small", (3, 32, 32), classes=4, width=0.35, dropout=0, data_format="channels_first")
+    model.compile(nf.Adam(3e-3), "cross_entropy")
+    history = model.fit(x, y, batch_size=16, epochs=25, verbose=0).history["loss"]
+    assert history[-1] < 0.1 * history[0]
+
+
+@pytest.mark.parametrize(("make", "error", "message"), [
+    (lambda: nf.models.mobilenet_v3("medium"), ValueError, "mobilenet_v3: unknown size 'medium'.*small"),
+    (lambda: nf.models.mobilenet_v3(3), TypeError, "mobilenet_v3: size must be a name"),
+    (lambda: nf.models.mobilenet_v2(width=0), ValueError, "mobilenet_v2: width"),
+    (lambda: nf.models.mobilenet_v2(dropout=1), ValueError, "mobilenet_v2: dropout"),
+    (lambda: nf.models.efficientnet("b9"), ValueError, "efficientnet: unknown size 'b9'"),
+    (lambda: nf.models.efficientnet(classes=0), ValueError, "efficientnet: classes"),
+    (lambda: nf.models.mobilenet_v2((32, 32)), ValueError, r"\(32, 32\)"),
+])
+def test_networks_for_small_processors_that_cannot_be(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
 def test_unet(without_weights):
     """Figure 1 of the paper, with an image of one channel and two classes: 64 to 1024 filters, four poolings."""
     model = nf.models.unet((64, 96, 1), 2)

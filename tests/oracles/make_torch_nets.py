@@ -1,7 +1,7 @@
 """Writes torch_nets.npz: names, shapes and logits of PyTorch networks whose weights `weights` draws.
 
 The weights themselves are not stored: they come from NumPy's RandomState, whose stream is frozen, in the order of the
-state dict. Run: python tests/oracles/make_torch_nets.py
+state dict. Run with torchvision installed: python tests/oracles/make_torch_nets.py
 """
 import json
 import zlib
@@ -27,6 +27,7 @@ def weights(net, shapes):
 
 
 def networks():
+    import torchvision
     from torch import nn
 
     class Residual(nn.Module):
@@ -69,6 +70,13 @@ def networks():
                                   nn.ConvTranspose2d(9, 4, (3, 5), stride=(2, 3), padding=(1, 2),
                                                      output_padding=(1, 2), bias=False),
                                   nn.BatchNorm2d(4), nn.Tanh(), nn.ConvTranspose2d(4, 2, 3, dilation=2)), (6, 2, 1)),
+        "grouped": (nn.Sequential(nn.Conv2d(2, 8, 2, bias=False), nn.GroupNorm(4, 8), nn.ReLU(), nn.Conv2d(8, 6, 2),
+                                  nn.InstanceNorm2d(6, affine=True), nn.Tanh(), nn.AdaptiveAvgPool2d(1),
+                                  nn.Flatten(), nn.Linear(6, 9), nn.GroupNorm(3, 9), nn.Tanh(), nn.Linear(9, 4)), (2, 5, 4)),
+        "mobilenet_v2": (torchvision.models.mobilenet_v2(width_mult=0.35, num_classes=5), (3, 40, 48)),
+        "mobilenet_v3_small": (torchvision.models.mobilenet_v3_small(width_mult=0.5, num_classes=5), (3, 40, 48)),
+        "mobilenet_v3_large": (torchvision.models.mobilenet_v3_large(width_mult=0.35, num_classes=5), (3, 40, 48)),
+        "efficientnet": (torchvision.models.efficientnet_b0(num_classes=5), (3, 40, 48)),
     }
 
 
@@ -80,10 +88,10 @@ def main():
         shapes = {key: list(value.shape) for key, value in net.state_dict().items()
                   if not key.endswith("num_batches_tracked")}
         state = weights(name, shapes | {"input": [4, *shape]})
-        x = torch.from_numpy(state.pop("input"))
+        x = torch.from_numpy(state.pop("input")).double()
         net.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()}, strict=False)
         with torch.no_grad():
-            stored[name] = net.eval()(x).numpy()
+            stored[name] = net.double().eval()(x).float().numpy()
         stored[name + "_shapes"] = np.array(json.dumps(shapes | {"input": [4, *shape]}))
     np.savez_compressed(Path(__file__).with_name("torch_nets.npz"), **stored)
 
