@@ -178,6 +178,7 @@ def layers_of(text):
             "dense": (nf.Dense, 1, 1), "conv": (lambda k, r=3: nf.Conv2D(k, r, padding="same"), 1, 2),
             "maxpool": (lambda r=2: nf.MaxPool2D(r), 0, 1), "avgpool": (lambda r=2: nf.AvgPool2D(r), 0, 1),
             "flatten": (nf.Flatten, 0, 0), "dropout": (nf.Dropout, 1, 1), "batchnorm": (nf.BatchNorm, 0, 0),
+            "layernorm": (nf.LayerNorm, 0, 0), "groupnorm": (nf.GroupNorm, 1, 1),
             "gap": (nf.GlobalAvgPool, 0, 0),
         }
         if name not in makers:

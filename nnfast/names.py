@@ -44,14 +44,16 @@ ELSEWHERE = {
     **{f"{name}optimizer": name for name in ("sgd", "adam", "adamw", "rmsprop", "adagrad")},
     # layers
     "linear": "Dense", "batchnormalization": "BatchNorm", "batchnorm1d": "BatchNorm", "batchnorm2d": "BatchNorm",
-    "layernormalization": "LayerNorm", "rescaling": "Rescale", "upsample": "UpSampling2D",
+    "layernormalization": "LayerNorm", "groupnormalization": "GroupNorm",
+    **dict.fromkeys(("instancenorm1d", "instancenorm2d", "instancenormalization"), "GroupNorm(groups=channels)"),
+    "mul": "Multiply", "rescaling": "Rescale", "upsample": "UpSampling2D",
     "maxpooling1d": "MaxPool1D", "maxpooling2d": "MaxPool2D", "averagepooling1d": "AvgPool1D",
     "averagepooling2d": "AvgPool2D", "globalaveragepooling1d": "GlobalAvgPool",
     "globalaveragepooling2d": "GlobalAvgPool", "adaptiveavgpool2d": "GlobalAvgPool",
     "globalmaxpooling1d": "GlobalMaxPool", "globalmaxpooling2d": "GlobalMaxPool",
     "convtranspose1d": "Conv1DTranspose", "convtranspose2d": "Conv2DTranspose",
     # arguments, attributes and methods
-    "eps": "epsilon", "p": "rate", "outfeatures": "units", "outchannels": "filters", "poolsize": "kernel_size",
+    "eps": "epsilon", "numgroups": "groups", "p": "rate", "outfeatures": "units", "outchannels": "filters", "poolsize": "kernel_size",
     "bias": "use_bias", "restorebestweights": "restore_best", "requiresgrad": "trainable",
     # all else
     "modelcheckpoint": "Checkpoint", "traintestsplit": "data.train_test_split",
