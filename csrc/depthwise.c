@@ -1,13 +1,17 @@
 /* Convolution of every channel by itself: y[i, c] = sum_t x_t[i, c] w[t, c], pixels i in a row, taps t.
  *
  * A vector holds channels of one pixel. Two vectors of four pixels are summed together: enough independent sums to keep
- * the multipliers busy, and a load of w serves four pixels. Where kernel rows of three taps lie whole inside the image, a
- * load of x serves all the pixels that the vector is a tap of, too, and where all of a 3 x 3 kernel does, those of two
- * lines: then x comes from L2 twice instead of three times, and half of its loads may cross a line of L1 (NumPy's arrays
- * begin 16 bytes behind one) without being what is waited for.
+ * the multipliers busy, and a load of w serves four pixels. In kernel rows of three or five neighbours a load of x serves
+ * all the pixels that the vector is a tap of, too, and columns beyond the image are passed over: pixels at its sides took
+ * longer by themselves. Where all rows of a 3 x 3 kernel lie inside, a load serves two lines: then x comes from L2 twice
+ * instead of three times, and half of its loads may cross a line of L1 (NumPy's arrays begin 16 bytes behind one) without
+ * being what is waited for.
  */
 
 #define PIXELS 4
+/* Of the rows of x under a line of pixels, for as many channels at a time as leave them in L1: 25 taps read each so often
+ * that it pays, nine do not. */
+#define L1_BYTES 24576
 /* What 32 registers hold at once, or 16: vectors of two lines; taps of a gradient, and rows of three. */
 #if defined(NN_ISA_AVX512) || defined(NN_ISA_NEON)
 #define VECTORS_OF_PAIR 2
@@ -19,13 +23,13 @@
 #define TRIPLES 1
 #endif
 
-/* Pixels from one to the next of y, if the taps are rows of three neighbours and that is 1 or 2; else 0. */
-static int NAME(stride_of_triples)(const nn_depthwise *op)
+/* Pixels from one to the next of y, if the taps are rows of `run` neighbours and that is 1 or 2; else 0. */
+static int NAME(stride_of_runs)(const nn_depthwise *op, int run)
 {
-    if (op->taps == 0 || op->taps % 3 != 0) return 0;
+    if (op->taps == 0 || op->taps % run != 0) return 0;
     const ptrdiff_t spacing = op->x_offset[1] - op->x_offset[0];
     for (ptrdiff_t t = 0; t < op->taps; t++) {
-        if (t % 3 != 0 && (op->x_offset[t] - op->x_offset[t - 1] != spacing || op->row[t] != op->row[t - 1] + 1)) return 0;
+        if (t % run != 0 && (op->x_offset[t] - op->x_offset[t - 1] != spacing || op->row[t] != op->row[t - 1] + 1)) return 0;
     }
     return op->x_step == spacing ? 1 : op->x_step == 2 * spacing ? 2 : 0;
 }
@@ -38,10 +42,10 @@ nn_inline void NAME(depthwise_store)(int accumulate, int relu, int whole, ptrdif
     else v_store_n(y, sum, n);
 }
 
-/* pixels, vectors and stride, see stride_of_triples, are constants wherever this is inlined; n: channels in the last
- * vector. */
-nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const int stride, const int ldw,
-                                     const nn_depthwise *op, ptrdiff_t n, const real *x, const real *w, const real *bias,
+/* pixels, vectors, run and stride, see stride_of_runs, are constants wherever this is inlined. lo, hi: columns of x, from
+ * the first pixel's first tap on, that there are; n: channels in the last vector. */
+nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const int run, const int stride, const int ldw,
+                                     const nn_depthwise *op, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n, const real *x, const real *w, const real *bias,
                                      real *y)
 {
     vec sum[PIXELS][2];
@@ -54,25 +58,26 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
         NN_UNROLL
         for (int i = 0; i < pixels; i++) sum[i][v] = start;
     }
-    for (ptrdiff_t t = 0; stride > 0 && t < taps; t += 3) {
+    for (ptrdiff_t t = 0; stride > 0 && t < taps; t += run) {
         const real *at = x + op->x_offset[t], *from = w + op->row[t] * ldw;
         const ptrdiff_t spacing = stride == 2 ? step / 2 : step;
-        vec tap[3][2];
+        vec tap[5][2];
         NN_UNROLL
-        for (int s = 0; s < 3; s++) {
+        for (int s = 0; s < run; s++) {
             NN_UNROLL
             for (int v = 0; v < vectors; v++) tap[s][v] = v_load(from + s * ldw + v * VL);
         }
         NN_UNROLL
-        for (int j = 0; j < (pixels - 1) * stride + 3; j++) {
+        for (int j = 0; j < (pixels - 1) * stride + run; j++) {
             NN_UNROLL
             for (int v = 0; v < vectors; v++) {
+                if (j < lo || j >= hi) continue;
                 vec a = v + 1 < vectors || n == VL ? v_load(at + v * VL) : v_load_n(at + v * VL, n);
                 NN_IN_REGISTER(a);
                 NN_UNROLL
                 for (int i = 0; i < pixels; i++) {
                     const int s = j - i * stride;
-                    if (s >= 0 && s < 3) sum[i][v] = v_fma(a, tap[s][v], sum[i][v]);
+                    if (s >= 0 && s < run) sum[i][v] = v_fma(a, tap[s][v], sum[i][v]);
                 }
             }
             at += spacing;
@@ -106,13 +111,13 @@ nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const 
  * share one row of five: that gained nothing, and lost where pixels fall into few sets of L1. */
 static int NAME(lines_share)(const nn_depthwise *op)
 {
-    return op->taps == 9 && op->rows == 9 && NAME(stride_of_triples)(op) == 1
+    return op->taps == 9 && op->rows == 9 && NAME(stride_of_runs)(op, 3) == 1
            && op->x_offset[3] - op->x_offset[0] == op->x_line && op->x_offset[6] - op->x_offset[3] == op->x_line;
 }
 
 /* The same of two lines, see lines_share. */
 nn_inline void NAME(depthwise_pair)(const int pixels, const int vectors, const int ldw, const nn_depthwise *op,
-                                    ptrdiff_t n, const real *x, const real *w, const real *bias, real *y)
+                                    ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n, const real *x, const real *w, const real *bias, real *y)
 {
     vec sum[2][PIXELS][2];
     const ptrdiff_t step = op->x_step, line_step = op->x_line, y_step = op->y_step, y_line = op->y_line;
@@ -140,6 +145,7 @@ nn_inline void NAME(depthwise_pair)(const int pixels, const int vectors, const i
         for (int j = 0; j < pixels + 2; j++) {
             NN_UNROLL
             for (int v = 0; v < vectors; v++) {
+                if (j < lo || j >= hi) continue;
                 const real *p = x + j * step + v * VL;
                 vec a = v + 1 < vectors || n == VL ? v_load(p) : v_load_n(p, n);
                 NN_IN_REGISTER(a);
@@ -168,71 +174,94 @@ nn_inline void NAME(depthwise_pair)(const int pixels, const int vectors, const i
     }
 }
 
-nn_inline void NAME(depthwise_vectors)(const int lines, const int pixels, const int vectors, const int stride,
-                                       const int ldw, const nn_depthwise *op, ptrdiff_t n, const real *x, const real *w,
-                                       const real *bias, real *y)
+nn_inline void NAME(depthwise_vectors)(const int lines, const int pixels, const int vectors, const int run,
+                                       const int stride, const int ldw, const nn_depthwise *op, ptrdiff_t lo,
+                                       ptrdiff_t hi, ptrdiff_t n, const real *x, const real *w, const real *bias, real *y)
 {
-    if (lines == 1) NAME(depthwise_block)(pixels, vectors, stride, ldw, op, n, x, w, bias, y);
-    else if (vectors <= VECTORS_OF_PAIR) NAME(depthwise_pair)(pixels, vectors, ldw, op, n, x, w, bias, y);
+    if (lines == 1) NAME(depthwise_block)(pixels, vectors, run, stride, ldw, op, lo, hi, n, x, w, bias, y);
+    else if (vectors <= VECTORS_OF_PAIR) NAME(depthwise_pair)(pixels, vectors, ldw, op, lo, hi, n, x, w, bias, y);
     else {
-        NAME(depthwise_pair)(pixels, 1, ldw, op, VL, x, w, bias, y);
-        NAME(depthwise_pair)(pixels, 1, ldw, op, n, x + VL, w + VL, bias ? bias + VL : NULL, y + VL);
+        NAME(depthwise_pair)(pixels, 1, ldw, op, lo, hi, VL, x, w, bias, y);
+        NAME(depthwise_pair)(pixels, 1, ldw, op, lo, hi, n, x + VL, w + VL, bias ? bias + VL : NULL, y + VL);
     }
 }
 
 /* All channels of a few pixels, panel by panel: their lines of x are next to each other. */
-nn_inline void NAME(depthwise_pixels)(const int lines, const int pixels, const int stride, const nn_depthwise *op,
-                                      ptrdiff_t channels, const real *x, const real *w, const real *bias, real *y)
+nn_inline void NAME(depthwise_pixels)(const int lines, const int pixels, const int run, const int stride,
+                                      const nn_depthwise *op, ptrdiff_t i, ptrdiff_t channels, const real *x, const real *w,
+                                      const real *bias, real *y)
 {
+    const ptrdiff_t before = -op->column - i * stride;
+    const ptrdiff_t lo = op->columns > 0 ? before : 0, hi = op->columns > 0 ? before + op->columns : PTRDIFF_MAX;
     ptrdiff_t c = 0;
+    x += i * op->x_step;
+    y += i * op->y_step;
     for (; c + NR <= channels; c += NR)
-        NAME(depthwise_vectors)(lines, pixels, 2, stride, NR, op, VL, x + c, w + c * op->rows, bias ? bias + c : NULL,
-                                y + c);
+        NAME(depthwise_vectors)(lines, pixels, 2, run, stride, NR, op, lo, hi, VL, x + c, w + c * op->rows,
+                                bias ? bias + c : NULL, y + c);
     if (channels - c > VL)
-        NAME(depthwise_vectors)(lines, pixels, 2, stride, NR, op, channels - c - VL, x + c, w + c * op->rows,
+        NAME(depthwise_vectors)(lines, pixels, 2, run, stride, NR, op, lo, hi, channels - c - VL, x + c, w + c * op->rows,
                                 bias ? bias + c : NULL, y + c);
     else if (channels > c)
-        NAME(depthwise_vectors)(lines, pixels, 1, stride, VL, op, channels - c, x + c, w + c * op->rows,
+        NAME(depthwise_vectors)(lines, pixels, 1, run, stride, VL, op, lo, hi, channels - c, x + c, w + c * op->rows,
                                 bias ? bias + c : NULL, y + c);
 }
 
-nn_inline void NAME(depthwise_lines)(const int lines, const int stride, const nn_depthwise *op, ptrdiff_t pixels,
-                                     ptrdiff_t channels, const real *x, const real *w, const real *bias, real *y)
+nn_inline void NAME(depthwise_lines)(const int lines, const int run, const int stride, const nn_depthwise *op,
+                                     ptrdiff_t pixels, ptrdiff_t channels, const real *x, const real *w,
+                                     const real *bias, real *y)
 {
     ptrdiff_t i = 0;
     for (; i + PIXELS <= pixels; i += PIXELS)
-        NAME(depthwise_pixels)(lines, PIXELS, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
-    for (; i < pixels; i++)
-        NAME(depthwise_pixels)(lines, 1, stride, op, channels, x + i * op->x_step, w, bias, y + i * op->y_step);
+        NAME(depthwise_pixels)(lines, PIXELS, run, stride, op, i, channels, x, w, bias, y);
+    for (; i + 2 <= pixels; i += 2) NAME(depthwise_pixels)(lines, 2, run, stride, op, i, channels, x, w, bias, y);
+    if (i < pixels) NAME(depthwise_pixels)(lines, 1, run, stride, op, i, channels, x, w, bias, y);
 }
 
-static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x_, const void *w,
-                            const void *bias, void *y_)
+/* Some channels of all pixels. */
+static void NAME(depthwise_channels)(const nn_depthwise *op, int run, int stride, ptrdiff_t pixels, ptrdiff_t channels,
+                                     const real *x, const real *w, const real *bias, real *y)
 {
-    const real *x = x_;
+    ptrdiff_t lines = op->lines;
+    for (; lines >= 2 && NAME(lines_share)(op); lines -= 2) {
+        NAME(depthwise_lines)(2, 3, 1, op, pixels, channels, x, w, bias, y);
+        x += 2 * op->x_line;
+        y += 2 * op->y_line;
+    }
+    for (; lines > 0; lines--) {
+        if (stride == 0) NAME(depthwise_lines)(1, 1, 0, op, pixels, channels, x, w, bias, y);
+        else if (run == 3 && stride == 1) NAME(depthwise_lines)(1, 3, 1, op, pixels, channels, x, w, bias, y);
+        else if (run == 3) NAME(depthwise_lines)(1, 3, 2, op, pixels, channels, x, w, bias, y);
+        else if (run == 5 && stride == 1) NAME(depthwise_lines)(1, 5, 1, op, pixels, channels, x, w, bias, y);
+        else NAME(depthwise_lines)(1, 5, 2, op, pixels, channels, x, w, bias, y);
+        x += op->x_line;
+        y += op->y_line;
+    }
+}
+
+static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x_, const void *w_,
+                            const void *bias_, void *y_)
+{
+    const real *x = x_, *w = w_, *bias = bias_;
     real *y = y_;
     nn_depthwise turned;
-    if (pixels < PIXELS && op->lines > pixels) {    /* one line of many pixels, rather than many of one */
+    if (op->columns == 0 && pixels < PIXELS && op->lines > pixels) {    /* one line of many pixels, not many of one */
         turned = *op;
         turned.x_step = op->x_line, turned.x_line = op->x_step;
         turned.y_step = op->y_line, turned.y_line = op->y_step;
         turned.lines = pixels, pixels = op->lines;
         op = &turned;
     }
-    const int stride = NAME(stride_of_triples)(op);
-    ptrdiff_t lines = op->lines;
-    for (; lines >= 2 && NAME(lines_share)(op); lines -= 2) {
-        NAME(depthwise_lines)(2, 1, op, pixels, channels, x, w, bias, y);
-        x += 2 * op->x_line;
-        y += 2 * op->y_line;
+    int run = op->columns > 0 ? op->run : 3, stride = NAME(stride_of_runs)(op, run);
+    if (stride == 0) run = 5, stride = NAME(stride_of_runs)(op, run);
+    ptrdiff_t some = channels;
+    if (run == 5 && stride > 0) {
+        const ptrdiff_t fit = L1_BYTES / (ptrdiff_t)sizeof(real) / ((op->taps / run + 1) * pixels * stride) / NR * NR;
+        if (fit > 0) some = fit;
     }
-    for (; lines > 0; lines--) {
-        if (stride == 1) NAME(depthwise_lines)(1, 1, op, pixels, channels, x, w, bias, y);
-        else if (stride == 2) NAME(depthwise_lines)(1, 2, op, pixels, channels, x, w, bias, y);
-        else NAME(depthwise_lines)(1, 0, op, pixels, channels, x, w, bias, y);
-        x += op->x_line;
-        y += op->y_line;
-    }
+    for (ptrdiff_t c = 0; c < channels; c += some)
+        NAME(depthwise_channels)(op, run, stride, pixels, channels - c < some ? channels - c : some, x + c,
+                                 w + c * op->rows, bias ? bias + c : NULL, y + c);
 }
 
 /* The gradient of a few taps, whose sums over all the pixels are in registers: of two vectors of channels, which share
@@ -412,7 +441,7 @@ nn_inline void NAME(depthwise_panels)(const int stride, const int ahead, const n
 static void NAME(depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                      const void *dy, void *dw)
 {
-    const int stride = NAME(stride_of_triples)(op);
+    const int stride = NAME(stride_of_runs)(op, 3);
     if (stride == 1 && op->ahead) NAME(depthwise_panels)(1, 1, op, pixels, channels, x, dy, dw);
     else if (stride == 1) NAME(depthwise_panels)(1, 0, op, pixels, channels, x, dy, dw);
     else if (stride == 2) NAME(depthwise_panels)(2, 0, op, pixels, channels, x, dy, dw);

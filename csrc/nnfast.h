@@ -67,6 +67,9 @@ typedef struct nn_depthwise {
     ptrdiff_t x_step, y_step;   /* from pixel to pixel */
     ptrdiff_t lines;            /* of pixels */
     ptrdiff_t x_line, y_line;   /* from line to line */
+    ptrdiff_t columns;          /* of x, beyond which taps are left out, in rows of `run` neighbours; 0: all lie inside */
+    ptrdiff_t column;           /* where the first pixel's first tap lies then */
+    int run;                    /* 3 or 5, and x_step is 1 or 2 of them */
     int accumulate;             /* y += instead of y = */
     int relu;                   /* max(0, .) after the bias */
     int ahead;                  /* the gradient of stride 1 reads a line ahead: x is not in L2 */
@@ -204,7 +207,8 @@ typedef struct nn_kernels {
     /* y = scale * sum of the window, y may be x; backward: every tap of dx gets scale * dy. */
     void (*sum_pool)(const nn_window *w, ptrdiff_t windows, const void *x, double scale, void *y);
     void (*sum_pool_backward)(const nn_window *w, ptrdiff_t windows, const void *dy, double scale, void *dx);
-    /* y[l, i, c] (+)= sum_t x[x_offset[t] + l * x_line + i * x_step + c] w[row[t], c] + bias[c] for pixels i of lines l.
+    /* y[l, i, c] (+)= sum_t x[x_offset[t] + l * x_line + i * x_step + c] w[row[t], c] + bias[c] for pixels i of lines l,
+     * without the taps that lie beyond x's columns.
      * w: packed in panels of nr channels (the last of vl or nr), each [rows][width]. bias: padded to vl, or NULL. */
     void (*depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x, const void *w,
                       const void *bias, void *y);

@@ -183,6 +183,19 @@ def test_depthwise_of_a_narrow_image(kernel, width, rng):
     conv_case(x, w, b, groups=9, padding="same")
 
 
+@pytest.mark.parametrize("kernel", [(5, 5), (3, 5), (5, 3), (1, 5)])
+@pytest.mark.parametrize("size, where", [
+    ((6, 15), {"padding": "same"}), ((7, 11), {"stride": 2, "padding": "same"}), ((5, 5), {"padding": 2}),
+    ((9, 3), {"padding": 4}), ((5, 5), {"padding": 3, "stride": 2}), ((4, 1), {"padding": 2}),
+    ((9, 14), {"padding": ((0, 1), (3, 0))}), ((9, 10), {"padding": 2, "dilation": (2, 1)}),
+    ((2, 300), {"padding": 2})], ids=str)
+def test_depthwise_of_larger_kernels(kernel, size, where, rng):
+    """In images of five columns the last tap of a kernel row has the next row's first one as its neighbour."""
+    x, w, b = rng.normal(size=(2, *size, 37)), rng.normal(size=(*kernel, 1, 37)), rng.normal(size=37)
+    how = place_of(x, w, **where) | {"groups": 37}
+    quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), 37, how, **where)
+
+
 @pytest.mark.parametrize("where", [{"padding": "same"}, {"stride": (3, 2)}, {"padding": 1, "dilation": (2, 1)},
                                    {"stride": (1, 4), "padding": ((2, 0), (0, 1))}], ids=str)
 def test_depthwise_of_pixels_that_share_sets_of_the_cache(where, rng):

@@ -434,9 +434,12 @@ cdef void depthwise_rows(const Correlation *x, Py_ssize_t lines, const Unit *uni
     op.y_line = x.y_row
     op.accumulate = x.accumulate
     op.relu = x.relu
+    op.run = x.taps_w
+    op.column = unit.column * x.step_w + x.first_w
+    op.columns = x.W if not x.copied and x.taps_w in (3, 5) and x.step_w <= 2 and x.spacing_w == 1 else 0
     while j < unit.pixels:
         end = unit.pixels
-        if not x.copied:
+        if not x.copied and op.columns == 0:
             end = clip_run(unit.column + j, unit.column + end, x.step_w, x.first_w, x.taps_w, x.spacing_w, x.W, &s_lo,
                            &s_hi) - unit.column
         op.taps = 0

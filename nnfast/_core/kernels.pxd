@@ -76,6 +76,9 @@ cdef extern from "nnfast.h":
         ptrdiff_t lines
         ptrdiff_t x_line
         ptrdiff_t y_line
+        ptrdiff_t columns
+        ptrdiff_t column
+        int run
         int accumulate
         int relu
         int ahead

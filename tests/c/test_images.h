@@ -218,7 +218,8 @@ static void test_pools(void)
         }
 }
 
-/* taps_h rows of taps_w neighbours, for lines of pixels; negative taps_w: neighbours from the last to the first. */
+/* taps_h rows of taps_w neighbours, for lines of pixels; negative taps_w: neighbours from the last to the first.
+ * mode 8: the image's columns begin after the first two and end before the last. */
 static void check_depthwise(ptrdiff_t channels, ptrdiff_t lines, ptrdiff_t pixels, ptrdiff_t taps_h, ptrdiff_t taps_w,
                             ptrdiff_t stride, int mode)
 {
@@ -232,6 +233,7 @@ static void check_depthwise(ptrdiff_t channels, ptrdiff_t lines, ptrdiff_t pixel
     nn_depthwise op = {.rows = rows, .taps = taps, .row = row, .x_offset = offset, .x_step = stride * step,
                        .y_step = y_step, .lines = lines, .x_line = stride * width * step, .y_line = y_line,
                        .accumulate = mode & 1, .relu = mode >> 1 & 1};
+    if (mode & 8) op.run = (int)across, op.column = -2, op.columns = width - 4;     /* one more is between lines */
     void *x = random_matrix(height * width, channels, step, -1, 1), *w = random_array(rows * padded, -1, 1);
     void *bias = random_array(padded, -1, 1), *y = random_array(y_span, -1, 1);
     void *before = copy(y, y_span), *dw = random_array(rows * padded, -1, 1), *dw_before = copy(dw, rows * padded);
@@ -242,7 +244,7 @@ static void check_depthwise(ptrdiff_t channels, ptrdiff_t lines, ptrdiff_t pixel
         row[t] = first + (turned ? taps - 1 - t : t);
     }
     K->depthwise(&op, pixels, channels, x, w, bias, y);
-    K->depthwise_gradient(&op, pixels, channels, x, before, dw);
+    if (!(mode & 8)) K->depthwise_gradient(&op, pixels, channels, x, before, dw);
     for (ptrdiff_t i = 0; i < y_span; i++)      /* between pixels, and behind a line's last */
         if (i % y_line % y_step >= channels || i % y_line >= pixels * y_step) expect_near(y, i, get(before, i), 0);
     for (ptrdiff_t c = 0; c < channels; c++) {
@@ -251,11 +253,14 @@ static void check_depthwise(ptrdiff_t channels, ptrdiff_t lines, ptrdiff_t pixel
             const ptrdiff_t to = i / pixels * y_line + i % pixels * y_step + c;
             const ptrdiff_t from = i / pixels * op.x_line + i % pixels * op.x_step + c;
             wide sum = get(bias, c) + (mode & 1 ? get(before, to) : 0);
-            for (ptrdiff_t t = 0; t < taps; t++)
+            for (ptrdiff_t t = 0; t < taps; t++) {
+                const ptrdiff_t column = i % pixels * stride + t % across + op.column;
+                if ((mode & 8) && (column < 0 || column >= op.columns)) continue;
                 sum += get(x, from + offset[t]) * get(w, panel * rows + row[t] * ld + c - panel);
+            }
             expect_near(y, to, (mode >> 1 & 1) && sum < 0 ? 0 : sum, 8 * epsilon() * (wide)taps);
         }
-        for (ptrdiff_t t = 0; t < taps; t++) {
+        for (ptrdiff_t t = 0; t < taps && !(mode & 8); t++) {
             const ptrdiff_t at = panel * rows + row[t] * ld + c - panel;
             wide sum = get(dw_before, at);
             for (ptrdiff_t i = 0; i < lines * pixels; i++)
@@ -282,6 +287,12 @@ static void test_depthwise(void)
             check_depthwise(channel_counts[c], 3, 2, 2, 3, 1, mode);
             check_depthwise(channel_counts[c], 2, 3, 3, 2, 1, mode);
             check_depthwise(channel_counts[c], 2, 2, 5, 3, 2, mode);
+            for (ptrdiff_t pixels = 4; pixels < 8; pixels++)
+                for (ptrdiff_t stride = 1; stride < 3; stride++) {
+                    check_depthwise(channel_counts[c], 2, pixels, 3, 3, stride, mode + 8);
+                    check_depthwise(channel_counts[c], 2, pixels, 5, 5, stride, mode);
+                    check_depthwise(channel_counts[c], 2, pixels, 5, 5, stride, mode + 8);
+                }
         }
 }
 
