@@ -12,13 +12,16 @@
 /* Of the rows of x under a line of pixels, for as many channels at a time as leave them in L1: 25 taps read each so often
  * that it pays, nine do not. */
 #define L1_BYTES 24576
-/* What 32 registers hold at once, or 16: vectors of two lines; taps of a gradient, and rows of three. */
+/* What 32 registers hold at once, or 16: vectors of two lines, or of a gradient's rows of five taps; taps of a gradient, and
+ * rows of three. */
 #if defined(NN_ISA_AVX512) || defined(NN_ISA_NEON)
 #define VECTORS_OF_PAIR 2
+#define VECTORS_OF_FIVE 2
 #define TAPS 9
 #define TRIPLES 3
 #else
 #define VECTORS_OF_PAIR 1
+#define VECTORS_OF_FIVE 1
 #define TAPS 6
 #define TRIPLES 1
 #endif
@@ -45,8 +48,8 @@ nn_inline void NAME(depthwise_store)(int accumulate, int relu, int whole, ptrdif
 /* pixels, vectors, run and stride, see stride_of_runs, are constants wherever this is inlined. lo, hi: columns of x, from
  * the first pixel's first tap on, that there are; n: channels in the last vector. */
 nn_inline void NAME(depthwise_block)(const int pixels, const int vectors, const int run, const int stride, const int ldw,
-                                     const nn_depthwise *op, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n, const real *x, const real *w, const real *bias,
-                                     real *y)
+                                     const nn_depthwise *op, ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n, const real *x,
+                                     const real *w, const real *bias, real *y)
 {
     vec sum[PIXELS][2];
     /* Stores to y might change *op, for all that the compiler knows. */
@@ -117,7 +120,8 @@ static int NAME(lines_share)(const nn_depthwise *op)
 
 /* The same of two lines, see lines_share. */
 nn_inline void NAME(depthwise_pair)(const int pixels, const int vectors, const int ldw, const nn_depthwise *op,
-                                    ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n, const real *x, const real *w, const real *bias, real *y)
+                                    ptrdiff_t lo, ptrdiff_t hi, ptrdiff_t n, const real *x, const real *w,
+                                    const real *bias, real *y)
 {
     vec sum[2][PIXELS][2];
     const ptrdiff_t step = op->x_step, line_step = op->x_line, y_step = op->y_step, y_line = op->y_line;
@@ -303,10 +307,12 @@ nn_inline void NAME(depthwise_taps)(const int taps, const int vectors, const nn_
 }
 
 /* From one column of x to the next: what was dy of its tap s is that of tap s + 1. */
-nn_inline void NAME(depthwise_next)(const int vectors, vec g[3][2])
+nn_inline void NAME(depthwise_next)(const int run, const int vectors, vec g[5][2])
 {
     NN_UNROLL
-    for (int v = 0; v < vectors; v++) g[2][v] = g[1][v], g[1][v] = g[0][v];
+    for (int s = run - 1; s > 0; s--)
+        NN_UNROLL
+        for (int v = 0; v < vectors; v++) g[s][v] = g[s - 1][v];
 }
 
 nn_inline void NAME(depthwise_load)(const int vectors, ptrdiff_t n, const real *from, vec to[2])
@@ -317,8 +323,8 @@ nn_inline void NAME(depthwise_load)(const int vectors, ptrdiff_t n, const real *
 
 /* What a column of x adds to taps s_lo..s_hi, every `apart`-th, of each kernel row: one load for all of them. g[s]: dy of the
  * pixel that it is tap s of. */
-nn_inline void NAME(depthwise_column)(const int rows, const int vectors, const int s_lo, const int s_hi, const int apart,
-                                      ptrdiff_t n, const real *const at[3], ptrdiff_t column, vec g[3][2],
+nn_inline void NAME(depthwise_column)(const int run, const int rows, const int vectors, const int s_lo, const int s_hi,
+                                      const int apart, ptrdiff_t n, const real *const at[3], ptrdiff_t column, vec g[5][2],
                                       vec sum[9][2])
 {
     NN_UNROLL
@@ -329,7 +335,7 @@ nn_inline void NAME(depthwise_column)(const int rows, const int vectors, const i
         for (int v = 0; v < vectors; v++) {
             NN_IN_REGISTER(a[v]);
             NN_UNROLL
-            for (int s = s_lo; s < s_hi; s += apart) sum[3 * r + s][v] = v_fma(a[v], g[s][v], sum[3 * r + s][v]);
+            for (int s = s_lo; s < s_hi; s += apart) sum[run * r + s][v] = v_fma(a[v], g[s][v], sum[run * r + s][v]);
         }
     }
 }
@@ -348,102 +354,115 @@ nn_inline void NAME(depthwise_ahead)(const int vectors, const real *pixel)
     if (vectors > 1) READ_AHEAD(pixel + VL);
 }
 
-/* The gradient of a few kernel rows of three neighbours, by columns of x: dy stays in registers for the three columns that
- * it meets. At least two pixels. */
-nn_inline void NAME(depthwise_triples)(const int rows, const int vectors, const int stride, const int ahead,
-                                       const nn_depthwise *op, ptrdiff_t first, ptrdiff_t lines, ptrdiff_t pixels,
-                                       ptrdiff_t n, const real *x, const real *dy, real *dw)
+/* The gradient of a few kernel rows of `run` neighbours, by columns of x: dy stays in registers for the columns that it
+ * meets. At least (run - 1) / stride pixels. ldw: channels of the panel. */
+nn_inline void NAME(depthwise_runs)(const int run, const int rows, const int vectors, const int stride, const int ahead,
+                                    ptrdiff_t ldw, const nn_depthwise *op, ptrdiff_t first, ptrdiff_t lines,
+                                    ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy, real *dw)
 {
-    vec sum[9][2], g[3][2];
+    vec sum[9][2], g[5][2];
     const ptrdiff_t spacing = op->x_step / stride, y_step = op->y_step;
     const real *at[3];
-    real *to[9];
     NN_UNROLL
-    for (int r = 0; r < rows; r++) at[r] = x + op->x_offset[first + 3 * r];
+    for (int r = 0; r < rows; r++) at[r] = x + op->x_offset[first + run * r];
     NN_UNROLL
-    for (int t = 0; t < 3 * rows; t++) {
-        to[t] = dw + op->row[first + t] * vectors * VL;
-        NAME(depthwise_load)(vectors, VL, to[t], sum[t]);
-    }
+    for (int t = 0; t < run * rows; t++) NAME(depthwise_load)(vectors, VL, dw + op->row[first + t] * ldw, sum[t]);
     for (ptrdiff_t line = 0; line < lines; line++) {
-        NAME(depthwise_load)(vectors, n, dy, g[0]);
-        NAME(depthwise_column)(rows, vectors, 0, 1, 1, n, at, 0, g, sum);
-        NAME(depthwise_next)(vectors, g);
-        if (stride == 1) {
-            NAME(depthwise_load)(vectors, n, dy + y_step, g[0]);
-            NAME(depthwise_column)(rows, vectors, 0, 2, 1, n, at, spacing, g, sum);
-            for (ptrdiff_t i = 2; i < pixels; i++) {
-                if (ahead) {
-                    NAME(depthwise_ahead)(vectors, at[rows - 1] + op->x_line + i * spacing);
-                    NAME(depthwise_ahead)(vectors, dy + op->y_line + i * y_step);
-                }
-                NAME(depthwise_next)(vectors, g);
-                NAME(depthwise_load)(vectors, n, dy + i * y_step, g[0]);
-                NAME(depthwise_column)(rows, vectors, 0, 3, 1, n, at, i * spacing, g, sum);
+        /* Columns before the last tap of the first pixel, columns that all taps meet, and those behind the last pixel. */
+        NN_UNROLL
+        for (int j = 0; j < run - 1; j++) {
+            if (j > 0) NAME(depthwise_next)(run, vectors, g);
+            if (j % stride == 0) NAME(depthwise_load)(vectors, n, dy + j / stride * y_step, g[0]);
+            NAME(depthwise_column)(run, rows, vectors, j % stride, j + 1, stride, n, at, j * spacing, g, sum);
+        }
+        for (ptrdiff_t i = (run - 1) / stride; i < pixels; i++) {
+            if (ahead) {
+                NAME(depthwise_ahead)(vectors, at[rows - 1] + op->x_line + i * stride * spacing);
+                NAME(depthwise_ahead)(vectors, dy + op->y_line + i * y_step);
             }
-            NAME(depthwise_next)(vectors, g);
-            NAME(depthwise_column)(rows, vectors, 1, 3, 1, n, at, pixels * spacing, g, sum);
-            NAME(depthwise_next)(vectors, g);
-            NAME(depthwise_column)(rows, vectors, 2, 3, 1, n, at, (pixels + 1) * spacing, g, sum);
-        } else {
-            for (ptrdiff_t i = 1; i < pixels; i++) {
-                NAME(depthwise_column)(rows, vectors, 1, 2, 1, n, at, (2 * i - 1) * spacing, g, sum);
-                NAME(depthwise_next)(vectors, g);
-                NAME(depthwise_load)(vectors, n, dy + i * y_step, g[0]);
-                NAME(depthwise_column)(rows, vectors, 0, 3, 2, n, at, 2 * i * spacing, g, sum);
-                NAME(depthwise_next)(vectors, g);
+            NAME(depthwise_next)(run, vectors, g);
+            NAME(depthwise_load)(vectors, n, dy + i * y_step, g[0]);
+            NAME(depthwise_column)(run, rows, vectors, 0, run, stride, n, at, i * stride * spacing, g, sum);
+            if (stride == 2) {
+                NAME(depthwise_next)(run, vectors, g);
+                NAME(depthwise_column)(run, rows, vectors, 1, run, stride, n, at, (2 * i + 1) * spacing, g, sum);
             }
-            NAME(depthwise_column)(rows, vectors, 1, 2, 1, n, at, (2 * pixels - 1) * spacing, g, sum);
-            NAME(depthwise_next)(vectors, g);
-            NAME(depthwise_column)(rows, vectors, 2, 3, 1, n, at, 2 * pixels * spacing, g, sum);
+        }
+        NN_UNROLL
+        for (int j = 0; j < run - stride; j++) {
+            NAME(depthwise_next)(run, vectors, g);
+            NAME(depthwise_column)(run, rows, vectors, j + stride, run, stride, n, at, (pixels * stride + j) * spacing, g,
+                                   sum);
         }
         NN_UNROLL
         for (int r = 0; r < rows; r++) at[r] += op->x_line;
         dy += op->y_line;
     }
     NN_UNROLL
-    for (int t = 0; t < 3 * rows; t++)
+    for (int t = 0; t < run * rows; t++)
         NN_UNROLL
-        for (int v = 0; v < vectors; v++) v_store(to[t] + v * VL, sum[t][v]);
+        for (int v = 0; v < vectors; v++) v_store(dw + op->row[first + t] * ldw + v * VL, sum[t][v]);
 }
 
-nn_inline void NAME(depthwise_panel)(const int vectors, const int stride, const int ahead, const nn_depthwise *op,
-                                     ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy, real *dw)
+/* The same of all kernel rows, as many vectors at a time as registers hold. */
+nn_inline void NAME(depthwise_run_panel)(const int run, const int vectors, const int stride, const int ahead,
+                                         const nn_depthwise *op, ptrdiff_t lines, ptrdiff_t pixels, ptrdiff_t n,
+                                         const real *x, const real *dy, real *dw)
 {
+    const int rows = run == 3 ? TRIPLES : 1, some = run == 5 && vectors > VECTORS_OF_FIVE ? VECTORS_OF_FIVE : vectors;
+    NN_UNROLL
+    for (int v = 0; v < vectors; v += some) {
+        const ptrdiff_t own = v + some < vectors ? VL : n;
+        ptrdiff_t t = 0;
+        for (; t + rows * run <= op->taps; t += rows * run)
+            NAME(depthwise_runs)(run, rows, some, stride, ahead, vectors * VL, op, t, lines, pixels, own, x + v * VL,
+                                 dy + v * VL, dw + v * VL);
+        for (; t < op->taps; t += run)
+            NAME(depthwise_runs)(run, 1, some, stride, ahead, vectors * VL, op, t, lines, pixels, own, x + v * VL,
+                                 dy + v * VL, dw + v * VL);
+    }
+}
+
+nn_inline void NAME(depthwise_panel)(const int run, const int vectors, const int stride, const int ahead,
+                                     const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy,
+                                     real *dw)
+{
+    const int runs = stride > 0 && pixels >= (run - 1) / stride;
     /* Kernels that take several passes over x take them while a line is in L1. */
     const ptrdiff_t lines = op->taps <= TAPS ? op->lines : 1;
     for (ptrdiff_t line = 0; line < op->lines; line += lines, x += op->x_line, dy += op->y_line) {
-        ptrdiff_t t = 0;
-        if (stride > 0 && pixels > 1) {
-            for (; t + 3 * TRIPLES <= op->taps; t += 3 * TRIPLES)
-                NAME(depthwise_triples)(TRIPLES, vectors, stride, ahead, op, t, lines, pixels, n, x, dy, dw);
-            for (; t < op->taps; t += 3)
-                NAME(depthwise_triples)(1, vectors, stride, ahead, op, t, lines, pixels, n, x, dy, dw);
+        if (runs) {
+            NAME(depthwise_run_panel)(run, vectors, stride, ahead, op, lines, pixels, n, x, dy, dw);
+            continue;
         }
+        ptrdiff_t t = 0;
         for (; t + TAPS <= op->taps; t += TAPS) NAME(depthwise_taps)(TAPS, vectors, op, t, lines, pixels, n, x, dy, dw);
         for (; t + 3 <= op->taps; t += 3) NAME(depthwise_taps)(3, vectors, op, t, lines, pixels, n, x, dy, dw);
         for (; t < op->taps; t++) NAME(depthwise_taps)(1, vectors, op, t, lines, pixels, n, x, dy, dw);
     }
 }
 
-nn_inline void NAME(depthwise_panels)(const int stride, const int ahead, const nn_depthwise *op, ptrdiff_t pixels,
-                                      ptrdiff_t channels, const real *x, const real *dy, real *dw)
+nn_inline void NAME(depthwise_panels)(const int run, const int stride, const int ahead, const nn_depthwise *op,
+                                      ptrdiff_t pixels, ptrdiff_t channels, const real *x, const real *dy, real *dw)
 {
     ptrdiff_t c = 0;
     for (; c + NR <= channels; c += NR)
-        NAME(depthwise_panel)(2, stride, ahead, op, pixels, VL, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(run, 2, stride, ahead, op, pixels, VL, x + c, dy + c, dw + c * op->rows);
     if (channels - c > VL)
-        NAME(depthwise_panel)(2, stride, ahead, op, pixels, channels - c - VL, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(run, 2, stride, ahead, op, pixels, channels - c - VL, x + c, dy + c, dw + c * op->rows);
     else if (channels > c)
-        NAME(depthwise_panel)(1, stride, ahead, op, pixels, channels - c, x + c, dy + c, dw + c * op->rows);
+        NAME(depthwise_panel)(run, 1, stride, ahead, op, pixels, channels - c, x + c, dy + c, dw + c * op->rows);
 }
 
 static void NAME(depthwise_gradient)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t channels, const void *x,
                                      const void *dy, void *dw)
 {
-    const int stride = NAME(stride_of_runs)(op, 3);
-    if (stride == 1 && op->ahead) NAME(depthwise_panels)(1, 1, op, pixels, channels, x, dy, dw);
-    else if (stride == 1) NAME(depthwise_panels)(1, 0, op, pixels, channels, x, dy, dw);
-    else if (stride == 2) NAME(depthwise_panels)(2, 0, op, pixels, channels, x, dy, dw);
-    else NAME(depthwise_panels)(0, 0, op, pixels, channels, x, dy, dw);
+    int run = 3, stride = NAME(stride_of_runs)(op, run);
+    if (stride == 0) run = 5, stride = NAME(stride_of_runs)(op, run);
+    if (stride == 0) NAME(depthwise_panels)(1, 0, 0, op, pixels, channels, x, dy, dw);
+    else if (run == 3 && stride == 1 && op->ahead) NAME(depthwise_panels)(3, 1, 1, op, pixels, channels, x, dy, dw);
+    else if (run == 3 && stride == 1) NAME(depthwise_panels)(3, 1, 0, op, pixels, channels, x, dy, dw);
+    else if (run == 3) NAME(depthwise_panels)(3, 2, 0, op, pixels, channels, x, dy, dw);
+    else if (stride == 1) NAME(depthwise_panels)(5, 1, 0, op, pixels, channels, x, dy, dw);
+    else NAME(depthwise_panels)(5, 2, 0, op, pixels, channels, x, dy, dw);
 }

@@ -53,7 +53,8 @@ ELSEWHERE = {
     "globalmaxpooling1d": "GlobalMaxPool", "globalmaxpooling2d": "GlobalMaxPool",
     "convtranspose1d": "Conv1DTranspose", "convtranspose2d": "Conv2DTranspose",
     # arguments, attributes and methods
-    "eps": "epsilon", "numgroups": "groups", "p": "rate", "outfeatures": "units", "outchannels": "filters", "poolsize": "kernel_size",
+    "eps": "epsilon", "numgroups": "groups", "p": "rate", "outfeatures": "units", "outchannels": "filters",
+    "poolsize": "kernel_size",
     "bias": "use_bias", "restorebestweights": "restore_best", "requiresgrad": "trainable",
     # all else
     "modelcheckpoint": "Checkpoint", "traintestsplit": "data.train_test_split",

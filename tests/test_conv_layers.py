@@ -123,14 +123,14 @@ NETS = {
         nf.Conv2D(17, 3), nf.LayerNorm(), nf.Activation("softmax"), nf.Conv2D(8, 2), nf.LayerNorm(0.1),
         nf.Activation("tanh"), nf.LayerNorm(scale=False), nf.MaxPool2D(2), *head()]),
     "group norm": ((8, 7, 3), lambda: [
-        nf.Conv2D(6, 3, use_bias=False), nf.GroupNorm(3), nf.Activation("relu"), nf.MaxPool2D(2), nf.Conv2D(5, 2),
-        nf.GroupNorm(5, epsilon=0.01), nf.Activation("gelu"), nf.GroupNorm(1, scale=False), nf.Conv2D(34, 1),
+        nf.Conv2D(6, 3, use_bias=False), nf.GroupNorm(3), nf.Activation("relu"), nf.MaxPool2D(2),
+        nf.Conv2D(5, 2, use_bias=False), nf.GroupNorm(5, epsilon=0.01), nf.Activation("gelu"), nf.GroupNorm(1, scale=False), nf.Conv2D(34, 1),
         nf.GroupNorm(2, center=False), *head()]),
     "group norm, dense": ((6,), lambda: [
         nf.Dense(9), nf.GroupNorm(3), nf.Activation("relu"), nf.GroupNorm(1), nf.Dense(8),
         nf.GroupNorm(4, center=False, scale=False), nf.Dense(CLASSES, activation="softmax")]),
     "group norm first": ((9, 6), lambda: [
-        nf.GroupNorm(2), nf.Conv1D(16, 3), nf.GroupNorm(16), nf.Activation("relu"), *head()]),
+        nf.GroupNorm(2), nf.Conv1D(16, 3, use_bias=False), nf.GroupNorm(16), nf.Activation("relu"), *head()]),
     "batch norm": ((8, 7, 3), lambda: [
         nf.Conv2D(6, 3, use_bias=False), nf.BatchNorm(), nf.Activation("relu"), nf.MaxPool2D(2), nf.Conv2D(5, 2),
         nf.BatchNorm(momentum=0.3, epsilon=0.01), nf.Activation("gelu"), *head()]),
