@@ -230,12 +230,38 @@ def test_features_of_an_image_as_channels(name, tmp_path, rng):
     check(graph(nodes, {"x": ["N", 2, 2, 3]}, ["y"], constants, opset=9), tmp_path / "a.onnx", rng)
 
 
-def test_features_of_an_image_as_channels_in_groups(tmp_path, rng):
-    nodes = [node("Conv", "x w", "c"), node("Flatten", "c", "f"), node("Reshape", "f s", "i"),
-             node("Conv", "i v", "y", group=2)]
-    constants = draw(rng, w=(3, 2, 1, 1), v=(4, 9, 1, 1)) | {"s": np.array([0, 18, 1, 1])}
-    onnx.save(graph(nodes, {"x": ["N", 2, 2, 3]}, ["y"], constants), tmp_path / "a.onnx")
-    with pytest.raises(nf.onnx.UnsupportedError, match="in groups, of channels that were flattened channels first"):
+# Group normalization as files before opset 18 have it.
+IN_GROUPS = [node("Reshape", "c groups", "a"), node("InstanceNormalization", "a ones zeros", "b"),
+             node("Reshape", "b back", "y")]
+FOR_GROUPS = {"groups": np.array([0, 2, -1]), "back": np.array([0, 4, 3, 2]), "ones": np.ones(2, np.float32),
+              "zeros": np.zeros(2, np.float32)}
+
+
+@pytest.mark.parametrize("change, same", [
+    ({}, True), ({"groups": [3, 2, -1]}, True), ({"back": [0, 4, 6]}, True), ({"back": [0, 0, -1]}, False),
+    ({"groups": [1, 2, -1], "back": [-1, 4, 3, 2]}, False), ({"ones": np.float32([1, 2])}, False),
+    ({"zeros": np.float32([0, 1])}, False),
+])
+def test_group_normalization_in_three_nodes(change, same, tmp_path, rng):
+    constants = draw(rng, w=(4, 2, 1, 1)) | FOR_GROUPS | {name: np.array(value) for name, value in change.items()}
+    made = graph([node("Conv", "x w", "c"), *IN_GROUPS], {"x": [3, 2, 3, 2]}, ["y"], constants)
+    with contextlib.nullcontext() if same else pytest.raises(nf.onnx.UnsupportedError, match="a_node"):
+        assert nf.GroupNorm in [type(layer) for layer in check(made, tmp_path / "a.onnx", rng).layers]
+
+
+def test_features_of_an_image_as_normalized_channels(tmp_path, rng):
+    nodes = [node("Conv", "x w", "d"), node("Flatten", "d", "f"), node("Reshape", "f s", "c"),
+             node("InstanceNormalization", "c gamma beta", "y", epsilon=1.0), node("Conv", "y v", "z")]
+    constants = draw(rng, w=(3, 2, 1, 1), v=(4, 18, 1, 1), gamma=18, beta=18) | {"s": np.array([0, 18, 1, 1])}
+    check(graph(nodes, {"x": ["N", 2, 2, 3]}, ["z"], constants), tmp_path / "a.onnx", rng)
+
+
+@pytest.mark.parametrize("nodes", [[node("Conv", "c v", "y", group=2)], IN_GROUPS])
+def test_features_of_an_image_as_channels_in_groups(nodes, tmp_path, rng):
+    nodes = [node("Conv", "x w", "d"), node("Flatten", "d", "f"), node("Reshape", "f s", "c"), *nodes]
+    constants = draw(rng, w=(3, 2, 1, 1), v=(4, 9, 1, 1)) | FOR_GROUPS | {"s": np.array([0, 18, 1, 1])}
+    onnx.save(graph(nodes, {"x": ["N", 2, 2, 3]}, ["y"], constants | {"back": constants["s"]}), tmp_path / "a.onnx")
+    with pytest.raises(nf.onnx.UnsupportedError, match="groups.* of .*that were flattened channels first"):
         nf.onnx.load(tmp_path / "a.onnx")
 
 

@@ -369,6 +369,8 @@ def instance_normalization(importer, node):
     epsilon = importer.attributes(epsilon=1e-5, consumed_inputs=None)["epsilon"]
     x = importer.image()
     weights = {"gamma": importer.constant(1, "scale"), "beta": importer.constant(2, "B")}
+    if x.order is not None:
+        weights = {name: reordered(array, x.order) for name, array in weights.items()}
     return importer.same(GroupNorm(x.shape[0], max(epsilon, 1e-12), name=importer.name()), x, weights=weights)
 
 
@@ -377,7 +379,7 @@ def group_normalization(importer, node):
     x = importer.tensor()
     if len(x.axes) > 2:
         x = importer.image()
-    elif x.order is not None:
+    if x.order is not None:
         raise importer.unsupported("groups of features that were flattened channels first")
     named = ("gamma", 1, "scale"), ("beta", 2, "bias")
     weights = {name: importer.constant(i, what) for name, i, what in named if len(node.input) > i}

@@ -31,15 +31,21 @@ def fuse_groups(graph):
                for value in node.attribute if value.name == "value"}
     makers = {name: node for node in graph.node for name in node.output}
     outputs = {output.name for output in graph.output}
+    batches = {dim.dim_value for value in graph.input if value.name not in arrays
+               for dim in value.type.tensor_type.shape.dim[:1]}
     for node in [node for node in graph.node if node.op_type == "InstanceNormalization"]:
         before = makers.get(node.input[0])
         readers = [other for other in graph.node if node.output[0] in other.input]
-        if before is None or before.op_type != "Reshape" or node.output[0] in outputs \
-                or any(other.op_type != "Reshape" for other in readers):
+        if node.output[0] in outputs or any(other is None or other.op_type != "Reshape" or len(other.input) < 2
+                                            for other in (before, *readers)):
             continue
         shape, scale, bias = (arrays.get(name) for name in (before.input[1], *node.input[1:]))
         if shape is None or scale is None or bias is None or len(shape) != 3 or shape[1] != len(scale) \
                 or shape[2] != -1 or (scale != 1).any() or (bias != 0).any():
+            continue
+        # Samples would be joined; a 0 behind the first would mean another size.
+        if (shape[0] != 0 and batches != {shape[0]}) or any((arrays[other.input[1]][1:] == 0).any()
+                                                            for other in readers if other.input[1] in arrays):
             continue
         epsilon = {value.name: value.f for value in node.attribute}.get("epsilon", 1e-5)
         node.CopyFrom(helper.make_node("GroupNormalization", [before.input[0]], list(node.output), name=node.name,
