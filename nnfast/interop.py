@@ -399,6 +399,7 @@ class Orders:
         # What no layer asks for below: images that cannot be what they are in PyTorch.
         for value, node in self._made():
             at = node.inputs[0]
+            self._check_alone(node)
             if not isinstance(node.layer, Reshape) or len(node.shape) == 1 or self._kept(node, at):
                 continue
             if len(graph.shape_of(at)) == 1:
@@ -407,16 +408,24 @@ class Orders:
                 raise ValueError(f"interop: {node.layer.name} reads an image {graph.shape_of(at)} as {node.shape}, "
                                  "with other channels; their order in PyTorch is not known")
 
+    def _check_alone(self, node):
+        """Refuse features in another order where no weights can be sorted."""
+        layer, n = node.layer, len(node.shape)
+        for at in node.inputs:
+            if len(self.graph.shape_of(at)) > 1:
+                continue
+            if isinstance(layer, GroupNorm) and self.of(at, layer) is not None:
+                raise ValueError(f"interop: {layer.name} reads features that a Flatten or Reshape makes of an image, "
+                                 "whose order and so whose groups are others in PyTorch")
+            if isinstance(layer, Multiply) and n > 1 and self.of(at, layer) is not None:
+                raise ValueError(f"interop: {layer.name} reads features that a Flatten or Reshape makes of an image as "
+                                 "a number for each channel; their order is another in PyTorch")
+
     def parameter(self, node, name):
         """[(axis, order)] of those axes of a parameter that PyTorch has in another order."""
-        if not isinstance(node.layer, (Dense, BatchNorm, LayerNorm, GroupNorm)) or len(node.shape) > 1:
+        if not isinstance(node.layer, (Dense, BatchNorm, LayerNorm)) or len(node.shape) > 1:
             return []
         at, value = node.inputs[0], self.values[node.layer]
-        if isinstance(node.layer, GroupNorm):
-            if self.of(at, node.layer) is not None:
-                raise ValueError(f"interop: {node.layer.name} reads features that a Flatten or Reshape makes of an "
-                                 "image, whose order and so whose groups are others in PyTorch")
-            return []
         if not isinstance(node.layer, Dense):
             found = [(0, at)]
         else:
@@ -451,7 +460,7 @@ class Orders:
         """The same for the features that a node makes; empty where it leaves them as they are, or sorts them itself."""
         layer, shapes = node.layer, [self.graph.shape_of(at) for at in node.inputs]
         others = [(at, shape) for at, shape in zip(node.inputs, shapes) if not self._kept(node, at)]
-        if not others or isinstance(layer, Dense):
+        if not others or isinstance(layer, (Dense, Multiply)):      # the other factor is a single number
             return []
         if isinstance(layer, (Flatten, Reshape)):
             return [(self._of_image(node.inputs[0]), f"{layer.name} makes features of an image {shapes[0]}")]
@@ -500,7 +509,8 @@ class Orders:
         if type(layer) not in LAYERS.values():      # Lambda, classes of the user's
             return before == after if len(after) == 1 else len(before) > 1
         if isinstance(layer, Multiply):     # a gate of channels or pixels has an order of its own
-            return before == after
+            shapes = [self.graph.shape_of(other) for other in node.inputs]
+            return before == after or (after not in shapes and len(before) > 1 and before[:-1] == after[:-1])
         if len(before) == 1 and len(after) == 1:
             return isinstance(layer, (Activation, Add, BatchNorm, Dropout, Flatten, GroupNorm, LayerNorm, Rescale,
                                       Reshape))

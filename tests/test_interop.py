@@ -312,6 +312,26 @@ def torch_sorted_decoder(nn):
     return Decoder()
 
 
+def gates():
+    """Channels come first in a product of pixels' gates and channels', too; a single number has no order."""
+    x = nf.Input((4, 3, 2))
+    h = nf.Multiply()([nf.Conv2D(1, 1, name="a")(x), nf.Dense(5, name="b")(nf.GlobalAvgPool()(x))])
+    h = nf.Flatten()(h)
+    return nf.Model(x, nf.Dense(2, name="d")(nf.Multiply()([nf.Dense(1, name="c")(h), h])))
+
+
+def torch_gates(nn):
+    class Gates(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c, self.d = nn.Conv2d(2, 1, 1), nn.Linear(2, 5), nn.Linear(60, 1), nn.Linear(60, 2)
+
+        def forward(self, x):
+            h = (self.a(x) * self.b(x.mean((2, 3)))[:, :, None, None]).flatten(1)
+            return self.d(self.c(h) * h)
+    return Gates()
+
+
 #: ours, PyTorch's, and whether its data have the channels first while ours have them last
 PAIRS = {
     "rescale": (net((2, 6, 6), nf.Conv2D(3, 3), nf.Flatten(), nf.Rescale(-1), nf.Dense(2),
@@ -359,6 +379,7 @@ PAIRS = {
     "branches": (branches, torch_branches, True),
     "mixer": (mixer, torch_mixer, False),
     "sorted_decoder": (sorted_decoder, torch_sorted_decoder, False),
+    "gates": (gates, torch_gates, True),
 }
 
 
@@ -427,6 +448,12 @@ def joined_decoder():
     return nf.Model(x, nf.Conv2D(2, 1)(nf.Reshape((2, 2, 3))(h)))
 
 
+def gate_of_an_image():
+    x = nf.Input((2, 2, 3))
+    gate = nf.Activation("sigmoid")(nf.Flatten()(nf.Conv2D(4, 1)(x)))
+    return nf.Model(x, nf.GlobalAvgPool()(nf.Multiply()([gate, nf.Conv2D(16, 1)(x)])))
+
+
 @pytest.mark.parametrize("make, text", [
     (net((4, 4, 3), nf.Conv2D(3, 3, padding=1), nf.Flatten(), halves(), nf.Dense(2)),
      r"dense reads lambda, which makes features of \[\(48,\)\]; their order in PyTorch is not known"),
@@ -439,6 +466,9 @@ def joined_decoder():
     (joined_with_an_input, "the input 'b' has features, flatten makes features of .*, and these are the same"),
     (joined_vectors, "add joins inner's vectors with values that have their channels first in PyTorch"),
     (joined_decoder, "concatenate makes features, reshape makes an image"),
+    (gate_of_an_image, "multiply reads features that a Flatten or Reshape makes of an image as a number for each"),
+    (net((2, 2, 3), nf.Conv2D(4, 1), nf.Flatten(), nf.GroupNorm(2, center=False, scale=False), nf.Dense(2)),
+     "group_norm reads features that a Flatten or Reshape makes of an image, whose order and so whose groups"),
     (read_twice, "conv1d and dense_1 read the same values, the one with their channels first"),
 ])
 def test_orders_that_cannot_be_had(make, text):
