@@ -746,6 +746,15 @@ def test_bad_data_format_in_a_configuration(data_format):
         nf.Model.from_config(config)
 
 
+@pytest.mark.parametrize("offset", [0, 1e2, 1e4])
+def test_group_norm_of_a_large_image(offset, rng):
+    """In float32 only the rounding of x and of the numbers that it is multiplied with is left."""
+    x = (offset + rng.standard_normal((1, 224, 224, 4))).astype(np.float32)
+    model = nf.Sequential([nf.GroupNorm(4)], input_shape=x.shape[1:])
+    expected = reference.group_norm(x.astype(np.float64), np.ones(4), np.zeros(4), 1e-5, 4)
+    np.testing.assert_allclose(model.predict(x), expected, rtol=0, atol=1e-6 + 1.5e-7 * offset)
+
+
 @pytest.mark.parametrize("y", [np.zeros(5, int), np.zeros((5, 1), int), np.eye(4)[[0, 1, 2, 3, 0]]])
 def test_a_forgotten_flatten(y, rng):
     """The output has a class for each pixel, the data one for each image."""

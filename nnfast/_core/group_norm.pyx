@@ -18,6 +18,9 @@ from nnfast._core.node cimport Context, Node, Tile, Value, piece_size
 cdef enum Room:             # rows of a thread's scratch memory
     MEAN, SCALE, SHIFT, X_FACTOR, CONSTANT, ROWS
 
+cdef enum:
+    PIXELS = 1024           # whose sums are in the arrays' precision; those of blocks are added in double
+
 
 cdef inline Py_ssize_t room_length(const Node *node) noexcept nogil:
     return round_up((<const GroupNorm *>node.extra).channels, node.k.vl)
@@ -28,16 +31,44 @@ cdef inline char *room(const Node *node, const Context *ctx, Room which) noexcep
 
 
 cdef Py_ssize_t group_norm_scratch(const Node *node) noexcept nogil:
-    """Rows of channels, and moments of the groups, which inference does not keep."""
-    cdef Py_ssize_t own = (ROWS * room_length(node) + 2 * (<const GroupNorm *>node.extra).groups) * node.k.real_size
-    return max(own, scratch_bytes(node.k))
+    """Rows of channels, moments of the groups, which inference does not keep, and sums."""
+    cdef Py_ssize_t groups = (<const GroupNorm *>node.extra).groups
+    return max((ROWS * room_length(node) + 2 * groups) * node.k.real_size + groups * <Py_ssize_t>sizeof(double),
+               scratch_bytes(node.k))
+
+
+cdef inline double *totals(const Node *node, const Context *ctx) noexcept nogil:
+    cdef Py_ssize_t groups = (<const GroupNorm *>node.extra).groups
+    return <double *>(room(node, ctx, ROWS) + 2 * groups * node.k.real_size)
 
 
 cdef inline char *moments_of(const Node *node, const Context *ctx, Py_ssize_t sample) noexcept nogil:
     cdef const GroupNorm *n = <const GroupNorm *>node.extra
     if n.moments == NULL:
-        return ctx.scratch + ROWS * room_length(node) * node.k.real_size
+        return room(node, ctx, ROWS)
     return n.moments + 2 * sample * n.groups * node.k.real_size
+
+
+cdef void add_up(const Node *node, const Context *ctx, const char *x, const char *mean) noexcept nogil:
+    """Each group's sum of x, or of squared deviations from the mean. A long sum of floats would lose digits."""
+    cdef const GroupNorm *n = <const GroupNorm *>node.extra
+    cdef const nn_kernels *k = node.k
+    cdef Py_ssize_t width = n.channels // n.groups, left = node.outer, rows, g, c
+    cdef double *total = totals(node, ctx)
+    cdef char *sums = room(node, ctx, SCALE)
+    for g in range(n.groups):
+        total[g] = 0
+    while left > 0:
+        rows = min(left, <Py_ssize_t>PIXELS)
+        if mean == NULL:
+            k.column_sum(rows, n.channels, x, n.channels, sums)
+        else:
+            k.column_squares(rows, n.channels, x, n.channels, mean, sums)
+        for g in range(n.groups):
+            for c in range(g * width, (g + 1) * width):
+                total[g] += get(k, sums, c)
+        x += rows * n.channels * k.real_size
+        left -= rows
 
 
 cdef void find_moments(const Node *node, const Context *ctx, const char *x, char *moments) noexcept nogil:
@@ -45,23 +76,16 @@ cdef void find_moments(const Node *node, const Context *ctx, const char *x, char
     cdef const GroupNorm *n = <const GroupNorm *>node.extra
     cdef const nn_kernels *k = node.k
     cdef Py_ssize_t width = n.channels // n.groups, g, c
-    cdef double numbers = <double>width * node.outer, total
+    cdef double numbers = <double>width * node.outer
     cdef char *mean = room(node, ctx, MEAN)
-    cdef char *sums = room(node, ctx, SCALE)
-    k.column_sum(node.outer, n.channels, x, n.channels, sums)
+    add_up(node, ctx, x, NULL)
     for g in range(n.groups):
-        total = 0
-        for c in range(g * width, (g + 1) * width):
-            total += get(k, sums, c)
-        put(k, moments, 2 * g, total / numbers)
+        put(k, moments, 2 * g, totals(node, ctx)[g] / numbers)
         for c in range(g * width, (g + 1) * width):
             put(k, mean, c, get(k, moments, 2 * g))
-    k.column_squares(node.outer, n.channels, x, n.channels, mean, sums)
+    add_up(node, ctx, x, mean)
     for g in range(n.groups):
-        total = 0
-        for c in range(g * width, (g + 1) * width):
-            total += get(k, sums, c)
-        put(k, moments, 2 * g + 1, 1 / sqrt(total / numbers + n.epsilon))
+        put(k, moments, 2 * g + 1, 1 / sqrt(totals(node, ctx)[g] / numbers + n.epsilon))
 
 
 cdef void spread(const Node *node, const Context *ctx, const char *moments) noexcept nogil:
