@@ -138,7 +138,7 @@ def from_torch_state_dict(model: Model, state: PathLike | Mapping[str, Any],
     they are; a Lambda layer that keeps the shape is taken to work on each element. Where the order in PyTorch is not
     known, or sorted weights cannot make up for it, that is an error: values joined that have their channels first and
     last; a Reshape of an image to other channels; an image made of an input's features (give the input the image's
-    shape).
+    shape); features made of an image that a GroupNorm reads, or a Multiply as a number for each channel.
 
     Examples
     --------

@@ -648,6 +648,7 @@ static void test_precision(int precision)
     test_brgemm_few();
     test_transpose();
     test_column_sum();
+    test_products();
     test_functions();
     test_backward();
     test_sums();

@@ -181,3 +181,47 @@ static void test_column_sum(void)
     expect(get(y, 0) == 3, "a number was written");
     release();
 }
+
+/* --- products ----------------------------------------------------------------------------------------------------- */
+
+/* All three products, of a whole a and of b: whole, or a number for each column, for each row or a single one. */
+static void check_products(ptrdiff_t rows, ptrdiff_t cols, ptrdiff_t b_row, int b_column, int accumulate)
+{
+    const ptrdiff_t n_b = (rows - 1) * b_row + (b_column ? cols : 1);
+    void *a = random_array(rows * cols, -1, 1), *b = random_array(n_b, -1, 1), *y = random_array(rows * cols, -1, 1);
+    void *of_columns = random_array(cols, -1, 1), *of_rows = random_array(rows, -1, 1);
+    void *y0 = copy(y, rows * cols), *columns0 = copy(of_columns, cols), *rows0 = copy(of_rows, rows);
+    about("products %td x %td, b [%td, %d], accumulate %d", rows, cols, b_row, b_column, accumulate);
+    K->multiply(rows, cols, a, cols, b, b_row, b_column, accumulate, y);
+    K->multiply_columns(rows, cols, a, b, b_row, b_column, accumulate, of_columns);
+    if (b_column) K->multiply_rows(rows, cols, a, b, b_row, accumulate, of_rows);
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        wide sum = accumulate ? get(rows0, i) : 0;
+        for (ptrdiff_t j = 0; j < cols; j++) {
+            const wide by = get(a, i * cols + j) * get(b, i * b_row + j * b_column);
+            const wide expected = by + (accumulate ? get(y0, i * cols + j) : 0);
+            sum += by;
+            expect(fabsl(get(y, i * cols + j) - expected) <= 2 * epsilon(), "wrong at %td, %td", i, j);
+        }
+        if (b_column) expect(fabsl(get(of_rows, i) - sum) <= (cols + 2) * epsilon(), "wrong sum of row %td", i);
+    }
+    for (ptrdiff_t j = 0; j < cols; j++) {
+        wide sum = accumulate ? get(columns0, j) : 0;
+        for (ptrdiff_t i = 0; i < rows; i++)
+            sum += get(a, i * cols + j) * get(b, i * b_row + j * b_column);
+        expect(fabsl(get(of_columns, j) - sum) <= (rows + 2) * epsilon(), "wrong sum of column %td", j);
+    }
+    release();
+}
+
+static void test_products(void)
+{
+    for (int r = 1; r < N_SOME; r += 2)
+        for (int s = 1; s < N_SOME; s++)
+            for (int accumulate = 0; accumulate < 2; accumulate++) {
+                check_products(some[r], some[s], some[s], 1, accumulate);
+                check_products(some[r], some[s], 0, 1, accumulate);
+                check_products(some[r], some[s], 1, 0, accumulate);
+                check_products(some[r], some[s], 0, 0, accumulate);
+            }
+}
