@@ -269,7 +269,7 @@ static void NAME(depthwise)(const nn_depthwise *op, ptrdiff_t pixels, ptrdiff_t 
 }
 
 /* The gradient of a few taps, whose sums over all the pixels are in registers: of two vectors of channels, which share
- * lines of x and dy, and of nine or six taps, as registers allow, so that dy is read once or twice for a kernel of 3 x 3.
+ * lines of x and dy, and of nine or six taps, as registers allow.
  * n: channels in the last vector. */
 nn_inline void NAME(depthwise_taps)(const int taps, const int vectors, const nn_depthwise *op, ptrdiff_t first,
                                     ptrdiff_t lines, ptrdiff_t pixels, ptrdiff_t n, const real *x, const real *dy,
