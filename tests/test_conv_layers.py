@@ -124,8 +124,8 @@ NETS = {
         nf.Activation("tanh"), nf.LayerNorm(scale=False), nf.MaxPool2D(2), *head()]),
     "group norm": ((8, 7, 3), lambda: [
         nf.Conv2D(6, 3, use_bias=False), nf.GroupNorm(3), nf.Activation("relu"), nf.MaxPool2D(2),
-        nf.Conv2D(5, 2, use_bias=False), nf.GroupNorm(5, epsilon=0.01), nf.Activation("gelu"), nf.GroupNorm(1, scale=False), nf.Conv2D(34, 1),
-        nf.GroupNorm(2, center=False), *head()]),
+        nf.Conv2D(5, 2, use_bias=False), nf.GroupNorm(5, epsilon=0.01), nf.Activation("gelu"),
+        nf.GroupNorm(1, scale=False), nf.Conv2D(34, 1), nf.GroupNorm(2, center=False), *head()]),
     "group norm, dense": ((6,), lambda: [
         nf.Dense(9), nf.GroupNorm(3), nf.Activation("relu"), nf.GroupNorm(1), nf.Dense(8),
         nf.GroupNorm(4, center=False, scale=False), nf.Dense(CLASSES, activation="softmax")]),
