@@ -66,6 +66,7 @@ NETS = {
     "as large as the image": ((4, 3, 5), lambda: [
         nf.Conv2D(17, (4, 3), activation="tanh"), nf.BatchNorm(), nf.Conv2D(8, 1, 2, activation="gelu"),
         nf.Conv2D(6, 1, groups=2), nf.Conv2D(4, 1, use_bias=False), *head()]),
+    "as large, moved by padding": ((3, 3, 2), lambda: [nf.Conv2D(4, 3, 3, padding=1, activation="tanh"), *head()]),
     "overlapping pooling": ((11, 12, 2), lambda: [
         nf.Conv2D(6, 3, activation="relu"), nf.MaxPool2D(3, stride=2, padding="same"), nf.Conv2D(5, 2),
         nf.MaxPool2D(2, stride=1), *head()]),

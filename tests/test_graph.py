@@ -42,6 +42,15 @@ def check_derivatives(model, x, y, tolerance=1e-7):
         np.testing.assert_allclose(dx, expected, rtol=1e-6, atol=tolerance)
 
 
+def test_groups_beside_another_reader(rng):
+    x = nf.Input((4, 3, 2))
+    h = nf.Conv2D(6, 2, activation="tanh")(x)
+    y = nf.Add()([nf.GroupNorm(3)(h), nf.Activation("silu")(nf.GroupNorm(2)(h)), h])
+    model = nf.Model(x, nf.Dense(2)(nf.Flatten()(y)), dtype="float64", seed=1)
+    model.compile("sgd", "squared_error")
+    check_derivatives(model, rng.standard_normal((3, 4, 3, 2)), rng.standard_normal((3, 2)))
+
+
 def test_a_graph_computes_what_numpy_computes(rng, dtype):
     a, b = nf.Input((6,), name="a"), nf.Input((4,), name="b")
     h = nf.Dense(5, activation="tanh", name="h")(a)

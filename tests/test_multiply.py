@@ -77,6 +77,19 @@ def test_gates_within_a_network(gate_first, rng):
     check_derivatives(model, rng.standard_normal((4, 6, 5, 3)), rng.integers(0, 4, 4))
 
 
+def test_gates_that_others_read_too(rng):
+    image = nf.Input((4, 3, 2))
+    x = nf.Conv2D(5, 2, activation="tanh")(image)
+    channels = nf.Dense(5, activation="sigmoid")(nf.GlobalAvgPool()(x))
+    pixels = nf.Conv2D(1, 1, activation="sigmoid")(x)
+    single = nf.Dense(1)(channels)
+    y = nf.Multiply()([nf.Multiply()([x, channels]), pixels])
+    y = nf.Add()([y, nf.Multiply()([channels, pixels]), nf.Multiply()([single, x]), nf.Multiply()([single, y])])
+    model = nf.Model(image, nf.Dense(2)(nf.Flatten()(y)), dtype="float64", seed=3)
+    model.compile("sgd", "squared_error")
+    check_derivatives(model, rng.standard_normal((3, 4, 3, 2)), rng.standard_normal((3, 2)))
+
+
 def test_same_bits_for_any_number_of_threads(dtype, rng):
     x, y = rng.standard_normal((37, 6, 5, 3)).astype(dtype), rng.integers(0, 4, 37)
     results = []

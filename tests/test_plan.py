@@ -65,7 +65,7 @@ def test_what_is_left_apart_in_inference(layers, expected):
 
 def test_a_convolution_as_large_as_the_image_is_a_dense_layer():
     model = nf.Sequential([nf.Conv2D(8, (5, 4)), nf.Conv2D(6, 1, activation="relu"), nf.Conv2D(4, 1, groups=2),
-                           nf.Conv2D(3, 1, padding=1)], input_shape=(5, 4, 2))
+                           nf.Conv2D(3, 1, 3, padding=((1, 1), (1, 0)))], input_shape=(5, 4, 2))
     spec = model._graph.plan_spec(np.dtype("float32"), 0, None)
     _, operations = fuse(spec["inputs"], spec["nodes"], spec["outputs"])
     assert [operation["op"] for operation in operations] == ["dense", "dense", "conv", "conv"]
