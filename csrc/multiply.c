@@ -1,7 +1,7 @@
 /* Products of two matrices, number by number, and sums of them over columns or rows: gates and their gradients.
  *
- * One of the two may have a number for each column or for each row only: its elements are at b[i * row + j * column], where
- * `row` is 0 or `column` is 0, else 1. `column` and `accumulate` are constants wherever they are inlined.
+ * The second may have a number for each column only, whose step from row to row is 0, or for each row, whose `column`, the
+ * step within a row, is 0 instead of 1. `column` and `accumulate` are constants wherever they are inlined.
  */
 
 nn_inline vec NAME(factor)(const real *b, const int column, ptrdiff_t j, ptrdiff_t n)
