@@ -30,6 +30,15 @@ PORTABLE = {
 }
 
 
+MOST_WORKERS = 8    # tests of threads and of Ctrl-C want cores beside their own
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """What `pytest -n auto` starts."""
+    return min(nnfast.config.config()["affinity"], MOST_WORKERS)
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.stem in PORTABLE:

@@ -146,7 +146,7 @@ def test_upsampling(c, size, dtype, rng):
     (lambda x, w: F.conv2d_transpose(x, w, activation="swish"), "conv2d_transpose: unknown activation 'swish'"),
     (lambda x, w: F.conv2d_transpose(x.astype("f4"), w.astype("f4"), activation="elu", alpha=1e39),
      "conv2d_transpose: alpha must be at most"),
-], ids=str)
+])
 def test_what_does_not_fit(call, text, rng):
     x, w = rng.normal(size=(2, 5, 5, 3)), rng.normal(size=(3, 3, 4, 3))
     with pytest.raises((ValueError, TypeError), match=text):
@@ -164,7 +164,7 @@ def test_what_does_not_fit(call, text, rng):
     (lambda: nf.UpSampling2D(0), None, "size must be at least 1"),
     (lambda: nf.UpSampling2D((2, 2)), (5, 2), r"expected an input of shape \(H, W, C\)"),
     (lambda: nf.UpSampling1D((2, 2)), None, "size must be an integer"),
-], ids=str)
+])
 def test_layers_that_do_not_fit(layer, shape, text):
     with pytest.raises(ValueError, match=text):
         layer()(nf.Input(shape))
