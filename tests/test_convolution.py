@@ -206,6 +206,19 @@ def test_depthwise_of_pixels_that_share_sets_of_the_cache(where, rng):
     quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), c, how, **where)
 
 
+@pytest.mark.parametrize("size, kernel, where", [
+    ((40, 14), (3, 3), {"padding": "same"}), ((7, 12), (5, 5), {"padding": 1}),
+    ((3, 13), (3, 3), {"padding": ((6, 1), (0, 7))}), ((6, 12), (7, 2), {"padding": 3, "dilation": (1, 3)}),
+    ((15, 20), (3, 4), {}), ((1, 40), (1, 9), {"padding": ((0, 0), (4, 4))}),
+    ((40, 12), (9, 1), {"padding": ((4, 4), (0, 0))})], ids=str)
+@pytest.mark.parametrize("c", [512, 1024])
+def test_depthwise_of_pixels_in_one_or_two_sets_of_the_cache(c, size, kernel, where, rng):
+    """y and dx are made of copies of x and dy, some channels at a time, in several bands of rows."""
+    x, w, b = rng.normal(size=(2, *size, c)), rng.normal(size=(*kernel, 1, c)), rng.normal(size=c)
+    how = place_of(x, w, **where) | {"groups": c}
+    quick_case(x, w, b, rng.normal(size=reference.conv2d(x, w, **how).shape), c, how, **where)
+
+
 @pytest.mark.parametrize("c, k, where", [(48, 64, {"padding": "same"}), (130, 37, {"stride": 2}),
                                          (65, 32, {"padding": 1})])
 @pytest.mark.parametrize("size", [(7, 7), (14, 13), (5, 4), (3, 2)])

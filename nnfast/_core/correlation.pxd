@@ -23,6 +23,7 @@ cdef struct Correlation:
     bint planar                         # by planar.pyx
     bint copied                         # x is copied to scratch, with its zeros around it
     Py_ssize_t pixel                    # numbers from pixel to pixel, where it is read
+    bint by_panels                      # depthwise: x is copied without zeros, a few panels of channels after the others
     bint by_columns                     # y is summed in memory, taps of one column after another, without zeros of x
     bint merged                         # the taps of a row are one run of numbers
     bint short_rows                     # tiles go through the pixels of several rows

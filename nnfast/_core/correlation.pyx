@@ -32,7 +32,10 @@ cdef enum:
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
     ONE_SET = 4096          # bytes from pixel to pixel of a tile that put them all into one set of L1,
-    WAYS = 8                # which holds so many
+    WAYS = 8                # each of which holds so many
+    SET_BYTES = 2048        # into two of them,
+    COPIED_PANELS = 4       # of a depthwise kernel whose x is copied, at once
+    MANY_TAPS = 9           # that pay for the copy
     FEW_TERMS = 64          # of a column of taps: not worth another visit to y
     MOST_UNITS = 64
     LINE = 64
@@ -69,6 +72,13 @@ cdef bint much_padding(const Correlation *x) noexcept nogil:
     return 5 * inside <= 4 * x.OW * x.taps_w
 
 
+cdef bint crowded(const Correlation *x) noexcept nogil:
+    """Rows of a depthwise kernel's taps fall into one or two sets of L1, twice as much as these hold or more: it would not
+    stay there until the next line needs it, too."""
+    cdef Py_ssize_t pixel = x.C * x.k.real_size, sets = 1 if pixel % ONE_SET == 0 else 2
+    return pixel % SET_BYTES == 0 and x.taps_h * x.W > 2 * WAYS * sets
+
+
 cdef bint low_tiles(const Correlation *x) noexcept nogil:
     """Cut into tiles, rows leave a sixth of the registers or more without work."""
     cdef Py_ssize_t count = (x.OW + x.k.mr - 1) // x.k.mr
@@ -95,7 +105,7 @@ cdef inline Py_ssize_t pitch(const Correlation *x) noexcept nogil:
     """Numbers from row to row of what the tiles read: of x, or its copy."""
     if x.copied:
         return span(x.OW if x.segments == 1 else SEGMENT, x.step_w, x.taps_w, x.spacing_w) * x.pixel
-    return x.W * x.C
+    return x.W * (x.pixel if x.by_panels else x.C)
 
 
 cdef inline Py_ssize_t x_line(const Correlation *x) noexcept nogil:
@@ -106,7 +116,7 @@ cdef inline Py_ssize_t x_line(const Correlation *x) noexcept nogil:
 cdef void prepare(Correlation *x) noexcept nogil:
     """Derive how to loop from the shape."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t last, run, width, rows, fewest, kernel
+    cdef Py_ssize_t last, run, width, row, rows, fewest, kernel
     if x.OH == 0 or x.OW == 0:
         x.per_sample = x.scratch = 0
         return
@@ -136,6 +146,10 @@ cdef void prepare(Correlation *x) noexcept nogil:
             and x.K // x.groups > k.vl):
         x.copied = True
         x.pixel += LINE // k.real_size
+    x.by_panels = (x.depthwise and x.repeat == x.step_h == x.step_w == 1 and x.taps_h * x.taps_w >= MANY_TAPS
+                   and x.OW <= LONG_ROW and crowded(x))
+    if x.by_panels:     # rows of an odd number of lines, which fall into all sets
+        x.pixel = min(x.C, COPIED_PANELS * k.nr) + LINE // k.real_size
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 and x.pixel == x.C or x.taps_w == 1)
     x.short_rows = (not x.depthwise and not x.by_columns and x.OW <= LONG_ROW and x.K // x.groups > k.vl
                     and low_tiles(x))
@@ -143,10 +157,11 @@ cdef void prepare(Correlation *x) noexcept nogil:
         x.segments = (x.OW + SEGMENT - 1) // SEGMENT
     x.per_sample = x.OH * x.segments
     width = x.OW if x.segments == 1 else SEGMENT
-    run = x.K if x.depthwise else min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
+    run = x.pixel if x.depthwise else min(depth(k), x.taps_h * x.taps_w * x.C // x.groups)
     # A kernel beyond the caches is read anew for every band: then the bands are larger.
     kernel = x.taps_h * x.taps_w * x.C * (1 if x.depthwise else x.K // x.groups) * k.real_size
-    x.units = max(1, min(<Py_ssize_t>MOST_UNITS, max(<Py_ssize_t>BAND_BYTES, kernel // 8) // (width * (run + x.K) * k.real_size)))
+    row = width * (run + (run if x.by_panels else x.K)) * k.real_size
+    x.units = max(1, min(<Py_ssize_t>MOST_UNITS, max(<Py_ssize_t>BAND_BYTES, kernel // 8) // row))
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, MOST_UNITS if kernel > LARGE_KERNEL else 4))
     x.scratch = LINE + table_bytes(x)
     if x.copied:
@@ -155,6 +170,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
         rows = max((x.units - fewest) * x.step_h + fewest * span(1, x.step_h, x.taps_h, x.spacing_h),
                    x.units * span(1, x.step_h, x.taps_h, x.spacing_h))
         x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.pixel * k.real_size
+    elif x.by_panels:
+        x.scratch += min(x.H, span(min(x.units, x.OH), 1, x.taps_h, x.spacing_h)) * pitch(x) * k.real_size
 
 
 cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t repeat,
@@ -197,7 +214,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
     cdef Unit *one
     cdef Py_ssize_t size = x.k.real_size
     cdef ptrdiff_t *offset = <ptrdiff_t *>scratch
-    cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps
+    cdef Py_ssize_t unit = lo, n, i, j, sample, row, segment, start, rows, columns, run, row_pitch, t, taps, top = 0
     cdef char *band
     cdef char *copy
     if x.tile_w > 0:
@@ -235,10 +252,14 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                 copy_pixels(x.k, x.x + sample * x.x_sample * size, x.H, x.W, x.C, x.repeat,
                             row * x.step_h + x.first_h, rows, start * x.step_w + x.first_w, row_pitch // x.pixel, 0,
                             x.C * x.repeat, copy, x.pixel)
+            if x.by_panels:
+                top = max(0, row + x.first_h)
             for j in range(run):
                 one = &units[i + j]
                 if x.copied:
                     one.at = copy + j * x.step_h * row_pitch * size
+                elif x.by_panels:
+                    one.at = copy + ((row + j + x.first_h - top) * row_pitch + x.first_w * x.pixel) * size
                 else:
                     one.at = x.x + (sample * x.x_sample + ((row + j) * x.step_h + x.first_h) * row_pitch
                                     + (start * x.step_w + x.first_w) * x.C) * size
@@ -249,13 +270,15 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                 rows_inside(x, row + j, &one.lo, &one.hi)
             if x.copied:
                 copy += rows * row_pitch * size
+            if x.by_panels:
+                rows = max(0, min(x.H, row + x.first_h + span(run, 1, x.taps_h, x.spacing_h)) - top)
+                depthwise_by_panels(x, run, &units[i], x.x + (sample * x.x_sample + top * x.W * x.C) * size, rows, offset,
+                                    copy)
             i += run
-        if x.depthwise:
-            i = 0
-            while i < n:
-                run = lines_of(x, n - i, &units[i])
-                depthwise_rows(x, run, &units[i], offset)
-                i += run
+        if x.by_panels:
+            pass
+        elif x.depthwise:
+            depthwise_units(x, n, units, 0, x.K, offset)
         elif x.by_columns:
             band_by_columns(x, n, units, offset)
         else:
@@ -418,7 +441,30 @@ cdef Py_ssize_t lines_of(const Correlation *x, Py_ssize_t n, const Unit *units) 
     return count
 
 
-cdef void depthwise_rows(const Correlation *x, Py_ssize_t lines, const Unit *unit, ptrdiff_t *offset) noexcept nogil:
+cdef void depthwise_by_panels(const Correlation *x, Py_ssize_t n, const Unit *units, const char *image, Py_ssize_t rows,
+                              ptrdiff_t *offset, char *copy) noexcept nogil:
+    """Units of one sample. image: the first of the rows that they read. In x pixels lie such that a tap's row would put
+    out of L1 what the next tap needs."""
+    cdef Py_ssize_t size = x.k.real_size, some = COPIED_PANELS * x.k.nr, first = 0, channels
+    while first < x.C:
+        channels = min(some, x.C - first)
+        x.k.copy(rows * x.W, channels, image + first * size, x.C, copy, x.pixel)
+        depthwise_units(x, n, units, first, channels, offset)
+        first += channels
+
+
+cdef void depthwise_units(const Correlation *x, Py_ssize_t n, const Unit *units, Py_ssize_t first, Py_ssize_t channels,
+                          ptrdiff_t *offset) noexcept nogil:
+    """Channels first.., which are the first ones where the units read."""
+    cdef Py_ssize_t i = 0, lines
+    while i < n:
+        lines = lines_of(x, n - i, &units[i])
+        depthwise_rows(x, lines, &units[i], first, channels, offset)
+        i += lines
+
+
+cdef void depthwise_rows(const Correlation *x, Py_ssize_t lines, const Unit *unit, Py_ssize_t first, Py_ssize_t channels,
+                         ptrdiff_t *offset) noexcept nogil:
     """The lines from `unit` on, see lines_of. Behind `offset` there is room for two lists of taps."""
     cdef Py_ssize_t size = x.k.real_size, taps = x.taps_h * x.taps_w, j = 0, end, s_lo = 0, s_hi = x.taps_w, r, s
     cdef ptrdiff_t *row = offset + taps
@@ -427,7 +473,7 @@ cdef void depthwise_rows(const Correlation *x, Py_ssize_t lines, const Unit *uni
     op.rows = taps
     op.row = row
     op.x_offset = x_offset
-    op.x_step = x.step_w * x.K
+    op.x_step = x.step_w * x.pixel
     op.y_step = x.y_pixel
     op.lines = lines
     op.x_line = x_line(x)
@@ -448,5 +494,6 @@ cdef void depthwise_rows(const Correlation *x, Py_ssize_t lines, const Unit *uni
                 row[op.taps] = r * x.taps_w + s
                 x_offset[op.taps] = offset[r * x.taps_w + s]
                 op.taps += 1
-        x.k.depthwise(&op, end - j, x.K, unit.at + j * op.x_step * size, x.w, x.bias, unit.to + j * x.y_pixel * size)
+        x.k.depthwise(&op, end - j, channels, unit.at + j * op.x_step * size, x.w + first * taps * size,
+                      x.bias + first * size if x.bias != NULL else NULL, unit.to + (j * x.y_pixel + first) * size)
         j = end
