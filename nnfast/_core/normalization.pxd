@@ -20,7 +20,7 @@ cdef struct Normalization:
     Parameter *variance
     double momentum, epsilon
     bint frozen                     # uses and keeps the running statistics even in training
-    char *sums                      # [batch][2][ld] over each sample's pixels, where there are several
+    char *sums                      # [batch][blocks][2][ld] over pixels, where a sample has several
     char *rows                      # [ROWS][ld], not the batch's
 
 cdef struct Folding:        # a normalization with running statistics in the weights of the layer before it
@@ -34,6 +34,7 @@ cdef struct Folding:        # a normalization with running statistics in the wei
     Parameter folded_kernel, folded_bias
     Py_ssize_t bytes_held           # of both, from folded_kernel.w on
 
+cdef Py_ssize_t blocks(const Node *node) noexcept nogil
 cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
 cdef void combine_moments(const Node *node, const Context *ctx, int part, int team) noexcept nogil
 cdef void normalize_forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil

@@ -3,16 +3,18 @@
 mean and variance are each channel's over all samples and pixels of the batch; in inference mode the running ones. A batch
 is the only thing that samples share in a forward pass, so this operation has a barrier on both sides:
 
-    forward    each sample's mean and sum of squared deviations     rows of the batch
-               all of them combined, in order of the samples        bands of channels, shared out among the threads
+    forward    mean and sum of squared deviations of each block     rows of the batch
+               all of them combined, in order                       bands of channels, shared out among the threads
                y = x * scale + shift                                rows
-    backward   each sample's sums of dz and dz (x - mean)           rows
+    backward   each block's sums of dz and dz (x - mean)            rows
                the three factors of dx, and dgamma, dbeta           bands
                dx = dz * a + x * b + c                              rows
 
-A sample of one pixel (dense layers) has nothing to sum up: there the band's thread takes GROUP samples together.
-Partial sums belong to a sample or group and are combined in double precision (Chan, Golub and LeVeque 1979, eq. 2.1): the
-bits do not depend on the number of threads. The running statistics change only when the step is applied.
+A block is some of a sample's pixels, which stay in cache for the second sum. A sample of one pixel (dense layers) has
+nothing to sum up: there the band's thread takes GROUP samples together. Sums of a block or group are in the arrays'
+precision, which long ones would lose digits in, and combined in double (Chan, Golub and LeVeque 1979, eq. 2.1). What they
+belong to does not depend on the number of threads, nor do the bits. The running statistics change only when the step is
+applied.
 
 In inference scale and shift are known before the batch comes, and where a linear dense layer or convolution lies before
 the normalization they go into its weights (fold): w' = w scale, b' = b scale + shift.
@@ -34,6 +36,9 @@ cdef inline char *row(const Node *node, Row which) noexcept nogil:
 cdef enum:
     BAND = 32       # channels whose statistics one thread makes
     GROUP = 64      # samples of one pixel that are summed up in single precision: 8 KB of a band
+    BLOCK_BYTES = 131072
+    FEWEST = 64     # pixels of a block
+    MOST = 1024
 
 
 cdef inline Py_ssize_t band_border(const Node *node, int part, int team) noexcept nogil:
@@ -42,8 +47,25 @@ cdef inline Py_ssize_t band_border(const Node *node, int part, int team) noexcep
     return min(channels, bands * part // team * BAND)
 
 
-cdef inline Py_ssize_t samples_of_group(const Node *node, const Context *ctx, Py_ssize_t first) noexcept nogil:
-    return 1 if node.outer > 1 else min(<Py_ssize_t>GROUP, ctx.batch - first)
+cdef inline Py_ssize_t pixels_of_block(const Node *node) noexcept nogil:
+    cdef Py_ssize_t pixel = (<const Normalization *>node.extra).channels * node.k.real_size
+    return min(<Py_ssize_t>MOST, max(<Py_ssize_t>FEWEST, BLOCK_BYTES // pixel))
+
+
+cdef Py_ssize_t blocks(const Node *node) noexcept nogil:
+    """Of a sample."""
+    return (node.outer + pixels_of_block(node) - 1) // pixels_of_block(node)
+
+
+cdef inline Py_ssize_t parts_of_batch(const Node *node, const Context *ctx) noexcept nogil:
+    """Blocks, or groups."""
+    return ctx.batch * blocks(node) if node.outer > 1 else (ctx.batch + GROUP - 1) // GROUP
+
+
+cdef inline Py_ssize_t pixels_of_part(const Node *node, const Context *ctx, Py_ssize_t part) noexcept nogil:
+    if node.outer == 1:
+        return min(<Py_ssize_t>GROUP, ctx.batch - part * GROUP)
+    return min(pixels_of_block(node), node.outer - part % blocks(node) * pixels_of_block(node))
 
 
 cdef inline void matrix_moments(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t cols, const char *x, Py_ssize_t ld, char *mean,
@@ -55,16 +77,19 @@ cdef inline void matrix_moments(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t
 
 
 cdef void sample_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """Of each sample that has several pixels."""
+    """Of each block of samples that have several pixels."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const Value *x = node.inputs[0]
-    cdef Py_ssize_t size = node.k.real_size, b
+    cdef Py_ssize_t size = node.k.real_size, block = pixels_of_block(node), b, i
     cdef char *sums
     if not ctx.training or n.frozen or node.outer == 1:
         return
+    sums = n.sums + lo * blocks(node) * 2 * n.ld * size
     for b in range(lo, hi):
-        sums = n.sums + 2 * b * n.ld * size
-        matrix_moments(node.k, node.outer, n.channels, x.y + b * x.ld * size, n.channels, sums, sums + n.ld * size)
+        for i in range(blocks(node)):
+            matrix_moments(node.k, min(block, node.outer - i * block), n.channels,
+                           x.y + (b * x.ld + i * block * n.channels) * size, n.channels, sums, sums + n.ld * size)
+            sums += 2 * n.ld * size
 
 
 cdef void band_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t width, double *mean,
@@ -72,24 +97,23 @@ cdef void band_moments(const Node *node, const Context *ctx, Py_ssize_t lo, Py_s
     """Of the whole batch, mean and sum of squared deviations of the channels from lo on."""
     cdef const Normalization *n = <const Normalization *>node.extra
     cdef const Value *x = node.inputs[0]
-    cdef Py_ssize_t size = node.k.real_size, first = 0, samples
+    cdef Py_ssize_t size = node.k.real_size, part, pixels
     cdef double[2 * BAND] room
     cdef char *sums = <char *>room
     cdef char *deviations = sums + BAND * size
-    cdef double rows, count = 0     # pixels of the group, of all before it
+    cdef double rows, count = 0     # pixels of the part, of all before it
     memset(mean, 0, width * sizeof(double))
     memset(squares, 0, width * sizeof(double))
-    while first < ctx.batch:
-        samples = samples_of_group(node, ctx, first)
+    for part in range(parts_of_batch(node, ctx)):
+        pixels = pixels_of_part(node, ctx, part)
         if node.outer == 1:
-            matrix_moments(node.k, samples, width, x.y + (first * x.ld + lo) * size, x.ld, sums, deviations)
+            matrix_moments(node.k, pixels, width, x.y + (part * GROUP * x.ld + lo) * size, x.ld, sums, deviations)
         else:
-            sums = n.sums + (2 * first * n.ld + lo) * size
+            sums = n.sums + (2 * part * n.ld + lo) * size
             deviations = sums + n.ld * size
-        rows = <double>samples * node.outer
+        rows = pixels
         node.k.join_moments(width, sums, deviations, rows / (count + rows), count * rows / (count + rows), mean, squares)
         count += rows
-        first += samples
 
 
 cdef void combine_moments(const Node *node, const Context *ctx, int part, int team) noexcept nogil:
@@ -142,37 +166,41 @@ cdef inline void matrix_sums(const Node *node, Py_ssize_t rows, Py_ssize_t width
 
 
 cdef void sample_gradients(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
-    """Of each sample that has several pixels, the sums. dz takes the place of dy where it is not that of a relu."""
+    """Of each sample that has several pixels, the blocks' sums. dz takes the place of dy where it is not that of a relu."""
     cdef const Normalization *n = <const Normalization *>node.extra
-    cdef Py_ssize_t size = node.k.real_size, b
+    cdef Py_ssize_t size = node.k.real_size, block = pixels_of_block(node), b, i
     cdef char *sums
     if node.activation != NN_RELU:
         apply_backward(node, ctx, lo, hi)
-    for b in range(lo, hi if node.outer > 1 else lo):
-        sums = n.sums + 2 * b * n.ld * size
-        matrix_sums(node, node.outer, n.channels, b * node.output.ld, n.channels, 0, sums, sums + n.ld * size)
+    if node.outer == 1:
+        return
+    sums = n.sums + lo * blocks(node) * 2 * n.ld * size
+    for b in range(lo, hi):
+        for i in range(blocks(node)):
+            matrix_sums(node, min(block, node.outer - i * block), n.channels, b * node.output.ld + i * block * n.channels,
+                        n.channels, 0, sums, sums + n.ld * size)
+            sums += 2 * n.ld * size
 
 
 cdef void band_sums(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t width, double *total,
                     double *moment) noexcept nogil:
     """Over the whole batch, the sums of the channels from lo on."""
     cdef const Normalization *n = <const Normalization *>node.extra
-    cdef Py_ssize_t size = node.k.real_size, first = 0, samples
+    cdef Py_ssize_t size = node.k.real_size, part
     cdef double[2 * BAND] room
     cdef char *sums = <char *>room
     cdef char *moments = sums + BAND * size
     memset(total, 0, width * sizeof(double))
     memset(moment, 0, width * sizeof(double))
-    while first < ctx.batch:
-        samples = samples_of_group(node, ctx, first)
+    for part in range(parts_of_batch(node, ctx)):
         if node.outer == 1:
-            matrix_sums(node, samples, width, first * node.output.ld + lo, node.output.ld, lo, sums, moments)
+            matrix_sums(node, pixels_of_part(node, ctx, part), width, part * GROUP * node.output.ld + lo, node.output.ld, lo,
+                        sums, moments)
         else:
-            sums = n.sums + (2 * first * n.ld + lo) * size
+            sums = n.sums + (2 * part * n.ld + lo) * size
             moments = sums + n.ld * size
         node.k.join_sums(width, sums, total)
         node.k.join_sums(width, moments, moment)
-        first += samples
 
 
 cdef void combine_gradients(const Node *node, const Context *ctx, int part, int team) noexcept nogil:

@@ -34,7 +34,7 @@ from nnfast._core.merge cimport (
 )
 from nnfast._core.node cimport SOFTMAX, Context, Node, Parameter, team_function
 from nnfast._core.normalization cimport (
-    ROWS, Folding, Normalization, combine_gradients, combine_moments, finite_variance, fold, normalize_backward,
+    ROWS, Folding, Normalization, blocks, combine_gradients, combine_moments, finite_variance, fold, normalize_backward,
     normalize_bound, normalize_forward, normalize_gradient, sample_gradients, sample_moments, update_running,
 )
 from nnfast._core.pooling cimport (
@@ -406,7 +406,7 @@ cdef int want_buffers(Node *node, Arena arena, object owner) except -1:
         arena.want(&groups.sums, 2 * groups.channels * size, owner, "sums")
     elif node.forward.before == sample_moments and node.outer > 1:
         n = <Normalization *>node.extra
-        arena.want(&n.sums, 2 * n.ld * size, owner, "sums")
+        arena.want(&n.sums, blocks(node) * 2 * n.ld * size, owner, "sums")
     return 0
 
 
