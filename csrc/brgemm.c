@@ -41,6 +41,7 @@
 #elif defined(NN_ISA_AVX2)
 #define MR 6
 #define MR_NARROW 12
+#define B_AHEAD 12
 #define NN_WIDE_TILES(X) NN_UP_TO_6(X, 2)
 #define NN_NARROW_TILES(X) NN_UP_TO_12(X, 1)
 #else
@@ -50,12 +51,19 @@
 #define NN_NARROW_TILES(X) NN_UP_TO_8(X, 1)
 #endif
 
+/* Rows of B that low tiles, which go through it fast, ask for before they need them. */
+#ifndef B_AHEAD
+#define B_AHEAD 0
+#endif
+
 #define NN_MAX_ROWS (MR > MR_NARROW ? MR : MR_NARROW)
 
 #if defined(__GNUC__)
 #define NN_PREFETCH(p) __builtin_prefetch(p, 1)
+#define NN_PREFETCH_TO_READ(p) __builtin_prefetch(p, 0)
 #else
 #define NN_PREFETCH(p) ((void)(p))
+#define NN_PREFETCH_TO_READ(p) ((void)(p))
 #endif
 #endif
 
@@ -98,6 +106,7 @@ nn_inline void NAME(tile)(const int rows, const int vectors, const nn_brgemm *op
             vec row[2];
             NN_UNROLL
             for (int j = 0; j < vectors; j++) row[j] = v_load(bp + j * VL);
+            if (B_AHEAD > 0) NN_PREFETCH_TO_READ(bp + B_AHEAD * ldb);
             NN_UNROLL
             for (int i = 0; i < rows; i++) {
                 const vec x = v_set1(A_AT(i));

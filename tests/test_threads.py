@@ -102,6 +102,31 @@ def test_sums_over_all_tiles_keep_their_order():
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_columns_that_are_copied_for_a_gradient(dtype):
+    """One thread copies the columns of x that many panels of dW are made of; three, which have fewer each, and larger
+    batches read them in place. Both layers have columns that begin at 0; each step has other values there."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((450, 300)).astype(dtype), rng.standard_normal((450, 530)).astype(dtype)
+    for batch_size, optimizer in ((150, nf.SGD(0.01)), (450, nf.Adam(clip_norm=1.0))):
+        results = []
+        for n_threads in (1, 2, 3):
+            layers = [nf.Dense(530, activation="tanh"), nf.Dense(530)]
+            model = nf.Sequential(layers, input_shape=(300,), seed=1, dtype=dtype)
+            model.compile(optimizer, "squared_error", n_threads=n_threads)
+            model.fit(x, y, batch_size=batch_size, epochs=2, verbose=0)
+            results.append(bits(model))
+        assert results[0] == results[1] == results[2], batch_size
+        _, grads = model.gradients(x[:150], y[:150])
+        w = {name: array.astype(np.float64) for name, array in model.parameters.items()}
+        h = np.tanh(x[:150] @ w["dense/kernel"] + w["dense/bias"])
+        dy = 2 * (h @ w["dense_1/kernel"] + w["dense_1/bias"] - y[:150]) / 150
+        dh = dy @ w["dense_1/kernel"].T * (1 - h**2)
+        for name, expected in (("dense_1/kernel", h.T @ dy), ("dense/kernel", x[:150].T @ dh)):
+            atol = 1000 * np.finfo(dtype).eps * np.abs(expected).max()
+            np.testing.assert_allclose(grads[name], expected, rtol=0, atol=atol, err_msg=name)
+
+
 @pytest.mark.parametrize("name", ["kernel rows", "winograd", "all taps", "one tap"])
 def test_norm_and_penalty_do_not_depend_on_how_a_kernel_is_cut(name):
     """Tiles of convolutions' kernels are smaller for more threads."""

@@ -6,7 +6,7 @@ the whole batch in order, so no partial gradients exist and the bits do not depe
 
     forward   z = x W + b, y = act(z)           bias and relu in the tile, other activations while z is in cache
     backward  dz = dy * act'(z), in place;      dx = dz W'    (W' is packed tile by tile)
-    gradient  dW = x' dz,  db = sum_b dz        x read in columns, dz in rows: both in place
+    gradient  dW = x' dz,  db = sum_b dz        x read in columns, dz in rows: both in place, or a copy of x's columns
 """
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport calloc, free
@@ -15,17 +15,22 @@ from libc.string cimport memcpy, memset
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.gemm cimport (
     COLUMNS, PANELS, PANELS_TRANSPOSED, ROWS, Block, Product, block_of, multiply, multiply_block, multiply_parallel,
-    multiply_rows, pack_panel, panel_width, panels, round_up, scratch_bytes,
+    multiply_rows, odd_lines, pack_panel, panel_width, panels, round_up, scratch_bytes,
 )
 from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
-from nnfast._core.node cimport SOFTMAX, Context, Node, Tile, Value
+from nnfast._core.node cimport SOFTMAX, Columns, Context, Node, Tile, Value
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
 
 cdef enum:
-    GRADIENT_DEPTH = 128    # samples summed in one pass: their rows of dz in a panel, and of x in a tile, stay in L1
+    GRADIENT_DEPTH = 128    # samples summed in one pass: their rows of dz in a panel, and of x in a tile, stay in L1,
+    LONG_GRADIENT_DEPTH = 256   # or in L2, which keeps up with high tiles
+    HIGH_TILE = 14          # rows
+    MANY_PANELS = 32        # that a thread makes of the same columns of x: for lower tiles they are copied
+    MANY_COLUMNS = 256      # of x, whose rows lie so far apart that no prefetcher follows them
+    COLUMNS_BYTES = 425984  # most of a copy, in L2
 
 
 cdef void forward_product(const Node *node, Product *product) noexcept nogil:
@@ -170,27 +175,54 @@ cdef Py_ssize_t columns_to_store(const Node *node, const Tile *tile, Py_ssize_t 
     return columns
 
 
+cdef bint many_panels(const Node *node, int team) noexcept nogil:
+    """Whether a thread makes so much of dW that x's columns may be copied for it."""
+    return (node.k.mr < HIGH_TILE and node.outer == 1 and node.kernel.rows >= MANY_COLUMNS
+            and panels(node.k, node.kernel.columns) >= MANY_PANELS * team)
+
+
+cdef Py_ssize_t columns_bytes(const Node *node) noexcept nogil:
+    """The room to copy them to."""
+    return COLUMNS_BYTES if many_panels(node, 1) else 0
+
+
+cdef const char *columns_of_x(const Node *node, const Context *ctx, const Tile *tile, Py_ssize_t *ld) noexcept nogil:
+    """x's columns lo..hi, and how far apart its rows are there."""
+    cdef const Value *x = node.inputs[0]
+    cdef Columns *columns = ctx.columns
+    cdef Py_ssize_t size = node.k.real_size, pitch = odd_lines(node.k, tile.rows)
+    ld[0] = x.ld
+    if not many_panels(node, columns.team) or ctx.batch * pitch * size > columns.bytes:
+        return x.y + tile.lo * size
+    ld[0] = pitch
+    if columns.node != node or columns.lo != tile.lo:
+        node.k.copy(ctx.batch, tile.rows, x.y + tile.lo * size, x.ld, columns.at, pitch)
+        columns.node, columns.lo = node, tile.lo
+    return columns.at
+
+
 cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile, char *dw) noexcept nogil:
     """One panel's rows lo..hi of dW, the whole batch."""
     cdef const nn_kernels *k = node.k
-    cdef const Value *x = node.inputs[0]
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
-    cdef Py_ssize_t columns = columns_to_store(node, tile, width, dw), b0 = 0
+    cdef Py_ssize_t columns = columns_to_store(node, tile, width, dw), b0 = 0, ld
+    cdef Py_ssize_t depth = GRADIENT_DEPTH if k.mr < HIGH_TILE else LONG_GRADIENT_DEPTH
+    cdef const char *x = columns_of_x(node, ctx, tile, &ld)
     cdef nn_brgemm op
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
     op.a_row = 1
-    op.a_col = x.ld
+    op.a_col = ld
     op.ldb = y.ld
     op.ldc = width
     op.relu = False
     while b0 < ctx.batch:
-        op.k = min(ctx.batch - b0, GRADIENT_DEPTH)
+        op.k = min(ctx.batch - b0, depth)
         op.accumulate = b0 > 0
-        multiply_rows(k, &op, tile.hi - tile.lo, columns, x.y + (b0 * x.ld + tile.lo) * size,
+        multiply_rows(k, &op, tile.hi - tile.lo, columns, x + b0 * ld * size,
                       y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL, dw)
         b0 += op.k
 

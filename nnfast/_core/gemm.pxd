@@ -3,6 +3,9 @@ from libc.stddef cimport ptrdiff_t
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels
 
+cdef enum:
+    CACHE_LINE = 64
+
 # How B lies in memory.
 cdef enum Storage:
     PANELS              # packed: panel after panel of nr columns, each [K][width]; see panel_width
@@ -68,6 +71,10 @@ cdef inline void multiply_scattered(const nn_kernels *k, const nn_brgemm *op, co
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t multiple) noexcept nogil:
     return (n + multiple - 1) // multiple * multiple
+
+cdef inline Py_ssize_t odd_lines(const nn_kernels *k, Py_ssize_t n) noexcept nogil:
+    """The length of rows of n numbers that fall into all sets of the L1 cache: an odd number of its lines."""
+    return ((n * k.real_size + CACHE_LINE - 1) // CACHE_LINE | 1) * CACHE_LINE // k.real_size
 
 cdef inline Py_ssize_t panels(const nn_kernels *k, Py_ssize_t columns) noexcept nogil:
     return (columns + k.nr - 1) // k.nr

@@ -26,7 +26,6 @@ cdef enum:
     BLOCK_BYTES = 131072    # a block of A in L2
     FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2
     MANY_PANELS_BYTES = 1638400 # where several blocks of A have to be copied anew for every block of B: L3
-    CACHE_LINE = 64
     ROWS_TOGETHER = 8       # of B while some panels are packed
     ROWS_OF_ALL = 16        # while all are
     DOTS = 32               # columns of B between which A stays in L1
@@ -172,7 +171,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     cdef Py_ssize_t stride = (x.a_row if x.a_col == 1 else x.a_col) * size
     # Worth it where a row is long and serves many panels.
     cdef bint copied = stride % COPY_BYTES == 0 and kc * size >= COPY_BYTES and panel_hi - panel_lo >= 4
-    cdef Py_ssize_t copied_row = (kc * size + CACHE_LINE) // CACHE_LINE | 1     # an odd number of cache lines
+    cdef Py_ssize_t copied_row = odd_lines(k, kc)
     cdef char *panels_at = scratch + copy_bytes()
     cdef const char *a
     cdef Py_ssize_t jc, p0, p1, ic, i_end, j, width, columns
@@ -185,7 +184,6 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
-    copied_row = copied_row * CACHE_LINE // size
     op.a_row = copied_row if copied else x.a_row
     op.a_col = 1 if copied else x.a_col
     op.ldc = x.ldc

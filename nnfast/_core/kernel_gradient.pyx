@@ -19,7 +19,7 @@ from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport copy_pixels
-from nnfast._core.gemm cimport multiply_rows, multiply_scattered, panels, parts, round_up
+from nnfast._core.gemm cimport multiply_rows, multiply_scattered, odd_lines, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport Window, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
@@ -45,12 +45,6 @@ cdef enum:
     SET_BYTES = 2048        # pixels that are a multiple of this fall into few sets of L1
     DEPTHWISE_BYTES = 131072    # of x and dz, in L2
     LINE = 64
-
-
-cdef inline Py_ssize_t padded(const nn_kernels *k, Py_ssize_t n) noexcept nogil:
-    """The length in scratch of a row of whole vectors: an odd number of lines, as rows then fall into all sets of the L1
-    cache."""
-    return ((n * k.real_size + LINE - 1) // LINE | 1) * LINE // k.real_size
 
 
 cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
@@ -101,7 +95,7 @@ cdef inline Py_ssize_t tap_panels(const Convolution *c) noexcept nogil:
 cdef inline Py_ssize_t tap_pixels(const Convolution *c) noexcept nogil:
     """The same however tiles are cut for the threads: sums end where they end in one thread's."""
     cdef Py_ssize_t rows = min(c.C // c.groups, tap_rows(c)), columns = min(c.K // c.groups, tap_panels(c) * c.k.nr)
-    return min(<Py_ssize_t>PIXELS, TAP_ROOM // (c.k.real_size * (padded(c.k, rows) + padded(c.k, columns))))
+    return min(<Py_ssize_t>PIXELS, TAP_ROOM // (c.k.real_size * (odd_lines(c.k, rows) + odd_lines(c.k, columns))))
 
 
 cdef inline Py_ssize_t few_pixels(const Convolution *c) noexcept nogil:
@@ -139,7 +133,7 @@ cdef inline Py_ssize_t depthwise_image(const Convolution *c) noexcept nogil:
     cdef const Window *w = &c.window
     cdef Py_ssize_t columns = min(w.OW, LONG_ROW)
     return (((depthwise_band(c) - 1) * w.stride_h + (w.R - 1) * w.dilation_h + 1)
-            * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * padded(c.k, COPIED_PANELS * c.k.nr))
+            * ((columns - 1) * w.stride_w + (w.S - 1) * w.dilation_w + 1) * odd_lines(c.k, COPIED_PANELS * c.k.nr))
 
 
 cdef Py_ssize_t tile_count(const Convolution *c, const TileShape *shape) noexcept nogil:
@@ -216,10 +210,10 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     if by_planes(c):
         return planar.gradient_scratch(c)
     if whole_rows(c):
-        return (BAND * padded(c.k, PANELS * c.k.nr) + image_size(c)
+        return (BAND * odd_lines(c.k, PANELS * c.k.nr) + image_size(c)
                 + c.window.R * turned_room(c, c.window.S * c.C)) * size
     if few_columns(c):
-        return (PIXELS * (padded(c.k, FEW_PANELS * c.k.nr) + c.k.nr)
+        return (PIXELS * (odd_lines(c.k, FEW_PANELS * c.k.nr) + c.k.nr)
                 + c.window.R * c.window.S * turned_room(c, tile_shape(c).rows)) * size
     return TAP_ROOM + turned_room(c, tap_rows(c)) * size
 
@@ -335,7 +329,7 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Py_ssize_t j0 = first_output(w.pad_left, s * w.dilation_w, w.stride_w)
     cdef Py_ssize_t j1 = min(w.OW, last_output(w.W, w.pad_left, s * w.dilation_w, w.stride_w))
     cdef Py_ssize_t rows = hi - lo, turned = turned_columns(c, columns, rows), direct = columns - turned
-    cdef Py_ssize_t x_pitch = padded(k, rows), dz_pitch = padded(k, columns), n = 0, b, i, j, m, at
+    cdef Py_ssize_t x_pitch = odd_lines(k, rows), dz_pitch = odd_lines(k, columns), n = 0, b, i, j, m, at
     cdef Py_ssize_t most = parts(batch * max(<Py_ssize_t>0, i1 - i0) * max(<Py_ssize_t>0, j1 - j0), tap_pixels(c))
     cdef char *dz_copy = scratch + most * x_pitch * size
     cdef char *sums = scratch + TAP_ROOM
@@ -382,13 +376,13 @@ cdef void few_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     last ones may be turned. c0: the group's first channel of x."""
     cdef const nn_kernels *k = c.k
     cdef const Window *w = &c.window
-    cdef Py_ssize_t size = k.real_size, rows = hi - lo, dz_pitch = padded(k, columns), tap_size = rows * round_up(columns, k.vl)
+    cdef Py_ssize_t size = k.real_size, rows = hi - lo, dz_pitch = odd_lines(k, columns), tap_size = rows * round_up(columns, k.vl)
     cdef Py_ssize_t most = few_pixels(c), piece = parts(w.OW, most), band = max(1, most // piece)
     cdef Py_ssize_t turned = turned_columns(c, columns, rows), direct = columns - turned
     cdef Py_ssize_t b, i, j, m, n, q, r, s, r_lo, r_hi, s_lo, s_hi
     cdef ptrdiff_t x_offset[PIXELS]
     cdef ptrdiff_t dz_offset[PIXELS]
-    cdef char *x_copy = scratch + PIXELS * padded(k, FEW_PANELS * k.nr) * size
+    cdef char *x_copy = scratch + PIXELS * odd_lines(k, FEW_PANELS * k.nr) * size
     cdef char *sums = x_copy + PIXELS * k.nr * size     # of the turned columns: [tap][turned][rows]
     cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
     cdef const char *x_at
@@ -470,7 +464,7 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
     cdef ptrdiff_t x_offset[BAND]
     cdef ptrdiff_t dz_offset[BAND]
     cdef char *dz_copy = scratch
-    cdef char *image = scratch + BAND * padded(k, PANELS * k.nr) * size
+    cdef char *image = scratch + BAND * odd_lines(k, PANELS * k.nr) * size
     cdef char *sums = image + image_size(c) * size      # of the turned columns: [r][turned][run]
     cdef Py_ssize_t sums_size = turned * round_up(run, k.vl)
     cdef const char *source
@@ -506,7 +500,7 @@ cdef void rows_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, co
                 op.ldb, op.b_step = c.K, row
                 if direct > 0 and (c.K * size > SHORT_PIXEL
                                    or source + ((op.count - 1) * row + (m - 1) * c.K + whole) * size > dz_end):
-                    op.ldb = padded(k, columns)
+                    op.ldb = odd_lines(k, columns)
                     op.b_step = m * op.ldb
                     for q in range(op.count):
                         copy_vectors(k, m, direct, source + q * row * size, c.K, dz_copy + q * op.b_step * size, op.ldb,
@@ -557,7 +551,7 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
                 j_end = clip_run(j, min(w.OW, j + LONG_ROW), w.stride_w, -w.pad_left, w.S, w.dilation_w, w.W, &s_lo, &s_hi)
                 left = j * w.stride_w - w.pad_left
                 if copied:
-                    pixel = padded(k, columns)
+                    pixel = odd_lines(k, columns)
                     rows = (i_end - 1 - i) * w.stride_h + (w.R - 1) * w.dilation_h + 1
                     across = (j_end - 1 - j) * w.stride_w + (w.S - 1) * w.dilation_w + 1
                     pitch = across * pixel

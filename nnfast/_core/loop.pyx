@@ -38,7 +38,9 @@ from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BATCHES, BEFORE_BACKWARD, BEFORE_FORWARD,
     LEAVE, LOSS, OK, PREPARE, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Report, Slice, Status,
 )
-from nnfast._core.node cimport Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces
+from nnfast._core.node cimport (
+    Columns, Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces,
+)
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.pace cimport begin, measured
 from nnfast._core.threads cimport (
@@ -185,6 +187,7 @@ cdef class Loop(Callouts):
     cdef void _worker(self, int tid, int team) noexcept nogil:
         cdef Job *job = &self.job
         cdef Context ctx
+        cdef Columns columns
         cdef Py_ssize_t s, first, lo, hi
         cdef double scale
         # Counted by each thread for itself. A batch whose weights are all zero is no step, and has no rate.
@@ -197,7 +200,10 @@ cdef class Loop(Callouts):
             self.mode = mode
         ctx.scratch = self.scratch + tid * self._context_bytes()
         ctx.gradient = ctx.scratch + self.scratch_size
-        ctx.row = ctx.gradient + aligned(self.tiling.room * self.k.real_size)
+        columns.at = ctx.gradient + aligned(self.tiling.room * self.k.real_size)
+        columns.bytes, columns.team = self.columns_size, team
+        ctx.columns = &columns
+        ctx.row = columns.at + self.columns_size
         ctx.training = job.training
         ctx.has_loss = job.loss
         ctx.seed = job.seed
@@ -379,6 +385,7 @@ cdef class Loop(Callouts):
         """The gradient, with penalties, into its place."""
         cdef Py_ssize_t i, size = self.k.real_size
         cdef Tile *tile = self._take_tile(ctx, tid, team)
+        ctx.columns.node = NULL
         while tile != NULL:
             tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
             if self.job.loss:
@@ -412,6 +419,7 @@ cdef class Loop(Callouts):
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
         if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             tile = self._take_tile(ctx, tid, team)
+            ctx.columns.node = NULL
             while tile != NULL:
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)

@@ -136,6 +136,7 @@ cdef class Network:
     cdef Report *reports
     cdef char *scratch
     cdef Py_ssize_t scratch_size        # bytes that the hungriest operation needs of a thread
+    cdef Py_ssize_t columns_size        # bytes for some columns of a dense layer's x
     cdef Py_ssize_t row_size            # bytes of a thread's room for a row; 0 until samples are mixed
     cdef int n_contexts
     cdef bint has_python                # a layer is a Python function

@@ -15,6 +15,7 @@ from libc.stdlib cimport free
 
 from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
+from nnfast._core.dense cimport columns_bytes, gradient as dense_gradient
 from nnfast._core.gemm cimport pack, packed_size, round_up, scratch_bytes, unpack
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
@@ -100,8 +101,9 @@ cdef class Network:
         self._free_contexts()
 
     cdef Py_ssize_t _context_bytes(self) noexcept nogil:
-        """Scratch memory of a thread: for its operations, for one tile of a gradient, and for a row to mix."""
-        return self.scratch_size + aligned(self.tiling.room * self.k.real_size) + self.row_size
+        """Scratch memory of a thread: for its operations, for one tile of a gradient and what it is made of, and for a row
+        to mix."""
+        return self.scratch_size + aligned(self.tiling.room * self.k.real_size) + self.columns_size + self.row_size
 
     cdef void _free_contexts(self) noexcept:
         free(self.reports)
@@ -228,6 +230,8 @@ cdef class Network:
             self.scratch_size = max(self.scratch_size, aligned(scratch_size(node)))
             if inference:
                 continue
+            if node.gradient == dense_gradient:
+                self.columns_size = max(self.columns_size, columns_bytes(node))
             self.work += spec["work"]
             self.has_python |= spec["op"] == "python"
             self.needs_gradient[at] = ((node.kernel != NULL and node.kernel.trainable)

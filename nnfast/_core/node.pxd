@@ -25,9 +25,17 @@ cdef struct Parameter:
     double l1, l2
     bint trainable
 
+cdef struct Columns:        # of a dense layer's x, a tile's rows of the kernel: copied, and kept for the next panel
+    char *at
+    Py_ssize_t bytes        # that there is room for
+    int team                # threads that share a layer's tiles
+    const Node *node        # whose they are, NULL: nobody's
+    Py_ssize_t lo           # the first
+
 cdef struct Context:        # a thread's own
     char *scratch           # scratch_bytes() of gemm.pxd
     char *gradient          # room for one tile of a kernel's gradient
+    Columns *columns
     char *row               # room for a sample's row of any input or target, where samples are mixed
     bint training           # dropout is active
     bint has_loss           # a loss follows: activations fused with it are left to it
