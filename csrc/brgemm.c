@@ -51,7 +51,7 @@
 #define NN_NARROW_TILES(X) NN_UP_TO_8(X, 1)
 #endif
 
-/* Rows of B that low tiles, which go through it fast, ask for before they need them. */
+/* Rows of B that tiles of few registers, which go through it fast, ask for before they need them. */
 #ifndef B_AHEAD
 #define B_AHEAD 0
 #endif

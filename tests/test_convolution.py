@@ -209,7 +209,8 @@ def test_depthwise_of_pixels_that_share_sets_of_the_cache(where, rng):
 @pytest.mark.parametrize("size, kernel, where", [
     ((40, 14), (3, 3), {"padding": "same"}), ((7, 12), (5, 5), {"padding": 1}),
     ((3, 13), (3, 3), {"padding": ((6, 1), (0, 7))}), ((6, 12), (7, 2), {"padding": 3, "dilation": (1, 3)}),
-    ((15, 20), (3, 4), {}), ((1, 40), (1, 9), {"padding": ((0, 0), (4, 4))}),
+    ((15, 20), (3, 4), {}), ((4, 40), (1, 9), {"padding": ((0, 0), (4, 4))}),
+    ((12, 13), (3, 3), {"padding": 4, "dilation": 4}), ((17, 12), (3, 3), {"padding": 5, "dilation": 5}),
     ((40, 12), (9, 1), {"padding": ((4, 4), (0, 0))})], ids=str)
 @pytest.mark.parametrize("c", [512, 1024])
 def test_depthwise_of_pixels_in_one_or_two_sets_of_the_cache(c, size, kernel, where, rng):

@@ -104,14 +104,14 @@ def test_sums_over_all_tiles_keep_their_order():
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_columns_that_are_copied_for_a_gradient(dtype):
-    """One thread copies the columns of x that many panels of dW are made of; three, which have fewer each, and larger
-    batches read them in place. Both layers have columns that begin at 0; each step has other values there."""
+    """One thread or two copy the columns of x that many panels of dW are made of where tiles are low; three, which have
+    fewer each, and larger batches read them in place. Each step has other values there."""
     rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((450, 300)).astype(dtype), rng.standard_normal((450, 530)).astype(dtype)
+    x, y = rng.standard_normal((450, 300)).astype(dtype), rng.standard_normal((450, 1100)).astype(dtype)
     for batch_size, optimizer in ((150, nf.SGD(0.01)), (450, nf.Adam(clip_norm=1.0))):
         results = []
         for n_threads in (1, 2, 3):
-            layers = [nf.Dense(530, activation="tanh"), nf.Dense(530)]
+            layers = [nf.Dense(530, activation="tanh"), nf.Dense(1100)]
             model = nf.Sequential(layers, input_shape=(300,), seed=1, dtype=dtype)
             model.compile(optimizer, "squared_error", n_threads=n_threads)
             model.fit(x, y, batch_size=batch_size, epochs=2, verbose=0)

@@ -19,7 +19,9 @@ rows were shared out.
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset
 
-from nnfast._core.gemm cimport multiply_rows, multiply_scattered, packed_size, panel_width, panels, parts, round_up
+from nnfast._core.gemm cimport (
+    multiply_rows, multiply_scattered, odd_lines, packed_size, panel_width, panels, parts, round_up,
+)
 from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.planar cimport prepare_planes, suits, sum_planes
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
@@ -31,11 +33,12 @@ cdef enum:
     LARGE_KERNEL = 1048576  # bytes
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
-    ONE_SET = 4096          # bytes from pixel to pixel of a tile that put them all into one set of L1,
+    TWO_SETS = 2048         # bytes from pixel to pixel that put them all into two sets of L1,
+    ONE_SET = 4096          # into one,
     WAYS = 8                # each of which holds so many
-    SET_BYTES = 2048        # into two of them,
     COPIED_PANELS = 4       # of a depthwise kernel whose x is copied, at once
     MANY_TAPS = 9           # that pay for the copy
+    FAR_ROWS = 8            # from the first tap's row to the last's: beyond that a copy is mostly of rows between them
     FEW_TERMS = 64          # of a column of taps: not worth another visit to y
     MOST_UNITS = 64
     LINE = 64
@@ -73,10 +76,10 @@ cdef bint much_padding(const Correlation *x) noexcept nogil:
 
 
 cdef bint crowded(const Correlation *x) noexcept nogil:
-    """Rows of a depthwise kernel's taps fall into one or two sets of L1, twice as much as these hold or more: it would not
-    stay there until the next line needs it, too."""
+    """Rows of a depthwise kernel's taps fall into one or two sets of L1, more than twice what these hold: it would not stay
+    there until the next line needs it, too."""
     cdef Py_ssize_t pixel = x.C * x.k.real_size, sets = 1 if pixel % ONE_SET == 0 else 2
-    return pixel % SET_BYTES == 0 and x.taps_h * x.W > 2 * WAYS * sets
+    return x.OH > 1 and pixel % TWO_SETS == 0 and x.taps_h * x.W > 2 * WAYS * sets
 
 
 cdef bint low_tiles(const Correlation *x) noexcept nogil:
@@ -147,9 +150,9 @@ cdef void prepare(Correlation *x) noexcept nogil:
         x.copied = True
         x.pixel += LINE // k.real_size
     x.by_panels = (x.depthwise and x.repeat == x.step_h == x.step_w == 1 and x.taps_h * x.taps_w >= MANY_TAPS
-                   and x.OW <= LONG_ROW and crowded(x))
-    if x.by_panels:     # rows of an odd number of lines, which fall into all sets
-        x.pixel = min(x.C, COPIED_PANELS * k.nr) + LINE // k.real_size
+                   and (x.taps_h - 1) * x.spacing_h <= FAR_ROWS and max(x.W, x.OW) <= LONG_ROW and crowded(x))
+    if x.by_panels:
+        x.pixel = odd_lines(k, min(x.C, COPIED_PANELS * k.nr))
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 and x.pixel == x.C or x.taps_w == 1)
     x.short_rows = (not x.depthwise and not x.by_columns and x.OW <= LONG_ROW and x.K // x.groups > k.vl
                     and low_tiles(x))
@@ -275,10 +278,9 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
                 depthwise_by_panels(x, run, &units[i], x.x + (sample * x.x_sample + top * x.W * x.C) * size, rows, offset,
                                     copy)
             i += run
-        if x.by_panels:
-            pass
-        elif x.depthwise:
-            depthwise_units(x, n, units, 0, x.K, offset)
+        if x.depthwise:
+            if not x.by_panels:
+                depthwise_units(x, n, units, 0, x.K, offset)
         elif x.by_columns:
             band_by_columns(x, n, units, offset)
         else:

@@ -14,8 +14,8 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.activation cimport apply, apply_backward
 from nnfast._core.gemm cimport (
-    COLUMNS, PANELS, PANELS_TRANSPOSED, ROWS, Block, Product, block_of, multiply, multiply_block, multiply_parallel,
-    multiply_rows, odd_lines, pack_panel, panel_width, panels, round_up, scratch_bytes,
+    COLUMNS, HIGH_TILE, PANELS, PANELS_TRANSPOSED, ROWS, Block, Product, block_of, multiply, multiply_block,
+    multiply_parallel, multiply_rows, odd_lines, pack_panel, panel_width, panels, round_up, scratch_bytes,
 )
 from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
@@ -26,8 +26,7 @@ from nnfast._core.elementwise import activation_forward, softmax_forward
 
 cdef enum:
     GRADIENT_DEPTH = 128    # samples summed in one pass: their rows of dz in a panel, and of x in a tile, stay in L1,
-    LONG_GRADIENT_DEPTH = 256   # or in L2, which keeps up with high tiles
-    HIGH_TILE = 14          # rows
+    LONG_GRADIENT_DEPTH = 256   # or in L2, for high tiles
     MANY_PANELS = 32        # that a thread makes of the same columns of x: for lower tiles they are copied
     MANY_COLUMNS = 256      # of x, whose rows lie so far apart that no prefetcher follows them
     COLUMNS_BYTES = 425984  # most of a copy, in L2

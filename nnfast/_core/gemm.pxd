@@ -5,6 +5,7 @@ from nnfast._core.kernels cimport nn_brgemm, nn_kernels
 
 cdef enum:
     CACHE_LINE = 64
+    HIGH_TILE = 14      # rows: such tiles leave time to read B from L2
 
 # How B lies in memory.
 cdef enum Storage:

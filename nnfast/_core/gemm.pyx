@@ -21,7 +21,7 @@ from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn
 
 cdef enum:
     PANEL_BYTES = 25600     # one panel of B in L1, beside the tile of A
-    LONG_PANEL_BYTES = 102400   # in L2, which keeps up with tiles as high as those of AVX-512
+    LONG_PANEL_BYTES = 102400   # in L2, for high tiles
     DEPTH_OF_FEW = 16       # rows of B at once for a C of few rows
     BLOCK_BYTES = 131072    # a block of A in L2
     FEW_PANELS = 16         # of B in a block: it, A's block and the part of C that they make stay in L2
@@ -37,7 +37,7 @@ cdef double WORK_PER_THREAD = 4e5   # multiply-adds that pay for waking one more
 cdef double READ_COST = 4           # a number of A or B out of the outer caches, in multiply-adds
 
 cdef inline Py_ssize_t panel_bytes(const nn_kernels *k) noexcept nogil:
-    return PANEL_BYTES if k.mr < 14 else LONG_PANEL_BYTES
+    return PANEL_BYTES if k.mr < HIGH_TILE else LONG_PANEL_BYTES
 
 
 cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:

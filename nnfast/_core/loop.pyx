@@ -212,6 +212,7 @@ cdef class Loop(Callouts):
         for s in range(job.steps_done, job.n_steps):
             first = (job.first_step + s) * job.batch_size
             ctx.batch = min(job.batch_size, job.n_samples - first)
+            columns.node = NULL
             ctx.sample = NULL
             if job.order != NULL:
                 ctx.sample = job.order + first
@@ -385,7 +386,6 @@ cdef class Loop(Callouts):
         """The gradient, with penalties, into its place."""
         cdef Py_ssize_t i, size = self.k.real_size
         cdef Tile *tile = self._take_tile(ctx, tid, team)
-        ctx.columns.node = NULL
         while tile != NULL:
             tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
             if self.job.loss:
@@ -419,7 +419,6 @@ cdef class Loop(Callouts):
         # 1e6: from the largest element to the norm, for up to 1e12 parameters.
         if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             tile = self._take_tile(ctx, tid, team)
-            ctx.columns.node = NULL
             while tile != NULL:
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)

@@ -30,7 +30,7 @@ cdef struct Columns:        # of a dense layer's x, a tile's rows of the kernel:
     Py_ssize_t bytes        # that there is room for
     int team                # threads that share a layer's tiles
     const Node *node        # whose they are, NULL: nobody's
-    Py_ssize_t lo           # the first
+    Py_ssize_t lo           # the first; how many follows from it (tiling.pyx)
 
 cdef struct Context:        # a thread's own
     char *scratch           # scratch_bytes() of gemm.pxd
