@@ -78,6 +78,29 @@ def test_l1_weights_are_exactly_zero_or_stationary(rng):
     assert np.abs(grads["dense/bias"]).max() < 1e-8
 
 
+def test_a_search_that_is_stuck_goes_on(rng, monkeypatch):
+    """At a bound SciPy may end far from the minimum, with other rounding it does not."""
+    import scipy.optimize
+
+    minimize, most = scipy.optimize.minimize, []
+
+    def stuck(*args, options, **kwargs):
+        most.append(options["maxiter"])
+        if len(most) > 1:
+            return minimize(*args, options=options, **kwargs)
+        result = minimize(*args, options=options | {"maxiter": 3}, **kwargs)
+        result.message = "ABNORMAL: "
+        return result
+
+    monkeypatch.setattr(scipy.optimize, "minimize", stuck)
+    model, x, y = problem(rng, kernel_regularizer=nf.L1(0.05))
+    history = model.fit(x, y, solver="lbfgs", verbose=0)
+    assert history.converged and most == [1000, 997] and len(history.history["loss"]) == len(history.epoch) > 3
+    other, x, y = problem(rng, kernel_regularizer=nf.L1(0.05))
+    most.clear()
+    assert not other.fit(x, y, solver="lbfgs", epochs=3, verbose=0).converged and most == [3]
+
+
 def test_l1_from_weights_of_either_sign(rng):
     ends = []
     for start in (-2.0, 0.0, 3.0):
