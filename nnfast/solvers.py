@@ -123,12 +123,13 @@ class LBFGS(Solver):
 
         first = largest(x0, known[0][1])
         tolerance = self.tolerance * min(1.0, first / SMALL_GRADIENT)
+        bounded = np.isfinite(low).any()
         iterations_left, evaluations_left = max_iterations, self.max_evaluations or 10**9
         while True:
             before = known[0][0]
             result = minimize(
                 value_and_gradient, x0, jac=True, method="L-BFGS-B", callback=callback,
-                bounds=np.stack([low, np.full_like(low, np.inf)], axis=1) if np.isfinite(low).any() else None,
+                bounds=np.stack([low, np.full_like(low, np.inf)], axis=1) if bounded else None,
                 options={"maxiter": iterations_left, "maxfun": evaluations_left, "maxcor": self.memory,
                          "gtol": tolerance, "ftol": 0.0},
             )
@@ -143,7 +144,7 @@ class LBFGS(Solver):
             # At a bound a step of no length may end the search far from the minimum: what was known of the curvature
             # led there, and without it the search goes on.
             small = gradient <= ROUNDING * max(1.0, first, math.sqrt(abs(result.fun)))
-            if small or not result.fun < before or min(iterations_left, evaluations_left) <= 0:
+            if small or not bounded or not result.fun < before or min(iterations_left, evaluations_left) <= 0:
                 return small, f"the loss falls no further in float64; largest entry of the gradient {gradient:.2g}"
             x0, known = result.x, [(result.fun, result.jac)]
 

@@ -20,8 +20,9 @@ FORMATS = ["channels_last", "channels_first"]
 
 def close(got, expected, dtype="float32"):
     assert got.shape == expected.shape
-    # ONNX holds alpha and epsilon, and its Gelu the constants, in single precision.
-    tolerance = 1e-5 if dtype == "float32" else 1e-7
+    # ONNX holds alpha and epsilon, and its Gelu the constants, in single precision. A normalization of two numbers that
+    # are nearly equal divides what has been rounded by their small difference.
+    tolerance = 5e-5 if dtype == "float32" else 1e-7
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * max(1, abs(expected).max()))
 
 
