@@ -84,6 +84,13 @@ cdef int borrow(Memory *block, size_t size) except -1:
     return 0
 
 
+def drop_spare():
+    """Give all of it back to the system."""
+    while n_spare:
+        nn_release(spare[n_spare - 1].at, spare[n_spare - 1].size)
+        remove(n_spare - 1)
+
+
 def soil_spare():
     """Fill all of it with the bits of NaN: for tests, which find out so who takes it for zeros. Its blocks and bytes."""
     cdef int i
