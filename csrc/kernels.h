@@ -39,6 +39,7 @@ static const nn_kernels NAME(table) = {
 #endif
     .transpose = NAME(transpose),
     .copy = NAME(copy),
+    .take_rows = NAME(take_rows),
     .column_sum = NAME(column_sum),
     .column_squares = NAME(column_squares),
     .join_moments = NAME(join_moments),

@@ -150,6 +150,10 @@ typedef struct nn_kernels {
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* dst[i, j] = src[i, j]. */
     void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
+    /* dst[i, j] = src[index[i], j] for a src of `cols` columns; behind them zeros, up to a whole vector where dst_ld has
+     * room for it. */
+    void (*take_rows)(ptrdiff_t rows, ptrdiff_t cols, const void *src, const ptrdiff_t *index, void *dst,
+                      ptrdiff_t dst_ld);
     /* y[j] = sum_i x[i, j] for x: rows x cols. */
     void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y);
 

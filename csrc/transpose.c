@@ -194,3 +194,19 @@ static void NAME(copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src_, ptrdiff
         if (rest) v_store_n(dst + whole, v_load_n(src + whole, rest), rest);
     }
 }
+
+static void NAME(take_rows)(ptrdiff_t rows, ptrdiff_t cols, const void *src_, const ptrdiff_t *index, void *dst_,
+                            ptrdiff_t dst_ld)
+{
+    real *dst = dst_;
+    const ptrdiff_t whole = cols - cols % VL, rest = cols - whole;
+    const int room = dst_ld - whole >= VL;      /* whole vectors are stored in a fraction of the time */
+    for (ptrdiff_t i = 0; i < rows; i++, dst += dst_ld) {
+        const real *src = (const real *)src_ + index[i] * cols;
+        for (ptrdiff_t j = 0; j < whole; j += VL) v_store(dst + j, v_load(src + j));
+        if (!rest) continue;
+        const vec last = v_load_n(src + whole, rest);
+        if (room) v_store(dst + whole, last);
+        else v_store_n(dst + whole, last, rest);
+    }
+}

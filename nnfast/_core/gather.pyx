@@ -1,5 +1,6 @@
 """The rows of a batch from the user's data: inputs, and targets or output gradients, in the network's precision and
 order of axes, augmented and mixed."""
+from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memcpy, memset
 
@@ -9,10 +10,11 @@ from nnfast._core.loss cimport UNLABELED, Head, forget_ignored
 from nnfast._core.memory cimport nn_prefetch
 from nnfast._core.network cimport Job, Source
 from nnfast._core.node cimport Context, Value
-from nnfast._core.transfer cimport Port, read_sample
+from nnfast._core.transfer cimport Port, read_as_it_is, read_sample
 
 cdef enum:
     AHEAD = 2048            # bytes of the rows after the one that is read
+    SHORT_ROW = 512         # bytes, at most: a call for each would take as long as the row, or longer
 
 
 cdef inline Py_ssize_t number_of(const Context *ctx, Py_ssize_t b) noexcept nogil:
@@ -26,8 +28,23 @@ cdef void gather_inputs(const nn_kernels *k, const Job *job, const Port *ports, 
     cdef const Value *value
     for i in range(n):
         value = &job.values[ports[i].value]
+        if job.n_operations == 0 and take_rows(k, &job.inputs[i], &ports[i], ctx, lo, hi,
+                                               value.y + lo * value.ld * k.real_size, value.ld):
+            continue
         for b in range(lo, hi):
             input_row(k, job, &ports[i], ctx, i, b, value.y + b * value.ld * k.real_size)
+
+
+cdef inline bint take_rows(const nn_kernels *k, const Source *source, const Port *port, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, char *to, Py_ssize_t ld) noexcept nogil:
+    """Short rows that are read as they are, lo..hi of the batch, all at once. Few instructions a row, and few stores: those
+    to rows that other threads have read wait for a while, and all behind them."""
+    if source.row_bytes > SHORT_ROW or not read_as_it_is(k, port, source.kind):
+        return False
+    if ctx.sample != NULL:
+        k.take_rows(hi - lo, port.size, source.data, <const ptrdiff_t *>(ctx.sample + lo), to, ld)
+    else:
+        k.copy(hi - lo, port.size, source.data + (ctx.first_sample + lo) * source.row_bytes, port.size, to, ld)
+    return True
 
 
 cdef inline void input_row(const nn_kernels *k, const Job *job, const Port *port, const Context *ctx, Py_ssize_t i, Py_ssize_t b, char *to) noexcept nogil:
@@ -56,8 +73,10 @@ cdef void gather_targets(const nn_kernels *k, const Job *job, const Port *ports,
                 read_sample(k, &ports[i], source.kind, source.data + number_of(ctx, b) * source.row_bytes,
                             value.dy + b * value.ld * size, ctx.scratch)
         elif not (heads[i].labels or heads[i].mixed):
-            for b in range(lo, hi):
-                target_row(k, job, &ports[i], &heads[i], ctx, i, b, heads[i].target + b * value.ld * size)
+            if (job.n_target_operations > 0 or heads[i].gaps
+                    or not take_rows(k, source, &ports[i], ctx, lo, hi, heads[i].target + lo * value.ld * size, value.ld)):
+                for b in range(lo, hi):
+                    target_row(k, job, &ports[i], &heads[i], ctx, i, b, heads[i].target + b * value.ld * size)
         elif heads[i].pixels == 1 and not heads[i].gaps and source.kind != NN_FROM_UINT8:
             for b in range(lo, hi):     # a small network's step is so short that it matters
                 heads[i].label[b] = (<const int32_t *>source.data)[number_of(ctx, b)]

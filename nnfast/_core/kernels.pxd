@@ -153,6 +153,8 @@ cdef extern from "nnfast.h":
                           ptrdiff_t dst_ld) noexcept nogil
         void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
                      ptrdiff_t dst_ld) noexcept nogil
+        void (*take_rows)(ptrdiff_t rows, ptrdiff_t cols, const void *src, const ptrdiff_t *index, void *dst,
+                          ptrdiff_t dst_ld) noexcept nogil
         void (*column_sum)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, void *y) noexcept nogil
         void (*column_squares)(ptrdiff_t rows, ptrdiff_t cols, const void *x, ptrdiff_t ld, const void *mean,
                                void *y) noexcept nogil

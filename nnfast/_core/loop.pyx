@@ -33,7 +33,7 @@ from nnfast._core.callouts cimport Callouts
 from nnfast._core.gather cimport gather_inputs, gather_targets, mix
 from nnfast._core.kernels cimport nn_update
 from nnfast._core.loss cimport CUSTOM_LOSS, Head, Metric, loss_rows, metric_rows
-from nnfast._core.memory cimport aligned, allocate, table
+from nnfast._core.memory cimport aligned, allocate, nn_take_over, table
 from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BAD_GRADIENT, BAD_LOSS, BARRIER, BATCHES, BEFORE_BACKWARD, BEFORE_FORWARD,
     LEAVE, LOSS, OK, PREPARE, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Report, Slice, Status,
@@ -420,6 +420,9 @@ cdef class Loop(Callouts):
         if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             tile = self._take_tile(ctx, tid, team)
             while tile != NULL:
+                if team > 1 and tile.node.forward.team == NULL:     # else no other thread reads its weights
+                    for i in range(pieces(tile)):
+                        nn_take_over(self.flat[0] + piece_offset(tile, i) * size, piece_size(tile, i) * size)
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
                 self._add_penalty(tile, ctx.gradient)

@@ -18,6 +18,17 @@ static inline void nn_prefetch(const void *p, size_t size)
 #endif
 }
 
+/* Have lines that other threads have read made this core's own, before it writes there: until they all know, about as long
+ * as a line takes to come from them, its next stores wait. These, of what is there already, wait while it computes. A
+ * prefetch for writing does nothing for a line that is there to be read (Zen 4). No other thread may write there. */
+static inline void nn_take_over(void *p, size_t size)
+{
+    for (size_t at = 0; at < size; at += 64) {
+        volatile char *line = (volatile char *)p + at;
+        *line = *line;
+    }
+}
+
 #define NN_PAGES ((size_t)256 << 10)
 #define NN_LARGE ((size_t)4 << 20)
 #define NN_ROUND(size) (((size) + 65535) / 65536 * 65536)    /* whole pages, whatever their size */

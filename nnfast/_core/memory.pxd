@@ -4,6 +4,7 @@ cdef extern from "memory.h" nogil:
     void *nn_allocate(size_t size) noexcept
     void nn_release(void *p, size_t size) noexcept
     void nn_prefetch(const void *p, size_t size) noexcept
+    void nn_take_over(void *p, size_t size) noexcept
 
 cdef struct Memory:
     char *at

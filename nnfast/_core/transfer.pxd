@@ -8,6 +8,7 @@ cdef struct Port:           # where data enter or leave
     bint scaled
     double scale, offset    # value = scale * data + offset
 
+cdef bint read_as_it_is(const nn_kernels *k, const Port *port, int kind) noexcept nogil
 cdef void read_sample(const nn_kernels *k, const Port *port, int kind, const char *data, char *to, char *scratch) noexcept nogil
 cdef void write_sample(const nn_kernels *k, const Port *port, const char *value, char *to) noexcept nogil
 cdef void write_gradient(const nn_kernels *k, const Port *port, char *dy, char *to) noexcept nogil

@@ -23,6 +23,11 @@ cdef inline bint same_type(const nn_kernels *k, int kind) noexcept nogil:
     return kind == (NN_FROM_FLOAT32 if k.real_size == 4 else NN_FROM_FLOAT64)
 
 
+cdef bint read_as_it_is(const nn_kernels *k, const Port *port, int kind) noexcept nogil:
+    """Whether a sample's numbers need no conversion, no scale and no other order."""
+    return port.channels <= 1 and same_type(k, kind) and not port.scaled
+
+
 cdef void read_sample(const nn_kernels *k, const Port *port, int kind, const char *data, char *to, char *scratch) noexcept nogil:
     """One sample of the user's array into its value. scratch: scratch_bytes(k) of gemm.pxd."""
     cdef Py_ssize_t size = k.real_size, start = 0, n

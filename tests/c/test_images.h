@@ -16,6 +16,26 @@ static void test_copy(void)
         }
 }
 
+static void test_take_rows(void)
+{
+    for (int s = 1; s < N_SOME; s++)
+        for (int gap = 0; gap < 3; gap++) {
+            const ptrdiff_t rows = 6, cols = some[s], next = (cols / K->vl + 1) * K->vl;
+            const ptrdiff_t ld = gap == 0 ? cols : gap == 1 ? cols + 1 : next;
+            const ptrdiff_t index[] = {3, 0, 8, 8, 1, 7};
+            void *src = random_array(9 * cols, -1, 1), *dst = array(rows * ld);
+            about("take_rows %ld, ld %ld", (long)cols, (long)ld);
+            K->take_rows(rows, cols, src, index, dst, ld);
+            for (ptrdiff_t i = 0; i < rows; i++) {
+                expect(same_bits(at(src, index[i] * cols), at(dst, i * ld), cols), "row %ld", (long)i);
+                for (ptrdiff_t j = cols; cols % K->vl && ld >= next && j < next; j++)
+                    expect(get(dst, i * ld + j) == 0, "behind row %ld", (long)i);
+            }
+            if (ld < next) expect_gaps(dst, rows, cols, ld);
+            release();
+        }
+}
+
 static void test_affine(void)
 {
     for (int s = 0; s < N_SOME; s++) {

@@ -659,6 +659,7 @@ static void test_precision(int precision)
     test_softmax();
     test_losses();
     test_copy();
+    test_take_rows();
     test_affine();
     test_normalization();
     test_normalization_of_a_band();
