@@ -15,6 +15,21 @@ def reference_gradients(model, x, t, loss, activations, **arguments):
 
 # --- fit against the reference ---------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("width", [1, 8, 15, 17, 64, 127, 128, 129])
+def test_rows_of_any_width_arrive(width, shuffle, dtype, rng):
+    """They are gathered all at once: a step on all of them is the reference's."""
+    x, y = rng.normal(size=(2, 37, width)).astype(dtype)
+    model = nf.Sequential([nf.Dense(width)], input_shape=(width,), dtype=dtype.name, seed=0)
+    model.compile(nf.SGD(0.1), "squared_error")
+    w, b = (value.astype(np.float64) for value in model.get_weights())
+    model.fit(x, y, batch_size=37, shuffle=shuffle, verbose=0)
+    slope = 0.2 / 37 * (x.astype(np.float64) @ w + b - y)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    for value, expected in zip(model.get_weights(), (w - x.T @ slope, b - slope.sum(axis=0)), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=tolerance, atol=tolerance)
+
+
 def test_fit_is_the_reference_step_by_step(rng):
     x, y = classes(rng, 50)
     model = classifier()

@@ -6,12 +6,10 @@ which work on rows of their own and do not wait for each other, stay apart. What
 between two barriers, where no other operation runs. They are also of one kind, which says what the
 padding of the rows may hold. A buffer that is not one of rows may need no more than so many bytes, whatever the batch.
 """
+from nnfast._core.gemm cimport CACHE_LINE
 from nnfast._core.memory cimport aligned, allocate, release
 
 import sys
-
-cdef enum:
-    CACHE_LINE = 64         # a vector may be read beyond the last number
 
 
 cdef class Buffer:
@@ -63,7 +61,7 @@ cdef class Arena:
         return 0
 
     def bytes_for(self, batch):
-        """Memory for a batch, however large."""
+        """Memory for a batch, however large. A vector may be read beyond its last number."""
         sizes = [batch * row if most is None else min(batch * row, most) for row, most in self.slots]
         return sum([(size + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE for size in sizes]) + CACHE_LINE
 

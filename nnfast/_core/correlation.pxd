@@ -1,6 +1,9 @@
 """Sums over the taps of a window, for a range of output pixels: what convolution and its input gradient are made of."""
 from nnfast._core.kernels cimport nn_kernels
 
+cdef enum:
+    COPIED_PANELS = 4       # of channels that are copied together for a depthwise kernel: a tile's most, in its gradient
+
 cdef struct Correlation:
     const nn_kernels *k
     Py_ssize_t C, K                     # channels of a pixel of x and of y

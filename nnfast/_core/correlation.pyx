@@ -20,7 +20,8 @@ from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset
 
 from nnfast._core.gemm cimport (
-    multiply_rows, multiply_scattered, odd_lines, packed_size, panel_width, panels, parts, round_up,
+    CACHE_LINE, ONE_SET, TWO_SETS, multiply_rows, multiply_scattered, odd_lines, packed_size, panel_width, panels, parts,
+    round_up,
 )
 from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.planar cimport prepare_planes, suits, sum_planes
@@ -33,15 +34,11 @@ cdef enum:
     LARGE_KERNEL = 1048576  # bytes
     LONG_ROW = 256          # pixels: longer rows are cut
     SEGMENT = 96
-    TWO_SETS = 2048         # bytes from pixel to pixel that put them all into two sets of L1,
-    ONE_SET = 4096          # into one,
-    WAYS = 8                # each of which holds so many
-    COPIED_PANELS = 4       # of a depthwise kernel whose x is copied, at once
+    WAYS = 8                # lines that a set of L1 holds
     MANY_TAPS = 9           # that pay for the copy
     FAR_ROWS = 8            # from the first tap's row to the last's: beyond that a copy is mostly of rows between them
     FEW_TERMS = 64          # of a column of taps: not worth another visit to y
     MOST_UNITS = 64
-    LINE = 64
 
 
 cdef struct Unit:           # of work: pixels of one output row, or of all for which the same taps lie inside
@@ -91,7 +88,7 @@ cdef bint low_tiles(const Correlation *x) noexcept nogil:
 cdef inline Py_ssize_t table_bytes(const Correlation *x) noexcept nogil:
     """The lists of taps, and of pixels, at the beginning of scratch."""
     return round_up(3 * x.taps_h * x.taps_w * sizeof(ptrdiff_t)
-                    + (2 * x.units * x.OW * sizeof(ptrdiff_t) if x.short_rows else 0), LINE)
+                    + (2 * x.units * x.OW * sizeof(ptrdiff_t) if x.short_rows else 0), CACHE_LINE)
 
 
 cdef inline Py_ssize_t first_column(const Correlation *x, Py_ssize_t s) noexcept nogil:
@@ -148,7 +145,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
     if (k.mr > WAYS and not x.depthwise and not x.by_columns and x.step_w * x.pixel * k.real_size % ONE_SET == 0
             and x.K // x.groups > k.vl):
         x.copied = True
-        x.pixel += LINE // k.real_size
+        x.pixel += CACHE_LINE // k.real_size
     x.by_panels = (x.depthwise and x.repeat == x.step_h == x.step_w == 1 and x.taps_h * x.taps_w >= MANY_TAPS
                    and (x.taps_h - 1) * x.spacing_h <= FAR_ROWS and max(x.W, x.OW) <= LONG_ROW and crowded(x))
     if x.by_panels:
@@ -166,7 +163,7 @@ cdef void prepare(Correlation *x) noexcept nogil:
     row = width * (run + (run if x.by_panels else x.K)) * k.real_size
     x.units = max(1, min(<Py_ssize_t>MOST_UNITS, max(<Py_ssize_t>BAND_BYTES, kernel // 8) // row))
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, MOST_UNITS if kernel > LARGE_KERNEL else 4))
-    x.scratch = LINE + table_bytes(x)
+    x.scratch = CACHE_LINE + table_bytes(x)
     if x.copied:
         # Units share rows if they belong to the same sample: at best as many as it has, at worst none.
         fewest = (x.units + x.OH - 1) // x.OH

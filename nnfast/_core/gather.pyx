@@ -14,7 +14,6 @@ from nnfast._core.transfer cimport Port, read_as_it_is, read_sample
 
 cdef enum:
     AHEAD = 2048            # bytes of the rows after the one that is read
-    SHORT_ROW = 512         # bytes, at most: a call for each would take as long as the row, or longer
 
 
 cdef inline Py_ssize_t number_of(const Context *ctx, Py_ssize_t b) noexcept nogil:
@@ -36,9 +35,9 @@ cdef void gather_inputs(const nn_kernels *k, const Job *job, const Port *ports, 
 
 
 cdef inline bint take_rows(const nn_kernels *k, const Source *source, const Port *port, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, char *to, Py_ssize_t ld) noexcept nogil:
-    """Short rows that are read as they are, lo..hi of the batch, all at once. Few instructions a row, and few stores: those
-    to rows that other threads have read wait for a while, and all behind them."""
-    if source.row_bytes > SHORT_ROW or not read_as_it_is(k, port, source.kind):
+    """Rows that are read as they are, lo..hi of the batch, all at once. Few instructions a row, and few stores:
+    one to a line that another thread has read waits, and so do all stores behind it."""
+    if not read_as_it_is(k, port, source.kind):
         return False
     if ctx.sample != NULL:
         k.take_rows(hi - lo, port.size, source.data, <const ptrdiff_t *>(ctx.sample + lo), to, ld)

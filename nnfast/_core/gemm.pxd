@@ -5,6 +5,8 @@ from nnfast._core.kernels cimport nn_brgemm, nn_kernels
 
 cdef enum:
     CACHE_LINE = 64
+    TWO_SETS = 2048     # bytes: rows that lie so far apart fall into two of the 64 sets of an L1 cache,
+    ONE_SET = 4096      # into one
     HIGH_TILE = 14      # rows: such tiles leave time to read B from L2
 
 # How B lies in memory.

@@ -18,8 +18,8 @@ from libc.stddef cimport ptrdiff_t
 from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
-from nnfast._core.correlation cimport copy_pixels
-from nnfast._core.gemm cimport multiply_rows, multiply_scattered, odd_lines, panels, parts, round_up
+from nnfast._core.correlation cimport COPIED_PANELS, copy_pixels
+from nnfast._core.gemm cimport CACHE_LINE, TWO_SETS, multiply_rows, multiply_scattered, odd_lines, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.window cimport Window, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
@@ -33,7 +33,6 @@ cdef enum:
     ROWS = 128              # most rows of other tiles
     PANELS = 8              # most panels
     DEPTHWISE_PANELS = 16   # most of a depthwise kernel's
-    COPIED_PANELS = 4       # the same where x is copied
     FEW_CHANNELS = 64
     FEW_PANELS = 2          # that do not pay for a copy of x: it is read in place
     IN_PLACE = 12288        # numbers of x that a tap reads at once
@@ -42,9 +41,7 @@ cdef enum:
     LONG_RUN = 192          # numbers in a kernel row
     JOINED = 64             # most rows of kernel rows that are multiplied together
     LONG_ROW = 256          # pixels: longer rows are cut
-    SET_BYTES = 2048        # pixels that are a multiple of this fall into few sets of L1
     DEPTHWISE_BYTES = 131072    # of x and dz, in L2
-    LINE = 64
 
 
 cdef inline bint whole_rows(const Convolution *c) noexcept nogil:
@@ -114,7 +111,7 @@ cdef Py_ssize_t image_size(const Convolution *c) noexcept nogil:
 cdef inline bint depthwise_copied(const Convolution *c) noexcept nogil:
     """Whether a depthwise kernel's gradient copies x: for a multiplier, and where rows of pixels fall into so few sets of L1
     that they would not stay there until the next line needs them, too; strides leave little to need."""
-    return c.K != c.C or (c.window.stride_h == c.window.stride_w == 1 and c.C * c.k.real_size % SET_BYTES == 0)
+    return c.K != c.C or (c.window.stride_h == c.window.stride_w == 1 and c.C * c.k.real_size % TWO_SETS == 0)
 
 
 cdef inline Py_ssize_t depthwise_panels(const Convolution *c) noexcept nogil:
@@ -206,7 +203,7 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     if c.tile_w > 0:
         return winograd.gradient_scratch(c)
     if c.depthwise:
-        return 2 * c.rows * sizeof(ptrdiff_t) + LINE + (depthwise_image(c) * size if depthwise_copied(c) else 0)
+        return 2 * c.rows * sizeof(ptrdiff_t) + CACHE_LINE + (depthwise_image(c) * size if depthwise_copied(c) else 0)
     if by_planes(c):
         return planar.gradient_scratch(c)
     if whole_rows(c):
@@ -531,7 +528,7 @@ cdef void depthwise_gradient(const Convolution *c, const char *x, Py_ssize_t x_l
     cdef Py_ssize_t pixel = c.C, pitch = w.W * c.C, top, left, rows, across
     cdef ptrdiff_t *row = <ptrdiff_t *>scratch
     cdef ptrdiff_t *offset = row + c.rows
-    cdef char *image = <char *>round_up(<Py_ssize_t>(offset + c.rows), LINE)
+    cdef char *image = <char *>round_up(<Py_ssize_t>(offset + c.rows), CACHE_LINE)
     cdef const char *at
     cdef bint copied = depthwise_copied(c)
     cdef nn_depthwise op

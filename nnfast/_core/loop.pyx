@@ -70,6 +70,7 @@ STATUS = ("ok", "loss", "gradient")
 
 
 cdef enum:
+    LARGEST_TO_TAKE = 16384 # bytes: what is taken over must stay in L1 while its gradient is summed
     SCANNED = 16            # numbers whose maximum is found in the time that one of a gradient takes to be measured
 
 
@@ -420,9 +421,10 @@ cdef class Loop(Callouts):
         if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             tile = self._take_tile(ctx, tid, team)
             while tile != NULL:
-                if team > 1 and tile.node.forward.team == NULL:     # else no other thread reads its weights
+                if team > 1 and tile.node.forward.team == NULL:     # all threads have read these parameters
                     for i in range(pieces(tile)):
-                        nn_take_over(self.flat[0] + piece_offset(tile, i) * size, piece_size(tile, i) * size)
+                        if piece_size(tile, i) * size <= LARGEST_TO_TAKE:
+                            nn_take_over(self.flat[0] + piece_offset(tile, i) * size, piece_size(tile, i) * size)
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
                 self._add_penalty(tile, ctx.gradient)

@@ -18,9 +18,10 @@ static inline void nn_prefetch(const void *p, size_t size)
 #endif
 }
 
-/* Have lines that other threads have read made this core's own, before it writes there: until they all know, about as long
- * as a line takes to come from them, its next stores wait. These, of what is there already, wait while it computes. A
- * prefetch for writing does nothing for a line that is there to be read (Zen 4). No other thread may write there. */
+/* Make lines that other threads have read this core's own, before it writes there. A store to such a line waits for about
+ * as long as the line would take to come from them, and so do all stores behind it. The stores here, of the values that are
+ * there, wait while the core computes. A prefetch for writing does nothing for a line that is there to be read (Zen 4).
+ * No other thread may write to these bytes. */
 static inline void nn_take_over(void *p, size_t size)
 {
     for (size_t at = 0; at < size; at += 64) {

@@ -85,10 +85,12 @@ cdef int borrow(Memory *block, size_t size) except -1:
 
 
 def drop_spare():
-    """Give all of it back to the system."""
-    while n_spare:
-        nn_release(spare[n_spare - 1].at, spare[n_spare - 1].size)
-        remove(n_spare - 1)
+    """Give the spare blocks back to the system, unless another thread is at them right now."""
+    if nn_fetch_add(&users, 1) == 0:
+        while n_spare:
+            nn_release(spare[n_spare - 1].at, spare[n_spare - 1].size)
+            remove(n_spare - 1)
+    nn_fetch_add(&users, -1)
 
 
 def soil_spare():

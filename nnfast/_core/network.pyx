@@ -16,7 +16,7 @@ from libc.stdlib cimport free
 from nnfast._core.activation cimport needs_input
 from nnfast._core.arena cimport FOREVER, Arena
 from nnfast._core.dense cimport columns_bytes, gradient as dense_gradient
-from nnfast._core.gemm cimport pack, packed_size, round_up, scratch_bytes, unpack
+from nnfast._core.gemm cimport CACHE_LINE, pack, packed_size, round_up, scratch_bytes, unpack
 from nnfast._core.kernels cimport (
     NN_ADAGRAD, NN_FLOAT32, NN_FLOAT64, NN_SIGMOID, NN_SIGMOID_CROSS_ENTROPY, NN_SOFTMAX_CROSS_ENTROPY, kernels,
 )
@@ -37,9 +37,6 @@ import numpy as np
 
 from nnfast._core.operations import product_of
 from nnfast._core.optimizer import slot_names
-
-cdef enum:
-    CACHE_LINE = 64
 
 LOSSES = {"binary_cross_entropy": 2, "squared_error": 3, "absolute_error": 4, "huber": 5, "custom": CUSTOM_LOSS}
 ON_ROWS = (FORWARD, BEFORE_FORWARD, AFTER_FORWARD, BACKWARD, BEFORE_BACKWARD, AFTER_BACKWARD)

@@ -19,7 +19,7 @@ from nnfast._core.dense cimport (
 )
 from nnfast._core.dropout cimport dropout_backward, dropout_forward
 from nnfast._core.embedding cimport embedding_backward, embedding_bound, embedding_forward, embedding_gradient
-from nnfast._core.gemm cimport round_up, scratch_bytes
+from nnfast._core.gemm cimport CACHE_LINE, round_up, scratch_bytes
 from nnfast._core.group_norm cimport (
     GroupNorm, group_norm_backward, group_norm_bound, group_norm_forward, group_norm_gradient, group_norm_scratch,
 )
@@ -46,7 +46,6 @@ from nnfast._core.window cimport Window, read_window
 from nnfast._core cimport convolution_transpose
 
 cdef enum:
-    CACHE_LINE = 64
     SHARED_BYTES = 262144   # half of a core's L2: weights beyond it leave no room there for anything else
     FIRST_SHARED_BYTES = 16384  # of a layer without a backward pass, whose weights then stay with one thread each
 

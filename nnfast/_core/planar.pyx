@@ -16,12 +16,11 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport Correlation
-from nnfast._core.gemm cimport packed_size, round_up
+from nnfast._core.gemm cimport CACHE_LINE, packed_size, round_up
 from nnfast._core.kernels cimport nn_kernels, nn_planes, nn_planes_gradient
 from nnfast._core.window cimport Window, clip, first_output, last_output
 
 cdef enum:
-    LINE = 64
     BAND_BYTES = 131072     # of planes
     SUMS_BYTES = 262144     # of a gradient, a vector for each number of the kernel
     LONGEST_ROW = 4096      # pixels
@@ -57,8 +56,8 @@ cdef inline Py_ssize_t rows_under(const Correlation *x, Py_ssize_t rows) noexcep
 
 cdef inline Py_ssize_t plane(const Correlation *x, Py_ssize_t rows) noexcept nogil:
     """Numbers from plane to plane: an odd number of cache lines, with the last row's zeros and a vector to spare."""
-    return (((rows * pitch(x) + shared(x) + x.k.vl) * x.k.real_size // LINE | 1) * LINE // x.k.real_size
-            + LINE // x.k.real_size * 2)
+    return (((rows * pitch(x) + shared(x) + x.k.vl) * x.k.real_size // CACHE_LINE | 1) * CACHE_LINE // x.k.real_size
+            + CACHE_LINE // x.k.real_size * 2)
 
 
 cdef inline Py_ssize_t band_bytes(const Correlation *x, Py_ssize_t rows) noexcept nogil:
@@ -92,7 +91,7 @@ cdef void prepare_planes(Correlation *x) noexcept nogil:
     x.units = x.OH
     while x.units > 1 and band_bytes(x, x.units) > BAND_BYTES:
         x.units = (x.units + 1) // 2
-    x.scratch = LINE + round_up(x.taps_h * x.taps_w * sizeof(ptrdiff_t), LINE) + band_bytes(x, x.units)
+    x.scratch = CACHE_LINE + round_up(x.taps_h * x.taps_w * sizeof(ptrdiff_t), CACHE_LINE) + band_bytes(x, x.units)
 
 
 cdef void copy_planes(const Correlation *x, const char *image, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t channels,
@@ -142,7 +141,7 @@ cdef void sum_planes(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *s
     cdef Py_ssize_t unit = lo, sample, row, rows, g, i, j, first, last, next_first, next_last, t
     cdef bint zeros = True      # at the sides of rows: they stay. Taps above and below the image are left out
     cdef ptrdiff_t *offset = <ptrdiff_t *>scratch
-    cdef char *planes = scratch + round_up(taps * sizeof(ptrdiff_t), LINE)
+    cdef char *planes = scratch + round_up(taps * sizeof(ptrdiff_t), CACHE_LINE)
     cdef const char *image
     cdef char *sums
     cdef nn_planes op
@@ -230,7 +229,7 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     """Bytes of a thread."""
     cdef Correlation x
     planes_of(c, &x)
-    return (LINE + round_up(sums(c) * sizeof(ptrdiff_t), LINE) + sums(c) * c.k.vl * c.k.real_size
+    return (CACHE_LINE + round_up(sums(c) * sizeof(ptrdiff_t), CACHE_LINE) + sums(c) * c.k.vl * c.k.real_size
             + samples_together(&x) * band_bytes(&x, x.units))
 
 
@@ -243,7 +242,7 @@ cdef void gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const c
     cdef Py_ssize_t size = k.real_size, Kg = c.K // c.groups, taps = (last - first) * w.S * channels, width, most
     cdef Py_ssize_t b = 0, n, i, rows, q, t, tap
     cdef ptrdiff_t *offset = <ptrdiff_t *>scratch
-    cdef char *total = scratch + round_up(taps * sizeof(ptrdiff_t), LINE)
+    cdef char *total = scratch + round_up(taps * sizeof(ptrdiff_t), CACHE_LINE)
     cdef char *x_planes = total + taps * Kg * k.vl * size
     cdef char *dz_planes
     cdef Correlation p

@@ -25,7 +25,7 @@ from libc.string cimport memset
 
 from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport Correlation
-from nnfast._core.gemm cimport multiply_rows, packed_size, panel_width, panels, parts, round_up
+from nnfast._core.gemm cimport ONE_SET, multiply_rows, packed_size, panel_width, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_winograd
 from nnfast._core.window cimport Window, first_output, last_output
 
@@ -49,8 +49,7 @@ cdef enum:
     STRIP = 48              # tiles of one row that are a unit of work
     GRADIENT_TILES = 48
     GRADIENT_ROWS = 64      # channels c of a gradient's tile
-    SPARE = 16              # numbers between positions, which would otherwise fall into few sets of the L1 cache,
-    ONE_SET = 4096          # as rows do that are so many bytes apart
+    SPARE = 16              # numbers between positions, which would otherwise fall into few sets of the L1 cache
 
 
 cdef bint allowed = True
