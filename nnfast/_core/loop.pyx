@@ -421,7 +421,7 @@ cdef class Loop(Callouts):
         if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             tile = self._take_tile(ctx, tid, team)
             while tile != NULL:
-                if team > 1 and tile.node.forward.team == NULL:     # all threads have read these parameters
+                if team > 1 and tile.shared:
                     for i in range(pieces(tile)):
                         if piece_size(tile, i) * size <= LARGEST_TO_TAKE:
                             nn_take_over(self.flat[0] + piece_offset(tile, i) * size, piece_size(tile, i) * size)

@@ -56,6 +56,7 @@ cdef struct Tile:           # a block of a parameter's gradient: pieces of its f
     Py_ssize_t panel_step, tap_rows     # from panel to panel; rows from tap to tap
     Py_ssize_t width, last_width        # of the panels, of the last one; 1 for a bias
     double cost             # multiply-adds for one sample
+    bint shared             # other threads read these parameters, too, than the one whose tile it is
 
 
 cdef inline Py_ssize_t pieces(const Tile *tile) noexcept nogil:

@@ -199,6 +199,7 @@ cdef class Tiling:
         for place, i in enumerate(sorted(order, key=owner.__getitem__)):
             to[place] = tiles[i]
             to[place].cost = costs[i]
+            to[place].shared = tiles[i].node.passes_back or self._reader(&tiles[i]) != owner[i]
             deal.cost[place + 1] = deal.cost[place] + to[place].cost
         deal.tiles = to
         return 0
