@@ -404,7 +404,7 @@ cdef class Loop(Callouts):
 
     cdef Status _update(self, const Context *ctx, nn_update *update, double scale, int tid, int team) noexcept nogil:
         """The second half of a step. All threads come to the same verdict."""
-        cdef Py_ssize_t i, size = self.k.real_size
+        cdef Py_ssize_t i, last, size = self.k.real_size
         cdef double bound = 0, limit = LARGEST_FLOAT32 if size == 4 else LARGEST_FLOAT64
         cdef Tile *tile
         cdef Status status
@@ -421,10 +421,10 @@ cdef class Loop(Callouts):
         if self.bounded and bound * (update.lr if update.lr > 1 else 1) * 1e6 < limit:
             tile = self._take_tile(ctx, tid, team)
             while tile != NULL:
-                if team > 1 and tile.shared:
-                    for i in range(pieces(tile)):
-                        if piece_size(tile, i) * size <= LARGEST_TO_TAKE:
-                            nn_take_over(self.flat[0] + piece_offset(tile, i) * size, piece_size(tile, i) * size)
+                last = pieces(tile) - 1
+                if team > 1 and tile.shared and (piece_start(tile, last) + piece_size(tile, last)) * size <= LARGEST_TO_TAKE:
+                    for i in range(last + 1):
+                        nn_take_over(self.flat[0] + piece_offset(tile, i) * size, piece_size(tile, i) * size)
                 # It stays in cache: written to the gradient's place it would be traffic to memory and back.
                 tile.node.gradient(tile.node, ctx, tile, ctx.gradient)
                 self._add_penalty(tile, ctx.gradient)
