@@ -7,7 +7,7 @@ For both dtypes and 1, 2 and 3 threads it runs `ours` on contiguous, strided and
 * they have the same bits each time,
 * inputs are unchanged, and so is the memory around each `out` (guard zones filled with nan).
 
-Before each call the memory that calls borrow from each other is filled with nan.
+Before each call the memory that calls have borrowed before, since the check began, is filled with nan.
 """
 import math
 

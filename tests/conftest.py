@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 # Suites run beside each other, more threads than cores: a third of the time was threads that spin while they wait, here
-# and in NumPy. Both libraries read this when they are loaded.
+# and in NumPy. The libraries read these when they are loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
