@@ -7,6 +7,7 @@
 
 #include "brgemm.c"
 #include "few_columns.c"
+#include "nonzeros.c"
 #include "transpose.c"
 #include "columns.c"
 #include "multiply.c"
@@ -37,6 +38,9 @@ static const nn_kernels NAME(table) = {
 #if FEW_BY_ROW
     .brgemm_few = NAME(brgemm_few),
 #endif
+    .nonzero_columns = NONZERO_VECTORS * VL,
+    .list_nonzeros = NAME(list_nonzeros),
+    .multiply_nonzeros = NAME(multiply_nonzeros),
     .transpose = NAME(transpose),
     .copy = NAME(copy),
     .take_rows = NAME(take_rows),

@@ -49,6 +49,16 @@ typedef struct nn_brgemm {
     int relu;                   /* max(0, .) after the bias */
 } nn_brgemm;
 
+/* A row of C[n] (+)= A[k] B[k x n] from the numbers of A that are not 0 (csrc/nonzeros.c). */
+typedef struct nn_nonzeros {
+    ptrdiff_t ldb, panel_step;  /* B[p, j] = b[j / nr * panel_step + p * ldb + j % nr]; readable as brgemm's */
+    ptrdiff_t ahead;            /* from b: a row of B that is to be in L2 soon; 0: none */
+    int begins;                 /* the sums start at 0, otherwise from what was left of them */
+    int ends;                   /* they go to C, otherwise they are left */
+    int accumulate;             /* C += instead of C = */
+    int relu;                   /* max(0, .) after the bias */
+} nn_nonzeros;
+
 /* A row of windows over pixels of `channels` numbers, all of one shape (csrc/pool.c). */
 typedef struct nn_window {
     ptrdiff_t rows, columns;    /* taps of a window */
@@ -133,6 +143,7 @@ typedef struct nn_kernels {
     int mr, nr;                 /* register tile; nr is 2 * vl or more */
     int mr_narrow;              /* tile height where n <= vl */
     int few_by_row, few_by_column;  /* columns that brgemm_few takes at most; 0: there is none */
+    int nonzero_columns;        /* that multiply_nonzeros takes at most */
 
     /* matrix tiles */
 
@@ -146,6 +157,11 @@ typedef struct nn_kernels {
      * n <= few_by_row. */
     void (*brgemm_few)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                        void *c);
+    /* Which of n <= 65536 numbers are not 0, and where; how many. Both lists have room for n rounded up to vl. */
+    ptrdiff_t (*list_nonzeros)(ptrdiff_t n, const void *x, void *values, uint16_t *places);
+    /* sums: n <= nonzero_columns rounded up to vl; b, bias as brgemm's. */
+    void (*multiply_nonzeros)(const nn_nonzeros *op, ptrdiff_t n, ptrdiff_t count, const uint16_t *places,
+                              const void *values, const void *b, const void *bias, void *sums, void *c);
     /* dst[j, i] = src[i, j] for src: rows x cols. */
     void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst, ptrdiff_t dst_ld);
     /* dst[i, j] = src[i, j]. */

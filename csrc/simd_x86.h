@@ -58,6 +58,17 @@ nn_inline vec v_copysign(vec magnitude, vec sign)
 
 #if defined(NN_ISA_AVX2)
 
+/* The lanes of four that a mask chooses. */
+#ifndef NN_CHOSEN
+#define NN_CHOSEN
+static const uint16_t nn_chosen[16][4] = {
+    {0, 0, 0, 0}, {0, 0, 0, 0}, {1, 0, 0, 0}, {0, 1, 0, 0},
+    {2, 0, 0, 0}, {0, 2, 0, 0}, {1, 2, 0, 0}, {0, 1, 2, 0},
+    {3, 0, 0, 0}, {0, 3, 0, 0}, {1, 3, 0, 0}, {0, 1, 3, 0},
+    {2, 3, 0, 0}, {0, 2, 3, 0}, {1, 2, 3, 0}, {0, 1, 2, 3},
+};
+#endif
+
 nn_inline vec v_round(vec a) { return MM(round)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 nn_inline mask v_lt(vec a, vec b) { return MM(cmp)(a, b, _CMP_LT_OQ); }
 nn_inline mask v_le(vec a, vec b) { return MM(cmp)(a, b, _CMP_LE_OQ); }
@@ -127,6 +138,20 @@ nn_inline real v_hmax(vec a)
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
+/* The lanes of x that are not 0, one after another, and their numbers from `first` on; how many. Writes whole vectors. */
+nn_inline ptrdiff_t nn_nonzeros_f32(vec x, int first, float *values, uint16_t *places)
+{
+    const unsigned chosen = (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(x, v_zero(), _CMP_NEQ_UQ));
+    const int count = _mm_popcnt_u32(chosen & 15);
+    const __m128i low = _mm_loadl_epi64((const __m128i *)(const void *)nn_chosen[chosen & 15]);
+    const __m128i high = _mm_loadl_epi64((const __m128i *)(const void *)nn_chosen[chosen >> 4]);
+    _mm_storeu_ps(values, _mm_permutevar_ps(_mm256_castps256_ps128(x), _mm_cvtepu16_epi32(low)));
+    _mm_storel_epi64((__m128i *)(void *)places, _mm_add_epi16(low, _mm_set1_epi16((short)first)));
+    _mm_storeu_ps(values + count, _mm_permutevar_ps(_mm256_extractf128_ps(x, 1), _mm_cvtepu16_epi32(high)));
+    _mm_storel_epi64((__m128i *)(void *)(places + count), _mm_add_epi16(high, _mm_set1_epi16((short)(first + 4))));
+    return count + _mm_popcnt_u32(chosen >> 4);
+}
+
 #else
 
 static const int64_t nn_first_lanes_f64[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
@@ -179,6 +204,17 @@ nn_inline real v_hmax(vec a)
     return _mm_cvtsd_f64(_mm_max_sd(s, _mm_unpackhi_pd(s, s)));
 }
 
+nn_inline ptrdiff_t nn_nonzeros_f64(vec x, int first, double *values, uint16_t *places)
+{
+    const unsigned chosen = (unsigned)_mm256_movemask_pd(_mm256_cmp_pd(x, v_zero(), _CMP_NEQ_UQ));
+    const __m128i lanes = _mm_loadl_epi64((const __m128i *)(const void *)nn_chosen[chosen]);
+    const __m256i half = _mm256_slli_epi64(_mm256_cvtepu16_epi64(lanes), 1);    /* of a lane, the first of two */
+    const __m256i halves = _mm256_or_si256(half, _mm256_slli_epi64(_mm256_or_si256(half, _mm256_set1_epi64x(1)), 32));
+    _mm256_storeu_pd(values, _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x), halves)));
+    _mm_storel_epi64((__m128i *)(void *)places, _mm_add_epi16(lanes, _mm_set1_epi16((short)first)));
+    return _mm_popcnt_u32(chosen);
+}
+
 #endif
 
 #else /* AVX-512 */
@@ -213,6 +249,17 @@ nn_inline vec v_exponent(vec x, vec *m)
     const vec one = v_set1(1.0f), infinite = v_set1(INFINITY), two23 = v_set1(REAL_TWO_MANTISSA);
     *m = _mm512_or_ps(_mm512_andnot_ps(infinite, x), one);
     return v_sub(_mm512_or_ps(_mm512_castsi512_ps(exponent), two23), v_set1(REAL_TWO_MANTISSA + REAL_BIAS));
+}
+
+/* The lanes of x that are not 0, one after another, and their numbers from `first` on; how many. Writes whole vectors. */
+nn_inline ptrdiff_t nn_nonzeros_f32(vec x, int first, float *values, uint16_t *places)
+{
+    const __m512i lanes = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    const __mmask16 chosen = _mm512_cmp_ps_mask(x, v_zero(), _CMP_NEQ_UQ);
+    const __m512i at = _mm512_maskz_compress_epi32(chosen, _mm512_add_epi32(lanes, _mm512_set1_epi32(first)));
+    _mm512_storeu_ps(values, _mm512_maskz_compress_ps(chosen, x));
+    _mm256_storeu_si256((__m256i *)(void *)places, _mm512_cvtepi32_epi16(at));
+    return _mm_popcnt_u32(chosen);
 }
 
 nn_inline __m256 nn_upper_f32(vec a) { return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1)); }
@@ -252,6 +299,16 @@ nn_inline vec v_exponent(vec x, vec *m)
     const vec one = v_set1(1.0), infinite = v_set1(INFINITY), two52 = v_set1(REAL_TWO_MANTISSA);
     *m = _mm512_or_pd(_mm512_andnot_pd(infinite, x), one);
     return v_sub(_mm512_or_pd(_mm512_castsi512_pd(exponent), two52), v_set1(REAL_TWO_MANTISSA + REAL_BIAS));
+}
+
+nn_inline ptrdiff_t nn_nonzeros_f64(vec x, int first, double *values, uint16_t *places)
+{
+    const __m256i lanes = _mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0);
+    const __mmask8 chosen = _mm512_cmp_pd_mask(x, v_zero(), _CMP_NEQ_UQ);
+    const __m256i at = _mm256_maskz_compress_epi32(chosen, _mm256_add_epi32(lanes, _mm256_set1_epi32(first)));
+    _mm512_storeu_pd(values, _mm512_maskz_compress_pd(chosen, x));
+    _mm_storeu_si128((__m128i *)(void *)places, _mm256_cvtepi32_epi16(at));
+    return _mm_popcnt_u32(chosen);
 }
 
 nn_inline real v_sum(vec a)

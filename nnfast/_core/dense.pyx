@@ -19,7 +19,8 @@ from nnfast._core.gemm cimport (
 )
 from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
-from nnfast._core.node cimport SOFTMAX, Columns, Context, Node, Tile, Value
+from nnfast._core.node cimport SOFTMAX, Columns, Context, Node, Tile, Value, piece_start, piece_width
+from nnfast._core.nonzeros cimport Nonzeros, most_nonzero, multiply_nonzeros, nonzero_share, pays
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
@@ -48,6 +49,7 @@ cdef void forward_product(const Node *node, Product *product) noexcept nogil:
     product.bias = NULL if node.bias == NULL else node.bias.w
     product.accumulate = False
     product.relu = node.activation == NN_RELU
+    product.skips_zeros = True
 
 
 cdef void backward_product(const Node *node, Product *product) noexcept nogil:
@@ -63,6 +65,7 @@ cdef void backward_product(const Node *node, Product *product) noexcept nogil:
     product.bias = NULL
     product.accumulate = node.adds[0]
     product.relu = False
+    product.skips_zeros = True
 
 
 cdef void multiply_samples(const Node *node, const Context *ctx, Product *product, const char *a, Py_ssize_t a_sample,
@@ -164,14 +167,17 @@ cdef void bias_gradient(const Node *node, const Context *ctx, const Tile *tile, 
         k.add(tile.hi - tile.lo, db, ctx.scratch, db)
 
 
-cdef Py_ssize_t columns_to_store(const Node *node, const Tile *tile, Py_ssize_t width, char *dw) noexcept nogil:
-    """Of a tile of dW. All that its padding holds is updated with the rest: whole vectors, or zeros beside few columns."""
-    cdef const nn_kernels *k = node.k
-    cdef Py_ssize_t columns = min(width, node.kernel.columns - tile.panel * k.nr)
+cdef Py_ssize_t columns_to_store(const nn_kernels *k, const Tile *tile, Py_ssize_t columns, Py_ssize_t width,
+                                 char *dw) noexcept nogil:
+    """Of a panel of dW. All that its padding holds is updated with the rest: whole vectors, or zeros beside few columns."""
     if columns > k.few_by_column:
         return width
-    memset(dw, 0, (tile.hi - tile.lo) * width * k.real_size)
+    memset(dw, 0, tile.rows * width * k.real_size)
     return columns
+
+
+cdef inline Py_ssize_t gradient_depth(const nn_kernels *k) noexcept nogil:
+    return GRADIENT_DEPTH if k.mr < HIGH_TILE else LONG_GRADIENT_DEPTH
 
 
 cdef bint many_panels(const Node *node, int team) noexcept nogil:
@@ -200,29 +206,84 @@ cdef const char *columns_of_x(const Node *node, const Context *ctx, const Tile *
     return columns.at
 
 
-cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile, char *dw) noexcept nogil:
-    """One panel's rows lo..hi of dW, the whole batch."""
+cdef double tile_share(const nn_kernels *k, Py_ssize_t batch, const char *a, Py_ssize_t ld, Py_ssize_t listed,
+                       Py_ssize_t others, char *scratch) noexcept nogil:
+    """How many of these columns of x or dz are not 0, or 1 where a list of them would not pay."""
+    return nonzero_share(k, batch, listed, a, ld, scratch) if pays(k, listed, others, batch) else 1
+
+
+cdef void gradient_of_nonzeros(const Node *node, const Context *ctx, const Tile *tile, bint of_x, const char *x,
+                               Py_ssize_t ldx, const char *dz, Py_ssize_t columns, char *dw) noexcept nogil:
+    """A tile of dW = x' dz from the numbers of x that are not 0, or as dW' = dz' x from those of dz. `columns`: of dz, with
+    the padding."""
     cdef const nn_kernels *k = node.k
-    cdef const Value *y = node.output
-    cdef Py_ssize_t size = k.real_size
-    cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
-    cdef Py_ssize_t columns = columns_to_store(node, tile, width, dw), b0 = 0, ld
-    cdef Py_ssize_t depth = GRADIENT_DEPTH if k.mr < HIGH_TILE else LONG_GRADIENT_DEPTH
-    cdef const char *x = columns_of_x(node, ctx, tile, &ld)
+    cdef Py_ssize_t size = k.real_size, ldz = node.output.ld, b0 = 0, ld, width, i
+    cdef Py_ssize_t most = min(gradient_depth(k), ctx.batch), pitch = round_up(most, k.vl)
+    cdef const char *a
+    cdef char *rows = ctx.scratch
+    cdef char *product
+    cdef Nonzeros y
+    if of_x:
+        a, ld, y.rows = x, ldx, tile.rows
+        y.b, y.ldb, y.n = dz, ldz, columns
+    else:
+        a, ld, y.rows = dz, ldz, columns
+        y.b, y.ldb, y.n = x, ldx, tile.rows
+    product = rows + y.rows * pitch * size
+    y.k, y.panel_step = k, k.nr
+    y.a, y.a_row = rows, pitch
+    y.c, y.ldc = product, round_up(y.n, k.vl)
+    y.bias, y.relu = NULL, False
+    while b0 < ctx.batch:
+        y.depth = min(ctx.batch - b0, most)
+        y.accumulate = b0 > 0
+        k.transpose(y.depth, y.rows, a + b0 * ld * size, ld, rows, pitch)
+        multiply_nonzeros(&y, product + y.rows * y.ldc * size)
+        y.b += y.depth * y.ldb * size
+        b0 += y.depth
+    for i in range(tile.n_panels):
+        width = piece_width(tile, i)
+        if of_x:
+            k.copy(tile.rows, width, product + i * k.nr * size, y.ldc, dw + piece_start(tile, i) * size, width)
+        else:
+            k.transpose(width, tile.rows, product + i * k.nr * y.ldc * size, y.ldc, dw + piece_start(tile, i) * size, width)
+
+
+cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile, char *dw) noexcept nogil:
+    """Some panels' rows lo..hi of dW, the whole batch."""
+    cdef const nn_kernels *k = node.k
+    cdef Py_ssize_t size = k.real_size, ldz = node.output.ld, first = tile.panel * k.nr, ldx, i
+    cdef Py_ssize_t padded = piece_start(tile, tile.n_panels) // tile.rows, columns = min(padded, node.kernel.columns - first)
+    cdef const char *x = columns_of_x(node, ctx, tile, &ldx)
+    cdef const char *dz = node.output.dy + first * size
+    cdef double of_x = tile_share(k, ctx.batch, x, ldx, tile.rows, columns, ctx.scratch)
+    cdef double of_dz = tile_share(k, ctx.batch, dz, ldz, columns, tile.rows, ctx.scratch)
+    if min(of_x, of_dz) <= most_nonzero():
+        gradient_of_nonzeros(node, ctx, tile, of_x < of_dz, x, ldx, dz, padded, dw)
+        return
+    for i in range(tile.n_panels):
+        panel_gradient(node, ctx, tile, x, ldx, dz + i * k.nr * size, piece_width(tile, i), columns - i * k.nr,
+                       dw + piece_start(tile, i) * size)
+
+
+cdef void panel_gradient(const Node *node, const Context *ctx, const Tile *tile, const char *x, Py_ssize_t ldx, const char *dz,
+                         Py_ssize_t width, Py_ssize_t columns, char *dw) noexcept nogil:
+    cdef const nn_kernels *k = node.k
+    cdef Py_ssize_t size = k.real_size, ldz = node.output.ld, b0 = 0
     cdef nn_brgemm op
+    columns = columns_to_store(k, tile, columns, width, dw)
     op.count = 1
     op.a_offset = NULL
     op.b_step = 0
     op.a_row = 1
-    op.a_col = ld
-    op.ldb = y.ld
+    op.a_col = ldx
+    op.ldb = ldz
     op.ldc = width
     op.relu = False
     while b0 < ctx.batch:
-        op.k = min(ctx.batch - b0, depth)
+        op.k = min(ctx.batch - b0, gradient_depth(k))
         op.accumulate = b0 > 0
-        multiply_rows(k, &op, tile.hi - tile.lo, columns, x + b0 * ld * size,
-                      y.dy + (b0 * y.ld + tile.panel * k.nr) * size, NULL, dw)
+        multiply_rows(k, &op, tile.rows, columns, x + b0 * ldx * size, dz + b0 * ldz * size, NULL, dw)
         b0 += op.k
 
 
@@ -233,7 +294,7 @@ cdef void kernel_gradient_many_rows(const Node *node, const Context *ctx, const 
     cdef const Value *y = node.output
     cdef Py_ssize_t size = k.real_size, rows = node.kernel.rows
     cdef Py_ssize_t width = panel_width(k, node.kernel.columns, tile.panel)
-    cdef Py_ssize_t columns = columns_to_store(node, tile, width, dw)
+    cdef Py_ssize_t columns = columns_to_store(k, tile, node.kernel.columns - tile.panel * k.nr, width, dw)
     cdef Py_ssize_t depth = scratch_bytes(k) // (k.nr * size), b, r
     cdef Product dz
     cdef nn_brgemm op
@@ -276,6 +337,7 @@ def dense_forward(x, w, b, activation, double alpha, out, int n_threads):
     product.c, product.ldc = address(out, True), product.N
     product.accumulate = False
     product.relu = activation == "relu"
+    product.skips_zeros = False
     if b is not None:       # tiles read whole vectors of it
         bias = <char *>calloc(round_up(product.N, product.k.vl), size)
         if bias == NULL:
@@ -311,7 +373,7 @@ def dense_backward(x, w, dy, dx, dw, db, int n_threads):
     cdef Py_ssize_t M = x.shape[0], C = w.shape[0], K = w.shape[1]
     product.k = kernels_of(x.itemsize)
     product.bias = NULL
-    product.accumulate = product.relu = False
+    product.accumulate = product.relu = product.skips_zeros = False
     if dx is not None:
         product.M, product.K, product.N = M, K, C
         product.a, product.a_row, product.a_col = address(dy), K, 1

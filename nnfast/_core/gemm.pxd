@@ -29,6 +29,7 @@ cdef struct Product:
     Py_ssize_t ldc
     const char *bias            # N values padded to whole vectors, or NULL
     bint accumulate, relu
+    bint skips_zeros            # of A, where there are many and a_col is 1; they then make no nan of a B that is not finite
 
 cdef struct Block:              # of C, in panels of columns
     Py_ssize_t row_lo, row_hi, panel_lo, panel_hi

@@ -17,6 +17,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_planes_gradient
 from nnfast._core.memory cimport Memory, borrow, give_back
+from nnfast._core.nonzeros cimport Nonzeros, most_nonzero, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
 cdef enum:
@@ -51,7 +52,7 @@ cdef inline Py_ssize_t copy_bytes() noexcept nogil:
 
 
 cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil:
-    return copy_bytes() + MANY_PANELS_BYTES
+    return copy_bytes() + MANY_PANELS_BYTES + nonzeros_bytes(k)
 
 
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil:
@@ -158,6 +159,38 @@ cdef void multiply_dots(const Product *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         j += count
 
 
+cdef Py_ssize_t panels_of_nonzeros(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t p0, Py_ssize_t p1,
+                                   Py_ssize_t panel_lo, Py_ssize_t panel_hi, const char *packed,
+                                   char *scratch) noexcept nogil:
+    """A block of C, without its last panel if that is a narrow one, from the numbers of A that are not 0; how many panels:
+    none if A has too few zeros."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size
+    cdef bint last = p1 == x.K
+    cdef Nonzeros y
+    if panel_hi == panels(k, x.N) and panel_width(k, x.N, panel_hi - 1) < k.nr:
+        panel_hi -= 1
+    y.k, y.rows, y.depth = k, row_hi - row_lo, p1 - p0
+    y.n = min(x.N - panel_lo * k.nr, (panel_hi - panel_lo) * k.nr)
+    y.a, y.a_row = x.a + (row_lo * x.a_row + p0) * size, x.a_row
+    if (not x.skips_zeros or not pays(k, y.rows, y.n, y.depth)
+            or nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch) > most_nonzero()):
+        return 0
+    y.ldb = k.nr
+    if x.storage == PANELS:
+        y.b = x.b + (panel_lo * x.K + p0) * k.nr * size
+        y.panel_step = x.K * k.nr
+    else:
+        y.b = packed
+        y.panel_step = panel_bytes(k) // size
+    y.bias = x.bias + panel_lo * k.nr * size if x.bias != NULL and last else NULL
+    y.c, y.ldc = x.c + (row_lo * x.ldc + panel_lo * k.nr) * size, x.ldc
+    y.accumulate = p0 > 0 or x.accumulate
+    y.relu = x.relu and last
+    multiply_nonzeros(&y, scratch)
+    return panel_hi - panel_lo
+
+
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil:
     """Rows row_lo..row_hi of C in the columns of panels panel_lo..panel_hi, on this thread.
 
@@ -173,6 +206,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     cdef bint copied = stride % COPY_BYTES == 0 and kc * size >= COPY_BYTES and panel_hi - panel_lo >= 4
     cdef Py_ssize_t copied_row = odd_lines(k, kc)
     cdef char *panels_at = scratch + copy_bytes()
+    cdef char *nonzeros_at = panels_at + MANY_PANELS_BYTES
     cdef const char *a
     cdef Py_ssize_t jc, p0, p1, ic, i_end, j, width, columns
     cdef const char *b
@@ -203,10 +237,11 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
             while ic < row_hi:
                 i_end = min(ic + mc, row_hi)
                 a = x.a + (ic * x.a_row + p0 * x.a_col) * size
-                if copied:
+                j = jc + panels_of_nonzeros(x, ic, i_end, p0, p1, jc, min(jc + nc, panel_hi), panels_at, nonzeros_at)
+                if copied and j < min(jc + nc, panel_hi):
                     copy_block(k, x, i_end - ic, p1 - p0, a, scratch, copied_row)
                     a = scratch
-                for j in range(jc, min(jc + nc, panel_hi)):
+                for j in range(j, min(jc + nc, panel_hi)):
                     width = panel_width(k, x.N, j)
                     columns = min(x.N - j * k.nr, width)
                     op.ldb = width

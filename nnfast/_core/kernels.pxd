@@ -1,6 +1,6 @@
 """The C kernels (csrc/nnfast.h, where every field and function is described) and the table in use."""
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, uint64_t
+from libc.stdint cimport int32_t, uint16_t, uint64_t
 
 
 cdef extern from "nnfast.h":
@@ -54,6 +54,15 @@ cdef extern from "nnfast.h":
         ptrdiff_t a_col
         ptrdiff_t ldb
         ptrdiff_t ldc
+        int accumulate
+        int relu
+
+    ctypedef struct nn_nonzeros:
+        ptrdiff_t ldb
+        ptrdiff_t panel_step
+        ptrdiff_t ahead
+        int begins
+        int ends
         int accumulate
         int relu
 
@@ -143,12 +152,17 @@ cdef extern from "nnfast.h":
         int mr_narrow
         int few_by_row
         int few_by_column
+        int nonzero_columns
         void (*brgemm)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                        void *c) noexcept nogil
         void (*brgemm_scattered)(const nn_brgemm *op, const ptrdiff_t *a_rows, const ptrdiff_t *c_rows, ptrdiff_t m,
                                  ptrdiff_t n, const void *a, const void *b, const void *bias, void *c) noexcept nogil
         void (*brgemm_few)(const nn_brgemm *op, ptrdiff_t m, ptrdiff_t n, const void *a, const void *b, const void *bias,
                            void *c) noexcept nogil
+        ptrdiff_t (*list_nonzeros)(ptrdiff_t n, const void *x, void *values, uint16_t *places) noexcept nogil
+        void (*multiply_nonzeros)(const nn_nonzeros *op, ptrdiff_t n, ptrdiff_t count, const uint16_t *places,
+                                  const void *values, const void *b, const void *bias, void *sums,
+                                  void *c) noexcept nogil
         void (*transpose)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,
                           ptrdiff_t dst_ld) noexcept nogil
         void (*copy)(ptrdiff_t rows, ptrdiff_t cols, const void *src, ptrdiff_t src_ld, void *dst,

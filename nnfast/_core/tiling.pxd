@@ -23,6 +23,7 @@ cdef class Tiling:
     cdef int choose(self, Py_ssize_t batch) except -1
     cdef Py_ssize_t border(self, int part, int team) noexcept nogil
     cdef Py_ssize_t _tiles_of_kernel(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept
+    cdef Py_ssize_t _panels_of_dense(self, Py_ssize_t blocks, Py_ssize_t count) noexcept
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps, Py_ssize_t lo, Py_ssize_t hi) noexcept
     cdef Py_ssize_t _tiles_of_bias(self, Node *node, Tile *tiles, Py_ssize_t count) noexcept
     cdef int _deal(self, Deal *deal, const Tile *tiles, list costs) except -1

@@ -21,6 +21,7 @@ from nnfast._core.node cimport Node, Parameter, Tile, piece_start, pieces
 from nnfast._core.operations cimport convolves, looks_up
 
 cdef enum:
+    TILES_EACH = 8          # of a dense layer for a thread
     TILE_ROWS = 192         # rows of a kernel in a tile: their columns of x stay in L2 for all panels
 
 
@@ -112,9 +113,12 @@ cdef class Tiling:
         if convolves(node):
             shape = tile_shape(<Convolution *>node.extra)
         else:
-            shape.rows = parts(p.rows, embedding_tile_rows(self.k) if looks_up(node) else TILE_ROWS)
+            shape.rows = parts(p.rows, embedding_tile_rows(self.k)) if looks_up(node) else \
+                round_up(parts(p.rows, TILE_ROWS), self.k.vl)
             shape.panels = shape.taps = 1
             shape.within = p.rows
+            if not looks_up(node) and node.outer == 1:
+                shape.panels = self._panels_of_dense(tile_blocks(&shape, p.rows), panels(self.k, p.columns))
         in_matrix = panels(self.k, p.columns)
         rows = p.rows // shape.taps
         for block in range(tile_blocks(&shape, rows)):
@@ -129,6 +133,13 @@ cdef class Tiling:
                     count += 1
                     panel += shape.panels
         return count
+
+    cdef Py_ssize_t _panels_of_dense(self, Py_ssize_t blocks, Py_ssize_t count) noexcept:
+        """As many as the lists of a row's nonzeros serve at once, if that leaves enough tiles to share out."""
+        cdef Py_ssize_t together = self.k.nonzero_columns // self.k.nr
+        while together > 1 and blocks * ((count + together - 1) // together) < TILES_EACH * self.team:
+            together //= 2
+        return together
 
     cdef void _set_kernel_tile(self, Tile *tile, Node *node, Py_ssize_t panel, Py_ssize_t n_panels, Py_ssize_t n_taps,
                                Py_ssize_t lo, Py_ssize_t hi) noexcept:
