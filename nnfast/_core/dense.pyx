@@ -212,8 +212,8 @@ cdef double tile_share(const nn_kernels *k, Py_ssize_t batch, const char *a, Py_
     return nonzero_share(k, batch, listed, a, ld, scratch) if pays(k, listed, others, batch) else 1
 
 
-cdef void gradient_of_nonzeros(const Node *node, const Context *ctx, const Tile *tile, bint of_x, const char *x,
-                               Py_ssize_t ldx, const char *dz, Py_ssize_t columns, char *dw) noexcept nogil:
+cdef void gradient_of_nonzeros(const Node *node, const Context *ctx, const Tile *tile, bint of_x, double share,
+                               const char *x, Py_ssize_t ldx, const char *dz, Py_ssize_t columns, char *dw) noexcept nogil:
     """A tile of dW = x' dz from the numbers of x that are not 0, or as dW' = dz' x from those of dz. `columns`: of dz, with
     the padding."""
     cdef const nn_kernels *k = node.k
@@ -230,7 +230,7 @@ cdef void gradient_of_nonzeros(const Node *node, const Context *ctx, const Tile 
         a, ld, y.rows = dz, ldz, columns
         y.b, y.ldb, y.n = x, ldx, tile.rows
     product = rows + y.rows * pitch * size
-    y.k, y.panel_step = k, k.nr
+    y.k, y.panel_step, y.share = k, k.nr, share
     y.a, y.a_row = rows, pitch
     y.c, y.ldc = product, round_up(y.n, k.vl)
     y.bias, y.relu = NULL, False
@@ -259,7 +259,7 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     cdef double of_x = tile_share(k, ctx.batch, x, ldx, tile.rows, columns, ctx.scratch)
     cdef double of_dz = tile_share(k, ctx.batch, dz, ldz, columns, tile.rows, ctx.scratch)
     if min(of_x, of_dz) <= most_nonzero():
-        gradient_of_nonzeros(node, ctx, tile, of_x < of_dz, x, ldx, dz, padded, dw)
+        gradient_of_nonzeros(node, ctx, tile, of_x < of_dz, min(of_x, of_dz), x, ldx, dz, padded, dw)
         return
     for i in range(tile.n_panels):
         panel_gradient(node, ctx, tile, x, ldx, dz + i * k.nr * size, piece_width(tile, i), columns - i * k.nr,

@@ -37,6 +37,7 @@ cdef struct Block:              # of C, in panels of columns
 cdef Block block_of(const Product *x, int part, int team, bint by_columns) noexcept nogil
 cdef void multiply_block(const Product *x, const Block *block, char *scratch) noexcept nogil
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil
+cdef Py_ssize_t panels_of_nonzeros(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t p0, Py_ssize_t p1, Py_ssize_t panel_lo, Py_ssize_t panel_hi, const char *packed, char *scratch) noexcept nogil
 cdef int multiply_parallel(const Product *x, int n_threads) except -1
 cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize_t p1, char *to) noexcept nogil
 cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix, char *packed, Py_ssize_t first, Py_ssize_t step) noexcept nogil

@@ -173,8 +173,10 @@ cdef Py_ssize_t panels_of_nonzeros(const Product *x, Py_ssize_t row_lo, Py_ssize
     y.k, y.rows, y.depth = k, row_hi - row_lo, p1 - p0
     y.n = min(x.N - panel_lo * k.nr, (panel_hi - panel_lo) * k.nr)
     y.a, y.a_row = x.a + (row_lo * x.a_row + p0) * size, x.a_row
-    if (not x.skips_zeros or not pays(k, y.rows, y.n, y.depth)
-            or nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch) > most_nonzero()):
+    if not x.skips_zeros or not pays(k, y.rows, y.n, y.depth):
+        return 0
+    y.share = nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch)
+    if y.share > most_nonzero():
         return 0
     y.ldb = k.nr
     if x.storage == PANELS:

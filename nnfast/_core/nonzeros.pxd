@@ -13,6 +13,7 @@ cdef struct Nonzeros:           # C[rows x n] (+)= A[rows x depth] B[depth x n]
     char *c
     Py_ssize_t ldc
     bint accumulate, relu
+    double share                # of A that is not 0, about
 
 cdef enum:
     FEWEST_LISTED = 24      # rows of A: so many pay for bringing B to L1

@@ -16,10 +16,12 @@ from nnfast._core.kernels cimport nn_kernels, nn_nonzeros
 cdef enum:
     SAMPLED = 4             # rows that are looked at
     MOST_ROWS = 64          # whose sums stay in L1
-    PART_BYTES = 24576      # of B in L1
+    PART_BYTES = 32768      # of B: most of L1
     LARGE_BYTES = 524288    # of B: it may not be in L2
     LIST_BYTES = 262144     # in L2: numbers of A and their places
     START_BYTES = 16384     # where the lists begin
+
+cdef double FEW = 0.1       # of A that is not 0
 
 
 cdef double nonzero_share(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t n, const char *a, Py_ssize_t a_row,
@@ -32,6 +34,12 @@ cdef double nonzero_share(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t n, co
     return <double>count / (SAMPLED * n)
 
 
+cdef Py_ssize_t part_length(const nn_kernels *k, Py_ssize_t columns, double share) noexcept nogil:
+    """Rows of B at a time: as many as L1 holds, or more where hardly any are read."""
+    cdef double rows = PART_BYTES // (columns * k.real_size)
+    return <Py_ssize_t>min(rows * max(1., FEW / max(share, 1e-3)), 65536.)
+
+
 cdef Py_ssize_t nonzeros_bytes(const nn_kernels *k) noexcept nogil:
     return START_BYTES + MOST_ROWS * k.nonzero_columns * k.real_size + LIST_BYTES + k.vl * (k.real_size + sizeof(uint16_t))
 
@@ -42,7 +50,7 @@ cdef void multiply_nonzeros(const Nonzeros *x, char *scratch) noexcept nogil:
     cdef Py_ssize_t size = k.real_size, number = size + sizeof(uint16_t)
     cdef Py_ssize_t most = min(<Py_ssize_t>MOST_ROWS, LIST_BYTES // (x.depth * number)), rows, i0 = 0, i
     cdef Py_ssize_t columns = round_up(parts(x.n, k.nonzero_columns), k.nr), j, n
-    cdef Py_ssize_t part = PART_BYTES // (columns * size), p, list_at, count
+    cdef Py_ssize_t part = parts(x.depth, part_length(k, columns, x.share)), p, list_at, count
     cdef int32_t *starts = <int32_t *>scratch
     cdef char *sums = scratch + START_BYTES
     cdef char *values = sums + most * columns * size

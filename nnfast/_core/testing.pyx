@@ -8,6 +8,7 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffe
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t
 
+from nnfast._core.gemm cimport PANELS, Product, pack, packed_size, panels, panels_of_nonzeros, scratch_bytes
 from nnfast._core.kernels cimport (
     NN_ACTIVATION_COUNT,
     NN_FLOAT32,
@@ -20,6 +21,7 @@ from nnfast._core.kernels cimport (
     nn_random_key,
     nn_update,
 )
+from nnfast._core.memory cimport Memory, borrow, give_back
 
 # In the order of csrc/nnfast.h.
 ACTIVATIONS = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "relu6",
@@ -97,6 +99,30 @@ def brgemm(str isa, a, b, bias, c, *, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, ptr
     op.a_offset = <const ptrdiff_t *>offset.p
     op.accumulate, op.relu = accumulate, relu
     table(isa, aa).brgemm(&op, m, n, aa.p, bb.p, shift.p, cc.p)
+
+
+def multiply_nonzeros(str isa, a, b, c):
+    """C = A B from the numbers of A that are not 0, if there are so few that products skip them; whether it was done. B has
+    whole panels of columns."""
+    cdef Array aa = first(a), bb = alike(aa, b), cc = alike(aa, c, True)
+    cdef const nn_kernels *k = table(isa, aa)
+    cdef Memory packed, scratch
+    cdef Product x
+    cdef Py_ssize_t done
+    if bb.n % k.nr:
+        raise ValueError(f"{bb.n} columns are no multiple of {k.nr}")
+    x.k, x.M, x.N, x.K = k, aa.rows, bb.n, aa.n
+    x.a, x.a_row, x.a_col = <const char *>aa.p, aa.ld, 1
+    x.c, x.ldc = <char *>cc.p, cc.ld
+    x.bias, x.accumulate, x.relu, x.skips_zeros = NULL, False, False, True
+    borrow(&packed, packed_size(k, x.K, x.N) * k.real_size)
+    borrow(&scratch, scratch_bytes(k))
+    pack(k, x.K, x.N, bb.ld, <const char *>bb.p, packed.at, 0, 1)
+    x.storage, x.b = PANELS, packed.at
+    done = panels_of_nonzeros(&x, 0, x.M, 0, x.K, 0, panels(k, x.N), NULL, scratch.at)
+    give_back(&scratch)
+    give_back(&packed)
+    return done > 0
 
 
 def transpose(str isa, src, dst):

@@ -137,7 +137,7 @@ cdef class Tiling:
     cdef Py_ssize_t _panels_of_dense(self, Py_ssize_t blocks, Py_ssize_t count) noexcept:
         """As many as the lists of a row's nonzeros serve at once, if that leaves enough tiles to share out."""
         cdef Py_ssize_t together = self.k.nonzero_columns // self.k.nr
-        while together > 1 and blocks * ((count + together - 1) // together) < TILES_EACH * self.team:
+        while self.team > 1 and together > 1 and blocks * ((count + together - 1) // together) < TILES_EACH * self.team:
             together //= 2
         return together
 

@@ -646,6 +646,7 @@ static void test_precision(int precision)
     expect(K->real_size == (f64 ? 8 : 4) && strcmp(K->isa, QUOTE(LEVEL)) == 0 && K->nr >= 2 * K->vl, "wrong constants");
     test_brgemm();
     test_brgemm_few();
+    test_nonzeros();
     test_transpose();
     test_column_sum();
     test_products();

@@ -123,6 +123,69 @@ static void test_brgemm_few(void)
     }
 }
 
+/* A row from its nonzeros, in parts, has brgemm's bits. b: panels `gap` further apart than they are long. */
+static void check_nonzeros(ptrdiff_t n, ptrdiff_t k, double share, ptrdiff_t gap, int accumulate, int relu, int with_bias)
+{
+    const ptrdiff_t padded = (n + K->vl - 1) / K->vl * K->vl, ldb = K->nr + gap, step = k * ldb + gap;
+    const ptrdiff_t part = 1 + (ptrdiff_t)(uniform() * (double)k);
+    void *a = array(k), *b = random_array((n + K->nr - 1) / K->nr * step, -1, 1), *bias = random_array(padded, -1, 1);
+    void *sums = array(padded), *values = array(k + K->vl);
+    void *c = random_array(n, -1, 1), *expected = copy(c, n);
+    uint16_t *places = malloc((size_t)(k + K->vl) * sizeof *places);
+    nn_nonzeros op = {.ldb = ldb, .panel_step = step, .accumulate = accumulate, .relu = relu};
+    nn_brgemm tile = {.k = k, .count = 1, .a_row = k, .a_col = 1, .ldb = ldb, .ldc = n, .accumulate = accumulate,
+                      .relu = relu};
+    about("nonzeros n %ld k %ld share %g gap %ld part %ld%s%s%s", (long)n, (long)k, share, (long)gap, (long)part,
+          accumulate ? " accumulate" : "", relu ? " relu" : "", with_bias ? " bias" : "");
+    for (ptrdiff_t p = 0; p < k; p++)
+        put(a, p, uniform() < share ? between(-1, 1) : p % 2 ? 0.0 : -0.0);
+    for (ptrdiff_t p = 0; p < k; p += part) {
+        const ptrdiff_t length = part < k - p ? part : k - p;
+        const ptrdiff_t count = K->list_nonzeros(length, at(a, p), values, places);
+        ptrdiff_t i = 0;
+        for (ptrdiff_t q = 0; q < length; q++)
+            if (get(a, p + q) != 0) {
+                expect(i < count && places[i] == q && get(values, i) == get(a, p + q), "number %ld is listed wrongly", (long)q);
+                i++;
+            }
+        expect(i == count, "%ld listed of %ld", (long)count, (long)i);
+        op.begins = p == 0;
+        op.ends = p + part >= k;
+        op.ahead = p % 2 ? ldb : 0;
+        K->multiply_nonzeros(&op, n, count, places, values, at(b, p * ldb), with_bias ? bias : NULL, sums, c);
+    }
+    for (ptrdiff_t j = 0; j < n; j += K->nr)
+        K->brgemm(&tile, 1, n - j < K->nr ? n - j : K->nr, a, at(b, j / K->nr * step), with_bias ? at(bias, j) : NULL,
+                  at(expected, j));
+    expect(same_bits(c, expected, n), "other bits than brgemm");
+    free(places);
+    release();
+}
+
+static void test_nonzeros(void)
+{
+    static const ptrdiff_t ks[] = {1, 3, 16, 37, 100};
+    for (ptrdiff_t n = 1; n <= K->nonzero_columns; n++)
+        for (int i = 0; i < 5; i++) {
+            const int mode = (int)(uniform() * 8);
+            check_nonzeros(n, ks[i], i == 0 ? 1 : uniform(), i % 3, mode & 1, mode >> 1 & 1, mode >> 2 & 1);
+        }
+    for (int mode = 0; mode < 8; mode++)
+        for (ptrdiff_t n = K->nonzero_columns - K->vl - 1; n <= K->nonzero_columns; n++)
+            check_nonzeros(n, 200, mode < 4 ? 0 : 0.3, mode % 2, mode & 1, mode >> 1 & 1, mode >> 2 & 1);
+
+    about("nonzeros");
+    nn_nonzeros op = {.ldb = K->nr, .begins = 1, .ends = 1, .relu = 1};
+    void *a = array(K->vl), *values = array(2 * K->vl), *b = random_array(2 * K->nr, -1, 1), *c = array(K->vl);
+    uint16_t places[64];
+    put(a, 0, 0);
+    put(a, 1, NAN);
+    expect(K->list_nonzeros(2, a, values, places) == 1 && places[0] == 1, "NaN is a nonzero");
+    K->multiply_nonzeros(&op, K->vl, 1, places, values, b, NULL, NULL, c);
+    expect(isnan(get(c, 0)), "relu hides NaN");
+    release();
+}
+
 static void test_transpose(void)
 {
     for (int r = 1; r < 15; r++)
