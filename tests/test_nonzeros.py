@@ -101,7 +101,8 @@ def test_which_products_skip_zeros(rng, dtype, rows, inputs, panels, share, skip
 def test_zeros_in_places(rng, part):
     """Whatever the rows that are looked at promise."""
     x = rng.standard_normal((200, 1900)).astype(np.float32)
-    x[{"first rows": np.s_[:150], "last rows": np.s_[20:], "first columns": np.s_[:, :1000], "one row": np.s_[1:]}[part]] = 0
+    x[{"first rows": np.s_[:150], "last rows": np.s_[20:], "first columns": np.s_[:, :1000],
+       "one row": np.s_[1:]}[part]] = 0
     model = make(1900, 130)
     y = model.predict(x, batch_size=200)
     np.testing.assert_array_equal(y, np.concatenate([model.predict(x[i:i + 10]) for i in range(0, 200, 10)]))
