@@ -12,6 +12,7 @@ cdef struct Convolution:
     Window window
     Py_ssize_t C, K, groups     # as the user's; depthwise: groups == C
     bint depthwise
+    bint skips_zeros        # of x and dz
     int team                    # threads that share the work
     Py_ssize_t rows             # of a group's kernel matrix: R * S * C / groups (depthwise: R * S)
     Py_ssize_t matrices         # how many such matrices the packed kernel holds: groups (depthwise: 1)

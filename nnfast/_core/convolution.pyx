@@ -47,6 +47,7 @@ cdef void describe(Convolution *c, const nn_kernels *k, const Window *window, Py
     c.K = K
     c.groups = groups
     c.team = team
+    c.skips_zeros = samples == 0
     c.depthwise = groups == C and groups > 1
     c.rows = w.R * w.S * (1 if c.depthwise else C // groups)
     c.matrices = 1 if c.depthwise else groups
@@ -98,6 +99,7 @@ cdef void forward_sum(const Convolution *c, Correlation *x) noexcept nogil:
     forward_shape(c, x)
     winograd.set_tile(x, c.tile_w)
     x.u = c.transformed
+    x.skips_zeros = c.skips_zeros
     prepare(x)
 
 
@@ -190,6 +192,7 @@ cdef void backward_sum(const Convolution *c, Py_ssize_t phase, Correlation *x) n
     for every channel of dz; its `repeat` neighbours are added afterwards."""
     backward_shape(c, phase, x)
     winograd.set_tile(x, c.dx_tile[phase] if phase < TILED_PHASES else 0)
+    x.skips_zeros = c.skips_zeros
     prepare(x)
 
 

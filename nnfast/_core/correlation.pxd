@@ -22,6 +22,7 @@ cdef struct Correlation:
     const char *w                       # a packed matrix [taps_h * taps_w * C / groups][K / groups] for each group
     const char *bias                    # K values with a vector of padding, or NULL
     bint accumulate, relu
+    bint skips_zeros                    # of x, where there are many; they then make no nan of a w that is not finite
     # by `prepare`
     bint planar                         # by planar.pyx
     bint copied                         # x is copied to scratch, with its zeros around it
@@ -29,6 +30,7 @@ cdef struct Correlation:
     bint by_panels                      # depthwise: x is copied without zeros, a few panels of channels after the others
     bint by_columns                     # y is summed in memory, taps of one column after another, without zeros of x
     bint merged                         # the taps of a row are one run of numbers
+    bint pointwise                      # skips zeros, having one tap
     bint short_rows                     # tiles go through the pixels of several rows
     Py_ssize_t segments                 # pieces of an output row
     Py_ssize_t per_sample               # units of work in a sample: pieces of rows, or rows of tiles

@@ -23,6 +23,7 @@ from nnfast._core.gemm cimport (
     CACHE_LINE, ONE_SET, TWO_SETS, multiply_rows, multiply_scattered, odd_lines, packed_size, panel_width, panels, parts,
     round_up,
 )
+from nnfast._core.nonzeros cimport Nonzeros, most_nonzero, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
 from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.planar cimport prepare_planes, suits, sum_planes
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
@@ -153,6 +154,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.merged = x.groups == 1 and not x.depthwise and (x.spacing_w == 1 and x.pixel == x.C or x.taps_w == 1)
     x.short_rows = (not x.depthwise and not x.by_columns and x.OW <= LONG_ROW and x.K // x.groups > k.vl
                     and low_tiles(x))
+    x.pointwise = (x.skips_zeros and x.taps_h == x.taps_w == x.groups == 1 and not x.depthwise and not x.short_rows
+                   and pays(k, min(x.OW, SEGMENT), x.K, min(x.C, depth(k))))
     if x.OW > LONG_ROW:
         x.segments = (x.OW + SEGMENT - 1) // SEGMENT
     x.per_sample = x.OH * x.segments
@@ -170,6 +173,8 @@ cdef void prepare(Correlation *x) noexcept nogil:
         rows = max((x.units - fewest) * x.step_h + fewest * span(1, x.step_h, x.taps_h, x.spacing_h),
                    x.units * span(1, x.step_h, x.taps_h, x.spacing_h))
         x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.pixel * k.real_size
+    elif x.pointwise:
+        x.scratch += nonzeros_bytes(k)
     elif x.by_panels:
         x.scratch += min(x.H, span(min(x.units, x.OH), 1, x.taps_h, x.spacing_h)) * pitch(x) * k.real_size
 
@@ -281,7 +286,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         elif x.by_columns:
             band_by_columns(x, n, units, offset)
         else:
-            band_of_tiles(x, n, units, offset)
+            band_of_tiles(x, n, units, offset, copy)
         unit += n
 
 
@@ -321,9 +326,36 @@ cdef Py_ssize_t join(const Correlation *x, Py_ssize_t n, const Unit *rows, Unit 
     return count
 
 
-cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, ptrdiff_t *offset) noexcept nogil:
+cdef Py_ssize_t panels_of_nonzeros(const Correlation *x, const Unit *unit, Py_ssize_t p, Py_ssize_t count,
+                                   char *scratch) noexcept nogil:
+    """y of a pointwise convolution's unit from those of count channels of x, from p on, that are not 0: all panels but a
+    narrow last one; how many, none if few are."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, whole = x.K // k.nr
+    cdef bint last = p + count == x.C
+    cdef Nonzeros y
+    if panel_width(k, x.K, whole) == k.nr and x.K % k.nr != 0:
+        whole += 1
+    y.k, y.rows, y.n, y.depth = k, unit.pixels, min(x.K, whole * k.nr), count
+    y.a, y.a_row = unit.at + p * size, x.step_w * x.pixel
+    if not pays(k, y.rows, y.n, y.depth):
+        return 0
+    y.share = nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch)
+    if y.share > most_nonzero():
+        return 0
+    y.b, y.ldb, y.panel_step = x.w + p * k.nr * size, k.nr, x.C * k.nr
+    y.bias = x.bias if last else NULL
+    y.c, y.ldc = unit.to, x.y_pixel
+    y.accumulate = x.accumulate or p > 0
+    y.relu = x.relu and last
+    multiply_nonzeros(&y, scratch)
+    return whole
+
+
+cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, ptrdiff_t *offset, char *scratch) noexcept nogil:
     """y of n rows, by blocks of taps and channels, panels, units and tiles. Rows of taps outside the image are left out.
-    Behind `offset` there is room for two lists of taps more, and for those of pixels."""
+    Behind `offset` there is room for two lists of taps more, and for those of pixels. scratch: nonzeros_bytes for a
+    pointwise convolution."""
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size, Cg = x.C // x.groups, Kg = x.K // x.groups
     cdef Py_ssize_t run = Cg * (x.taps_w if x.merged else 1), runs = x.taps_h * (1 if x.merged else x.taps_w)
@@ -335,6 +367,7 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, pt
     cdef const Unit *units
     cdef const Unit *unit
     cdef Py_ssize_t runs_in_row = runs // x.taps_h, q0, q1
+    cdef Py_ssize_t done[MOST_UNITS]    # panels of each unit
     cdef const char *a
     cdef const char *b
     cdef const char *bias
@@ -350,6 +383,8 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, pt
         p = 0
         while p < run:
             op.k = min(piece, run - p)
+            for i in range(n if x.pointwise else 0):
+                done[i] = panels_of_nonzeros(x, &rows[i], p, op.k, scratch)
             for g in range(x.groups):
                 for j in range(panels(k, Kg)):
                     width = panel_width(k, Kg, j)
@@ -360,6 +395,8 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, pt
                     if x.short_rows and columns > k.vl:
                         units, n_units = &joined[0], n_joined
                     for i in range(n_units):
+                        if x.pointwise and j < done[i]:
+                            continue
                         unit = &units[i]
                         q0 = max(q, unit.lo * runs_in_row)
                         q1 = min(q + count, unit.hi * runs_in_row)

@@ -10,7 +10,7 @@ tiles to do; which kernels have some depends on the batch, so there is a deal fo
 from libc.stdlib cimport free
 
 from nnfast._core.convolution cimport Convolution
-from nnfast._core.dense cimport by_columns, team_forward as dense_team_forward
+from nnfast._core.dense cimport by_columns, gradient as dense_gradient, team_forward as dense_team_forward
 from nnfast._core.embedding cimport embedding_tile_cost, embedding_tile_rows
 from nnfast._core.gemm cimport packed_size, panel_width, panels, parts, round_up
 from nnfast._core.kernel_gradient cimport TileShape, tile_blocks, tile_cost, tile_end, tile_shape, tile_start
@@ -117,7 +117,7 @@ cdef class Tiling:
                 round_up(parts(p.rows, TILE_ROWS), self.k.vl)
             shape.panels = shape.taps = 1
             shape.within = p.rows
-            if not looks_up(node) and node.outer == 1:
+            if node.gradient == dense_gradient and node.outer == 1:
                 shape.panels = self._panels_of_dense(tile_blocks(&shape, p.rows), panels(self.k, p.columns))
         in_matrix = panels(self.k, p.columns)
         rows = p.rows // shape.taps
