@@ -10,6 +10,8 @@ import nnfast as nf
 from nnfast import functional as F
 from nnfast._core import kernels, testing
 
+BIAS = nf.initializers.Constant(0.1)
+
 #: rows, inputs, outputs
 SHAPES = [(24, 64, 64), (64, 33, 100), (37, 70, 257), (130, 784, 128), (96, 1700, 96), (128, 260, 65)]
 
@@ -20,7 +22,7 @@ def with_zeros(rng, shape, share, dtype):
 
 
 def make(inputs, outputs, activation="linear", dtype="float32", n_threads=None):
-    model = nf.Sequential([nf.Dense(outputs, activation, bias_initializer=nf.initializers.Constant(0.1))],
+    model = nf.Sequential([nf.Dense(outputs, activation, bias_initializer=BIAS)],
                           input_shape=(inputs,), dtype=dtype, seed=3)
     model.compile("sgd", "squared_error", n_threads=n_threads)
     return model
@@ -126,3 +128,41 @@ def test_training(dropout):
     assert len(results) == 1
     if not dropout:
         model.check_gradients(x[:40], y[:40])
+
+
+#: sample, layer: a pixel by itself, its rows and panels not full, channels beyond one block, every second pixel, taps
+CONVOLUTIONS = {
+    "pointwise": ((12, 11, 64), lambda: nf.Conv2D(96, 1)),
+    "pointwise, rest": ((9, 7, 70), lambda: nf.Conv2D(150, 1)),
+    "pointwise, deep": ((6, 6, 1100), lambda: nf.Conv2D(128, 1, activation="tanh")),
+    "pointwise, long": ((20, 30, 64), lambda: nf.Conv2D(64, 1, activation="relu", bias_initializer=BIAS)),
+    "pointwise signal": ((300, 80), lambda: nf.Conv1D(130, 1)),
+    "strided": ((15, 15, 64), lambda: nf.Conv2D(100, 1, stride=2)),
+    "taps": ((13, 14, 72), lambda: nf.Conv2D(130, 3, stride=2, padding="same")),
+    "groups": ((10, 10, 160), lambda: nf.Conv2D(160, 1, groups=2)),
+    "transposed": ((7, 7, 96), lambda: nf.Conv2DTranspose(72, 2, stride=2)),
+}
+
+
+@pytest.mark.parametrize("shares", [(0.4, 1), (1, 0.4), (0.05, 0.3), (0, 0)])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(rng, name, dtype, shares):
+    """The same as where the zeros are all but zero: then nothing is skipped."""
+    shape, layer = CONVOLUTIONS[name]
+    tiny = np.finfo(dtype).tiny * 2**10
+    x = with_zeros(rng, (5, *shape), shares[0], dtype)
+    results = []
+    for n_threads, fill in ((1, 0), (2, 0), (3, 0), (1, tiny)):
+        model = nf.Sequential([layer()], input_shape=shape, dtype=dtype, seed=5)
+        model.compile("sgd", "squared_error", n_threads=n_threads)
+        given = np.where(x == 0, x.dtype.type(fill), x)
+        y = model.predict(given, batch_size=5)
+        dy = with_zeros(np.random.default_rng(1), y.shape, shares[1], dtype)
+        grads, dx = model.vjp(given, np.where(dy == 0, dy.dtype.type(fill), dy))
+        results.append([y, dx, *grads.values()])
+    for ours in results[1:3]:
+        for a, b in zip(ours, results[0], strict=True):
+            np.testing.assert_array_equal(a, b)
+    for full, ours in zip(results[3], results[0], strict=True):
+        np.testing.assert_allclose(ours, full, rtol=0, atol=np.finfo(dtype).tiny * 2**24)

@@ -20,7 +20,7 @@ from nnfast._core.gemm cimport (
 from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
 from nnfast._core.node cimport SOFTMAX, Columns, Context, Node, Tile, Value, piece_start, piece_width
-from nnfast._core.nonzeros cimport Nonzeros, most_nonzero, multiply_nonzeros, nonzero_share, pays
+from nnfast._core.nonzeros cimport Nonzeros, add_transposed, most_nonzero, nonzero_share, pays, to_panels
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
@@ -217,8 +217,7 @@ cdef void gradient_of_nonzeros(const Node *node, const Context *ctx, const Tile 
     """A tile of dW = x' dz from the numbers of x that are not 0, or as dW' = dz' x from those of dz. `columns`: of dz, with
     the padding."""
     cdef const nn_kernels *k = node.k
-    cdef Py_ssize_t size = k.real_size, ldz = node.output.ld, b0 = 0, ld, width, i
-    cdef Py_ssize_t most = min(gradient_depth(k), ctx.batch), pitch = round_up(most, k.vl)
+    cdef Py_ssize_t size = k.real_size, ldz = node.output.ld, b0 = 0, ld, depth, most = min(gradient_depth(k), ctx.batch)
     cdef const char *a
     cdef char *rows = ctx.scratch
     cdef char *product
@@ -229,24 +228,16 @@ cdef void gradient_of_nonzeros(const Node *node, const Context *ctx, const Tile 
     else:
         a, ld, y.rows = dz, ldz, columns
         y.b, y.ldb, y.n = x, ldx, tile.rows
-    product = rows + y.rows * pitch * size
     y.k, y.panel_step, y.share = k, k.nr, share
-    y.a, y.a_row = rows, pitch
-    y.c, y.ldc = product, round_up(y.n, k.vl)
-    y.bias, y.relu = NULL, False
+    y.a_row, y.ldc = round_up(most, k.vl), round_up(y.n, k.vl)
+    product = rows + y.rows * y.a_row * size
+    y.c, y.bias, y.accumulate, y.relu = product, NULL, False, False
     while b0 < ctx.batch:
-        y.depth = min(ctx.batch - b0, most)
-        y.accumulate = b0 > 0
-        k.transpose(y.depth, y.rows, a + b0 * ld * size, ld, rows, pitch)
-        multiply_nonzeros(&y, product + y.rows * y.ldc * size)
-        y.b += y.depth * y.ldb * size
-        b0 += y.depth
-    for i in range(tile.n_panels):
-        width = piece_width(tile, i)
-        if of_x:
-            k.copy(tile.rows, width, product + i * k.nr * size, y.ldc, dw + piece_start(tile, i) * size, width)
-        else:
-            k.transpose(width, tile.rows, product + i * k.nr * y.ldc * size, y.ldc, dw + piece_start(tile, i) * size, width)
+        depth = min(ctx.batch - b0, most)
+        add_transposed(&y, depth, a + b0 * ld * size, ld, rows, product + y.rows * y.ldc * size)
+        y.b += depth * y.ldb * size
+        b0 += depth
+    to_panels(k, tile.rows, columns, product, y.ldc, not of_x, dw)
 
 
 cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile, char *dw) noexcept nogil:

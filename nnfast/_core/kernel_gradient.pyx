@@ -21,6 +21,7 @@ from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport COPIED_PANELS, copy_pixels
 from nnfast._core.gemm cimport CACHE_LINE, TWO_SETS, multiply_rows, multiply_scattered, odd_lines, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
+from nnfast._core.nonzeros cimport Nonzeros, add_transposed, most_nonzero, nonzero_share, nonzeros_bytes, pays, to_panels
 from nnfast._core.window cimport Window, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
 
@@ -197,6 +198,13 @@ cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns)
     return (<double>rows * columns + 4 * (rows + columns) + 64) * c.window.OH * c.window.OW
 
 
+cdef inline Py_ssize_t tap_nonzeros_bytes(const Convolution *c) noexcept nogil:
+    """Room for a tap's rows or columns over its pixels, for their products, and for the lists."""
+    cdef Py_ssize_t rows = min(c.C // c.groups, tap_rows(c)), columns = min(c.K // c.groups, tap_panels(c) * c.k.nr)
+    return ((max(rows, columns) * round_up(PIXELS, c.k.vl) + round_up(rows, c.k.vl) * round_up(columns, c.k.vl)) * c.k.real_size
+            + nonzeros_bytes(c.k))
+
+
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     """Bytes of a thread."""
     cdef Py_ssize_t size = c.k.real_size
@@ -212,7 +220,7 @@ cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:
     if few_columns(c):
         return (PIXELS * (odd_lines(c.k, FEW_PANELS * c.k.nr) + c.k.nr)
                 + c.window.R * c.window.S * turned_room(c, tile_shape(c).rows)) * size
-    return TAP_ROOM + turned_room(c, tap_rows(c)) * size
+    return TAP_ROOM + turned_room(c, tap_rows(c)) * size + (tap_nonzeros_bytes(c) if c.skips_zeros else 0)
 
 
 cdef void kernel_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
@@ -314,6 +322,32 @@ cdef void copy_vectors(const nn_kernels *k, Py_ssize_t pixels, Py_ssize_t n, con
         k.copy(pixels - safe, n, source + safe * ld * size, ld, to + safe * to_ld * size, to_ld)
 
 
+cdef double share_of_pixels(const nn_kernels *k, Py_ssize_t batch, const char *x, Py_ssize_t ld, Py_ssize_t pixels,
+                            Py_ssize_t pixel, Py_ssize_t n, char *scratch) noexcept nogil:
+    """How many of n channels are not 0, as pixels here and there in some samples have it, or in the only ones."""
+    if batch < 4:
+        return nonzero_share(k, pixels, n, x, pixel, scratch)
+    return nonzero_share(k, batch, n, x, ld + pixels // batch * pixel, scratch)
+
+
+cdef bint lists_pay(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld, Py_ssize_t batch,
+                    Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t pixels, char *scratch, Nonzeros *y,
+                    bint *of_x) noexcept nogil:
+    """Whether a tile is better made from those numbers of x, or of dz, that are not 0; then sets up the product."""
+    cdef const nn_kernels *k = c.k
+    cdef const Window *w = &c.window
+    cdef double x_share = 1, dz_share = 1
+    if pays(k, rows, columns, pixels):
+        x_share = share_of_pixels(k, batch, x, x_ld, w.H * w.W, c.C, rows, scratch)
+    if pays(k, columns, rows, pixels):
+        dz_share = share_of_pixels(k, batch, dz, dz_ld, w.OH * w.OW, c.K, columns, scratch)
+    of_x[0] = x_share < dz_share
+    y.k, y.panel_step, y.share = k, k.nr, min(x_share, dz_share)
+    y.rows, y.n = rows if of_x[0] else columns, columns if of_x[0] else rows
+    y.bias, y.accumulate, y.relu = NULL, False, False
+    return y.share <= most_nonzero()
+
+
 cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,
                        Py_ssize_t batch, Py_ssize_t columns, Py_ssize_t c0, Py_ssize_t lo, Py_ssize_t hi, char *to,
                        char *scratch, const char *dz_end) noexcept nogil:
@@ -331,8 +365,20 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef char *dz_copy = scratch + most * x_pitch * size
     cdef char *sums = scratch + TAP_ROOM
     cdef const char *x_end = x + ((batch - 1) * x_ld + w.H * w.W * c.C) * size
+    cdef char *listed = sums + turned_room(c, tap_rows(c)) * size
+    cdef char *product
+    cdef char *lists
+    cdef bint of_x = False, of_nonzeros = False
+    cdef Nonzeros y
     cdef nn_brgemm op, other
     c0 += lo - tap * Cg
+    y.share = 1
+    if c.skips_zeros and i0 < i1 and j0 < j1:
+        of_nonzeros = lists_pay(c, x + c0 * size, x_ld, dz, dz_ld, batch, rows, columns, most, listed, &y, &of_x)
+        y.a_row, y.ldc = round_up(most, k.vl), round_up(y.n, k.vl)
+        product = listed + y.rows * y.a_row * size
+        lists = product + y.rows * y.ldc * size
+        y.c = product
     op.accumulate = False
     op.count = other.count = 1
     op.a_offset = other.a_offset = NULL
@@ -356,13 +402,20 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
                 n += m
                 j += m
                 if n == most or (b == batch - 1 and i == i1 - 1 and j == j1):
+                    if of_nonzeros:
+                        y.b, y.ldb = (dz_copy, dz_pitch) if of_x else (scratch, x_pitch)
+                        add_transposed(&y, n, scratch if of_x else dz_copy, x_pitch if of_x else dz_pitch, listed, lists)
+                        n = 0
+                        continue
                     op.k = other.k = n
                     multiply(k, &op, 0, rows, rows, columns, direct, scratch, dz_copy, to)
                     if turned > 0:
                         multiply_turned(k, &other, turned, 0, rows, rows, scratch, dz_copy + direct * size, sums)
                     op.accumulate = True
                     n = 0
-    if turned > 0:
+    if of_nonzeros:
+        to_panels(k, rows, columns, product, y.ldc, not of_x, to)
+    elif turned > 0:
         turn(k, 0, rows, rows, columns, direct, sums, to)
 
 

@@ -23,6 +23,8 @@ cdef enum:
 
 cdef double nonzero_share(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t n, const char *a, Py_ssize_t a_row, char *scratch) noexcept nogil
 cdef void multiply_nonzeros(const Nonzeros *x, char *scratch) noexcept nogil
+cdef void add_transposed(Nonzeros *x, Py_ssize_t depth, const char *a, Py_ssize_t lda, char *rows, char *scratch) noexcept nogil
+cdef void to_panels(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *product, Py_ssize_t ld, bint transposed, char *to) noexcept nogil
 
 cdef inline bint pays(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t depth) noexcept nogil:
     """To list what is not 0 of so many rows of A, if not all is."""

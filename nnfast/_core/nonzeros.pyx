@@ -89,3 +89,27 @@ cdef void multiply_nonzeros(const Nonzeros *x, char *scratch) noexcept nogil:
                 p += part
             j += columns
         i0 += rows
+
+
+# Of gradients, which are sums over rows of both sides.
+
+cdef void add_transposed(Nonzeros *x, Py_ssize_t depth, const char *a, Py_ssize_t lda, char *rows, char *scratch) noexcept nogil:
+    """C (+)= A' B for the next `depth` rows of A, and from then on +=. rows: room for A's columns, x.a_row apart."""
+    x.depth, x.a = depth, rows
+    x.k.transpose(depth, x.rows, a, lda, rows, x.a_row)
+    multiply_nonzeros(x, scratch)
+    x.accumulate = True
+
+
+cdef void to_panels(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *product, Py_ssize_t ld,
+                    bint transposed, char *to) noexcept nogil:
+    """A matrix, or the transpose of one, as panels of nr columns, each [rows][width]; the padding is left alone."""
+    cdef Py_ssize_t size = k.real_size, j = 0, width, n
+    while j < columns:
+        n = min(columns - j, <Py_ssize_t>k.nr)
+        width = round_up(n, k.vl)
+        if transposed:
+            k.transpose(n, rows, product + j * ld * size, ld, to + j * rows * size, width)
+        else:
+            k.copy(rows, n, product + j * size, ld, to + j * rows * size, width)
+        j += n
