@@ -13,8 +13,8 @@ With NHWC a tile's pixels are rows of A in place, of one row of y, or, where row
 tiles, of all rows of the band for which the same taps lie inside. The taps of one kernel row are one run of numbers where
 they are next to each other, so A_i is a kernel row and not a tap. Where much of a row would be zeros, as in the input
 gradient of a small image's large kernel, a tile is the pixels for which one tap of a kernel row lies inside, and A_i is
-that tap in one kernel row. The cuts along taps and channels depend on the shape alone: the bits do not depend on how the
-rows were shared out.
+that tap in one kernel row. Where a kernel has one tap and much of x is 0, nonzeros.pyx makes the product. The cuts along
+taps and channels depend on the shape alone: the bits do not depend on how the rows were shared out.
 """
 from libc.stddef cimport ptrdiff_t
 from libc.string cimport memcpy, memset
@@ -23,7 +23,7 @@ from nnfast._core.gemm cimport (
     CACHE_LINE, ONE_SET, TWO_SETS, multiply_rows, multiply_scattered, odd_lines, packed_size, panel_width, panels, parts,
     round_up,
 )
-from nnfast._core.nonzeros cimport Nonzeros, most_nonzero, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
+from nnfast._core.nonzeros cimport Nonzeros, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
 from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.planar cimport prepare_planes, suits, sum_planes
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
@@ -341,7 +341,7 @@ cdef Py_ssize_t panels_of_nonzeros(const Correlation *x, const Unit *unit, Py_ss
     if not pays(k, y.rows, y.n, y.depth):
         return 0
     y.share = nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch)
-    if y.share > most_nonzero():
+    if y.share == 1:
         return 0
     y.b, y.ldb, y.panel_step = x.w + p * k.nr * size, k.nr, x.C * k.nr
     y.bias = x.bias if last else NULL

@@ -1,8 +1,9 @@
 """Fully connected layer: y = act(x W + b).
 
 Layout: x [batch][in], W [in][out] packed in panels of output columns (gemm.pxd), b [out], y [batch][out].
-Rows of a batch are independent in the forward pass and in dx; a tile of dW is a few rows of W in one panel and sums over
-the whole batch in order, so no partial gradients exist and the bits do not depend on the number of threads.
+Rows of a batch are independent in the forward pass and in dx; a tile of dW is a few rows of W in some panels and sums over
+the whole batch in order, so no partial gradients exist and the bits do not depend on the number of threads. Products skip
+the zeros of x and dz where there are many (nonzeros.pyx).
 
     forward   z = x W + b, y = act(z)           bias and relu in the tile, other activations while z is in cache
     backward  dz = dy * act'(z), in place;      dx = dz W'    (W' is packed tile by tile)
@@ -20,7 +21,7 @@ from nnfast._core.gemm cimport (
 from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_kernels
 from nnfast._core.memory cimport address
 from nnfast._core.node cimport SOFTMAX, Columns, Context, Node, Tile, Value, piece_start, piece_width
-from nnfast._core.nonzeros cimport Nonzeros, add_transposed, most_nonzero, nonzero_share, pays, to_panels
+from nnfast._core.nonzeros cimport Nonzeros, add_transposed, nonzero_share, pays, to_panels
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
@@ -249,7 +250,7 @@ cdef void kernel_gradient(const Node *node, const Context *ctx, const Tile *tile
     cdef const char *dz = node.output.dy + first * size
     cdef double of_x = tile_share(k, ctx.batch, x, ldx, tile.rows, columns, ctx.scratch)
     cdef double of_dz = tile_share(k, ctx.batch, dz, ldz, columns, tile.rows, ctx.scratch)
-    if min(of_x, of_dz) <= most_nonzero():
+    if min(of_x, of_dz) < 1:
         gradient_of_nonzeros(node, ctx, tile, of_x < of_dz, min(of_x, of_dz), x, ldx, dz, padded, dw)
         return
     for i in range(tile.n_panels):

@@ -2,7 +2,8 @@
 
     for a block of columns (NC):        B's block, packed here if it is not yet, stays in L2
         for a block of K (KC):
-            for a block of rows (MC):   A's block stays in L2, copied if its strides would thrash L1
+            for a block of rows (MC):   A's block stays in L2, copied if its strides would thrash L1; if much of it is 0,
+                                        the rest is as nonzeros.pyx has it
                 for a panel (NR):       B's panel stays in L1
                     for a tile of rows (MR): C's tile stays in registers
 
@@ -17,7 +18,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_planes_gradient
 from nnfast._core.memory cimport Memory, borrow, give_back
-from nnfast._core.nonzeros cimport Nonzeros, most_nonzero, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
+from nnfast._core.nonzeros cimport Nonzeros, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
 cdef enum:
@@ -176,7 +177,7 @@ cdef Py_ssize_t panels_of_nonzeros(const Product *x, Py_ssize_t row_lo, Py_ssize
     if not x.skips_zeros or not pays(k, y.rows, y.n, y.depth):
         return 0
     y.share = nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch)
-    if y.share > most_nonzero():
+    if y.share == 1:
         return 0
     y.ldb = k.nr
     if x.storage == PANELS:

@@ -7,7 +7,8 @@ bits do not depend on the number of threads (kernel_segments.pyx: over those of 
         copy x at these pixels, the tile's rows of it, and dz, the tile's columns, side by side: both stay in L1 and L2
         for a panel, for MR rows:   a product x' dz over the pixels, in registers
 
-A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied. Where dz has few
+A tile of many channels belongs to one tap: only pixels where that tap lies inside the image are copied, and where much of
+x or of dz is 0 nonzeros.pyx makes the product. Where dz has few
 columns a tile has all taps: dz is copied once for them, and each reads x in place. With few channels a tile takes in whole
 kernel rows, of which the taps lie side by side in an image that is copied once with its padding. Everywhere the last columns
 of dz that do not fill a vector may change places with x, whose numbers do: they are turned. Where dz has less than half a
@@ -21,7 +22,7 @@ from nnfast._core.convolution cimport Convolution
 from nnfast._core.correlation cimport COPIED_PANELS, copy_pixels
 from nnfast._core.gemm cimport CACHE_LINE, TWO_SETS, multiply_rows, multiply_scattered, odd_lines, panels, parts, round_up
 from nnfast._core.kernels cimport nn_brgemm, nn_depthwise, nn_kernels
-from nnfast._core.nonzeros cimport Nonzeros, add_transposed, most_nonzero, nonzero_share, nonzeros_bytes, pays, to_panels
+from nnfast._core.nonzeros cimport Nonzeros, add_transposed, nonzero_share, nonzeros_bytes, pays, to_panels
 from nnfast._core.window cimport Window, clip_run, first_output, last_output
 from nnfast._core cimport planar, winograd
 
@@ -345,7 +346,7 @@ cdef bint lists_pay(const Convolution *c, const char *x, Py_ssize_t x_ld, const 
     y.k, y.panel_step, y.share = k, k.nr, min(x_share, dz_share)
     y.rows, y.n = rows if of_x[0] else columns, columns if of_x[0] else rows
     y.bias, y.accumulate, y.relu = NULL, False, False
-    return y.share <= most_nonzero()
+    return y.share < 1
 
 
 cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, const char *dz, Py_ssize_t dz_ld,

@@ -31,9 +31,4 @@ cdef inline bint pays(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t n, Py_ssi
     return (rows >= FEWEST_LISTED and n >= FEWEST_VECTORS * k.vl
             and depth >= (FEWEST_DEPTH if k.mr < HIGH_TILE else FEWEST_DEPTH_OF_LONG))
 
-
-cdef inline double most_nonzero() noexcept nogil:
-    """The share up to which it pays."""
-    return 0.6
-
 cdef Py_ssize_t nonzeros_bytes(const nn_kernels *k) noexcept nogil

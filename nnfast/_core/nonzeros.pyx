@@ -19,76 +19,96 @@ cdef enum:
     PART_BYTES = 32768      # of B: most of L1
     LARGE_BYTES = 524288    # of B: it may not be in L2
     LIST_BYTES = 262144     # in L2: numbers of A and their places
-    START_BYTES = 16384     # where the lists begin
+    START_BYTES = 16384     # where lists begin
 
-cdef double FEW = 0.1       # of A that is not 0
+cdef double MOST_NONZERO = 0.6  # of A: more are better multiplied with the zeros among them
+cdef double FEW = 0.1           # of A: in a part of it there would be next to none
+
+cdef struct Lists:              # of some rows of A: for each part of K, for each row
+    Py_ssize_t part             # rows of B
+    int32_t *starts             # of each list, and where the last one ends
+    char *values
+    uint16_t *places            # in the part
 
 
 cdef double nonzero_share(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t n, const char *a, Py_ssize_t a_row,
                           char *scratch) noexcept nogil:
-    """Of A, rows of n numbers, as some of its rows have it."""
+    """Of A, rows of n numbers, as some of its rows have it; 1 if it is too large for lists to pay. scratch: room for a row
+    and its places."""
     cdef uint16_t *places = <uint16_t *>(scratch + round_up(n, k.vl) * k.real_size)
     cdef Py_ssize_t count = 0, i
+    cdef double share
     for i in range(SAMPLED):
         count += k.list_nonzeros(n, a + i * rows // SAMPLED * a_row * k.real_size, scratch, places)
-    return <double>count / (SAMPLED * n)
+    share = <double>count / (SAMPLED * n)
+    return share if share <= MOST_NONZERO else 1
 
 
-cdef Py_ssize_t part_length(const nn_kernels *k, Py_ssize_t columns, double share) noexcept nogil:
-    """Rows of B at a time: as many as L1 holds, or more where hardly any are read."""
-    cdef double rows = PART_BYTES // (columns * k.real_size)
-    return <Py_ssize_t>min(rows * max(1., FEW / max(share, 1e-3)), 65536.)
+cdef Py_ssize_t part_length(const Nonzeros *x, Py_ssize_t columns) noexcept nogil:
+    """Rows of B at a time: as many as L1 holds of so many columns, or more where hardly any are read."""
+    cdef double rows = PART_BYTES // (columns * x.k.real_size)
+    return parts(x.depth, <Py_ssize_t>min(rows * max(1., FEW / max(x.share, 1e-3)), 65536.))
 
 
 cdef Py_ssize_t nonzeros_bytes(const nn_kernels *k) noexcept nogil:
     return START_BYTES + MOST_ROWS * k.nonzero_columns * k.real_size + LIST_BYTES + k.vl * (k.real_size + sizeof(uint16_t))
 
 
-cdef void multiply_nonzeros(const Nonzeros *x, char *scratch) noexcept nogil:
-    """C's rows from lists of A's. A row's numbers and their places fit LIST_BYTES."""
+cdef void list_rows(const Nonzeros *x, Py_ssize_t first, Py_ssize_t rows, const Lists *lists) noexcept nogil:
+    cdef Py_ssize_t size = x.k.real_size, p = 0, at = 0, count = 0, i
+    while p < x.depth:
+        for i in range(first, first + rows):
+            lists.starts[at] = <int32_t>count
+            at += 1
+            count += x.k.list_nonzeros(min(lists.part, x.depth - p), x.a + (i * x.a_row + p) * size,
+                                       lists.values + count * size, lists.places + count)
+        p += lists.part
+    lists.starts[at] = <int32_t>count
+
+
+cdef void sum_columns(const Nonzeros *x, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
+                      const Lists *lists, char *sums) noexcept nogil:
+    """Columns of C, no more than one row's sums have registers, in the rows that are listed."""
     cdef const nn_kernels *k = x.k
-    cdef Py_ssize_t size = k.real_size, number = size + sizeof(uint16_t)
-    cdef Py_ssize_t most = min(<Py_ssize_t>MOST_ROWS, LIST_BYTES // (x.depth * number)), rows, i0 = 0, i
-    cdef Py_ssize_t columns = round_up(parts(x.n, k.nonzero_columns), k.nr), j, n
-    cdef Py_ssize_t part = parts(x.depth, part_length(k, columns, x.share)), p, list_at, count
-    cdef int32_t *starts = <int32_t *>scratch
-    cdef char *sums = scratch + START_BYTES
-    cdef char *values = sums + most * columns * size
-    cdef uint16_t *places = <uint16_t *>(values + (most * x.depth + k.vl) * size)
+    cdef Py_ssize_t size = k.real_size, p = 0, at = 0, start, i
     cdef bint large = x.n * x.depth * size > LARGE_BYTES
     cdef const char *b
     cdef nn_nonzeros op
     op.ldb, op.panel_step = x.ldb, x.panel_step
     op.accumulate, op.relu = x.accumulate, x.relu
-    most = parts(x.rows, most)
-    while i0 < x.rows:
-        rows = min(most, x.rows - i0)
-        count = list_at = p = 0
-        while p < x.depth:
-            for i in range(i0, i0 + rows):
-                starts[list_at] = <int32_t>count
-                list_at += 1
-                count += k.list_nonzeros(min(part, x.depth - p), x.a + (i * x.a_row + p) * size, values + count * size,
-                                         places + count)
-            p += part
-        starts[list_at] = <int32_t>count
+    while p < x.depth:
+        op.begins, op.ends = p == 0, p + lists.part >= x.depth
+        b = x.b + (column // k.nr * x.panel_step + p * x.ldb) * size
+        for i in range(rows):
+            start = lists.starts[at]
+            op.ahead = (lists.part + i * lists.part // rows) * x.ldb if large and not op.ends else 0
+            k.multiply_nonzeros(&op, columns, lists.starts[at + 1] - start, lists.places + start, lists.values + start * size,
+                                b, NULL if x.bias == NULL else x.bias + column * size,
+                                sums + i * k.nonzero_columns * size, x.c + ((first + i) * x.ldc + column) * size)
+            at += 1
+        p += lists.part
+
+
+cdef void multiply_nonzeros(const Nonzeros *x, char *scratch) noexcept nogil:
+    """C's rows from lists of A's. A row's numbers and their places fit LIST_BYTES."""
+    cdef const nn_kernels *k = x.k
+    cdef Py_ssize_t size = k.real_size, number = size + sizeof(uint16_t), first = 0, rows, j
+    cdef Py_ssize_t most = parts(x.rows, min(<Py_ssize_t>MOST_ROWS, LIST_BYTES // (x.depth * number)))
+    cdef Py_ssize_t columns = round_up(parts(x.n, k.nonzero_columns), k.nr)
+    cdef char *sums = scratch + START_BYTES
+    cdef Lists lists
+    lists.part = part_length(x, columns)
+    lists.starts = <int32_t *>scratch
+    lists.values = sums + MOST_ROWS * k.nonzero_columns * size
+    lists.places = <uint16_t *>(lists.values + (most * x.depth + k.vl) * size)
+    while first < x.rows:
+        rows = min(most, x.rows - first)
+        list_rows(x, first, rows, &lists)
         j = 0
         while j < x.n:
-            n = min(columns, x.n - j)
-            list_at = p = 0
-            while p < x.depth:
-                op.begins, op.ends = p == 0, p + part >= x.depth
-                b = x.b + (j // k.nr * x.panel_step + p * x.ldb) * size
-                for i in range(rows):
-                    count = starts[list_at]
-                    op.ahead = (part + i * part // rows) * x.ldb if large and not op.ends else 0
-                    k.multiply_nonzeros(&op, n, starts[list_at + 1] - count, places + count, values + count * size, b,
-                                        NULL if x.bias == NULL else x.bias + j * size, sums + i * columns * size,
-                                        x.c + ((i0 + i) * x.ldc + j) * size)
-                    list_at += 1
-                p += part
+            sum_columns(x, first, rows, j, min(columns, x.n - j), &lists, sums)
             j += columns
-        i0 += rows
+        first += rows
 
 
 # Of gradients, which are sums over rows of both sides.
