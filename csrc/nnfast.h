@@ -51,7 +51,7 @@ typedef struct nn_brgemm {
 
 /* A row of C[n] (+)= A[k] B[k x n] from the numbers of A that are not 0 (csrc/nonzeros.c). */
 typedef struct nn_nonzeros {
-    ptrdiff_t ldb, panel_step;  /* B[p, j] = b[j / nr * panel_step + p * ldb + j % nr]; readable as brgemm's */
+    ptrdiff_t ldb, panel_step;  /* B[p, j] = b[j / nr * panel_step + p * ldb + j % nr]; whole vectors are read */
     ptrdiff_t ahead;            /* from b: a row of B that is to be in L2 soon; 0: none */
     int begins;                 /* the sums start at 0, otherwise from what was left of them */
     int ends;                   /* they go to C, otherwise they are left */
@@ -159,7 +159,7 @@ typedef struct nn_kernels {
                        void *c);
     /* Which of n <= 65536 numbers are not 0, and where; how many. Both lists have room for n rounded up to vl. */
     ptrdiff_t (*list_nonzeros)(ptrdiff_t n, const void *x, void *values, uint16_t *places);
-    /* sums: n <= nonzero_columns rounded up to vl; b, bias as brgemm's. */
+    /* n <= nonzero_columns; sums: room for n rounded up to vl; bias as brgemm's. */
     void (*multiply_nonzeros)(const nn_nonzeros *op, ptrdiff_t n, ptrdiff_t count, const uint16_t *places,
                               const void *values, const void *b, const void *bias, void *sums, void *c);
     /* dst[j, i] = src[i, j] for src: rows x cols. */

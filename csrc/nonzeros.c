@@ -8,10 +8,11 @@
  * one takes about a third longer, and it pays to list where a third of A is 0 (nnfast/_core/nonzeros.pyx).
  *
  * An element's sum has the order of brgemm's. What is left out would have added zeros: the bits are the same, unless B
- * is inf or nan there.
+ * is inf or nan there, and but for the sign of a zero that an underflow left.
  */
 #ifndef NN_NONZEROS
 #define NN_NONZEROS
+#define NN_PANEL (NR / VL)      /* vectors */
 #define NONZERO_VECTORS 8       /* of 16 registers, too: B is read from memory by the multiplication */
 #define NN_NONZERO_VECTORS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #if defined(__GNUC__)
@@ -45,23 +46,23 @@ nn_inline void NAME(nonzero_row)(const int vectors, const nn_nonzeros *op, ptrdi
                                  real *c)
 {
     const ptrdiff_t ldb = op->ldb, last = n - (vectors - 1) * VL;   /* columns of the last vector */
-    const real *panel[NONZERO_VECTORS / 2];
+    const real *panel[NONZERO_VECTORS];
     vec acc[NONZERO_VECTORS];
 
     NN_UNROLL
-    for (int j = 0; 2 * j < vectors; j++) panel[j] = b + j * op->panel_step;
+    for (int j = 0; j * NN_PANEL < vectors; j++) panel[j] = b + j * op->panel_step;
     NN_UNROLL
     for (int j = 0; j < vectors; j++) acc[j] = op->begins ? v_zero() : v_load(sums + j * VL);
 
     if (op->ahead) {
         NN_UNROLL
-        for (int j = 0; j < vectors; j++) NN_PREFETCH_TO_L2(panel[j / 2] + op->ahead + j % 2 * VL);
+        for (int j = 0; j < vectors; j++) NN_PREFETCH_TO_L2(panel[j / NN_PANEL] + op->ahead + j % NN_PANEL * VL);
     }
     for (ptrdiff_t i = 0; i < count; i++) {
         const ptrdiff_t at = places[i] * ldb;
         const vec x = v_set1(values[i]);
         NN_UNROLL
-        for (int j = 0; j < vectors; j++) acc[j] = v_fma(x, v_load(panel[j / 2] + at + j % 2 * VL), acc[j]);
+        for (int j = 0; j < vectors; j++) acc[j] = v_fma(x, v_load(panel[j / NN_PANEL] + at + j % NN_PANEL * VL), acc[j]);
     }
 
     if (!op->ends) {

@@ -166,3 +166,14 @@ def test_convolutions(rng, name, dtype, shares):
             np.testing.assert_array_equal(a, b)
     for full, ours in zip(results[3], results[0], strict=True):
         np.testing.assert_allclose(ours, full, rtol=0, atol=np.finfo(dtype).tiny * 2**24)
+
+
+def test_lists_behind_a_copy(rng):
+    """Of so many pixels, with the zeros around them, that the lists would not fit into what other layers need anyway."""
+    x = with_zeros(rng, (1, 112, 112, 512), 0.3, np.float32)
+    model = nf.Sequential([nf.Conv2D(128, 1, stride=4, padding=1)], input_shape=x.shape[1:])
+    w = model.get_weights()[0][0, 0]
+    rows = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))[:, ::4, ::4].astype(float)
+    for n_threads in (1, 2):
+        model.compile("sgd", "squared_error", n_threads=n_threads)
+        close(model.predict(x), rows @ w, "float32")

@@ -23,7 +23,7 @@ from nnfast._core.gemm cimport (
     CACHE_LINE, ONE_SET, TWO_SETS, multiply_rows, multiply_scattered, odd_lines, packed_size, panel_width, panels, parts,
     round_up,
 )
-from nnfast._core.nonzeros cimport Nonzeros, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
+from nnfast._core.nonzeros cimport Nonzeros, nonzeros_bytes, pays, skip_zeros
 from nnfast._core.kernels cimport NN_RELU, nn_brgemm, nn_depthwise, nn_kernels
 from nnfast._core.planar cimport prepare_planes, suits, sum_planes
 from nnfast._core.window cimport clip, clip_run, first_output, last_output
@@ -167,14 +167,14 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.units = max(1, min(<Py_ssize_t>MOST_UNITS, max(<Py_ssize_t>BAND_BYTES, kernel // 8) // row))
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, MOST_UNITS if kernel > LARGE_KERNEL else 4))
     x.scratch = CACHE_LINE + table_bytes(x)
+    if x.pointwise:     # behind the copy, if there is one
+        x.scratch += nonzeros_bytes(k)
     if x.copied:
         # Units share rows if they belong to the same sample: at best as many as it has, at worst none.
         fewest = (x.units + x.OH - 1) // x.OH
         rows = max((x.units - fewest) * x.step_h + fewest * span(1, x.step_h, x.taps_h, x.spacing_h),
                    x.units * span(1, x.step_h, x.taps_h, x.spacing_h))
         x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.pixel * k.real_size
-    elif x.pointwise:
-        x.scratch += nonzeros_bytes(k)
     elif x.by_panels:
         x.scratch += min(x.H, span(min(x.units, x.OH), 1, x.taps_h, x.spacing_h)) * pitch(x) * k.real_size
 
@@ -338,18 +338,12 @@ cdef Py_ssize_t panels_of_nonzeros(const Correlation *x, const Unit *unit, Py_ss
         whole += 1
     y.k, y.rows, y.n, y.depth = k, unit.pixels, min(x.K, whole * k.nr), count
     y.a, y.a_row = unit.at + p * size, x.step_w * x.pixel
-    if not pays(k, y.rows, y.n, y.depth):
-        return 0
-    y.share = nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch)
-    if y.share == 1:
-        return 0
     y.b, y.ldb, y.panel_step = x.w + p * k.nr * size, k.nr, x.C * k.nr
     y.bias = x.bias if last else NULL
     y.c, y.ldc = unit.to, x.y_pixel
     y.accumulate = x.accumulate or p > 0
     y.relu = x.relu and last
-    multiply_nonzeros(&y, scratch)
-    return whole
+    return whole if skip_zeros(&y, scratch) else 0
 
 
 cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, ptrdiff_t *offset, char *scratch) noexcept nogil:

@@ -18,7 +18,7 @@ from libc.string cimport memcpy, memset
 
 from nnfast._core.kernels cimport nn_brgemm, nn_kernels, nn_planes_gradient
 from nnfast._core.memory cimport Memory, borrow, give_back
-from nnfast._core.nonzeros cimport Nonzeros, multiply_nonzeros, nonzero_share, nonzeros_bytes, pays
+from nnfast._core.nonzeros cimport Nonzeros, nonzeros_bytes, skip_zeros
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals, nn_team_size
 
 cdef enum:
@@ -169,16 +169,13 @@ cdef Py_ssize_t panels_of_nonzeros(const Product *x, Py_ssize_t row_lo, Py_ssize
     cdef Py_ssize_t size = k.real_size
     cdef bint last = p1 == x.K
     cdef Nonzeros y
+    if not x.skips_zeros:
+        return 0
     if panel_hi == panels(k, x.N) and panel_width(k, x.N, panel_hi - 1) < k.nr:
         panel_hi -= 1
     y.k, y.rows, y.depth = k, row_hi - row_lo, p1 - p0
     y.n = min(x.N - panel_lo * k.nr, (panel_hi - panel_lo) * k.nr)
     y.a, y.a_row = x.a + (row_lo * x.a_row + p0) * size, x.a_row
-    if not x.skips_zeros or not pays(k, y.rows, y.n, y.depth):
-        return 0
-    y.share = nonzero_share(k, y.rows, y.depth, y.a, y.a_row, scratch)
-    if y.share == 1:
-        return 0
     y.ldb = k.nr
     if x.storage == PANELS:
         y.b = x.b + (panel_lo * x.K + p0) * k.nr * size
@@ -190,8 +187,7 @@ cdef Py_ssize_t panels_of_nonzeros(const Product *x, Py_ssize_t row_lo, Py_ssize
     y.c, y.ldc = x.c + (row_lo * x.ldc + panel_lo * k.nr) * size, x.ldc
     y.accumulate = p0 > 0 or x.accumulate
     y.relu = x.relu and last
-    multiply_nonzeros(&y, scratch)
-    return panel_hi - panel_lo
+    return panel_hi - panel_lo if skip_zeros(&y, scratch) else 0
 
 
 cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ssize_t panel_lo, Py_ssize_t panel_hi, char *scratch) noexcept nogil:

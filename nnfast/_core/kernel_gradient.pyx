@@ -373,7 +373,6 @@ cdef void tap_gradient(const Convolution *c, const char *x, Py_ssize_t x_ld, con
     cdef Nonzeros y
     cdef nn_brgemm op, other
     c0 += lo - tap * Cg
-    y.share = 1
     if c.skips_zeros and i0 < i1 and j0 < j1:
         of_nonzeros = lists_pay(c, x + c0 * size, x_ld, dz, dz_ld, batch, rows, columns, most, listed, &y, &of_x)
         y.a_row, y.ldc = round_up(most, k.vl), round_up(y.n, k.vl)

@@ -18,11 +18,11 @@ cdef struct Nonzeros:           # C[rows x n] (+)= A[rows x depth] B[depth x n]
 cdef enum:
     FEWEST_LISTED = 24      # rows of A: so many pay for bringing B to L1
     FEWEST_VECTORS = 4      # of a row of B
-    FEWEST_DEPTH = 64       # numbers in a row of A: what each row takes besides them,
-    FEWEST_DEPTH_OF_LONG = 32   # where long vectors take their time
+    FEWEST_DEPTH = 64       # numbers in a row of A, beside what each row takes,
+    FEWEST_DEPTH_OF_LONG = 32   # and for long vectors, which take more time for each
 
 cdef double nonzero_share(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t n, const char *a, Py_ssize_t a_row, char *scratch) noexcept nogil
-cdef void multiply_nonzeros(const Nonzeros *x, char *scratch) noexcept nogil
+cdef bint skip_zeros(Nonzeros *x, char *scratch) noexcept nogil
 cdef void add_transposed(Nonzeros *x, Py_ssize_t depth, const char *a, Py_ssize_t lda, char *rows, char *scratch) noexcept nogil
 cdef void to_panels(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, const char *product, Py_ssize_t ld, bint transposed, char *to) noexcept nogil
 

@@ -6,7 +6,8 @@
                 for each row of A:          sums of the numbers listed (csrc/nonzeros.c); between parts they wait in L1
 
 Whether A is so is seen from a few of its rows, anew for every block: it costs little, and data and networks change. The sums
-have the order, and the bits, of the other products (gemm.pyx), so nobody need know which was chosen.
+have the order, and the bits, of the other products (gemm.pyx), so nobody need know which was chosen. (But for the sign of a
+zero that an underflow left, and for a B that is not finite, which a network's weights and data never are.)
 """
 from libc.stdint cimport int32_t, uint16_t
 
@@ -81,6 +82,7 @@ cdef void sum_columns(const Nonzeros *x, Py_ssize_t first, Py_ssize_t rows, Py_s
         b = x.b + (column // k.nr * x.panel_step + p * x.ldb) * size
         for i in range(rows):
             start = lists.starts[at]
+            # The same for all rows of B in the next part; beyond the last one it asks for what nobody reads.
             op.ahead = (lists.part + i * lists.part // rows) * x.ldb if large and not op.ends else 0
             k.multiply_nonzeros(&op, columns, lists.starts[at + 1] - start, lists.places + start, lists.values + start * size,
                                 b, NULL if x.bias == NULL else x.bias + column * size,
@@ -111,10 +113,22 @@ cdef void multiply_nonzeros(const Nonzeros *x, char *scratch) noexcept nogil:
         first += rows
 
 
+cdef bint skip_zeros(Nonzeros *x, char *scratch) noexcept nogil:
+    """Makes C if lists of A pay, and says whether it did."""
+    if not pays(x.k, x.rows, x.n, x.depth):
+        return False
+    x.share = nonzero_share(x.k, x.rows, x.depth, x.a, x.a_row, scratch)
+    if x.share == 1:
+        return False
+    multiply_nonzeros(x, scratch)
+    return True
+
+
 # Of gradients, which are sums over rows of both sides.
 
 cdef void add_transposed(Nonzeros *x, Py_ssize_t depth, const char *a, Py_ssize_t lda, char *rows, char *scratch) noexcept nogil:
-    """C (+)= A' B for the next `depth` rows of A, and from then on +=. rows: room for A's columns, x.a_row apart."""
+    """C (+)= A' B for the next `depth` rows of A, and from then on +=. x holds all but A and the depth; `rows`: room for A's
+    columns, x.a_row apart."""
     x.depth, x.a = depth, rows
     x.k.transpose(depth, x.rows, a, lda, rows, x.a_row)
     multiply_nonzeros(x, scratch)

@@ -21,7 +21,7 @@ from nnfast._core.node cimport Node, Parameter, Tile, piece_start, pieces
 from nnfast._core.operations cimport convolves, looks_up
 
 cdef enum:
-    TILES_EACH = 8          # of a dense layer for a thread
+    TILES_EACH = 8          # of a dense layer for a thread, at least, or they have one panel
     TILE_ROWS = 192         # rows of a kernel in a tile: their columns of x stay in L2 for all panels
 
 
@@ -217,7 +217,11 @@ cdef class Tiling:
 
     cdef int _reader(self, const Tile *tile) noexcept:
         """The only thread that reads a tile's weights in the forward pass, or -1."""
+        cdef Py_ssize_t count, first, last
         cdef const Node *node = tile.node
         if tile.parameter != node.kernel or node.forward.team != dense_team_forward or not by_columns(node, self.team):
             return -1
-        return ((tile.panel + 1) * self.team - 1) // panels(self.k, tile.parameter.columns)
+        count = panels(self.k, tile.parameter.columns)
+        first = ((tile.panel + 1) * self.team - 1) // count
+        last = ((tile.panel + tile.n_panels) * self.team - 1) // count
+        return first if first == last else -1
