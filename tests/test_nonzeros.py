@@ -169,7 +169,7 @@ def test_convolutions(rng, name, dtype, shares):
 
 
 def test_lists_behind_a_copy(rng):
-    """Of so many pixels, with the zeros around them, that the lists would not fit into what other layers need anyway."""
+    """Of so many pixels, with the zeros around them, that what other layers need would not hold the lists, too."""
     x = with_zeros(rng, (1, 112, 112, 512), 0.3, np.float32)
     model = nf.Sequential([nf.Conv2D(128, 1, stride=4, padding=1)], input_shape=x.shape[1:])
     w = model.get_weights()[0][0, 0]
