@@ -35,6 +35,7 @@ cdef struct Correlation:
     Py_ssize_t segments                 # pieces of an output row
     Py_ssize_t per_sample               # units of work in a sample: pieces of rows, or rows of tiles
     Py_ssize_t units                    # of them that are worked on together
+    Py_ssize_t lists                    # where the lists of a pointwise one begin in scratch
     Py_ssize_t scratch                  # bytes
 
 cdef void prepare(Correlation *x) noexcept nogil

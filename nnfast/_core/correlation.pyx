@@ -167,8 +167,6 @@ cdef void prepare(Correlation *x) noexcept nogil:
     x.units = max(1, min(<Py_ssize_t>MOST_UNITS, max(<Py_ssize_t>BAND_BYTES, kernel // 8) // row))
     x.units = parts(x.OH, x.units) if x.units < x.OH else min(x.units, max(x.OH, MOST_UNITS if kernel > LARGE_KERNEL else 4))
     x.scratch = CACHE_LINE + table_bytes(x)
-    if x.pointwise:     # behind the copy, if there is one
-        x.scratch += nonzeros_bytes(k)
     if x.copied:
         # Units share rows if they belong to the same sample: at best as many as it has, at worst none.
         fewest = (x.units + x.OH - 1) // x.OH
@@ -177,6 +175,9 @@ cdef void prepare(Correlation *x) noexcept nogil:
         x.scratch += rows * span(width, x.step_w, x.taps_w, x.spacing_w) * x.pixel * k.real_size
     elif x.by_panels:
         x.scratch += min(x.H, span(min(x.units, x.OH), 1, x.taps_h, x.spacing_h)) * pitch(x) * k.real_size
+    if x.pointwise:
+        x.lists = round_up(x.scratch, CACHE_LINE)
+        x.scratch = x.lists + nonzeros_bytes(k)
 
 
 cdef void copy_pixels(const nn_kernels *k, const char *x, Py_ssize_t H, Py_ssize_t W, Py_ssize_t C, Py_ssize_t repeat,
@@ -286,7 +287,7 @@ cdef void correlate(const Correlation *x, Py_ssize_t lo, Py_ssize_t hi, char *sc
         elif x.by_columns:
             band_by_columns(x, n, units, offset)
         else:
-            band_of_tiles(x, n, units, offset, copy)
+            band_of_tiles(x, n, units, offset, scratch + x.lists)
         unit += n
 
 
@@ -346,10 +347,10 @@ cdef Py_ssize_t panels_of_nonzeros(const Correlation *x, const Unit *unit, Py_ss
     return whole if skip_zeros(&y, scratch) else 0
 
 
-cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, ptrdiff_t *offset, char *scratch) noexcept nogil:
+cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, ptrdiff_t *offset, char *lists) noexcept nogil:
     """y of n rows, by blocks of taps and channels, panels, units and tiles. Rows of taps outside the image are left out.
-    Behind `offset` there is room for two lists of taps more, and for those of pixels. scratch: nonzeros_bytes for a
-    pointwise convolution."""
+    Behind `offset` there is room for two lists of taps more, and for those of pixels. lists: of a pointwise
+    convolution."""
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size, Cg = x.C // x.groups, Kg = x.K // x.groups
     cdef Py_ssize_t run = Cg * (x.taps_w if x.merged else 1), runs = x.taps_h * (1 if x.merged else x.taps_w)
@@ -378,7 +379,7 @@ cdef void band_of_tiles(const Correlation *x, Py_ssize_t n, const Unit *rows, pt
         while p < run:
             op.k = min(piece, run - p)
             for i in range(n if x.pointwise else 0):
-                done[i] = panels_of_nonzeros(x, &rows[i], p, op.k, scratch)
+                done[i] = panels_of_nonzeros(x, &rows[i], p, op.k, lists)
             for g in range(x.groups):
                 for j in range(panels(k, Kg)):
                     width = panel_width(k, Kg, j)

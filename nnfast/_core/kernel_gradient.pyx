@@ -202,8 +202,8 @@ cdef double tile_cost(const Convolution *c, Py_ssize_t rows, Py_ssize_t columns)
 cdef inline Py_ssize_t tap_nonzeros_bytes(const Convolution *c) noexcept nogil:
     """Room for a tap's rows or columns over its pixels, for their products, and for the lists."""
     cdef Py_ssize_t rows = min(c.C // c.groups, tap_rows(c)), columns = min(c.K // c.groups, tap_panels(c) * c.k.nr)
-    return ((max(rows, columns) * round_up(PIXELS, c.k.vl) + round_up(rows, c.k.vl) * round_up(columns, c.k.vl)) * c.k.real_size
-            + nonzeros_bytes(c.k))
+    return ((max(rows, columns) * round_up(PIXELS, c.k.vl)
+             + round_up(rows, c.k.vl) * round_up(columns, c.k.vl)) * c.k.real_size + nonzeros_bytes(c.k))
 
 
 cdef Py_ssize_t gradient_scratch(const Convolution *c) noexcept nogil:

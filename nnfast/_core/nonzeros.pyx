@@ -84,8 +84,8 @@ cdef void sum_columns(const Nonzeros *x, Py_ssize_t first, Py_ssize_t rows, Py_s
             start = lists.starts[at]
             # The same for all rows of B in the next part; beyond the last one it asks for what nobody reads.
             op.ahead = (lists.part + i * lists.part // rows) * x.ldb if large and not op.ends else 0
-            k.multiply_nonzeros(&op, columns, lists.starts[at + 1] - start, lists.places + start, lists.values + start * size,
-                                b, NULL if x.bias == NULL else x.bias + column * size,
+            k.multiply_nonzeros(&op, columns, lists.starts[at + 1] - start, lists.places + start,
+                                lists.values + start * size, b, NULL if x.bias == NULL else x.bias + column * size,
                                 sums + i * k.nonzero_columns * size, x.c + ((first + i) * x.ldc + column) * size)
             at += 1
         p += lists.part
@@ -126,7 +126,8 @@ cdef bint skip_zeros(Nonzeros *x, char *scratch) noexcept nogil:
 
 # Of gradients, which are sums over rows of both sides.
 
-cdef void add_transposed(Nonzeros *x, Py_ssize_t depth, const char *a, Py_ssize_t lda, char *rows, char *scratch) noexcept nogil:
+cdef void add_transposed(Nonzeros *x, Py_ssize_t depth, const char *a, Py_ssize_t lda, char *rows,
+                         char *scratch) noexcept nogil:
     """C (+)= A' B for the next `depth` rows of A, and from then on +=. x holds all but A and the depth; `rows`: room for A's
     columns, x.a_row apart."""
     x.depth, x.a = depth, rows
