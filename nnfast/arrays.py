@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .layout import data_shape
+from .sparse_rows import SparseRows
 
 #: types of input the gather reads without a conversion here
 GATHERED = frozenset({np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.uint8)})
@@ -148,17 +149,18 @@ def check_finite(x, dtype, what, columns=None):
     One pass in the usual case: a sum is finite unless an element is not (or the sum overflows, which the second
     look settles).
     """
+    stored = x.values if isinstance(x, SparseRows) else x
     given = x.dtype
-    if given.kind != "f" or x.size == 0:
+    if given.kind != "f" or stored.size == 0:
         return
     narrow = np.float32 if dtype.itemsize == 4 or given.itemsize <= 4 else np.float64
     with np.errstate(all="ignore"):
-        if math.isfinite(np.add.reduce(x, axis=None, dtype=narrow)):
+        if math.isfinite(np.add.reduce(stored, axis=None, dtype=narrow)):
             return
-        bad = ~np.isfinite(x.astype(narrow))
+        bad = ~np.isfinite(stored.astype(narrow))
     if bad.any():
-        place = np.unravel_index(int(np.argmax(bad)), x.shape)
-        value = x[place]
+        first = np.unravel_index(int(np.argmax(bad)), stored.shape)
+        value, place = stored[first], x.place(first[0]) if stored is not x else first
         reason = f"does not fit into {dtype.name}" if np.isfinite(value) else "data must be finite"
         where = locate(place)
         if columns is not None and len(place) == 2:
@@ -219,7 +221,7 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
 
     Parameters
     ----------
-    x : array, or list or dict of arrays
+    x : array or sparse matrix, or list or dict of them
         One per input, (N,) + shape.
     names, shapes : list
         Of the model's inputs, shapes as the data have them, without the batch axis.
@@ -234,21 +236,26 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
 
     Returns
     -------
-    xs : list of C-contiguous arrays, channels last
+    xs : list of C-contiguous arrays, channels last, or `SparseRows`
     n : int
         The number of samples.
     """
     xs = []
     for data, name, shape, own in zip(per_name(x, names, "x"), names, shapes, ids or [None] * len(names)):
         what = f"model input {name!r}"
-        a = as_numbers(data, what)
-        check_shape(a.shape, shape, what, data_format)
         columns = column_names(data)
+        if hasattr(data, "tocsr"):
+            check_shape(data.shape, shape, what, data_format)
+            as_numbers(np.empty(0, data.dtype), what)
+            a = SparseRows.of(data) if own is None else data.toarray()
+        else:
+            a = as_numbers(data, what)
+            check_shape(a.shape, shape, what, data_format)
         if own is not None:
             check_ids(a, own, what, columns)
         elif finite:
             check_finite(a, dtype, what, columns)
-        xs.append(contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
+        xs.append(a if isinstance(a, SparseRows) else contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
 
 

@@ -77,6 +77,7 @@ class Derivatives:
         """
         with Unbuild(self):
             plan, _ = self._with_loss(x)
+            refuse_sparse("input_gradient", x, self._graph)
             xs, ys, _, _ = self._data(x, y, measured=False)
         return one_or_list(plan.input_gradient(xs, ys, plan.default_batch(INFERENCE_BATCH, inference=False)))
 
@@ -138,6 +139,7 @@ class Derivatives:
             entries = integer("check_gradients", "entries", entries, at_least=1)
         with Unbuild(self):
             self._with_loss(x)
+            refuse_sparse("check_gradients", x, self._graph)
             self._data(x, y, sample_weight, measured=False)
         xs = per_name(x, self._graph.input_names, "x")
         return check_model(self.clone(dtype="float64"), xs, y, sample_weight, entries)
@@ -174,9 +176,9 @@ class Derivatives:
         boolean("vjp", "training", training)
         with Unbuild(self):
             self._build_from(x)
-            plan = self._require_plan()
+            plan, graph = self._require_plan(), self._graph
+            refuse_sparse("vjp", x, graph)
             xs, n = self._inputs(x)
-            graph = self._graph
             dys = []
             for given, name, shape in zip(per_name(dy, graph.output_names, "dy"), graph.output_names,
                                           graph.output_data_shapes):
@@ -227,3 +229,11 @@ class Derivatives:
                  for parameter in graph.parameters]
         if not plan.apply_gradients(every, float(rate)):
             raise training_error({"status": "gradient"}, "apply_gradients")
+
+
+def refuse_sparse(call, x, graph):
+    """A gradient with respect to a sparse matrix would have numbers where that has none."""
+    for part, name in zip(per_name(x, graph.input_names, "x"), graph.input_names):
+        if hasattr(part, "tocsr"):
+            raise TypeError(f"{call}: model input {name!r} is a sparse matrix, and its gradient would not be; give "
+                            "x.toarray()")

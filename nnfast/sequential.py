@@ -101,7 +101,7 @@ class Sequential(Model):
     def _build_from(self, x):
         """Build from the shape of data, if the shape is not known."""
         if self._graph is None:
-            x = as_numbers(x, "model input")
+            x = x if hasattr(x, "tocsr") else as_numbers(x, "model input")
             if x.ndim < 2:
                 raise ValueError(f"model input: expected shape (N, ...), one row per sample, got {x.shape}")
             if 0 in x.shape:

@@ -15,6 +15,7 @@ import numpy as np
 
 from .configurable import Configurable, Registry, integer, number
 from .layers import Dense
+from .sparse_rows import SparseRows
 from .totals import training_error
 
 if TYPE_CHECKING:
@@ -208,7 +209,10 @@ class FullBatch:
             if not isinstance(node.layer, Dense) or node.inputs[0] >= len(xs) or kernel not in units:
                 continue
             x = xs[node.inputs[0]]
-            sizes = np.maximum(x.max(axis=0).astype(np.float64), -x.min(axis=0).astype(np.float64))
+            if isinstance(x, SparseRows):
+                sizes = x.column_sizes()
+            else:
+                sizes = np.maximum(x.max(axis=0).astype(np.float64), -x.min(axis=0).astype(np.float64))
             sizes = np.hypot(sizes, math.sqrt(specs[kernel]["l2"]))    # the penalty bends the loss, too
             sizes = np.where(sizes > 0, sizes, 1.0)
             if x.ndim == 2 and sizes.max() > UNEQUAL_COLUMNS * sizes.min():

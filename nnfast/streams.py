@@ -2,7 +2,6 @@
 
 ===============================  ==================================================================================
 np.memmap (np.load(mmap_mode=))  rows are read by index, block by block; what has been read is let go of again
-SciPy sparse matrix              rows are made dense, block by block
 __len__ and __getitem__          a data set of samples (x, y) or (x, y, weight), a PyTorch Dataset for one
 iterable of batches              of (x, y) or (x, y, weight), a PyTorch DataLoader for one; or a function that returns a
                                  new generator of them for each epoch, which ends where the epoch does: of an endless
@@ -37,19 +36,19 @@ INTERVAL = 0.1
 
 
 def is_stream(x):
-    """Whether `x` is read while training, and not an array, a frame, or a list or dict of them."""
-    if isinstance(x, np.memmap) or hasattr(x, "tocsr"):
+    """Whether `x` is read while training, and not an array, a sparse matrix, a frame, or a list or dict of them."""
+    if isinstance(x, np.memmap):
         return True
     if isinstance(x, (np.ndarray, list, tuple, Mapping, str, bytes, set)) or hasattr(x, "__array__"):
         return False
-    if hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "__array_interface__"):
+    if hasattr(x, "tocsr") or hasattr(x, "columns") or hasattr(x, "__dataframe__") or hasattr(x, "__array_interface__"):
         return False
     return callable(x) or hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
 
 
 def open_stream(model, x, y=None, sample_weight=None, class_weight=None, call="fit"):
     """The stream for data that `is_stream` knows; builds a model whose input shape is not known from its first rows."""
-    if isinstance(x, np.memmap) or hasattr(x, "tocsr"):
+    if isinstance(x, np.memmap):
         return ArrayRows(model, x, y, sample_weight, class_weight, call)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -188,11 +187,11 @@ class Rows(Stream):
 
 
 class ArrayRows(Rows):
-    """A memory map or a sparse matrix, with its targets in memory."""
+    """A memory map, with its targets in memory."""
 
     def __init__(self, model, x, y, sample_weight, class_weight, call):
         self.model = model
-        self.x = x.tocsr() if hasattr(x, "tocsr") else x
+        self.x = x
         if x.ndim == 0 or len(getattr(x, "shape", ())) == 0 or x.shape[0] == 0:
             raise ValueError(f"{call}: empty data, shape {x.shape}")
         self.n = x.shape[0]
@@ -232,8 +231,6 @@ class ArrayRows(Rows):
 
     def take(self, index):
         """Rows as an array of their own."""
-        if hasattr(self.x, "tocsr"):
-            return self.x[index].toarray()
         import mmap  # here, because few need it
 
         rows = np.asarray(self.x)[index]
@@ -436,9 +433,9 @@ class Stack:
 
 
 def predict(model, x, batch_size):
-    """Outputs for a memory map, a sparse matrix, a data set or batches, of which y is not looked at."""
+    """Outputs for a memory map, a data set or batches, of which y is not looked at."""
     results = []
-    if isinstance(x, np.memmap) or hasattr(x, "tocsr"):
+    if isinstance(x, np.memmap):
         rows = ArrayRows(model, x, None, None, None, "predict")
         size = rows.block_rows(batch_size)
         inputs = (rows.take(np.arange(i, min(i + size, rows.n))) for i in range(0, rows.n, size))

@@ -57,10 +57,10 @@ Arrays: TypeAlias = NDArray[Any] | Any
 ArrayLike: TypeAlias = _HasArray | Sequence[Any]
 #: the same, or a SciPy sparse matrix
 MatrixLike: TypeAlias = ArrayLike | _Sparse
-#: arrays for the inputs or outputs of a model: one, a list, or a dict by name
-Data: TypeAlias = ArrayLike | Mapping[str, Any]
-#: `Data`, a SciPy sparse matrix, or what else is read while training: data sets, batches, functions that return batches
-Source: TypeAlias = Data | _Sparse | _Samples | Iterable[Any] | Callable[[], Iterable[Any]]
+#: arrays for the inputs or outputs of a model: one, a list, or a dict by name; inputs may be sparse matrices
+Data: TypeAlias = MatrixLike | Mapping[str, Any]
+#: the same, or what is read while training: data sets, batches, functions that return batches
+Source: TypeAlias = Data | _Samples | Iterable[Any] | Callable[[], Iterable[Any]]
 
 #: the shape of one sample, without the batch axis
 Shape: TypeAlias = tuple[int, ...]

@@ -22,6 +22,7 @@ from nnfast._core.kernels cimport NN_LINEAR, NN_RELU, kernels_of, nn_brgemm, nn_
 from nnfast._core.memory cimport address
 from nnfast._core.node cimport SOFTMAX, Columns, Context, Node, Tile, Value, piece_start, piece_width
 from nnfast._core.nonzeros cimport Nonzeros, add_transposed, nonzero_share, pays, to_panels
+from nnfast._core.sparse cimport multiply_sparse, sparse_gradient
 from nnfast._core.threads cimport nn_flush_subnormals, nn_restore_subnormals
 
 from nnfast._core.elementwise import activation_forward, softmax_forward
@@ -87,7 +88,11 @@ cdef void forward(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_
     cdef const Value *y = node.output
     cdef Product product
     forward_product(node, &product)
-    multiply_samples(node, ctx, &product, x.y, x.ld, y.y if y.z == NULL else y.z, y.ld, lo, hi)
+    product.c = y.y if y.z == NULL else y.z
+    if x.sparse != NULL:
+        multiply_sparse(&product, x.sparse, lo, hi, 0, panels(node.k, product.N), ctx.scratch)
+    else:
+        multiply_samples(node, ctx, &product, x.y, x.ld, product.c, y.ld, lo, hi)
     if node.activation != NN_RELU:
         apply(node, ctx, lo, hi)
 
@@ -125,7 +130,11 @@ cdef void team_forward(const Node *node, const Context *ctx, int part, int team)
     product.M = ctx.batch
     product.a, product.c = node.inputs[0].y, z
     block = block_of(&product, part, team, by_columns(node, team))
-    multiply_block(&product, &block, ctx.scratch)
+    if node.inputs[0].sparse != NULL:
+        multiply_sparse(&product, node.inputs[0].sparse, block.row_lo, block.row_hi, block.panel_lo, block.panel_hi,
+                        ctx.scratch)
+    else:
+        multiply_block(&product, &block, ctx.scratch)
     if node.activation not in (NN_LINEAR, NN_RELU, SOFTMAX) and not (node.fused and ctx.has_loss):
         columns = min(product.N, block.panel_hi * k.nr) - block.panel_lo * k.nr
         for b in range(block.row_lo, block.row_hi if columns > 0 else block.row_lo):
@@ -149,6 +158,9 @@ cdef void team_backward(const Node *node, const Context *ctx, int part, int team
 cdef void gradient(const Node *node, const Context *ctx, const Tile *tile, char *to) noexcept nogil:
     if tile.parameter == node.bias:
         bias_gradient(node, ctx, tile, to)
+    elif node.inputs[0].sparse != NULL:
+        sparse_gradient(node.k, node.inputs[0].sparse, gradient_depth(node.k), tile,
+                        node.output.dy + tile.panel * node.k.nr * node.k.real_size, node.output.ld, ctx.scratch, to)
     elif node.outer == 1:
         kernel_gradient(node, ctx, tile, to)
     else:

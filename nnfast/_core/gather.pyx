@@ -10,6 +10,7 @@ from nnfast._core.loss cimport UNLABELED, Head, forget_ignored
 from nnfast._core.memory cimport nn_prefetch
 from nnfast._core.network cimport Job, Source
 from nnfast._core.node cimport Context, Value
+from nnfast._core.sparse cimport find_sparse_rows, read_sparse_row
 from nnfast._core.transfer cimport Port, read_as_it_is, read_sample
 
 cdef enum:
@@ -27,6 +28,9 @@ cdef void gather_inputs(const nn_kernels *k, const Job *job, const Port *ports, 
     cdef const Value *value
     for i in range(n):
         value = &job.values[ports[i].value]
+        if value.sparse != NULL:
+            find_sparse_rows(value.sparse, ctx, lo, hi)
+            continue
         if job.n_operations == 0 and take_rows(k, &job.inputs[i], &ports[i], ctx, lo, hi,
                                                value.y + lo * value.ld * k.real_size, value.ld):
             continue
@@ -37,7 +41,7 @@ cdef void gather_inputs(const nn_kernels *k, const Job *job, const Port *ports, 
 cdef inline bint take_rows(const nn_kernels *k, const Source *source, const Port *port, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, char *to, Py_ssize_t ld) noexcept nogil:
     """Rows that are read as they are, lo..hi of the batch, all at once. Few instructions a row, and few stores:
     one to a line that another thread has read waits, and so do all stores behind it."""
-    if not read_as_it_is(k, port, source.kind):
+    if source.sparse != NULL or not read_as_it_is(k, port, source.kind):
         return False
     if ctx.sample != NULL:
         k.take_rows(hi - lo, port.size, source.data, <const ptrdiff_t *>(ctx.sample + lo), to, ld)
@@ -50,11 +54,15 @@ cdef inline void input_row(const nn_kernels *k, const Job *job, const Port *port
     """Row b of input i, as it is trained with but for mixup."""
     cdef const Source *source = &job.inputs[i]
     cdef Py_ssize_t soon
-    if ctx.sample != NULL:      # scattered rows, of which the processor cannot know the next
+    if source.sparse != NULL:
+        read_sparse_row(k, source.sparse, number_of(ctx, b), to)
+        if port.scaled:
+            k.affine(port.size, to, port.scale, port.offset, to)
+    else:
         soon = b + 1 + AHEAD // (1 + source.row_bytes)
-        if soon < ctx.batch:
+        if ctx.sample != NULL and soon < ctx.batch:     # scattered rows, of which the processor cannot know the next
             nn_prefetch(source.data + ctx.sample[soon] * source.row_bytes, min(source.row_bytes, <Py_ssize_t>AHEAD))
-    read_sample(k, port, source.kind, source.data + number_of(ctx, b) * source.row_bytes, to, ctx.scratch)
+        read_sample(k, port, source.kind, source.data + number_of(ctx, b) * source.row_bytes, to, ctx.scratch)
     if job.n_operations > 0:
         augment(k, port, False, job.operations, job.n_operations, ctx, i, b, to)
 

@@ -43,6 +43,7 @@ cdef void pack_panel(const Product *x, Py_ssize_t panel, Py_ssize_t p0, Py_ssize
 cdef void pack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *matrix, char *packed, Py_ssize_t first, Py_ssize_t step) noexcept nogil
 cdef void unpack(const nn_kernels *k, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t ld, const char *packed, char *matrix) noexcept nogil
 cdef Py_ssize_t scratch_bytes(const nn_kernels *k) noexcept nogil
+cdef Py_ssize_t block_depth(const nn_kernels *k, Py_ssize_t K) noexcept nogil
 
 cdef inline Py_ssize_t parts(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
     """Length of the pieces when n is cut evenly into as few as possible, none longer than `most`."""

@@ -42,9 +42,9 @@ cdef inline Py_ssize_t panel_bytes(const nn_kernels *k) noexcept nogil:
     return PANEL_BYTES if k.mr < HIGH_TILE else LONG_PANEL_BYTES
 
 
-cdef inline Py_ssize_t depth(const nn_kernels *k) noexcept nogil:
-    """KC: rows of B in one panel."""
-    return panel_bytes(k) // (k.nr * k.real_size)
+cdef Py_ssize_t block_depth(const nn_kernels *k, Py_ssize_t K) noexcept nogil:
+    """KC: rows of B in a block, between which sums are added to C."""
+    return parts(K, panel_bytes(k) // (k.nr * k.real_size))
 
 
 cdef inline Py_ssize_t copy_bytes() noexcept nogil:
@@ -197,7 +197,7 @@ cdef void multiply(const Product *x, Py_ssize_t row_lo, Py_ssize_t row_hi, Py_ss
     """
     cdef const nn_kernels *k = x.k
     cdef Py_ssize_t size = k.real_size
-    cdef Py_ssize_t kc = parts(x.K, depth(k))
+    cdef Py_ssize_t kc = block_depth(k, x.K)
     cdef Py_ssize_t mc = max(k.mr, BLOCK_BYTES // (kc * size))
     cdef Py_ssize_t nc = FEW_PANELS
     cdef Py_ssize_t stride = (x.a_row if x.a_col == 1 else x.a_col) * size

@@ -16,6 +16,7 @@ cdef class Loop(Callouts):
     cdef double _gather(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi, int tid) noexcept nogil
     cdef void _deliver(self, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
     cdef void _see_losses(self, Report *report, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil
+    cdef void _sort_sparse(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef void _segment_gradients(self, const Context *ctx, int tid, int team) noexcept nogil
     cdef void _add_penalty(self, Tile *tile, char *g) noexcept nogil
     cdef void _see_penalties(self, Report *report, int tid, int team) noexcept nogil

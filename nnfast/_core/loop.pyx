@@ -39,10 +39,11 @@ from nnfast._core.network cimport (
     LEAVE, LOSS, OK, PREPARE, TEAM_BACKWARD, TEAM_FORWARD, Action, Instruction, Job, Report, Slice, Status,
 )
 from nnfast._core.node cimport (
-    Columns, Context, Node, Parameter, Pass, Tile, Value, piece_offset, piece_size, piece_start, pieces,
+    Columns, Context, Node, Parameter, Pass, Sparse, Tile, Value, piece_offset, piece_size, piece_start, pieces,
 )
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.pace cimport begin, measured
+from nnfast._core.sparse cimport sort_by_columns
 from nnfast._core.threads cimport (
     begin_work, end_work, nn_barrier, nn_barrier_wait, nn_clock, nn_fetch_add, nn_flush_subnormals, nn_read,
     nn_restore_subnormals, nn_team_size, nn_write, others_work, resolve_threads,
@@ -238,6 +239,7 @@ cdef class Loop(Callouts):
                 break
             leave = self.regroup
             if job.gradient:
+                self._sort_sparse(&ctx, tid, team)
                 if self.tiling.n_segmented:
                     self._segment_gradients(&ctx, tid, team)
                 if job.update:
@@ -327,6 +329,19 @@ cdef class Loop(Callouts):
                 if self.job.weight == NULL or self.sample_weight[b] > 0:
                     total += self.heads[i].loss_values[b] * 0       # nan as soon as one is not finite
         report.finite = total == 0
+
+    cdef void _sort_sparse(self, const Context *ctx, int tid, int team) noexcept nogil:
+        """A thread's part of what gradients need of sparse inputs."""
+        cdef Py_ssize_t i
+        cdef bint any_sparse = False
+        cdef const Sparse *x
+        for i in range(self.n_inputs):
+            x = self.job.values[self.inputs[i].value].sparse
+            if x != NULL:
+                any_sparse = True
+                sort_by_columns(self.k, x, ctx.batch, tid, team)
+        if any_sparse:
+            nn_barrier_wait(&self.barrier, team)
 
     cdef void _segment_gradients(self, const Context *ctx, int tid, int team) noexcept nogil:
         """A thread's part of what is made before tiles are, from samples that its own caches hold: with as many threads as

@@ -5,7 +5,7 @@ from nnfast._core.arena cimport Arena
 from nnfast._core.augment cimport Operation
 from nnfast._core.kernels cimport nn_kernels, nn_update
 from nnfast._core.loss cimport Head
-from nnfast._core.node cimport Node, Parameter, Value
+from nnfast._core.node cimport Node, Parameter, Sparse, Value
 from nnfast._core.pace cimport Pace
 from nnfast._core.threads cimport nn_atomic, nn_barrier
 from nnfast._core.tiling cimport Tiling
@@ -47,6 +47,7 @@ cdef struct Source:         # rows to gather an input, or a target, from
     const char *data
     Py_ssize_t row_bytes
     int kind                # index in csrc/nnfast.h
+    const Sparse *sparse    # the rows of an input without their zeros, instead of data; or NULL
 
 cdef struct Report:         # what a thread tells the others; a cache line of its own
     bint finite             # its losses are

@@ -7,11 +7,26 @@ barriers; on the calling thread, no GIL, no allocation, no parallel region. Oper
 function for one tile of a parameter's gradient, which sees the whole batch (or what segments of it have come to) and writes
 tile.size contiguous numbers.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from nnfast._core.kernels cimport nn_kernels
+
+cdef struct Sparse:         # an input's numbers that are not 0 (sparse.pyx)
+    Py_ssize_t columns
+    const int64_t *begin    # of each row of the data, among all numbers
+    const int64_t *end
+    const int32_t *places   # their columns, ascending in a row
+    const char *values      # in the network's precision
+    # The same of each row of the batch; and the batch by columns, made anew in each step: where each column ends, for each
+    # number the row that it is in.
+    int64_t *first
+    int64_t *last
+    int64_t *column_end
+    int32_t *rows
+    char *column_values
 
 cdef struct Value:
     char *y                 # the numbers
+    const Sparse *sparse    # an input whose readers take it from here, y is not used; or NULL
     char *dy                # gradient of the loss with respect to y; NULL: nobody needs it
     char *z                 # before the activation, where its derivative needs that; else NULL
     Py_ssize_t size, ld     # elements of a sample; from one sample to the next

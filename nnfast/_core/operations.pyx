@@ -42,6 +42,7 @@ from nnfast._core.pooling cimport (
     upsample_backward, upsample_forward,
 )
 from nnfast._core.scaling cimport rescale_backward, rescale_forward
+from nnfast._core.sparse cimport sparse_maximum
 from nnfast._core.window cimport Window, read_window
 from nnfast._core cimport convolution_transpose
 
@@ -422,7 +423,11 @@ cdef void prepare_statistics(const Node *node, const Context *ctx, bint gradient
 cdef double product_bound(const Node *node, const Context *ctx, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
     """For sums over samples and pixels of an input times the output's gradient."""
     cdef Py_ssize_t size = node.k.real_size, ld = node.inputs[0].ld
-    cdef double x = node.k.absolute_maximum((hi - lo) * ld, node.inputs[0].y + lo * ld * size), dy
+    cdef double x, dy
+    if node.inputs[0].sparse != NULL:
+        x = sparse_maximum(node.k, node.inputs[0].sparse, lo, hi)
+    else:
+        x = node.k.absolute_maximum((hi - lo) * ld, node.inputs[0].y + lo * ld * size)
     ld = node.output.ld
     dy = node.k.absolute_maximum((hi - lo) * ld, node.output.dy + lo * ld * size)
     return (x if x > 1 else 1) * dy * ctx.batch * node.outer

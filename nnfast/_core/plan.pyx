@@ -19,7 +19,7 @@ from nnfast._core.network cimport (
     AFTER_BACKWARD, AFTER_FORWARD, BACKWARD, BARRIER, BEFORE_BACKWARD, BEFORE_FORWARD, FORWARD, LEAVE, LOSS, OK, PREPARE,
     PYTHON_BACKWARD, PYTHON_FORWARD, PYTHON_LOSS, TEAM_BACKWARD, TEAM_FORWARD, Instruction, Job, Source, Status,
 )
-from nnfast._core.node cimport Tile, piece_start, pieces
+from nnfast._core.node cimport Sparse, Tile, piece_start, pieces
 from nnfast._core.optimizer cimport begin_step
 from nnfast._core.shuffle cimport draw_order
 from nnfast._core.threads cimport nn_clock, nn_flush_subnormals, nn_restore_subnormals, resolve_threads
@@ -27,7 +27,9 @@ from nnfast._core.threads cimport nn_clock, nn_flush_subnormals, nn_restore_subn
 from numpy import empty, ndarray
 
 from nnfast._core.shuffle import shuffle
+from nnfast.sparse_rows import SparseRows
 
+cdef double MOST_SPARSE = 0.1       # of a sparse input's numbers: where more are not 0 they are read with the zeros
 cdef double TIME_AT_ONCE = 0.02     # seconds, after which Python sees about what others ask for
 
 cdef enum:
@@ -62,6 +64,7 @@ cdef class Plan(Loop):
     cdef bint plain             # one input and one output, both vectors of any numbers, and no Python function
     cdef list output_shapes     # as the data have them
     cdef list output_names
+    cdef list dense_readers     # of each input, whether dense layers alone read it, as a vector
     cdef readonly list gathered     # inputs, with the layers that are part of their gathering
     cdef public uint64_t fast_seed      # of dropout in train_fast
 
@@ -74,9 +77,18 @@ cdef class Plan(Loop):
         self.fast_seed = 0
         self.output_names = spec["output_names"]
         self.gathered = spec["inputs"]
+        self.dense_readers = [self._is_read_by_dense(entry["value"]) for entry in spec["inputs"]]
         self.output_shapes = [self.value_shapes[at] for at in spec["outputs"]]
         if spec["channels_first"]:
             self.output_shapes = [shape[len(shape) - 1:] + shape[:len(shape) - 1] for shape in self.output_shapes]
+
+    def _is_read_by_dense(self, value):
+        cdef Py_ssize_t i
+        for i in range(self.n_all_nodes):
+            spec = self.node_specs[i]
+            if value in spec["inputs"] and not (spec["op"] == "dense" and self.nodes[i].outer == 1):
+                return False
+        return all([self.outputs[i].value != value for i in range(self.n_outputs)])
 
     # ---------------------------------------------------------------- calls from Python
 
@@ -87,14 +99,49 @@ cdef class Plan(Loop):
         held = bytearray(len(arrays) * sizeof(Source))
         sources = <Source *>address(held, True)
         for i, array in enumerate(arrays):
+            if isinstance(array, SparseRows):
+                continue
             sources[i].data = address(array)
             sources[i].kind = SOURCES.get(array.dtype.char, 0)
             sources[i].row_bytes = array.nbytes // len(array)
         return held
 
+    def _input_sources(self, xs):
+        """The job's inputs; what the caller keeps while it runs."""
+        cdef Py_ssize_t i
+        held = [self._sources(xs)]
+        self.job.inputs = <Source *>address(held[0], True)
+        for i, x in enumerate(xs):
+            if isinstance(x, SparseRows):
+                held += self._sparse_source(i, x)
+        return held
+
+    def _sparse_source(self, Py_ssize_t i, x):
+        cdef Py_ssize_t value = self.inputs[i].value, n = self.job.batch_size
+        cdef Sparse *sparse
+        x = x.astype(self.dtype)
+        held = [bytearray(sizeof(Sparse)), x]
+        sparse = <Sparse *>address(held[0], True)
+        sparse.columns = self.inputs[i].size
+        sparse.begin, sparse.end = <const int64_t *>address(x.begin), <const int64_t *>address(x.end)
+        sparse.places, sparse.values = <const int32_t *>address(x.places), address(x.values)
+        self.job.inputs[i].sparse = sparse
+        if not (self.dense_readers[i] and x.share <= MOST_SPARSE and not self.inputs[i].scaled
+                and self.job.n_operations == 0 and self.job.alpha == 0):
+            return held
+        numbers = x.most(n) if self.job.gradient else 0
+        room = [empty(size, kind) for size, kind in (
+            (n, "q"), (n, "q"), (sparse.columns if self.job.gradient else 0, "q"), (numbers, "i"), (numbers, self.dtype))]
+        sparse.first, sparse.last = <int64_t *>address(room[0], True), <int64_t *>address(room[1], True)
+        sparse.column_end = <int64_t *>address(room[2], True)
+        sparse.rows, sparse.column_values = <int32_t *>address(room[3], True), address(room[4], True)
+        self.values[value].sparse = self.values[self.n_values + value].sparse = sparse
+        return held + room
+
     cdef int _start(self, const Instruction *program, Py_ssize_t n_samples, Py_ssize_t batch_size, bint loss=False,
                     bint input_gradients=False) except -1:
         """A clean job over the rows of the data."""
+        cdef Py_ssize_t i
         memset(&self.job, 0, sizeof(Job))
         self.job.program = program
         self.job.inference = program == self.inference or program == self.evaluation
@@ -103,6 +150,8 @@ cdef class Plan(Loop):
         self.job.n_samples = n_samples
         self.job.batch_size = max(1, min(batch_size, n_samples))
         self.job.n_steps = (self.job.n_samples + self.job.batch_size - 1) // self.job.batch_size
+        for i in range(self.n_inputs):
+            self.values[self.inputs[i].value].sparse = self.values[self.n_values + self.inputs[i].value].sparse = NULL
         self._reserve(self.job.batch_size, self.job.inference, input_gradients)
         if loss:
             self.head_arena.reserve(self.job.batch_size)
@@ -134,8 +183,7 @@ cdef class Plan(Loop):
             self.job.alpha = recipe.alpha
             if recipe.alpha > 0:
                 self._want_row()
-        sources, targets = self._sources(xs), self._labels(ys)
-        self.job.inputs = <Source *>address(sources, True)
+        inputs, targets = self._input_sources(xs), self._labels(ys)
         self.job.targets = <Source *>address(targets, True)
         if class_factors is not None:       # of a model with one output
             self.heads[0].class_factors = <const double *>address(class_factors)
@@ -143,7 +191,7 @@ cdef class Plan(Loop):
         if order is not None:
             self.job.order = <const Py_ssize_t *>address(order)
         self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
-        return sources, targets
+        return inputs, targets
 
     def train_epochs(self, xs, ys, sample_weight, order, Py_ssize_t batch_size, lr, seed, Py_ssize_t first_epoch,
                      Py_ssize_t n_epochs, list ended, class_factors=None):
@@ -249,8 +297,7 @@ cdef class Plan(Loop):
         self._enter()
         try:
             self._start(self.evaluation, len(xs[0]), batch_size, True)
-            sources, targets = self._sources(xs), self._labels(ys)
-            self.job.inputs = <Source *>address(sources, True)
+            inputs, targets = self._input_sources(xs), self._labels(ys)
             self.job.targets = <Source *>address(targets, True)
             self._weigh(sample_weight)
             self._launch()
@@ -264,8 +311,7 @@ cdef class Plan(Loop):
         self._enter()
         try:
             self._start(self.inference, len(xs[0]), batch_size)
-            sources, targets = self._sources(xs), self._addresses(outputs)
-            self.job.inputs = <Source *>address(sources, True)
+            inputs, targets = self._input_sources(xs), self._addresses(outputs)
             self.job.outputs = <char **>address(targets, True)
             self._launch()
         finally:
@@ -336,9 +382,7 @@ cdef class Plan(Loop):
                 and buffer.format[0] == real and buffer.format[1] == 0
                 and PyBuffer_IsContiguous(&buffer, c"C")):
             rows = buffer.shape[0]
-            source.data = <const char *>buffer.buf
-            source.row_bytes = self.inputs[0].size * self.k.real_size
-            source.kind = self._own_kind()
+            source[0] = self._own_rows(buffer.buf, self.inputs[0].size)
         PyBuffer_Release(&buffer)
         return rows
 
@@ -366,23 +410,26 @@ cdef class Plan(Loop):
                         ok = ok and 0 <= label < n
                         # A step gathers labels from here as from any array of them: in place is as good.
                         head.label[b] = <int32_t>label
-                    target.data = <const char *>head.label
+                    target[0] = self._own_rows(head.label, 1)
                     target.row_bytes = sizeof(int32_t)
-                    target.kind = self._own_kind()
                     head.labels, head.mixed, head.gaps = True, False, False
             elif head.loss == NN_SQUARED_ERROR or head.loss == NN_ABSOLUTE_ERROR or head.loss == NN_HUBER:
                 ok = (buffer.ndim == 2 and buffer.shape[1] == n and buffer.itemsize == self.k.real_size
                       and (buffer.format[0] == c"f" or buffer.format[0] == c"d")
                       and self.k.absolute_maximum(rows * n, buffer.buf) < INFINITY)
-                target.data = <const char *>buffer.buf
-                target.row_bytes = n * self.k.real_size
-                target.kind = self._own_kind()
+                target[0] = self._own_rows(buffer.buf, n)
                 head.labels = head.mixed = head.gaps = False
         PyBuffer_Release(&buffer)
         return ok
 
-    cdef int _own_kind(self) noexcept:
-        return NN_FROM_FLOAT32 if self.k.real_size == 4 else NN_FROM_FLOAT64
+    cdef Source _own_rows(self, const void *data, Py_ssize_t n) noexcept:
+        """Rows of n numbers in the network's precision."""
+        cdef Source source
+        source.data = <const char *>data
+        source.row_bytes = n * self.k.real_size
+        source.kind = NN_FROM_FLOAT32 if self.k.real_size == 4 else NN_FROM_FLOAT64
+        source.sparse = NULL
+        return source
 
     def _addresses(self, arrays):
         held = bytearray(len(arrays) * sizeof(char *))
@@ -396,8 +443,7 @@ cdef class Plan(Loop):
         self._enter()
         try:
             self._start(self.evaluation, len(xs[0]), batch_size, True)
-            sources, targets = self._sources(xs), self._labels(ys)
-            self.job.inputs = <Source *>address(sources, True)
+            inputs, targets = self._input_sources(xs), self._labels(ys)
             self.job.targets = <Source *>address(targets, True)
             self.job.sample_losses = <double *>address(losses, True)
             self._launch()
@@ -412,8 +458,7 @@ cdef class Plan(Loop):
             self._start(self.training_program, len(xs[0]), len(xs[0]), True)
             self.job.training = training
             self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
-            sources, targets = self._sources(xs), self._labels(ys)
-            self.job.inputs = <Source *>address(sources, True)
+            inputs, targets = self._input_sources(xs), self._labels(ys)
             self.job.targets = <Source *>address(targets, True)
             self._weigh(sample_weight)
             self._launch()
@@ -429,8 +474,7 @@ cdef class Plan(Loop):
         try:
             self._start(self.training_program, len(xs[0]), batch_size, True, True)
             self.job.scale = 1
-            sources, targets, results = self._sources(xs), self._labels(ys), self._addresses(gradients)
-            self.job.inputs = <Source *>address(sources, True)
+            inputs, targets, results = self._input_sources(xs), self._labels(ys), self._addresses(gradients)
             self.job.targets = <Source *>address(targets, True)
             self.job.input_gradients = <char **>address(results, True)
             self._launch()
@@ -446,8 +490,7 @@ cdef class Plan(Loop):
             self._start(self.backward_program, len(xs[0]), len(xs[0]), False, True)
             self.job.training = training
             self.job.seed = <uint64_t>(seed & 0xFFFFFFFFFFFFFFFF)
-            sources, targets, results = self._sources(xs), self._sources(dys), self._addresses(gradients)
-            self.job.inputs = <Source *>address(sources, True)
+            inputs, targets, results = self._input_sources(xs), self._sources(dys), self._addresses(gradients)
             self.job.targets = <Source *>address(targets, True)
             self.job.input_gradients = <char **>address(results, True)
             self._launch()

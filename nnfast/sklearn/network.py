@@ -150,7 +150,7 @@ class Network(BaseEstimator):
                 validation = self._validation_data(validation_data)
             elif self._stops_early():
                 X, y, weight, validation = self._split(X, y, weight, own, rng)
-            batch = self._batch_size(len(X))
+            batch = self._batch_size(len(y))
             if first:
                 self.model_ = self._new_model(X, seed)
                 self.t_, self.loss_curve_, self.best_loss_ = 0, [], math.inf
@@ -173,7 +173,7 @@ class Network(BaseEstimator):
         if validation is not None:
             validation = (self._shaped(validation[0]), *validation[1:])
         lbfgs = self.solver == "lbfgs"
-        watch = Watch(self, validation, len(X), incremental, lbfgs)
+        watch = Watch(self, validation, len(y), incremental, lbfgs)
         warning, callbacks = None, self.callbacks
         if not isinstance(callbacks, (list, tuple)):
             callbacks = [] if callbacks is None else [callbacks]
@@ -200,7 +200,7 @@ class Network(BaseEstimator):
             ended = True
         if self.n_iter_ == 0:       # a search that begins at its minimum, or Ctrl-C in the first epoch
             # Who presses Ctrl-C does not want to wait for the loss of all.
-            rows = slice(None, None, math.ceil(len(X) / ENOUGH) if warning else 1)
+            rows = slice(None, None, math.ceil(len(y) / ENOUGH) if warning else 1)
             watch.on_epoch_end(0, model.evaluate(X[rows], self._as_targets(y[rows]),
                                                  sample_weight=None if weight is None else weight[rows]))
         self.loss_ = self.loss_curve_[-1]
@@ -220,12 +220,11 @@ class Network(BaseEstimator):
         return y
 
     def _read(self, X, y, weight, first):
-        """Checked arrays."""
+        """Checked arrays; X may be a sparse matrix."""
         X, y = validate_data(
             self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32), reset=first,
             allow_nd=self.model is not None, y_numeric=is_regressor(self),
         )
-        X = X.toarray() if hasattr(X, "toarray") else X
         y = self._read_targets(y, first)
         if weight is not None:
             weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -251,7 +250,7 @@ class Network(BaseEstimator):
             X, y, weight = self._present(*self._read(X, y, weight, False))
         except (TypeError, ValueError) as error:
             raise type(error)(f"validation_data: {error}") from None
-        if is_regressor(self) and len(X) < 2:
+        if is_regressor(self) and len(y) < 2:
             raise ValueError("The validation set is too small: R^2 needs two samples.")
         return X, y, weight
 
@@ -264,11 +263,11 @@ class Network(BaseEstimator):
             room = min(len(y) - 1, math.ceil(self.validation_fraction * len(y)))
             if counts.min() > 1 and len(counts) <= min(room, len(y) - room):
                 stratify = y
-        if self.validation_fraction * len(X) <= 1:
+        if self.validation_fraction * len(y) <= 1:
             raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your "
                              "dataset.")
         train, held = train_test_split(
-            np.arange(len(X)), test_size=self.validation_fraction, random_state=rng, stratify=stratify)
+            np.arange(len(y)), test_size=self.validation_fraction, random_state=rng, stratify=stratify)
         return (X[train], y[train], None if weight is None else weight[train],
                 (X[held], y[held], None if own is None else own[held]))
 
@@ -414,7 +413,9 @@ class Network(BaseEstimator):
     def _shaped(self, X):
         """Rows as the network's input has them: an image may come as one long row."""
         shape = self.model_.input_shape
-        return X if X.shape[1:] == shape else X.reshape((len(X), *shape))
+        if X.shape[1:] == shape:
+            return X
+        return (X.toarray() if hasattr(X, "toarray") else X).reshape((X.shape[0], *shape))
 
     def _compile(self, mass):
         """Compile for batches whose weights sum to `mass`."""
@@ -451,9 +452,8 @@ class Network(BaseEstimator):
     # -- inference -----------------------------------------------------------------------------------------------
 
     def _read_inputs(self, X):
-        X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False,
-                          allow_nd=self.model is not None)
-        return X.toarray() if hasattr(X, "toarray") else X
+        return validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False,
+                             allow_nd=self.model is not None)
 
     def _outputs(self, X):
         check_is_fitted(self, "model_")

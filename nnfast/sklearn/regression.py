@@ -97,7 +97,7 @@ class _Regression(BaseEstimator):
     def _outputs(self, X):
         check_is_fitted(self, "model_")
         X = validate_data(self, X, accept_sparse="csr", dtype=(np.float64, np.float32), reset=False)
-        return self.model_.predict(X.toarray() if hasattr(X, "toarray") else X)
+        return self.model_.predict(X)
 
     def _parameter(self, name):
         if "model_" not in self.__dict__:
