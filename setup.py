@@ -41,8 +41,8 @@ DIRECTIVES = {
 UNIX_FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 MSVC_FLAGS = ["/O2", "/std:c11", "/fp:precise"]
 
-# Flags of its own for a source file, on x86-64: (gcc and clang, MSVC). Other processors compile these files, too, and find
-# all but the first empty. Few processors take the baseline: -O2 makes it 1.6 % slower and the wheel 95 KB smaller.
+# Flags of its own for a source file, on x86-64: (gcc and clang, MSVC). Other processors compile these files, too, and
+# find all but the first empty. Few processors take the baseline: -O2 makes it 1.6 % slower and the wheel 95 KB smaller.
 ISA_FLAGS = {
     "isa_baseline.c": (["-O2"], []),
     "isa_avx2.c": (["-mavx2", "-mfma"], ["/arch:AVX2"]),

@@ -11,7 +11,7 @@ from .report import best, milliseconds, ratio
 from .suite import Suite
 
 #: Names of `fits.TIMED` and `fits.SCORED`, which import scikit-learn.
-TIMED = ("digits", "digits64", "wide", "many", "one")
+TIMED = ("digits", "digits64", "wide", "words", "many", "one")
 SCORED = ("digits", "breast_cancer", "wine", "iris", "diabetes")
 WORKLOADS = (*TIMED, "scores")
 

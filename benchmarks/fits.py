@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from sklearn import datasets
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -27,6 +28,8 @@ TIMED = {
     "digits": Fit("64-100-10, 1,437 digits, batches of 200, 50 epochs", "digits", {"max_iter": 50}),
     "digits64": Fit("the same in float64", "digits", {"max_iter": 50}, "float64"),
     "wide": Fit("784-100-10, 10,000 samples, batches of 200, 10 epochs", "random", {"max_iter": 10}),
+    "words": Fit("20,000-100-20, 4,000 texts of some 110 different words, a sparse matrix, batches of 200, 3 epochs",
+                 "words", {"max_iter": 3}),
     "many": Fit("64 networks 64-32-10 side by side, 1,437 digits, batches of 32, 10 epochs", "digits",
                 {"hidden_layer_sizes": (32,), "batch_size": 32, "max_iter": 10}, networks=64),
     "one": Fit("one of those networks", "digits", {"hidden_layer_sizes": (32,), "batch_size": 32, "max_iter": 10}),
@@ -45,6 +48,12 @@ def training_data(name, dtype):
         x, y = datasets.load_digits(return_X_y=True)
         return (x[:1437] / 16).astype(dtype), y[:1437]
     rng = np.random.default_rng(0)
+    if name == "words":     # the n-th most frequent word is n times rarer than the first (Zipf)
+        chances = 1 / np.arange(1, 20_001)
+        words = rng.choice(20_000, (4_000, 150), p=chances / chances.sum())
+        rows = np.repeat(np.arange(4_000), 150)
+        counts = sparse.csr_matrix((np.ones(words.size, dtype), (rows, words.ravel())), (4_000, 20_000))
+        return counts.log1p(), rng.integers(0, 20, 4_000)
     return rng.standard_normal((10_000, 784)).astype(dtype), rng.integers(0, 10, 10_000)
 
 

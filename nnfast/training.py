@@ -306,9 +306,9 @@ class Training(Explained):
         ----------
         x : array (N, ...), or list or dict of arrays for several inputs
             Any real dtype; float32, float64 and uint8 are read in place, all else is converted once. Frames of pandas,
-            polars and Arrow; a SciPy sparse matrix, of which dense layers read the numbers that are not 0 alone; a NumPy
-            memory map, read block by block; a data set with ``__len__`` and ``__getitem__``, or an iterable of batches,
-            that gives (x, y) or (x, y, weight) itself: see `nnfast.streams`.
+            polars and Arrow; SciPy sparse matrices, of which dense layers read the numbers that are not 0 alone; a
+            NumPy memory map, read block by block; a data set with ``__len__`` and ``__getitem__``, or an iterable of
+            batches, that gives (x, y) or (x, y, weight) itself: see `nnfast.streams`.
         y : array, or list or dict of arrays for several outputs
             Targets in the output's shape; for cross_entropy also integer labels (N,), or (N, H, W) for outputs
             (H, W, classes).

@@ -184,7 +184,8 @@ class NNClassifier(ClassifierMixin, Network):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Dense layers read of a sparse matrix the numbers that are not 0 alone; other layers get it row by row with zeros.
+            Of a sparse matrix dense layers read the numbers that are not 0 alone, other layers the rows of a batch
+            with their zeros.
         y : array-like of shape (n_samples,), or {array-like, sparse matrix} (n_samples, n_labels) of 0 and 1
             Classes of any kind, strings too; several columns are labels that do not exclude each other, which `predict`
             returns as a dense array.

@@ -151,7 +151,8 @@ class NNRegressor(RegressorMixin, Network):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Dense layers read of a sparse matrix the numbers that are not 0 alone; other layers get it row by row with zeros.
+            Of a sparse matrix dense layers read the numbers that are not 0 alone, other layers the rows of a batch
+            with their zeros.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
             How often each sample counts.
