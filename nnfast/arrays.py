@@ -203,7 +203,7 @@ def locate(place):
 
 def per_name(data, names, what):
     """Split what the user gave into one array per name: the array itself for one, else a list, tuple or dict."""
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping) and not hasattr(data, "tocsr"):    # one of SciPy's matrices is a dict, too
         if set(data) != set(names):
             raise ValueError(f"{what}: expected a dict with {', '.join(names)}, got {', '.join(map(str, data))}")
         return [data[name] for name in names]
@@ -245,6 +245,9 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
         what = f"model input {name!r}"
         columns = column_names(data)
         if hasattr(data, "tocsr"):
+            if len(shape) != 1:
+                raise ValueError(f"{what}: expected shape {batch_shape(shape)}, got a sparse matrix of shape "
+                                 f"{data.shape}; give x.toarray().reshape(...)")
             check_shape(data.shape, shape, what, data_format)
             as_numbers(np.empty(0, data.dtype), what)
             a = SparseRows.of(data) if own is None else data.toarray()
@@ -255,7 +258,8 @@ def as_inputs(x, names, shapes, dtype, finite=True, data_format="channels_last",
             check_ids(a, own, what, columns)
         elif finite:
             check_finite(a, dtype, what, columns)
-        xs.append(a if isinstance(a, SparseRows) else contiguous(a, a.dtype if a.dtype in GATHERED else dtype))
+        given = a.dtype if a.dtype in GATHERED else dtype
+        xs.append(a.astype(given) if isinstance(a, SparseRows) else contiguous(a, given))
     return xs, same_length(xs, [f"model input {name!r}" for name in names])
 
 

@@ -14,13 +14,13 @@ from .training import INFERENCE_BATCH, Unbuild, one_or_list
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .typing import Array, ArrayLike, Arrays, Data
+    from .typing import Array, ArrayLike, Arrays, Data, Inputs
 
 
 class Derivatives:
     """What `Model` offers besides training: gradients for loops of your own."""
 
-    def gradients(self, x: Data, y: Data, sample_weight: ArrayLike | None = None,
+    def gradients(self, x: Inputs, y: Data, sample_weight: ArrayLike | None = None,
                   training: bool = False) -> tuple[float, dict[str, Array]]:
         """Loss of a batch and its gradient with respect to every trainable parameter.
 
@@ -81,7 +81,7 @@ class Derivatives:
             xs, ys, _, _ = self._data(x, y, measured=False)
         return one_or_list(plan.input_gradient(xs, ys, plan.default_batch(INFERENCE_BATCH, inference=False)))
 
-    def per_sample_loss(self, x: Data, y: Data) -> Array:
+    def per_sample_loss(self, x: Inputs, y: Data) -> Array:
         """The loss of each sample, summed over the outputs with their weights; without penalties.
 
         Returns

@@ -1,10 +1,12 @@
 """Rows of a SciPy sparse matrix, as the compiled core reads them (nnfast/_core/sparse.pyx)."""
 
+from functools import cached_property
+
 import numpy as np
 
 
 class SparseRows:
-    """Numbers that are not 0, with their columns, for some rows of a matrix; `np.asarray` puts the zeros back.
+    """The numbers that some rows of a matrix store, and their columns; `np.asarray` puts the zeros between them.
 
     begin, end : int64, of each row among the numbers
     places : int32, the numbers' columns, ascending in a row
@@ -16,18 +18,21 @@ class SparseRows:
 
     def __init__(self, begin, end, places, values, width):
         self.begin, self.end, self.places, self.values, self.width = begin, end, places, values, width
+        self._precisions = {}
 
     @classmethod
     def of(cls, matrix):
-        """All rows of a matrix; its arrays are not copied where they are as wanted."""
-        matrix = matrix.tocsr()
-        matrix.check_format()                   # SciPy itself does not look into what it is given
-        if not matrix.has_canonical_format:     # columns ascend, each once
-            matrix = matrix.copy()
-            matrix.sum_duplicates()
-        starts = matrix.indptr.astype(np.int64, copy=False)
-        places = np.ascontiguousarray(matrix.indices, np.int32)
-        return cls(starts[:-1], starts[1:], places, matrix.data, matrix.shape[1])
+        """All rows of a matrix, which stays as it is. The values are shared with it if it is in CSR format; the places
+        are not: the core reads and writes where they say, and must not find them changed."""
+        csr = matrix.tocsr()
+        # SciPy's checks change what they find, and what it has once found it takes for granted: hence a matrix of our own.
+        csr = type(csr)((csr.data, csr.indices, csr.indptr), csr.shape)
+        csr.check_format()
+        if not csr.has_canonical_format:        # columns ascend, each once
+            csr = csr.tocsc().tocsr()           # in order, and where a place comes several times in the order it had
+            csr.sum_duplicates()
+        starts = np.array(csr.indptr, np.int64)
+        return cls(starts[:-1], starts[1:], np.array(csr.indices, np.int32), csr.data, csr.shape[1])
 
     def __len__(self):
         return len(self.begin)
@@ -40,15 +45,30 @@ class SparseRows:
     def dtype(self):
         return self.values.dtype
 
-    @property
+    @cached_property
     def share(self):
-        """Of all numbers of these rows those that are not 0."""
+        """Of all numbers of these rows those that are stored."""
         return float((self.end - self.begin).sum()) / max(1, len(self) * self.width)
+
+    def _with(self, values):
+        return SparseRows(self.begin, self.end, self.places, values, self.width)
 
     def astype(self, dtype):
         with np.errstate(over="ignore"):
-            values = np.ascontiguousarray(self.values, dtype)
-        return SparseRows(self.begin, self.end, self.places, values, self.width)
+            return self._with(np.ascontiguousarray(self.values, dtype))
+
+    def in_precision(self, dtype):
+        """The same in a network's precision, converted as its core converts arrays: what is subnormal in one of the two
+        is 0."""
+        if dtype not in self._precisions:
+            rows = self.astype(dtype)
+            if self.dtype.kind == "f" and self.dtype != dtype:
+                rows.values[np.abs(rows.values) < np.finfo(np.float32).tiny] = 0
+            self._precisions[dtype] = rows
+        return self._precisions[dtype]
+
+    def copy(self):
+        return SparseRows(self.begin.copy(), self.end.copy(), self.places.copy(), self.values.copy(), self.width)
 
     def __getitem__(self, rows):
         """Some of the rows, by a slice or their numbers; they share the memory of all."""
@@ -69,14 +89,18 @@ class SparseRows:
     def column_sizes(self):
         """The largest absolute value of each column, float64."""
         sizes, numbers = np.zeros(self.width), self._numbers()
-        np.maximum.at(sizes, self.places[numbers], np.abs(self.values[numbers]))
+        np.maximum.at(sizes, self.places[numbers], np.abs(self.values[numbers].astype(np.float64)))
         return sizes
 
     def place(self, number):
         """Row and column of one of the numbers of a whole matrix."""
         return int(np.searchsorted(self.end, number, side="right")), int(self.places[number])
 
+    @cached_property
+    def _longest(self):
+        """How many numbers the longest row, the two longest, ... store."""
+        return np.cumsum(np.sort(self.end - self.begin)[::-1])
+
     def most(self, n):
-        """Numbers in n of these rows, at most."""
-        lengths = self.end - self.begin
-        return int((np.partition(lengths, len(lengths) - n)[-n:] if n < len(lengths) else lengths).sum())
+        """Numbers in n different ones of these rows, at most."""
+        return int(self._longest[min(n, len(self)) - 1])

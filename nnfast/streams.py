@@ -23,6 +23,7 @@ import numpy as np
 
 from ._core.plan import shuffle as permute
 from .arrays import as_numbers, check_shape, per_name
+from .sparse_rows import SparseRows
 from .totals import add_totals
 
 #: bytes of a block of rows: small beside memory, large beside a call
@@ -449,8 +450,8 @@ def predict(model, x, batch_size):
     with contextlib.closing(Ahead(inputs)) as blocks:
         for i, block in enumerate(blocks):
             with naming_rows(range(i * size, (i + 1) * size)) if size else noting(f"in batch {i}, counted from 0"):
-                outputs = model.predict(as_numbers(block, "x") if not isinstance(block, (list, Mapping)) else block,
-                                        batch_size)
+                whole = isinstance(block, (list, Mapping)) or hasattr(block, "tocsr")
+                outputs = model.predict(block if whole else as_numbers(block, "x"), batch_size)
             results.append(outputs if isinstance(outputs, list) else [outputs])
     if not results:
         raise ValueError("predict: the data gave no batch")
@@ -468,7 +469,9 @@ def stacked_x(model, data, index):
 
 
 def owned(value):
-    """Arrays as copies, also within lists, tuples and dicts."""
+    """Arrays and sparse matrices as copies, also within lists, tuples and dicts."""
+    if isinstance(value, SparseRows) or hasattr(value, "tocsr"):
+        return value.copy()
     if isinstance(value, (list, tuple)):
         return type(value)(map(owned, value)) if type(value) in (list, tuple) else list(map(owned, value))
     if isinstance(value, Mapping):

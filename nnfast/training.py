@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         ClassWeight,
         Config,
         Data,
+        Inputs,
         Logs,
         LossLike,
         MetricLike,
@@ -631,7 +632,7 @@ class Training(Explained):
 
     # -- single batches ------------------------------------------------------------------------------------------
 
-    def train_on_batch(self, x: Data, y: Data, sample_weight: ArrayLike | None = None,
+    def train_on_batch(self, x: Inputs, y: Data, sample_weight: ArrayLike | None = None,
                        class_weight: ClassWeight | None = None) -> Logs:
         """Take one optimizer step on a batch.
 
@@ -675,7 +676,7 @@ class Training(Explained):
             raise training_error(totals, f"step {plan.iterations + 1}")
         return objective.figures(totals)
 
-    def test_on_batch(self, x: Data, y: Data, sample_weight: ArrayLike | None = None) -> Logs:
+    def test_on_batch(self, x: Inputs, y: Data, sample_weight: ArrayLike | None = None) -> Logs:
         """Loss and metrics of some samples, without training; as `evaluate`.
 
         >>> import nnfast as nf

@@ -30,9 +30,9 @@ from .solvers import Solver
 
 __all__ = [
     "ActivationLike", "Array", "ArrayLike", "Arrays", "Augment", "Callbacks", "ClassWeight", "Config", "DTypeLike",
-    "Data", "DataFormat", "InitializerLike", "Logs", "LossLike", "MatrixLike", "MetricLike", "Mode", "OptimizerLike",
-    "Padding", "PathLike", "RateLike", "RegularizerLike", "Shape", "ShapeLike", "Size", "SolverLike", "Source",
-    "Verbose",
+    "Data", "DataFormat", "InitializerLike", "Inputs", "Logs", "LossLike", "MatrixLike", "MetricLike", "Mode",
+    "OptimizerLike", "Padding", "PathLike", "RateLike", "RegularizerLike", "Shape", "ShapeLike", "Size", "SolverLike",
+    "Source", "Verbose",
 ]
 
 
@@ -57,10 +57,12 @@ Arrays: TypeAlias = NDArray[Any] | Any
 ArrayLike: TypeAlias = _HasArray | Sequence[Any]
 #: the same, or a SciPy sparse matrix
 MatrixLike: TypeAlias = ArrayLike | _Sparse
-#: arrays for the inputs or outputs of a model: one, a list, or a dict by name; inputs may be sparse matrices
-Data: TypeAlias = MatrixLike | Mapping[str, Any]
+#: arrays for the inputs or outputs of a model: one, a list, or a dict by name
+Data: TypeAlias = ArrayLike | Mapping[str, Any]
+#: the same for inputs, where sparse matrices may be among them
+Inputs: TypeAlias = MatrixLike | Mapping[str, Any]
 #: the same, or what is read while training: data sets, batches, functions that return batches
-Source: TypeAlias = Data | _Samples | Iterable[Any] | Callable[[], Iterable[Any]]
+Source: TypeAlias = Inputs | _Samples | Iterable[Any] | Callable[[], Iterable[Any]]
 
 #: the shape of one sample, without the batch axis
 Shape: TypeAlias = tuple[int, ...]

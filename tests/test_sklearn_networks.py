@@ -203,6 +203,36 @@ def test_sparse_is_dense(names):
     np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(sparse))
 
 
+@pytest.mark.parametrize("arguments", [
+    {"early_stopping": True}, {"solver": "lbfgs"}, {"warm_start": True}, {"dropout": 0.2},
+    {"model": nf.Sequential([nf.BatchNorm(), nf.Dense(3, activation="softmax")])},
+    {"model": nf.Sequential([nf.Conv1D(4, 3), nf.Flatten(), nf.Dense(3, activation="softmax")], input_shape=(60, 1))},
+], ids=lambda arguments: next(iter(arguments)))
+def test_sparse_is_dense_with_any_arguments(rng, arguments):
+    x = np.where(rng.random((90, 60)) < 0.08, rng.standard_normal((90, 60)), 0.0)
+    y, weight, sparse = np.arange(90) % 3, rng.integers(0, 3, 90), scipy.sparse.csr_matrix(x)
+    a, b = (NNClassifier(**(SHORT | arguments)).fit(data, y, weight) for data in (x, sparse))
+    for estimator, data in ((a, x), (b, sparse)):
+        if "solver" not in arguments and "early_stopping" not in arguments:
+            estimator.partial_fit(data[:30], y[:30])
+    np.testing.assert_array_equal(a.predict_proba(x), b.predict_proba(sparse))
+    assert a.loss_curve_ == b.loss_curve_ and a.score(x, y) == b.score(sparse, y)
+
+
+@pytest.mark.parametrize("regression", [
+    SoftmaxRegression(), LogisticRegression(l2=0.01, l1=0.001), LinearRegression(l2=0.1), LinearRegression(),
+], ids=["softmax", "logistic", "ridge", "least squares"])
+def test_regressions_of_sparse_matrices(rng, regression):
+    """They reach the same minimum from uncentred columns."""
+    x = np.where(rng.random((200, 30)) < 0.1, rng.random((200, 30)), 0.0)
+    y = (x @ rng.standard_normal(30) > 0).astype(int)
+    weight, sparse = rng.integers(0, 3, 200), scipy.sparse.csr_matrix(x)
+    a, b = (clone(regression).fit(data, y, weight) for data in (x, sparse))
+    np.testing.assert_allclose(a.coef_, b.coef_, atol=1e-6)
+    np.testing.assert_allclose(a.intercept_, b.intercept_, atol=1e-6)
+    np.testing.assert_allclose(a.predict(x), b.predict(sparse), atol=1e-6)
+
+
 def test_precision_follows_the_data(names):
     x, y = names
     for dtype in (np.float32, np.float64):

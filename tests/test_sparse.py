@@ -108,9 +108,9 @@ def test_augmented(augment):
 
 
 @pytest.mark.parametrize("given", [
-    lambda x: x.tocsc(), lambda x: x.tocoo(), lambda x: scipy.sparse.csr_array(x), lambda x: x.astype(np.float64),
+    lambda x: x.tocsc(), lambda x: x.tocoo(), lambda x: x.todok(), lambda x: x.tolil(), lambda x: scipy.sparse.csr_array(x), lambda x: x.astype(np.float64),
     lambda x: scipy.sparse.csr_matrix((x.data, x.indices.astype(np.int64), x.indptr.astype(np.int64)), x.shape),
-], ids=["csc", "coo", "array", "float64", "int64"])
+], ids=["csc", "coo", "dok", "lil", "array", "float64", "int64"])
 def test_formats(given):
     x, y = some(50, 70, 0.05)
     model, other = network(70), network(70)
@@ -131,11 +131,42 @@ def test_numbers_in_any_order_twice_and_zero():
         np.testing.assert_array_equal(array, same)
 
 
-@pytest.mark.parametrize("kind", ["int8", "bool", "uint8"])
+def test_places_that_come_many_times():
+    """They are added up in the order they have, as `toarray` does."""
+    rng = np.random.default_rng(0)
+    x = scipy.sparse.csr_matrix((rng.standard_normal(1200, dtype=np.float32), rng.integers(0, 3, 1200),
+                                 np.arange(0, 1201, 60)), (20, 40))
+    train_both(network(40), network(40), x, np.arange(20) % CLASSES)
+
+
+def test_what_scipy_takes_for_granted():
+    """Columns that have been exchanged since SciPy saw that they ascend; and its checks would change the matrix."""
+    x, y = some(100, 900, 0.02)
+    assert x.has_canonical_format
+    x.indices = np.random.default_rng(0).permutation(900).astype(np.int32)[x.indices]
+    train_both(network(900), network(900), x, y)
+    numbers = np.arange(1, 101, dtype=np.float32)
+    x = scipy.sparse.csr_matrix((3, 40), dtype=np.float32)
+    x.data, x.indices, x.indptr = numbers[:5], np.arange(5), np.array([0, 2, 4, 5], np.int32)
+    network(40).predict(x)
+    assert x.indices.dtype == np.int64 and x.indptr.dtype == np.int32 and np.shares_memory(x.data, numbers)
+
+
+@pytest.mark.parametrize("kind", ["int8", "bool", "uint8", "int64"])
 def test_whole_numbers(kind):
     x, y = some(50, 70, 0.1)
     x = (x > 0.5).astype(kind)
     train_both(network(70), network(70), x, y)
+    model, other = network(70), network(70)
+    expected = model.fit(lambda: iter([(x.toarray(), y)]), verbose=0).history
+    assert other.fit(lambda: iter([(x, y)]), verbose=0).history == expected
+    np.testing.assert_array_equal(other.predict(iter([x[:9], x[9:]])), model.predict(x.toarray()))
+
+
+@pytest.mark.parametrize("dtype, given", [("float64", "float32"), ("float32", "float64")])
+def test_subnormal_numbers_are_zero(dtype, given):
+    x, y = some(20, 30, 0.1, given)
+    train_both(network(30, dtype=dtype), network(30, dtype=dtype), x * 1e-38, y)
 
 
 def test_other_calls():
@@ -161,7 +192,8 @@ def test_validation_weights_and_callbacks():
     x, y = some(120, 100, 0.05)
     weight = np.random.default_rng(0).random(120)
     for arguments in ({"validation_split": 0.25}, {"validation_data": (x[:30], y[:30])}, {"shuffle": False},
-                      {"class_weight": {0: 3.0}}, {"callbacks": [nf.callbacks.EarlyStopping(monitor="loss")]}):
+                      {"class_weight": {0: 3.0}}, {"callbacks": [nf.callbacks.EarlyStopping(monitor="loss")]},
+                      {"callbacks": [nf.callbacks.LambdaCallback(on_batch_end=lambda batch, logs: None)]}):
         model, other = network(100), network(100)
         train_both(model, other, x, y, sample_weight=weight, batch_size=16, **arguments)
 
@@ -217,6 +249,7 @@ def test_numbers_that_are_not_finite(bad, text):
     (lambda x: x[:, :4], ValueError, r"expected shape \(N, 30\), got \(20, 4\)"),
     (lambda x: x[:0], ValueError, "empty data"),
     (lambda x: x * 1j, TypeError, "complex numbers"),
+    (lambda x: scipy.sparse.csr_matrix((x.data, x.indices, x.indptr[::-1]), x.shape), ValueError, "ind"),
     (lambda x: scipy.sparse.csr_matrix((x.data, x.indices + 25, x.indptr), x.shape), ValueError, "ind"),
     (lambda x: scipy.sparse.csr_matrix((x.data, x.indices - 5, x.indptr), x.shape), ValueError, "ind"),
 ])
@@ -225,6 +258,13 @@ def test_bad_matrices(given, error, text):
     model = network(30)
     with pytest.raises(error, match=text):
         model.fit(given(x), y[:given(x).shape[0]], verbose=0)
+
+
+def test_rows_that_are_not_vectors():
+    model = nf.Sequential([nf.Flatten(), nf.Dense(2)], input_shape=(5, 6))
+    for x in (scipy.sparse.csr_array(np.ones((4, 30))), scipy.sparse.coo_array(np.ones((4, 5, 6)))):
+        with pytest.raises(ValueError, match=r"model input 'input': expected shape \(N, 5, 6\), got a sparse matrix"):
+            model.predict(x)
 
 
 def test_no_gradient_of_a_sparse_input():

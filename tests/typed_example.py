@@ -218,8 +218,9 @@ def mistakes(model: nf.Model, x: Array, y: Array) -> None:
     model.fit(x, y, callbacks=[print])  # error: list-item
     model.fit(x, y, augment=nf.Dropout(0.1))  # error: arg-type
     model.fit(Matrix(), y)
-    model.train_on_batch(Matrix(), y)  # error: arg-type
-    model.gradients(Matrix(), y)  # error: arg-type
+    model.train_on_batch(Matrix(), y)
+    model.train_on_batch(x, Matrix())  # error: arg-type
+    model.input_gradient(Matrix(), y)  # error: arg-type
     model.predit(x)  # error: attr-defined
     model.evaluate(x, y)["loss"].upper()  # error: attr-defined
     model.predict(x).argmx()  # error: union-attr

@@ -16,10 +16,10 @@ cdef struct Sparse:         # an input's numbers that are not 0 (sparse.pyx)
     const int64_t *end
     const int32_t *places   # their columns, ascending in a row
     const char *values      # in the network's precision
-    # The same of each row of the batch; and the batch by columns, made anew in each step: where each column ends, for each
-    # number the row that it is in.
-    int64_t *first
-    int64_t *last
+    # Made anew in each step: begin and end of each row of the batch; and its numbers sorted by columns, where each column
+    # ends among them, and the row that each is in.
+    int64_t *batch_begin
+    int64_t *batch_end
     int64_t *column_end
     int32_t *rows
     char *column_values

@@ -119,7 +119,7 @@ cdef class Plan(Loop):
     def _sparse_source(self, Py_ssize_t i, x):
         cdef Py_ssize_t value = self.inputs[i].value, n = self.job.batch_size
         cdef Sparse *sparse
-        x = x.astype(self.dtype)
+        x = x.in_precision(self.dtype)
         held = [bytearray(sizeof(Sparse)), x]
         sparse = <Sparse *>address(held[0], True)
         sparse.columns = self.inputs[i].size
@@ -129,10 +129,10 @@ cdef class Plan(Loop):
         if not (self.dense_readers[i] and x.share <= MOST_SPARSE and not self.inputs[i].scaled
                 and self.job.n_operations == 0 and self.job.alpha == 0):
             return held
-        numbers = x.most(n) if self.job.gradient else 0
+        numbers = x.most(n) if self.job.gradient else 0     # no row comes twice in a batch
         room = [empty(size, kind) for size, kind in (
             (n, "q"), (n, "q"), (sparse.columns if self.job.gradient else 0, "q"), (numbers, "i"), (numbers, self.dtype))]
-        sparse.first, sparse.last = <int64_t *>address(room[0], True), <int64_t *>address(room[1], True)
+        sparse.batch_begin, sparse.batch_end = <int64_t *>address(room[0], True), <int64_t *>address(room[1], True)
         sparse.column_end = <int64_t *>address(room[2], True)
         sparse.rows, sparse.column_values = <int32_t *>address(room[3], True), address(room[4], True)
         self.values[value].sparse = self.values[self.n_values + value].sparse = sparse

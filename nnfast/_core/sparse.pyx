@@ -5,7 +5,8 @@
               when all its rows are known: each thread sorts some columns (counting sort)
 
 Both are csrc/nonzeros.c's, block by block as gemm.pyx and dense.pyx cut their sums: a sparse input trains to the bits of the
-same numbers with the zeros among them. What else reads an input gets it with its zeros (gather.pyx).
+same numbers with the zeros among them (but for what nonzeros.pyx says of its own). What else reads an input gets it with its
+zeros (gather.pyx).
 """
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -38,7 +39,7 @@ cdef void find_sparse_rows(const Sparse *x, const Context *ctx, Py_ssize_t lo, P
     cdef Py_ssize_t b, row
     for b in range(lo, hi):
         row = ctx.sample[b] if ctx.sample != NULL else ctx.first_sample + b
-        x.first[b], x.last[b] = x.begin[row], x.end[row]
+        x.batch_begin[b], x.batch_end[b] = x.begin[row], x.end[row]
 
 
 cdef double sparse_maximum(const nn_kernels *k, const Sparse *x, Py_ssize_t lo, Py_ssize_t hi) noexcept nogil:
@@ -46,7 +47,7 @@ cdef double sparse_maximum(const nn_kernels *k, const Sparse *x, Py_ssize_t lo, 
     cdef Py_ssize_t b
     cdef double most = 0
     for b in range(lo, hi):
-        most = max(most, k.absolute_maximum(x.last[b] - x.first[b], x.values + x.first[b] * k.real_size))
+        most = max(most, k.absolute_maximum(x.batch_end[b] - x.batch_begin[b], x.values + x.batch_begin[b] * k.real_size))
     return most
 
 
@@ -60,12 +61,12 @@ cdef void multiply_sparse(const Product *x, const Sparse *a, Py_ssize_t row_lo, 
     cdef int64_t first, end
     while row_lo < row_hi:
         rows = min(<Py_ssize_t>ROWS, row_hi - row_lo)
-        memcpy(at, a.first + row_lo, rows * sizeof(int64_t))
+        memcpy(at, a.batch_begin + row_lo, rows * sizeof(int64_t))
         p0 = 0
         while p0 < x.K:
             p1 = min(x.K, p0 + depth)
             for i in range(rows):
-                first, end = at[i], a.last[row_lo + i]
+                first, end = at[i], a.batch_end[row_lo + i]
                 while at[i] < end and a.places[at[i]] < p1:
                     places[at[i] - first] = <uint16_t>(a.places[at[i]] - p0)
                     at[i] += 1
@@ -108,8 +109,8 @@ cdef void sort_by_columns(const nn_kernels *k, const Sparse *x, Py_ssize_t batch
     memset(x.column_end + lo, 0, (hi - lo) * sizeof(int64_t))
     for b in range(batch):
         i = first_from(x, b, lo)
-        at += i - x.first[b]
-        while i < x.last[b] and x.places[i] < hi:
+        at += i - x.batch_begin[b]
+        while i < x.batch_end[b] and x.places[i] < hi:
             x.column_end[x.places[i]] += 1
             i += 1
     for c in range(lo, hi):     # from how many to where they begin; that moves on to where they end
@@ -118,7 +119,7 @@ cdef void sort_by_columns(const nn_kernels *k, const Sparse *x, Py_ssize_t batch
         at += n
     for b in range(batch):
         i = first_from(x, b, lo)
-        while i < x.last[b] and x.places[i] < hi:
+        while i < x.batch_end[b] and x.places[i] < hi:
             at = x.column_end[x.places[i]]
             x.column_end[x.places[i]] = at + 1
             x.rows[at] = <int32_t>b
@@ -128,7 +129,7 @@ cdef void sort_by_columns(const nn_kernels *k, const Sparse *x, Py_ssize_t batch
 
 cdef inline int64_t first_from(const Sparse *x, Py_ssize_t b, Py_ssize_t column) noexcept nogil:
     """The first number of row b of the batch in this column or behind it."""
-    cdef int64_t lo = x.first[b], hi = x.last[b] if column > 0 else lo, middle
+    cdef int64_t lo = x.batch_begin[b], hi = x.batch_end[b] if column > 0 else lo, middle
     while lo < hi:
         middle = (lo + hi) // 2
         if x.places[middle] < column:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..model import Model
     from ..totals import TrainingError
-    from ..typing import Array, Callbacks, Config, Data, Logs, Mode, Verbose
+    from ..typing import Array, Callbacks, Config, Data, Inputs, Logs, Mode, Verbose
 
 
 class Position(NamedTuple):
@@ -525,7 +525,7 @@ class GradientNorms(Callback):
     ([0, 2, 4, 6], ['dense', 'dense_1'])
     """
 
-    def __init__(self, x: Data, y: Data, every: int | None = None) -> None:
+    def __init__(self, x: Inputs, y: Data, every: int | None = None) -> None:
         self.x = x
         self.y = y
         self.every = None if every is None else integer("GradientNorms", "every", every, at_least=1)

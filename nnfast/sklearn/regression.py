@@ -45,7 +45,8 @@ class _Regression(BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            A sparse matrix is made dense.
+            A sparse matrix stays one if there is a penalty, and is made dense otherwise: only columns of mean 0 and of
+            one scale lead a search to the minimum then.
         y : array-like of shape (n_samples,); for LinearRegression also (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
             How often each sample counts.
@@ -62,11 +63,12 @@ class _Regression(BaseEstimator):
         with Undo(self):
             X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32),
                                  y_numeric=is_regressor(self))
-            X = X.toarray() if hasattr(X, "toarray") else X
+            if hasattr(X, "toarray") and not (self.l2 or self.l1):
+                X = X.toarray()
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
                 X, y, sample_weight = X[sample_weight > 0], y[sample_weight > 0], sample_weight[sample_weight > 0]
-                if len(X) == 0:
+                if len(y) == 0:
                     raise ValueError(f"{who}: all sample weights are zero")
             y, dtype = self._read_targets(y), X.dtype.name
             X, mean, scale = centred(X, sample_weight, not self.l2 and not self.l1)
@@ -121,13 +123,16 @@ class _Regression(BaseEstimator):
 
 
 def centred(x, weight, scaled):
-    """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`.
+    """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`. A sparse matrix stays as it is: nearly all
+    of its numbers are one, 0, and only they keep it sparse.
 
     The bias is not penalised, so the minimum is the same, and theta, too, times the scale. A search among columns far
     from 0, or of very different size, would end long before it. Where there is no single minimum, scales choose another
     one than the shortest theta.
     """
     x = x.astype(np.float64)
+    if hasattr(x, "toarray"):
+        return x, np.zeros(x.shape[1]), np.ones(x.shape[1])
     mean = np.average(x, axis=0, weights=weight)
     x -= mean
     deviation = np.sqrt(np.average(np.square(x), axis=0, weights=weight))
