@@ -25,7 +25,7 @@ class SparseRows:
         """All rows of a matrix, which stays as it is. The values are shared with it if it is in CSR format; the places
         are not: the core reads and writes where they say, and must not find them changed."""
         csr = matrix.tocsr()
-        # SciPy's checks change what they find, and what it has once found it takes for granted: hence a matrix of our own.
+        # SciPy's checks change what they find, and later take that for granted: hence a matrix of our own.
         csr = type(csr)((csr.data, csr.indices, csr.indptr), csr.shape)
         csr.check_format()
         if not csr.has_canonical_format:        # columns ascend, each once

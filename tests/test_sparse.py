@@ -108,7 +108,8 @@ def test_augmented(augment):
 
 
 @pytest.mark.parametrize("given", [
-    lambda x: x.tocsc(), lambda x: x.tocoo(), lambda x: x.todok(), lambda x: x.tolil(), lambda x: scipy.sparse.csr_array(x), lambda x: x.astype(np.float64),
+    lambda x: x.tocsc(), lambda x: x.tocoo(), lambda x: x.todok(), lambda x: x.tolil(),
+    lambda x: scipy.sparse.csr_array(x), lambda x: x.astype(np.float64),
     lambda x: scipy.sparse.csr_matrix((x.data, x.indices.astype(np.int64), x.indptr.astype(np.int64)), x.shape),
 ], ids=["csc", "coo", "dok", "lil", "array", "float64", "int64"])
 def test_formats(given):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: so many times as large as another a column spoils a search
 DIFFERENT = 1e4
+#: of a sparse matrix: more are not worth a search among columns far from 0
+MOST_STORED = 0.1
 
 
 class _Regression(BaseEstimator):
@@ -45,8 +47,8 @@ class _Regression(BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            A sparse matrix stays one if there is a penalty, and is made dense otherwise: only columns of mean 0 and of
-            one scale lead a search to the minimum then.
+            A sparse matrix stays one if it stores at most a tenth of its numbers and there is a penalty. Else it is
+            made dense: only columns of mean 0, without a penalty also of one scale, lead a search to the minimum.
         y : array-like of shape (n_samples,); for LinearRegression also (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), default=None
             How often each sample counts.
@@ -63,7 +65,7 @@ class _Regression(BaseEstimator):
         with Undo(self):
             X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True, dtype=(np.float64, np.float32),
                                  y_numeric=is_regressor(self))
-            if hasattr(X, "toarray") and not (self.l2 or self.l1):
+            if hasattr(X, "toarray") and (X.nnz > MOST_STORED * math.prod(X.shape) or not (self.l2 or self.l1)):
                 X = X.toarray()
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -123,8 +125,8 @@ class _Regression(BaseEstimator):
 
 
 def centred(x, weight, scaled):
-    """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`. A sparse matrix stays as it is: nearly all
-    of its numbers are one, 0, and only they keep it sparse.
+    """Columns of mean 0, and their mean and scale, which is 1 unless `scaled`. A sparse matrix stays as it is: its
+    columns are nearly all 0, and only that keeps it sparse.
 
     The bias is not penalised, so the minimum is the same, and theta, too, times the scale. A search among columns far
     from 0, or of very different size, would end long before it. Where there is no single minimum, scales choose another
