@@ -40,8 +40,10 @@ def train_both(model, other, x, y, **arguments):
 
 
 #: rows, columns, units, batch size: sums that one block holds and that several do, of columns and of samples; few
-#: units, a panel that is not filled and several groups of panels; batches that threads cannot share out evenly
-SHAPES = [(60, 40, 20, 16), (101, 900, 1, 10), (300, 2000, 100, 64), (700, 1700, 300, 600), (9, 3000, 8, 1)]
+#: units, a panel that is not filled and several groups of panels; batches that threads cannot share out evenly; as many
+#: columns as threads
+SHAPES = [(40, 3, 4, 8), (60, 40, 20, 16), (101, 900, 1, 10), (300, 2000, 100, 64), (700, 1700, 300, 600),
+          (9, 3000, 8, 1)]
 
 
 @pytest.mark.parametrize("density", [0.0, 0.01, 0.08, 0.4])
