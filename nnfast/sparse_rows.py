@@ -50,12 +50,10 @@ class SparseRows:
         """Of all numbers of these rows those that are stored."""
         return float((self.end - self.begin).sum()) / max(1, len(self) * self.width)
 
-    def _with(self, values):
-        return SparseRows(self.begin, self.end, self.places, values, self.width)
-
     def astype(self, dtype):
         with np.errstate(over="ignore"):
-            return self._with(np.ascontiguousarray(self.values, dtype))
+            values = np.ascontiguousarray(self.values, dtype)
+        return SparseRows(self.begin, self.end, self.places, values, self.width)
 
     def in_precision(self, dtype):
         """The same in a network's precision, converted as its core converts arrays: what is subnormal in one of the two
